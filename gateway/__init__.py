@@ -1,0 +1,1 @@
+"""The gateway between browsers and sandboxes: tasks, their logs, and who watches them."""

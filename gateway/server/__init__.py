@@ -1,0 +1,1 @@
+"""The process: wires everything, serves HTTP, and is started from the command line."""

@@ -1,0 +1,1 @@
+"""The edge: sockets to frames and back."""

@@ -1,0 +1,1 @@
+"""The sandbox protocol: both ends of it, and the local sandbox. Knows nothing of the gateway."""

@@ -1,0 +1,1 @@
+"""The sandbox we ship: a service that runs each session in a jail of its own."""
