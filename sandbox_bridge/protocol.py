@@ -19,7 +19,9 @@ INITIAL_CREDIT_BYTES = 256 << 10
 HELLO_TIMEOUT_S = 2.0
 PING_INTERVAL_S = 2.0
 
-EndReason = Literal["exit", "signal", "timeout", "idle", "cpu", "memory", "processes", "disk", "cancelled", "lost"]
+EndReason = Literal[
+    "exit", "signal", "timeout", "idle", "cpu", "memory", "processes", "disk", "cancelled", "lost"
+]
 Stream = Literal["stdout", "stderr"]
 
 
