@@ -1,0 +1,155 @@
+"""The architecture: who may import whom."""
+
+import os
+import subprocess
+import sys
+
+import grimp
+import pytest
+from importlinter.cli import lint_imports
+
+from tests.house.exceptions import without_exceptions
+from tests.house.source import PRODUCT, ROOT, modules
+
+# Each engine and the only modules (with what is below them) that may import it. What isn't named here
+# can't be imported at all: a new dependency is first given its place.
+EVERYWHERE = PRODUCT
+ENGINES: dict[str, tuple[str, ...]] = {
+    "aiohttp": ("gateway.sessions", "gateway.server"),
+    "jwt": ("gateway.sessions.auth", "gateway.server"),
+    "orjson": EVERYWHERE,
+    "prometheus_client": ("gateway.metrics", "gateway.server"),
+    "pydantic": EVERYWHERE,
+    "pydantic_core": EVERYWHERE,
+    "pydantic_settings": ("gateway.settings", "sandbox_bridge.settings"),
+    "rich": ("gateway.server", "sandbox_bridge.__main__"),
+    "sqlite3": ("gateway.state.sqlite",),
+    "structlog": EVERYWHERE,
+    "typer": ("gateway.server", "gateway.__main__", "sandbox_bridge.__main__"),
+    "uvloop": ("gateway.server", "sandbox_bridge.__main__"),
+    "websockets": ("sandbox_bridge.connection", "sandbox_bridge.local", "gateway.client"),
+}
+
+# What of the bridge the gateway as a whole may know; the rest is for those who hold sandboxes.
+BRIDGE_WORDS = ("sandbox_bridge", "sandbox_bridge.protocol", "sandbox_bridge.errors")
+BRIDGE_HOLDERS = ("gateway.agents", "gateway.server.app")
+
+# A nursery for one import at a time: the child that imports has nothing but the engines loaded.
+IMPORT_EACH_ALONE = """
+import importlib, os, sys, traceback
+for engine in sys.argv[1].split(","):
+    importlib.import_module(engine)
+for name in sys.argv[2:]:
+    child = os.fork()
+    if child == 0:
+        try:
+            importlib.import_module(name)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        print(name)
+"""
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    """Every import of the product, of third parties and the standard library, too."""
+    return grimp.build_graph(*PRODUCT, include_external_packages=True, cache_dir=None)
+
+
+def test_layers_hold(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The contracts of .importlinter hold."""
+    monkeypatch.chdir(ROOT)
+    status = lint_imports(no_cache=True)
+    assert status == 0, capsys.readouterr().out
+
+
+def test_modules_import_in_no_circle(graph: grimp.ImportGraph) -> None:
+    """No module reaches itself through its imports."""
+    circles = {
+        name: graph.find_upstream_modules(name) & graph.find_downstream_modules(name) for name in _own(graph)
+    }
+    found = {name: f"reaches itself through {sorted(circle)}" for name, circle in circles.items() if circle}
+    assert not without_exceptions("import cycle", found)
+
+
+def test_engines_have_their_place(graph: grimp.ImportGraph) -> None:
+    """A third party's package is imported only by the modules that stand for it."""
+    found = {
+        f"{importer} -> {engine}": "is not its place (see ENGINES)"
+        for importer in _own(graph)
+        for engine in graph.find_modules_directly_imported_by(importer)
+        if _is_engine(engine) and not _is_below(importer, ENGINES.get(engine, ()))
+    }
+    assert not without_exceptions("engine", found)
+
+
+def test_bridge_is_met_by_its_holders_alone(graph: grimp.ImportGraph) -> None:
+    """Of the gateway, only the agents and the wiring touch the bridge; the rest may know its words."""
+    found = {
+        f"{importer} -> {imported}": "knows the bridge"
+        for importer in _own(graph)
+        for imported in graph.find_modules_directly_imported_by(importer)
+        if importer.startswith("gateway")
+        and imported.startswith("sandbox_bridge")
+        and imported not in BRIDGE_WORDS
+        and not _is_below(importer, BRIDGE_HOLDERS)
+    }
+    assert not without_exceptions("bridge", found)
+
+
+def test_nouns_are_synchronous(graph: grimp.ImportGraph) -> None:
+    """What is spoken of (the modules right below gateway) knows no event loop."""
+    found = {
+        name: "imports asyncio"
+        for name in _own(graph)
+        if name.startswith("gateway.")
+        and name.count(".") == 1
+        and not graph.find_children(name)
+        and "asyncio" in graph.find_modules_directly_imported_by(name)
+    }
+    assert not without_exceptions("noun", found)
+
+
+def test_client_is_used_by_the_command_line_alone(graph: grimp.ImportGraph) -> None:
+    """The Python client is a product of its own: of the gateway, only the command line stands on it."""
+    users = {
+        f"{importer} -> {imported}": "uses the client"
+        for importer in _own(graph)
+        for imported in graph.find_modules_directly_imported_by(importer)
+        if imported.startswith("gateway.client")
+        and not _is_below(importer, ("gateway.client", "gateway.server.cli"))
+    }
+    assert not without_exceptions("client", users)
+
+
+def test_each_module_imports_alone() -> None:
+    """Each module can be the first one imported, without a warning."""
+    engines = ",".join(sorted(ENGINES))
+    names = [module.name for module in modules(*PRODUCT)]
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", IMPORT_EACH_ALONE, engines, *names],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert not run.stdout, run.stderr
+
+
+def _own(graph: grimp.ImportGraph) -> list[str]:
+    return sorted(name for name in graph.modules if name.partition(".")[0] in PRODUCT)
+
+
+def _is_engine(name: str) -> bool:
+    top = name.partition(".")[0]
+    return top not in PRODUCT and (top in ENGINES or top not in sys.stdlib_module_names)
+
+
+def _is_below(name: str, places: tuple[str, ...]) -> bool:
+    return any(name == place or name.startswith(f"{place}.") for place in places)
