@@ -7,7 +7,7 @@ import statistics
 import tokenize
 from collections.abc import Iterator
 
-from tests.house.exceptions import EXCEPTIONS, without_exceptions
+from tests.house.exceptions import EXCEPTIONS, check
 from tests.house.source import (
     EVERYTHING,
     PRODUCT,
@@ -35,7 +35,7 @@ def test_function_length_has_a_hard_stop() -> None:
         for place, node in functions(*EVERYTHING)
         if length(node) > MAX_FUNCTION_LINES
     }
-    assert not without_exceptions("function length", found)
+    check("function length", found)
 
 
 def test_function_length_is_small_on_the_whole() -> None:
@@ -49,14 +49,14 @@ def test_module_length_has_a_hard_stop() -> None:
     """No module is longer than 400 lines."""
     lines = {module.place: len(module.text.splitlines()) for module in modules(*EVERYTHING)}
     found = {place: f"{count} lines" for place, count in lines.items() if count > MAX_MODULE_LINES}
-    assert not without_exceptions("module length", found)
+    check("module length", found)
 
 
 def test_class_length_has_a_hard_stop() -> None:
     """No class is longer than 250 lines."""
     lines = {place: (node.end_lineno or 0) - node.lineno + 1 for place, node in classes(*EVERYTHING)}
     found = {place: f"{count} lines" for place, count in lines.items() if count > MAX_CLASS_LINES}
-    assert not without_exceptions("class length", found)
+    check("class length", found)
 
 
 def test_nesting_is_shallow() -> None:
@@ -66,7 +66,7 @@ def test_nesting_is_shallow() -> None:
         for place, node in functions(*EVERYTHING)
         if nesting(node) > MAX_NESTING
     }
-    assert not without_exceptions("nesting", found)
+    check("nesting", found)
 
 
 def test_positional_arguments_are_few() -> None:
@@ -76,7 +76,7 @@ def test_positional_arguments_are_few() -> None:
         for place, node in functions(*EVERYTHING)
         if positional(node) > MAX_POSITIONAL
     }
-    assert not without_exceptions("positional arguments", found)
+    check("positional arguments", found)
 
 
 def test_imports_stand_at_the_top() -> None:
@@ -86,7 +86,7 @@ def test_imports_stand_at_the_top() -> None:
         for place, node in functions(*EVERYTHING)
         if any(isinstance(inner, ast.Import | ast.ImportFrom) for inner in own_nodes(node))
     }
-    assert not without_exceptions("import in function", found)
+    check("import in function", found)
 
 
 def test_packages_hold_no_code() -> None:
@@ -97,7 +97,7 @@ def test_packages_hold_no_code() -> None:
         if module.path.name == "__init__.py"
         and not (len(module.tree.body) == 1 and ast.get_docstring(module.tree))
     }
-    assert not without_exceptions("package with code", found)
+    check("package with code", found)
 
 
 def test_asyncio_tasks_have_owners() -> None:
@@ -107,7 +107,7 @@ def test_asyncio_tasks_have_owners() -> None:
         for place, node in functions(*EVERYTHING)
         if any(_is_orphan(statement, node) for statement in own_nodes(node))
     }
-    assert not without_exceptions("task without owner", found)
+    check("task without owner", found)
 
 
 def test_exceptions_are_not_swallowed() -> None:
@@ -118,7 +118,7 @@ def test_exceptions_are_not_swallowed() -> None:
         for node in ast.walk(module.tree)
         if isinstance(node, ast.ExceptHandler | ast.Call) and _swallows(node)
     }
-    assert not without_exceptions("swallowed exception", found)
+    check("swallowed exception", found)
 
 
 def test_comments_leave_nothing_to_do() -> None:
@@ -130,7 +130,7 @@ def test_comments_leave_nothing_to_do() -> None:
         for line, comment in _comments(module.text)
         if words.search(comment)
     }
-    assert not without_exceptions("to do", found)
+    check("to do", found)
 
 
 def test_tests_do_not_sleep() -> None:
@@ -140,7 +140,7 @@ def test_tests_do_not_sleep() -> None:
         for place, node in functions("tests")
         if any(_calls(inner, "sleep") for inner in own_nodes(node))
     }
-    assert not without_exceptions("sleep in tests", found)
+    check("sleep in tests", found)
 
 
 def test_tests_state_their_rule() -> None:
@@ -150,7 +150,7 @@ def test_tests_state_their_rule() -> None:
         for place, node in functions("tests")
         if node.name.startswith("test_") and not ast.get_docstring(node)
     }
-    assert not without_exceptions("test docstring", found)
+    check("test docstring", found)
 
 
 def test_exceptions_give_reasons() -> None:

@@ -8,7 +8,7 @@ import grimp
 import pytest
 from importlinter.cli import lint_imports
 
-from tests.house.exceptions import without_exceptions
+from tests.house.exceptions import check
 from tests.house.source import PRODUCT, ROOT, modules
 
 # Each engine and the only modules (with what is below them) that may import it. What isn't named here
@@ -72,7 +72,7 @@ def test_modules_import_in_no_circle(graph: grimp.ImportGraph) -> None:
         name: graph.find_upstream_modules(name) & graph.find_downstream_modules(name) for name in _own(graph)
     }
     found = {name: f"reaches itself through {sorted(circle)}" for name, circle in circles.items() if circle}
-    assert not without_exceptions("import cycle", found)
+    check("import cycle", found)
 
 
 def test_engines_have_their_place(graph: grimp.ImportGraph) -> None:
@@ -83,7 +83,7 @@ def test_engines_have_their_place(graph: grimp.ImportGraph) -> None:
         for engine in graph.find_modules_directly_imported_by(importer)
         if _is_engine(engine) and not _is_below(importer, ENGINES.get(engine, ()))
     }
-    assert not without_exceptions("engine", found)
+    check("engine", found)
 
 
 def test_bridge_is_met_by_its_holders_alone(graph: grimp.ImportGraph) -> None:
@@ -97,7 +97,7 @@ def test_bridge_is_met_by_its_holders_alone(graph: grimp.ImportGraph) -> None:
         and imported not in BRIDGE_WORDS
         and not _is_below(importer, BRIDGE_HOLDERS)
     }
-    assert not without_exceptions("bridge", found)
+    check("bridge", found)
 
 
 def test_nouns_are_synchronous(graph: grimp.ImportGraph) -> None:
@@ -110,7 +110,7 @@ def test_nouns_are_synchronous(graph: grimp.ImportGraph) -> None:
         and not graph.find_children(name)
         and "asyncio" in graph.find_modules_directly_imported_by(name)
     }
-    assert not without_exceptions("noun", found)
+    check("noun", found)
 
 
 def test_client_is_used_by_the_command_line_alone(graph: grimp.ImportGraph) -> None:
@@ -122,7 +122,7 @@ def test_client_is_used_by_the_command_line_alone(graph: grimp.ImportGraph) -> N
         if imported.startswith("gateway.client")
         and not _is_below(importer, ("gateway.client", "gateway.server.cli"))
     }
-    assert not without_exceptions("client", users)
+    check("client", users)
 
 
 def test_each_module_imports_alone() -> None:
