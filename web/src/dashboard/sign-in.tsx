@@ -1,0 +1,45 @@
+import { useState } from "preact/hooks";
+
+import { storedToken, storeToken } from "./route.ts";
+import { connection, session } from "./store.ts";
+
+/** Asks for a token where the gateway wants one. */
+export function SignIn() {
+  const [token, setToken] = useState("");
+  const state = connection.value;
+  const reason = state.phase === "stopped" ? state.reason : "";
+  const submit = (event: Event) => {
+    event.preventDefault();
+    storeToken(token);
+    session.connect();
+  };
+  return (
+    <main class="sign-in card">
+      <h1>{storedToken() === null ? "This gateway asks who you are" : "That token was not accepted"}</h1>
+      <p class="muted">
+        Paste a token. It is kept for this tab only. Whoever runs the gateway makes one with{" "}
+        <code>gateway token</code>.
+      </p>
+      <form onSubmit={submit}>
+        <label for="token">Token</label>
+        <textarea
+          id="token"
+          class="code"
+          rows={4}
+          value={token}
+          spellcheck={false}
+          autocomplete="off"
+          onInput={(event) => setToken(event.currentTarget.value)}
+        />
+        {storedToken() !== null && (
+          <p role="alert" class="error-text">
+            The gateway said: {reason}
+          </p>
+        )}
+        <button type="submit" class="primary" disabled={token.trim() === ""}>
+          Sign in
+        </button>
+      </form>
+    </main>
+  );
+}
