@@ -1,0 +1,129 @@
+"""The command line of `sandbox-bridge`, also `python -m sandbox_bridge`."""
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import stat
+import sys
+from typing import Annotated, Any, NoReturn
+
+import structlog
+import typer
+from pydantic import ValidationError
+
+from sandbox_bridge.local.doors import is_loopback
+from sandbox_bridge.local.probe import ProbeError, find_profile, probe
+from sandbox_bridge.local.server import Service, listen
+from sandbox_bridge.local.session import Place
+from sandbox_bridge.settings import SandboxSettings
+
+EXIT_USAGE = 2
+EXIT_NO_JAIL = 3
+_STOP_TIMEOUT_S = 5.0
+"""For jails and sockets to go at our end; what is left then dies with the process."""
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+log = structlog.get_logger()
+
+
+@app.callback()
+def root() -> None:
+    """Sandboxes for the gateway, and for anybody who speaks their protocol."""
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (SANDBOX_HOST).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 picks one (SANDBOX_PORT).")] = None,
+    *,
+    parent_stdin: Annotated[bool, typer.Option(help="End when standard input ends.")] = False,
+) -> None:
+    """Run tasks for whoever dials in at /ws, each in a jail of its own."""
+    configure_logs()
+    settings = read_settings(host, port)
+    if parent_stdin and not stat.S_ISFIFO(os.fstat(0).st_mode) and not stat.S_ISSOCK(os.fstat(0).st_mode):
+        fail("--parent-stdin: standard input is neither a pipe nor a socket", EXIT_USAGE)
+    try:
+        asyncio.run(run(settings, parent_stdin=parent_stdin))
+    except ProbeError as error:
+        fail(f"the sandbox does not start: {error}", EXIT_NO_JAIL)
+    except OSError as error:
+        fail(f"can't listen on {settings.host}:{settings.port}: {error.strerror or error}", EXIT_USAGE)
+
+
+def main() -> None:
+    """The entry point of the installed command."""
+    app(prog_name="sandbox-bridge")
+
+
+def read_settings(host: str | None, port: int | None) -> SandboxSettings:
+    """Flags over the environment. Ends the process, saying why, where something is wrong with them."""
+    flags: dict[str, Any] = {
+        name: value for name, value in (("host", host), ("port", port)) if value is not None
+    }
+    try:
+        settings = SandboxSettings(**flags)
+    except ValidationError as error:
+        # Not the error's own text: it would show the token.
+        problems = [f"SANDBOX_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
+        fail("\n".join(problems), EXIT_USAGE)
+    if settings.isolation == "none":
+        fail("SANDBOX_ISOLATION=none is not supported yet: tasks run in a jail or not at all", EXIT_USAGE)
+    if settings.token is None and not is_loopback(settings.host):
+        fail(
+            f"--host {settings.host} lets other machines run code here: set SANDBOX_TOKEN (16 characters)",
+            EXIT_USAGE,
+        )
+    return settings
+
+
+async def run(settings: SandboxSettings, *, parent_stdin: bool) -> None:
+    """Probe, serve, and end on a signal or with the parent. Raises `ProbeError`, OSError."""
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    if parent_stdin:
+        loop.add_reader(0, _read_stdin, stopped)
+    profile = find_profile()
+    place = Place(settings, profile, await probe(profile, settings))
+    service = Service(place, sandbox_id=f"local-{secrets.token_hex(4)}", boot_id=secrets.token_hex(8))
+    async with listen(service, settings) as address:
+        print(f"sandbox ready on {address}", flush=True)  # noqa: T201 - the one line on standard output
+        log.info("sandbox_ready", address=address, isolation=place.isolation)
+        await stopped.wait()
+        # Whatever hangs now, the process ends; a jail can't outlive it.
+        loop.call_later(_STOP_TIMEOUT_S, os._exit, 0)
+
+
+def _read_stdin(stopped: asyncio.Event) -> None:
+    """A parent says nothing; its end is the end of our standard input, also when it was killed."""
+    if not os.read(0, 4096):
+        asyncio.get_running_loop().remove_reader(0)
+        stopped.set()
+
+
+def configure_logs() -> None:
+    """Logs are JSON lines on standard error."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def fail(words: str, code: int) -> NoReturn:
+    """Say why on standard error, and end."""
+    typer.echo(words, err=True)
+    raise typer.Exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""What a task may use: its own wishes under the operator's ceilings. Pure."""
+
+from dataclasses import dataclass
+
+from sandbox_bridge.protocol import Limits
+from sandbox_bridge.settings import SandboxSettings
+
+
+class BadInputError(ValueError):
+    """A task that can't be taken as it is; the text says why, to its sender."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLimits:
+    """The limits in force for one task."""
+
+    timeout_s: float
+    output_bytes: int
+    disk_mb: int
+    processes: int
+
+
+def settle(asked: Limits, settings: SandboxSettings) -> TaskLimits:
+    """`asked` over the defaults. Raises `BadInputError` where it is more than the operator allows."""
+    _check_ceilings(asked, settings)
+    return TaskLimits(
+        timeout_s=asked.timeout_s or min(settings.timeout_s, settings.max_timeout_s),
+        output_bytes=asked.output_bytes or min(settings.output_bytes, settings.max_output_bytes),
+        disk_mb=asked.disk_mb or min(settings.disk_mb, settings.max_disk_mb),
+        processes=asked.processes or min(settings.processes, settings.max_processes),
+    )
+
+
+def _check_ceilings(asked: Limits, settings: SandboxSettings) -> None:
+    if asked.network == "full":
+        raise BadInputError("limits.network: this sandbox has no network to give")
+    ceilings = {
+        "timeout_s": settings.max_timeout_s,
+        "idle_s": settings.max_idle_s,
+        "cpu_s": settings.max_cpu_s,
+        "memory_mb": settings.max_memory_mb,
+        "processes": settings.max_processes,
+        "disk_mb": settings.max_disk_mb,
+        "output_bytes": settings.max_output_bytes,
+    }
+    for name, ceiling in ceilings.items():
+        value = getattr(asked, name)
+        if value is not None and value > ceiling:
+            raise BadInputError(f"limits.{name}: {value:g} is more than this sandbox's {ceiling:g}")

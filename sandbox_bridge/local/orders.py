@@ -1,0 +1,103 @@
+"""A task as it came, checked and made ready to run. Pure."""
+
+import binascii
+from base64 import b64decode
+from dataclasses import dataclass
+
+from sandbox_bridge.local.agent.main import EXEC, WORK, pack
+from sandbox_bridge.local.limits import BadInputError, TaskLimits, settle
+from sandbox_bridge.protocol import Command, ExecuteTask, FileContent, command_of, path_conflict, path_error
+from sandbox_bridge.settings import SandboxSettings
+
+MAX_COMMANDS = 1000
+"""Commands of one task: each costs a record in the result."""
+MAX_ARGUMENT_BYTES = (128 << 10) - 1
+"""The kernel's bound on one argument, and so on a shell line."""
+MAX_COMMAND_BYTES = 1 << 20
+"""All of a command's arguments and environment: half of what the kernel takes."""
+ENVIRONMENT = {
+    "HOME": "/tmp",  # noqa: S108 - the jail's own; not /work, which is for the task's files alone
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A task that can run: its files as bytes, its commands in turn, the limits in force."""
+
+    files: list[tuple[str, bytes]]
+    commands: list[Command]
+    limits: TaskLimits
+    stream: bool
+
+
+def check_order(task: ExecuteTask, settings: SandboxSettings, staged_paths: list[str]) -> Order:
+    """`task` made ready; `staged_paths` names the files sent ahead. Raises `BadInputError`."""
+    if task.stdin:
+        raise BadInputError("stdin: this sandbox has none")
+    if task.collect is not None and task.collect.globs:
+        raise BadInputError("collect: this sandbox gives no files back")
+    if len(task.commands) > MAX_COMMANDS:
+        raise BadInputError(f"commands: {len(task.commands)} are more than {MAX_COMMANDS}")
+    check_paths([*task.files, *staged_paths])
+    commands = [command_of(item) for item in task.commands]
+    for index, command in enumerate(commands):
+        _check_command(index, command)
+    return Order(
+        files=[(path, _content(path, content)) for path, content in task.files.items()],
+        commands=commands,
+        limits=settle(task.limits, settings),
+        stream=task.type == "stream_task",
+    )
+
+
+def check_paths(paths: list[str]) -> None:
+    """Raises `BadInputError` where one of `paths` can't be a file's, or two can't stand beside each other."""
+    for path in paths:
+        if (problem := path_error(path)) is not None:
+            raise BadInputError(f"files: {path[:200]!r}: {problem}")
+    if len(set(paths)) < len(paths):
+        raise BadInputError("files: a path comes twice")
+    if (conflict := path_conflict(paths)) is not None:
+        raise BadInputError(f"files: {conflict[:200]!r} lies below another file")
+
+
+def _content(path: str, content: FileContent) -> bytes:
+    if isinstance(content, str):
+        return content.encode()
+    return decode_base64(path, content.base64)
+
+
+def decode_base64(path: str, text: str) -> bytes:
+    """The bytes of a file's base64. Raises `BadInputError`."""
+    try:
+        return b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise BadInputError(f"files: {path[:200]!r}: not base64") from None
+
+
+def _check_command(index: int, command: Command) -> None:
+    if command.tty is not None:
+        raise BadInputError(f"commands.{index}.tty: this sandbox has no terminals")
+    parts = [command.cwd or "", *_argv(command), *command.env, *command.env.values()]
+    if any("\0" in part for part in parts):
+        raise BadInputError(f"commands.{index}: a NUL")
+    sizes = [len(part.encode()) for part in parts]
+    if max(sizes) > MAX_ARGUMENT_BYTES or sum(sizes) > MAX_COMMAND_BYTES:
+        raise BadInputError(f"commands.{index}: longer than the system takes ({MAX_ARGUMENT_BYTES} bytes)")
+    if any(not name or "=" in name for name in command.env):
+        raise BadInputError(f"commands.{index}.env: a name is empty or has a '='")
+
+
+def _argv(command: Command) -> list[str]:
+    return command.argv if command.argv is not None else ["/bin/sh", "-c", command.sh or ""]
+
+
+def exec_frame(command: Command) -> bytes:
+    """What the agent is told to start `command`."""
+    argv = _argv(command)
+    environment = ENVIRONMENT | command.env
+    pairs = [f"{name}={value}" for name, value in environment.items()]
+    fields = [command.cwd or WORK, str(len(argv)), *argv, *pairs]
+    return pack(EXEC, "\0".join(fields).encode())

@@ -1,0 +1,107 @@
+"""What a jail is made of: bubblewrap's command line, and the few files it needs. Pure, but for reading /.
+
+The one profile there is. Everything a task can see is read-only `/usr`, a made-up `/etc`, and three fresh
+disks of its own, in memory; nothing it can write to is mounted on or into anything of the host.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox_bridge.local.agent.main import TMP, WORK
+
+INSIDE_UID = 1000
+NOBODY = 65534
+"""The host's uid and gid of a jail when we are root: root without capabilities still owns root's files."""
+SHM_MB = 64
+"""Shared memory: what Docker gives, too. Part of no limit yet, and so kept small."""
+
+ETC_FILES = {
+    "/etc/passwd": b"sandbox:x:1000:1000::/tmp:/bin/sh\nnobody:x:65534:65534::/:/usr/sbin/nologin\n",
+    "/etc/group": b"sandbox:x:1000:\nnogroup:x:65534:\n",
+    "/etc/hosts": b"127.0.0.1 localhost sandbox\n::1 localhost\n",
+    "/etc/nsswitch.conf": b"passwd: files\ngroup: files\nhosts: files\n",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The parts of a jail that are the same for all sessions."""
+
+    bwrap: str
+    python: str
+    agent_source: bytes
+    drop_to: int | None
+    """The uid and gid to run as, or None to stay who we are."""
+    count_processes: bool
+    """Whether this kernel counts a limit on processes per jail (Linux 5.14), not per user of the host."""
+
+    def arguments(self, fds: "JailFds", *, disk_mb: int, processes: int) -> list[str]:
+        """The command line that runs the agent in a new jail."""
+        limit = (
+            processes + 2 if self.count_processes else 0
+        )  # the jail's init and the agent are not the task's
+        return [
+            self.bwrap,
+            *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
+            *("--clearenv", "--cap-drop", "ALL", "--hostname", "sandbox"),
+            *("--uid", str(INSIDE_UID), "--gid", str(INSIDE_UID)),
+            *_system_folders(),
+            *("--proc", "/proc", "--dev", "/dev"),
+            *_disk(min(disk_mb, SHM_MB), "/dev/shm"),  # noqa: S108 - inside the jail
+            *("--remount-ro", "/dev"),
+            *_disk(disk_mb, TMP),
+            *_disk(disk_mb, WORK),
+            *("--ro-bind-try", "/etc/alternatives", "/etc/alternatives"),
+            *("--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"),
+            *(word for path, fd in fds.etc.items() for word in ("--file", str(fd), path)),
+            # The root is a disk without a size: nobody may write there.
+            *("--remount-ro", "/", "--chdir", WORK),
+            *("--json-status-fd", str(fds.status)),
+            *(self.python, "-I", "-S", f"/dev/fd/{fds.agent}", str(fds.control), str(limit)),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class JailFds:
+    """The file descriptors that a jail inherits."""
+
+    control: int
+    status: int
+    agent: int
+    etc: dict[str, int]
+
+    def all(self) -> list[int]:
+        """Each of them."""
+        return [self.control, self.status, self.agent, *self.etc.values()]
+
+
+def memory_file(name: str, content: bytes) -> int:
+    """A new file descriptor from which `content` can be read; it has no path. The caller closes it."""
+    fd = os.memfd_create(name)
+    os.write(fd, content)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def _disk(size_mb: int, path: str) -> list[str]:
+    return ["--size", str(size_mb << 20), "--tmpfs", path]
+
+
+def _system_folders() -> list[str]:
+    words = ["--ro-bind", "/usr", "/usr"]
+    for name in ("bin", "lib", "lib32", "lib64", "sbin"):
+        path = Path("/", name)
+        if path.is_symlink():
+            words += ["--symlink", f"usr/{name}", f"/{name}"]
+        elif path.is_dir():
+            words += ["--ro-bind", f"/{name}", f"/{name}"]
+    return words
+
+
+def counts_processes(kernel_release: str) -> bool:
+    """Whether a kernel named like `6.1.0-18-amd64` counts RLIMIT_NPROC per user namespace."""
+    major, minor = (
+        int("".join(filter(str.isdigit, part)) or 0) for part in f"{kernel_release}.0".split(".")[:2]
+    )
+    return (major, minor) >= (5, 14)

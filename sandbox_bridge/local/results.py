@@ -1,0 +1,109 @@
+"""What is told of a task at its end, in a frame that always fits. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from sandbox_bridge.local.output import Kept
+from sandbox_bridge.protocol import EndReason, Stream
+
+MAX_RESULT_BYTES = 512 << 10
+"""A result's records as JSON: half a frame."""
+MAX_COMMAND_TEXT_CHARS = 64 << 10
+_MIN_TEXT_CHARS = 256
+
+
+class Transcript:
+    """The records of a task's commands, each text cut to head and tail where all together grow too large."""
+
+    def __init__(self, max_bytes: int = MAX_RESULT_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._records: list[dict[str, Any]] = []
+        self._sizes: list[int] = []
+        self._text_chars = MAX_COMMAND_TEXT_CHARS
+        self.truncated = False
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Take one more record."""
+        if self.truncated:
+            return
+        shrink(record, self._text_chars)
+        self._records.append(record)
+        self._sizes.append(_json_size(record))
+        while sum(self._sizes) > self._max_bytes and not self.truncated:
+            self._shrink_all()
+
+    def _shrink_all(self) -> None:
+        if self._text_chars <= _MIN_TEXT_CHARS:
+            # Even as little as this is too much: the last ones go.
+            self.truncated = True
+            while sum(self._sizes) > self._max_bytes:
+                self._records.pop()
+                self._sizes.pop()
+            return
+        self._text_chars //= 2
+        for record in self._records:
+            shrink(record, self._text_chars)
+        self._sizes = [_json_size(record) for record in self._records]
+
+    def records(self) -> list[dict[str, Any]]:
+        """All that is kept, in order."""
+        return self._records
+
+
+def shrink(record: dict[str, Any], most: int) -> None:
+    """Cut the record's texts to `most` characters each, head and tail, and mark it where that took some."""
+    for key in ("command", "stdout", "stderr"):
+        if len(record[key]) > most:
+            record[key] = shorten(record[key], most)
+            record["truncated"] = True
+
+
+def shorten(text: str, most: int) -> str:
+    """Head and tail of `text`, `most` characters together; itself where it is short enough."""
+    if len(text) <= most:
+        return text
+    half = (most - 3) // 2
+    return f"{text[:half]}\n…\n{text[-half:]}"
+
+
+def _json_size(record: dict[str, Any]) -> int:
+    return len(orjson.dumps(record))
+
+
+def command_record(
+    command: str,
+    kept: Mapping[Stream, Kept],
+    *,
+    exit_code: int | None,
+    reason: EndReason,
+    duration_s: float,
+) -> dict[str, Any]:
+    """What the result says of one command."""
+    stdout, stdout_cut = kept["stdout"].text()
+    stderr, stderr_cut = kept["stderr"].text()
+    return {
+        "command": command,
+        "exit_code": exit_code,
+        "reason": reason,
+        "duration_ms": round(duration_s * 1000),
+        "stdout": stdout,
+        "stderr": stderr,
+        "truncated": stdout_cut or stderr_cut,
+    }
+
+
+def task_result(
+    status: str, transcript: Transcript, *, exit_code: int | None, isolation: dict[str, Any]
+) -> dict[str, Any]:
+    """A task's result as it stands in its last frame."""
+    result = {
+        "status": status,
+        "exit_code": exit_code,
+        "url": None,
+        "commands": transcript.records(),
+        "files": [],
+        "isolation": isolation,
+    }
+    return result | {"truncated": True} if transcript.truncated else result

@@ -1,0 +1,101 @@
+"""The local sandbox as a service: its door, its connections, its end."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.http11 import Request, Response
+
+from sandbox_bridge.local.connection import Connection, Slots
+from sandbox_bridge.local.doors import PATH, refusal
+from sandbox_bridge.local.session import Place
+from sandbox_bridge.protocol import MAX_CORE_FRAME_BYTES, PROTOCOL
+from sandbox_bridge.settings import SandboxSettings
+
+CAPABILITIES = ["limits", "backpressure", "stderr_split"]
+_KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
+
+log = structlog.get_logger()
+
+
+class Service:
+    """Takes connections and gives each its Connection."""
+
+    def __init__(self, place: Place, *, sandbox_id: str, boot_id: str) -> None:
+        self._place = place
+        self._slots = Slots(place.settings.max_sessions)
+        self._connections: set[Connection] = set()
+        self._hello: dict[str, Any] = {
+            "type": "hello",
+            "protocol": PROTOCOL,
+            "sandbox_id": sandbox_id,
+            "boot_id": boot_id,
+            "runtime": "local",
+            "max_sessions": place.settings.max_sessions,
+            "isolation": place.isolation,
+            "capabilities": CAPABILITIES,
+            "labels": {},
+            "resume": [],
+        }
+
+    async def handle(self, websocket: ServerConnection) -> None:
+        """Serve one peer, from its handshake on."""
+        keep_alive(websocket)
+        connection = Connection(websocket, self._place, self._slots, self._hello)
+        self._connections.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+
+    async def check(self, websocket: ServerConnection, request: Request) -> Response | None:
+        """Refuse a handshake, or let it go on."""
+        answer = refusal(request, self._place.settings)
+        if answer is None and len(self._connections) >= self._place.settings.max_connections:
+            answer = HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n"
+        return None if answer is None else websocket.respond(*answer)
+
+    def drop_nowait(self) -> None:
+        """Kill all sessions now."""
+        for connection in self._connections:
+            connection.drop_nowait()
+
+
+def keep_alive(websocket: ServerConnection) -> None:
+    """Have the kernel notice a vanished peer: a slow one would not read our pings either."""
+    raw = websocket.transport.get_extra_info("socket")
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE:
+        raw.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+@asynccontextmanager
+async def listen(service: Service, settings: SandboxSettings) -> AsyncIterator[str]:
+    """Serve until the block is left; gives the address. Then all jails are gone. Raises OSError."""
+    async with serve(
+        service.handle,
+        settings.host,
+        settings.port,
+        process_request=service.check,
+        compression=None,
+        max_size=MAX_CORE_FRAME_BYTES,
+        max_queue=4,
+        open_timeout=settings.open_timeout_s,
+        close_timeout=settings.close_timeout_s,
+        ping_interval=None,
+        server_header=None,
+    ) as server:
+        try:
+            yield address_of(server)
+        finally:
+            service.drop_nowait()
+
+
+def address_of(server: Server) -> str:
+    """Where `server` can be reached."""
+    host, port = next(iter(server.sockets)).getsockname()[:2]
+    return f"ws://[{host}]:{port}{PATH}" if ":" in host else f"ws://{host}:{port}{PATH}"

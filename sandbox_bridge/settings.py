@@ -1,0 +1,86 @@
+"""What the operator of a local sandbox may set: from flags, then `SANDBOX_*`, then `.env`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+MIN_TOKEN_CHARS = 16
+
+
+class SandboxSettings(BaseSettings):
+    """Each field is read from `SANDBOX_<FIELD>`; a task's own limit counts below the matching `max_`."""
+
+    model_config = SettingsConfigDict(env_prefix="SANDBOX_", env_file=".env", extra="ignore", frozen=True)
+
+    # --- the door
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback needs `token`: whoever gets in runs code here."""
+    port: int = Field(default=8090, ge=0, le=65535)
+    """TCP port; 0 lets the system pick one. 8090 is where the guide's clients look."""
+    token: SecretStr | None = None
+    """Bearer token that every peer must show; at least 16 characters, so that it can't be guessed."""
+    allowed_hosts: Annotated[frozenset[str], NoDecode] = frozenset()
+    """Names under which peers may reach us besides the bound address and loopback, with commas."""
+    max_connections: int = Field(default=32, ge=1)
+    """Sockets at once: each may hold one 16 MiB frame in memory, so this bounds what a flood can take."""
+    open_timeout_s: float = Field(default=5.0, gt=0)
+    """For a peer's whole opening handshake; a silent one would hold a file descriptor for ever."""
+    close_timeout_s: float = Field(default=1.0, gt=0)
+    """For a peer's half of the closing handshake: a vanished one must not delay our end."""
+    send_timeout_s: float = Field(default=300.0, gt=0)
+    """For a peer to take what is sent. A slow one is waited for; one that takes nothing holds a place."""
+
+    # --- the jail
+    isolation: Literal["bwrap", "none"] = "bwrap"
+    """What keeps a task in. There is one answer so far; the setting is there to be refused loudly."""
+    max_sessions: int = Field(default=8, ge=1, le=1000)
+    """Tasks at once; the next is told `busy`. Eight keep a small machine busy without swapping."""
+    start_timeout_s: float = Field(default=10.0, gt=0)
+    """For a jail to be ready. It takes 0.05 s; a machine that needs 10 s is in trouble, and we say so."""
+    cancel_grace_s: float = Field(default=0.5, ge=0)
+    """Between TERM and the end of the jail. All must be gone within 1 s of a cancel."""
+    kill_timeout_s: float = Field(default=5.0, gt=0)
+    """For the kernel to take a killed jail apart. It takes 0.02 s; beyond this we log and go on."""
+    staging_timeout_s: float = Field(default=60.0, gt=0)
+    """How long files sent ahead wait for their task, from the last piece on (the protocol's number)."""
+
+    # --- what a task may use: default and ceiling
+    timeout_s: float = Field(default=300.0, gt=0)
+    """Wall clock of a task that names none."""
+    max_timeout_s: float = Field(default=86400.0, gt=0)
+    """A day: a longer task is a service, and wants another home."""
+    output_bytes: int = Field(default=64 << 20, gt=0)
+    """Output delivered per task before the rest is counted and dropped."""
+    max_output_bytes: int = Field(default=64 << 20, gt=0)
+    """Ceiling of `output_bytes`; all of it is stored by whoever watches."""
+    disk_mb: int = Field(default=256, gt=0)
+    """Size of the working directory, and of `/tmp`. It is memory, taken as it is written."""
+    max_disk_mb: int = Field(default=256, gt=0)
+    """Ceiling of `disk_mb`, and of a task's files sent ahead."""
+    memory_mb: int = Field(default=512, gt=0)
+    """Memory of a jail as a whole. Accepted and checked; not enforced by this version."""
+    max_memory_mb: int = Field(default=512, gt=0)
+    """Ceiling of `memory_mb`."""
+    processes: int = Field(default=128, gt=0)
+    """Processes and threads of a jail: a fork bomb ends at this many."""
+    max_processes: int = Field(default=128, gt=0)
+    """Ceiling of `processes`."""
+    max_idle_s: float = Field(default=86400.0, gt=0)
+    """Ceiling of a task's `idle_s`. Accepted and checked; not enforced by this version."""
+    max_cpu_s: float = Field(default=86400.0, gt=0)
+    """Ceiling of a task's `cpu_s`. Accepted and checked; not enforced by this version."""
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return frozenset(name.strip().lower() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("token")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < MIN_TOKEN_CHARS:
+            raise ValueError(f"a token has at least {MIN_TOKEN_CHARS} characters")
+        return value
