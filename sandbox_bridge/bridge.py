@@ -1,0 +1,200 @@
+"""The bridge to one sandbox: one connection, kept up, that carries many sessions.
+
+`Bridge.run` dials, shakes hands, lets a `Link` carry the frames until the connection ends, and dials again.
+When a connection goes, every session on it is lost. The bridge needs no clock and no socket of its own: it
+lives on its loop's time and on the `FrameTransport` it is given.
+
+    run ── dial ── Handshake ── Link ──┬── read: transport -> Call.deliver / complete / fail
+                                       └── write: Call.next_frame, one of each in turn -> transport
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from random import Random
+
+import structlog
+
+from sandbox_bridge.calls import BridgeSession, CallTimes
+from sandbox_bridge.connection import FrameTransport
+from sandbox_bridge.errors import SandboxBusy, SandboxLost, TransportClosed
+from sandbox_bridge.handshake import Handshake, SandboxInfo, Trust
+from sandbox_bridge.link import Link
+from sandbox_bridge.protocol import HELLO_TIMEOUT_S, Health
+from sandbox_bridge.spec import TaskSpec
+
+__all__ = ["Bridge", "BridgeSession", "BridgeTimes", "SandboxInfo", "TaskSpec"]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BridgeTimes:
+    """How long the bridge waits for what."""
+
+    dial_s: float = 10.0
+    answer_s: float = HELLO_TIMEOUT_S
+    """For the `hello` or the `health` that answers ours."""
+    send_s: float = 30.0
+    """For a frame to be taken; a sandbox that takes nothing for so long is as good as gone."""
+    close_s: float = 1.0
+    """For the last words and the closing handshake, each."""
+    busy_s: float = 0.5
+    """Without room after the sandbox said `busy`, which it does when others use it too."""
+    backoff_base_s: float = 0.1
+    backoff_max_s: float = 5.0
+    """Of the wait before dialling again; also how long a connection must have held to begin at the base."""
+    call: CallTimes = field(default_factory=CallTimes)
+
+
+DEFAULT_TIMES = BridgeTimes()
+
+
+class Bridge:
+    """One sandbox, met over the connections that `dial` makes, each with `TransportClosed` if it can't.
+
+    `on_change` is called after each change of `info`, `active` or `free`; it must not wait. `random` spreads
+    the attempts to reconnect. A dialled sandbox has `trust` `server`: whoever configured its address vouches.
+    """
+
+    def __init__(
+        self,
+        dial: Callable[[], Awaitable[FrameTransport]],
+        *,
+        address: str,
+        random: Random,
+        on_change: Callable[[], None] | None = None,
+        trust: Trust = "server",
+        wall_clock: Callable[[], float] = time.time,
+        times: BridgeTimes = DEFAULT_TIMES,
+    ) -> None:
+        self.address = address
+        self.problem: str | None = "not connected yet"
+        """Why there is no connection, while there is none."""
+        self._dial = dial
+        self._random = random
+        self._on_change = on_change
+        self._wall_clock = wall_clock
+        self._times = times
+        self._handshake = Handshake(address=address, trust=trust, answer_s=times.answer_s)
+        # Present while connected.
+        self._link: Link | None = None
+
+    def __repr__(self) -> str:
+        info = self.info
+        if info is None:
+            return f"<Bridge {self.address} down: {self.problem}>"
+        spoken = info.runtime if info.extended else "core"
+        return f"<Bridge {self.address} {spoken} {self.active}/{info.max_sessions}>"
+
+    @property
+    def info(self) -> SandboxInfo | None:
+        """Who is there, while connected."""
+        return self._link.info if self._link is not None else None
+
+    @property
+    def active(self) -> int:
+        """Sessions that the sandbox has, or may still have."""
+        return len(self._link.calls) if self._link is not None else 0
+
+    @property
+    def free(self) -> int:
+        """Sessions that there is room for now."""
+        return self._link.free if self._link is not None else 0
+
+    def open(self, session_id: str, spec: TaskSpec, *, stream: bool = True) -> BridgeSession:
+        """A session that runs `spec`: it takes its place now, and starts when the writer comes to it.
+
+        To be entered (`async with`) at once. Raises `SandboxBusy`; `ValueError` for an id in use.
+        """
+        if self._link is None:
+            raise SandboxBusy(f"{self.address} is not connected: {self.problem}")
+        if session_id in self._link.calls:
+            raise ValueError(f"session {session_id} is open already")
+        if self._link.free == 0:
+            raise SandboxBusy(f"{self.address} has no room")
+        return BridgeSession(self._link.open(session_id, spec, stream=stream))
+
+    async def health(self) -> Health:
+        """What the sandbox answers to `health_check`. Raises `SandboxLost` when no answer comes."""
+        if self._link is None:
+            raise SandboxLost(f"{self.address} is not connected: {self.problem}")
+        return await self._link.health()
+
+    async def run(self) -> None:
+        """Keep the connection up until cancelled; then end all sessions and close it."""
+        failures = 0
+        times = self._times
+        while True:
+            held_s = await self._connect_once()
+            if held_s > times.backoff_max_s:
+                failures = 0
+            ceiling_s = min(times.backoff_max_s, times.backoff_base_s * 2 ** min(failures, 16))
+            failures += 1
+            await asyncio.sleep(self._random.uniform(0, ceiling_s))
+
+    async def _connect_once(self) -> float:
+        """One connection from dialling to its end; returns how long it held, in seconds."""
+        try:
+            async with asyncio.timeout(self._times.dial_s):
+                transport = await self._dial()
+        except TimeoutError:
+            self._set_problem(f"no connection within {self._times.dial_s:g} s")
+            return 0.0
+        except TransportClosed as error:
+            self._set_problem(str(error))
+            return 0.0
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        try:
+            await self._use(transport)
+        except TransportClosed as error:
+            self._set_problem(str(error))
+        finally:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2 * self._times.close_s):
+                    await transport.aclose()
+        return loop.time() - began_at
+
+    async def _use(self, transport: FrameTransport) -> None:
+        """Shake hands, then carry sessions for as long as `transport` lasts. Raises `TransportClosed`."""
+        link = self._link_over(transport, await self._handshake.perform(transport))
+        self._link = link
+        self.problem = None
+        log.info("sandbox connected", address=self.address, extended=link.info.extended)
+        self._changed()
+        problem = "the bridge was closed"
+        try:
+            problem = await link.serve()
+        except asyncio.CancelledError:
+            await link.end_sessions(self._times.close_s)
+            raise
+        finally:
+            self._link = None
+            self._set_problem(problem)
+            link.lose(problem)
+            self._changed()
+
+    def _link_over(self, transport: FrameTransport, info: SandboxInfo) -> Link:
+        return Link(
+            transport,
+            info,
+            info_of=self._handshake.info_of,
+            on_change=self._changed,
+            wall_clock=self._wall_clock,
+            send_s=self._times.send_s,
+            answer_s=self._times.answer_s,
+            busy_s=self._times.busy_s,
+            call_times=self._times.call,
+        )
+
+    def _set_problem(self, problem: str) -> None:
+        if problem != self.problem:
+            log.info("sandbox not connected", address=self.address, problem=problem)
+        self.problem = problem
+
+    def _changed(self) -> None:
+        if self._on_change is not None:
+            self._on_change()

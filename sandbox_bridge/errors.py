@@ -1,0 +1,56 @@
+"""What can go wrong between us and a sandbox.
+
+    SandboxError
+    ├── TaskFailed        the sandbox ended the task, and says why
+    ├── SandboxBusy       no room there: try elsewhere, or later
+    └── SandboxLost       the connection or the sandbox is gone: what became of the task is not known
+    TransportClosed       below all this: the connection itself
+
+Only `SandboxBusy` and `SandboxLost` are worth another attempt: a task that failed by itself would fail again.
+"""
+
+from typing import Any
+
+
+class SandboxError(Exception):
+    """Whatever a session can end with but its result."""
+
+
+class TaskFailed(SandboxError):  # noqa: N818 -- a situation, named as one
+    """The task's own bad end.
+
+    `code` is the sandbox's word for it (`command_failed`, `timeout`, `cancelled`, `bad_input`, …) and as
+    untrusted as `message`; `result` is what there was of the result by then.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        exit_code: int | None = None,
+        reason: str | None = None,
+        result: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.exit_code = exit_code
+        self.reason = reason
+        self.result = result
+
+
+class SandboxBusy(SandboxError):  # noqa: N818 -- a situation, named as one
+    """There is no room for one more session, or no connection to ask over."""
+
+
+class SandboxLost(SandboxError):  # noqa: N818 -- a situation, named as one
+    """Nobody is left who could say how the session ended."""
+
+
+class TransportClosed(Exception):  # noqa: N818 -- a situation, named as one
+    """A connection that could not be made, or is no more; `code` is its close code where there is one."""
+
+    def __init__(self, reason: str, *, code: int | None = None) -> None:
+        super().__init__(reason)
+        self.code = code

@@ -1,0 +1,106 @@
+"""Finding out who is there and how to talk: `hello`, or else the core protocol."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sandbox_bridge.connection import FrameTransport
+from sandbox_bridge.errors import TransportClosed
+from sandbox_bridge.protocol import (
+    HELLO_TIMEOUT_S,
+    PROTOCOL,
+    BridgeHello,
+    FromSandbox,
+    Health,
+    HealthCheck,
+    ProtocolError,
+    SandboxHello,
+    encode,
+    parse_from_sandbox,
+)
+
+Trust = Literal["server", "client"]
+
+_NOT_ABOUT_HELLO = {1001, 1012, 1013}
+"""Close codes that say the service is going or overloaded: no verdict on the `hello` that it was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxInfo:
+    """A connected sandbox in its own words, but for `address`, `trust` and `extended`, which are ours."""
+
+    address: str
+    sandbox_id: str
+    boot_id: str
+    runtime: str
+    max_sessions: int
+    capabilities: frozenset[str] = frozenset()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    isolation: Mapping[str, Any] = field(default_factory=dict)
+    trust: Trust = "server"
+    extended: bool = False
+    """It said `hello`: the extensions may be used."""
+
+
+class Handshake:
+    """How to begin with the sandbox at one address; remembers what it learned there."""
+
+    def __init__(self, *, address: str, trust: Trust, answer_s: float = HELLO_TIMEOUT_S) -> None:
+        self._address = address
+        self._trust: Trust = trust
+        self._answer_s = answer_s
+        # The sandbox closed the connection when it was greeted: it gets no `hello` again.
+        self._core_only = False
+
+    async def perform(self, transport: FrameTransport) -> SandboxInfo:
+        """Say `hello` and see; a sandbox that does not return it is asked how many sessions it takes.
+
+        Raises `TransportClosed`.
+        """
+        if not self._core_only:
+            hello = await self._greet(transport)
+            if isinstance(hello, SandboxHello) and hello.protocol == PROTOCOL:
+                return self.info_of(hello)
+        health = await self._ask(transport, HealthCheck(type="health_check"))
+        return SandboxInfo(
+            address=self._address,
+            sandbox_id=self._address,
+            boot_id="",
+            runtime="unknown",
+            max_sessions=max(1, health.max_sessions) if isinstance(health, Health) else 1,
+            trust=self._trust,
+        )
+
+    def info_of(self, hello: SandboxHello) -> SandboxInfo:
+        """The sandbox that said `hello`."""
+        return SandboxInfo(
+            address=self._address,
+            sandbox_id=hello.sandbox_id,
+            boot_id=hello.boot_id,
+            runtime=hello.runtime,
+            max_sessions=hello.max_sessions,
+            capabilities=frozenset(hello.capabilities),
+            labels=hello.labels,
+            isolation=hello.isolation,
+            trust=self._trust,
+            extended=True,
+        )
+
+    async def _greet(self, transport: FrameTransport) -> FromSandbox | None:
+        try:
+            return await self._ask(transport, BridgeHello(type="hello", protocol=PROTOCOL))
+        except TransportClosed as error:
+            self._core_only = error.code not in _NOT_ABOUT_HELLO
+            raise
+
+    async def _ask(
+        self, transport: FrameTransport, question: BridgeHello | HealthCheck
+    ) -> FromSandbox | None:
+        """The frame after `question`, or None if none comes in time or it is broken."""
+        with contextlib.suppress(TimeoutError, ProtocolError):
+            async with asyncio.timeout(self._answer_s):
+                await transport.send(encode(question))
+                return parse_from_sandbox(await transport.recv())
+        return None

@@ -1,0 +1,304 @@
+"""A small real sandbox service without a jail: it speaks the whole wire, and runs a scripted task language.
+
+A verified fake: `tests/contracts/test_sandbox.py` holds it and the real service to the same rules. It stands
+on asyncio's timers alone, so it runs under virtual time; `dial` meets it without any socket.
+
+The language is that of `tests/support/task_script.py`.
+"""
+
+import asyncio
+import base64
+import http
+from typing import Any, Literal, Self
+
+import orjson
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from sandbox_bridge.connection import FrameTransport
+from sandbox_bridge.errors import TransportClosed
+from sandbox_bridge.protocol import (
+    MAX_CORE_FRAME_BYTES,
+    PROTOCOL,
+    Base64File,
+    BridgeHello,
+    CancelTask,
+    Credit,
+    ExecuteTask,
+    FileChunk,
+    HealthCheck,
+    ProtocolError,
+    SessionSignal,
+    ToSandbox,
+    parse_to_sandbox,
+)
+from tests.support.fake_session import FakeSession
+from tests.support.memory_transport import MemoryTransport, memory_pair
+
+HelloManner = Literal["answer", "ignore", "refuse", "close"]
+"""What it does when greeted: `ignore`, `refuse` (another frame in return) and `close` are core-only peers."""
+
+
+class FakeSandbox:
+    """A sandbox service at `url` while its context is open; `listen=False` leaves only `dial`.
+
+    `received` is every frame that came, in order; `dials` counts connections. `hello_delay_s` is how long a
+    greeting waits for its answer; with `mute` nothing is ever answered at all.
+    """
+
+    def __init__(
+        self,
+        *,
+        hello: HelloManner = "answer",
+        hello_delay_s: float = 0.0,
+        mute: bool = False,
+        max_sessions: int = 8,
+        sandbox_id: str = "fake-1",
+        boot_id: str = "boot-1",
+        token: str | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        listen: bool = True,
+    ) -> None:
+        self.hello = hello
+        self.hello_delay_s = hello_delay_s
+        self.mute = mute
+        self.max_sessions = max_sessions
+        self.sandbox_id = sandbox_id
+        self.boot_id = boot_id
+        self.token = token
+        self.received: list[dict[str, Any]] = []
+        self.dials = 0
+        self.sessions: dict[str, FakeSession] = {}
+        self._host = host
+        self._port = port
+        self._listen = listen
+        self._server: Server | None = None
+        self._open: set[FrameTransport] = set()
+        # Serve connections in memory; ended by `__aexit__`, which raises what they raised.
+        self._serving: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"ws://{self._host}:{self._port}/ws"
+
+    async def __aenter__(self) -> Self:
+        if self._listen:
+            self._server = await serve(
+                self._serve_socket,
+                self._host,
+                self._port,
+                process_request=self._check_request,
+                compression=None,
+                max_size=MAX_CORE_FRAME_BYTES,
+                ping_interval=None,
+                close_timeout=1,
+            )
+            for listener in self._server.sockets:
+                self._port = listener.getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+        for task in self._serving:
+            task.cancel()
+        for outcome in await asyncio.gather(*self._serving, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                raise outcome
+
+    async def dial(self) -> FrameTransport:
+        """A connection in memory to it."""
+        ours, theirs = memory_pair()
+        self._serving.add(asyncio.create_task(self._serve(ours)))
+        return theirs
+
+    def drop(self) -> None:
+        """Break every connection."""
+        for transport in self._open:
+            match transport:
+                case MemoryTransport():
+                    transport.close_nowait()
+                case _Socket():
+                    transport.connection.transport.abort()
+
+    def count(self, kind: str) -> int:
+        """How many frames of the type `kind` came."""
+        return sum(frame.get("type") == kind for frame in self.received)
+
+    def _check_request(self, connection: ServerConnection, request: Request) -> Response | None:
+        if request.path != "/ws":
+            return connection.respond(http.HTTPStatus.NOT_FOUND, "not here\n")
+        if self.token is not None and request.headers.get("Authorization") != f"Bearer {self.token}":
+            return connection.respond(http.HTTPStatus.UNAUTHORIZED, "token needed\n")
+        return None
+
+    async def _serve_socket(self, connection: ServerConnection) -> None:
+        await self._serve(_Socket(connection))
+
+    async def _serve(self, transport: FrameTransport) -> None:
+        self.dials += 1
+        self._open.add(transport)
+        try:
+            await _Connection(self, transport).serve()
+        finally:
+            self._open.discard(transport)
+
+
+class _Socket:
+    """A `FrameTransport` over the server's end of a WebSocket."""
+
+    def __init__(self, connection: ServerConnection) -> None:
+        self.connection = connection
+
+    async def send(self, text: str) -> None:
+        try:
+            await self.connection.send(text)
+        except ConnectionClosed as error:
+            raise TransportClosed(str(error)) from error
+
+    async def recv(self) -> str:
+        try:
+            return str(await self.connection.recv(decode=True))
+        except ConnectionClosed as error:
+            raise TransportClosed(str(error)) from error
+
+    async def aclose(self) -> None:
+        await self.connection.close()
+
+
+class _Connection:
+    """What one peer sees of the sandbox."""
+
+    def __init__(self, sandbox: FakeSandbox, transport: FrameTransport) -> None:
+        self._sandbox = sandbox
+        self._transport = transport
+        self._extended = False
+        self._mine: dict[str, FakeSession] = {}
+        self._ended: set[str] = set()
+        self._files: dict[str, dict[str, bytearray]] = {}
+
+    async def serve(self) -> None:
+        """Answer frames until the connection is gone; its sessions go with it."""
+        try:
+            async with asyncio.TaskGroup() as sessions:
+                while True:
+                    await self._on_text(await self._transport.recv(), sessions)
+        except* TransportClosed:
+            pass
+        finally:
+            for session_id in self._mine:
+                self._sandbox.sessions.pop(session_id, None)
+            await self._transport.aclose()
+
+    async def send(self, frame: dict[str, Any]) -> None:
+        await self._transport.send(orjson.dumps(frame).decode())
+
+    async def fail(self, session_id: str, code: str, text: str) -> None:
+        await self.send(
+            {
+                "type": "task_error",
+                "session_id": session_id,
+                "error": text,
+                "error_info": {"code": code, "exit_code": None, "reason": None},
+            }
+        )
+
+    async def end(self, session: FakeSession, frame: dict[str, Any]) -> None:
+        """Send a session's one end, and forget it."""
+        self._sandbox.sessions.pop(session.session_id, None)
+        self._mine.pop(session.session_id, None)
+        self._ended.add(session.session_id)
+        await self.send({**frame, "session_id": session.session_id})
+
+    async def _on_text(self, text: str, sessions: asyncio.TaskGroup) -> None:
+        try:
+            frame = parse_to_sandbox(text)
+        except ProtocolError as error:
+            if not self._sandbox.mute:
+                await self.fail("", "bad_input", str(error))
+            return
+        self._sandbox.received.append(orjson.loads(text))
+        if not self._sandbox.mute:
+            await self._on_frame(frame, sessions)
+
+    async def _on_frame(self, frame: ToSandbox, sessions: asyncio.TaskGroup) -> None:
+        match frame:
+            case BridgeHello():
+                await self._on_hello(sessions)
+            case HealthCheck():
+                await self.send(
+                    {
+                        "type": "health",
+                        "status": "healthy",
+                        "active_sessions": len(self._sandbox.sessions),
+                        "max_sessions": self._sandbox.max_sessions,
+                    }
+                )
+            case ExecuteTask():
+                await self._on_task(frame, sessions)
+            case FileChunk():
+                files = self._files.setdefault(frame.session_id, {})
+                files.setdefault(frame.path, bytearray()).extend(base64.b64decode(frame.base64))
+            case CancelTask() | SessionSignal() | Credit():
+                await self._on_session_frame(frame)
+            case _:
+                await self.fail(frame.session_id, "bad_input", f"{frame.type} is not for me")
+
+    async def _on_hello(self, sessions: asyncio.TaskGroup) -> None:
+        match self._sandbox.hello:
+            case "close":
+                await self._transport.aclose()
+            case "refuse":
+                await self.send({"type": "error", "error": "unknown type: hello"})
+            case "answer":
+                sessions.create_task(self._answer_hello())
+
+    async def _answer_hello(self) -> None:
+        await asyncio.sleep(self._sandbox.hello_delay_s)
+        self._extended = True
+        await self.send(
+            {
+                "type": "hello",
+                "protocol": PROTOCOL,
+                "sandbox_id": self._sandbox.sandbox_id,
+                "boot_id": self._sandbox.boot_id,
+                "runtime": "local",
+                "max_sessions": self._sandbox.max_sessions,
+                "isolation": {"tier": "none", "network": False},
+                "capabilities": ["limits", "backpressure", "stderr_split"],
+                "labels": {},
+                "resume": [],
+            }
+        )
+
+    async def _on_task(self, task: ExecuteTask, sessions: asyncio.TaskGroup) -> None:
+        session_id = task.session_id
+        if session_id in self._sandbox.sessions:
+            await self.fail(session_id, "bad_input", "there is such a session already")
+        elif len(self._sandbox.sessions) >= self._sandbox.max_sessions:
+            await self.fail(session_id, "busy", "no room")
+        else:
+            files = {path: _bytes_of(content) for path, content in task.files.items()}
+            files |= {path: bytes(data) for path, data in self._files.pop(session_id, {}).items()}
+            session = FakeSession(self, task, files, extended=self._extended)
+            self._sandbox.sessions[session_id] = self._mine[session_id] = session
+            self._ended.discard(session_id)
+            sessions.create_task(session.run())
+
+    async def _on_session_frame(self, frame: CancelTask | SessionSignal | Credit) -> None:
+        session = self._mine.get(frame.session_id)
+        if session is None:
+            if frame.session_id not in self._ended:
+                await self.fail(frame.session_id, "unknown_session", "no such session")
+        elif isinstance(frame, Credit):
+            session.grant(frame.bytes)
+        elif frame.type in ("cancel_task", "close_session"):
+            session.cancel()
+
+
+def _bytes_of(content: str | Base64File) -> bytes:
+    return content.encode() if isinstance(content, str) else base64.b64decode(content.base64)
