@@ -75,7 +75,7 @@ function Countdown({ retryAt }: { retryAt: number }) {
   const seconds = Math.max(0, Math.ceil((retryAt - Date.now()) / 1000));
   return (
     <span class="pill-detail" aria-hidden="true">
-      {seconds === 0 ? "trying…" : `next try in ${seconds} s`}
+      {seconds === 0 ? "trying…" : `retry in ${seconds} s`}
     </span>
   );
 }

@@ -29,13 +29,14 @@ function decode(text: string): string {
   }
 }
 
-/** Moves a token that came in the fragment (`#token=…`) out of the address bar, into this tab's storage. */
+/** Moves a token that came in the fragment (`#token=…`, also `#/tasks/ID&token=…`) out of the address bar, into this tab's storage. */
 export function adoptToken(): void {
-  const found = /[#&?]token=([^&]*)&?/.exec(location.hash);
-  if (found !== null) {
-    storeToken(decode(found[1] ?? ""));
-    const rest = location.hash.replace(found[0], "");
-    history.replaceState(null, "", location.pathname + (rest === "" ? "#/" : rest));
+  const parts = location.hash.slice(1).split("&");
+  const token = parts.find((part) => part.startsWith("token="));
+  if (token !== undefined) {
+    storeToken(decode(token.slice("token=".length)));
+    const rest = parts.filter((part) => part !== token).join("&");
+    history.replaceState(null, "", `${location.pathname}#${rest === "" ? "/" : rest}`);
   }
   route.value = parse(location.hash);
 }

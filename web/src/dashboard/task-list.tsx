@@ -91,7 +91,9 @@ function Empty() {
   return (
     <div class="list-note">
       <p>No tasks yet.</p>
-      <p class="muted">Run the example beside this list, or from a terminal:</p>
+      <p class="muted">
+        <a href="#/new">Run the example</a>, or start from a terminal:
+      </p>
       <Command line={`gateway submit . --command "ls -l" --url ${location.origin}`} />
     </div>
   );

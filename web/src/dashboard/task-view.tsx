@@ -5,7 +5,7 @@ import { TERMINAL } from "../client/index.ts";
 import { CopyButton } from "./copyable.tsx";
 import { Follower } from "./follow.ts";
 import { OutputPane } from "./output-pane.tsx";
-import { connection, now, taskById } from "./store.ts";
+import { connection, now, taskById, welcome } from "./store.ts";
 import { explain } from "./submit.ts";
 import type { Moment, TaskModel } from "./task-model.ts";
 import { duration, errorHeadline, preciseDuration, reasonWords, STATUS_WORDS } from "./words.ts";
@@ -34,10 +34,17 @@ function Followed({ follower }: { follower: Follower }) {
   const { model, taskId } = follower;
   const task = taskById(taskId);
   const failure = follower.failure.value;
-  if (failure !== null && failure.code !== "connection_closed")
-    return <NotThere failure={failure} taskId={taskId} />;
   const status = model.status ?? task?.status ?? null;
   const isOver = status !== null && TERMINAL.has(status);
+  const name = task?.labels.name || model.firstCommand || "Task";
+  useEffect(() => {
+    document.title = status === null ? `${name} – Gateway` : `${STATUS_WORDS[status]}: ${name} – Gateway`;
+    return () => {
+      document.title = "Gateway";
+    };
+  }, [name, status]);
+  if (failure !== null && failure.code !== "connection_closed")
+    return <NotThere failure={failure} taskId={taskId} />;
   return (
     <article class="task" aria-labelledby="task-title">
       <div class="page-head">
@@ -45,7 +52,7 @@ function Followed({ follower }: { follower: Follower }) {
           ‹ Tasks
         </a>
         <div class="task-head">
-          <h1 id="task-title">{task?.labels.name || model.firstCommand || "Task"}</h1>
+          <h1 id="task-title">{name}</h1>
           <span class="spacer" />
           {status !== null && !isOver && <CancelButton follower={follower} task={task} />}
         </div>
@@ -193,7 +200,7 @@ function Why({ moment }: { moment: Moment }) {
   const parts = [
     moment.attempt > 1 && moment.status === "running" ? `attempt ${moment.attempt}` : null,
     moment.reason === null ? null : reasonWords(moment.reason),
-    moment.by === null ? null : `by ${moment.by}`,
+    moment.by === null ? null : moment.by === welcome.value?.subject ? "by you" : `by ${moment.by}`,
   ].filter((part) => part !== null);
   return parts.length === 0 ? null : <> · {parts.join(", ")}</>;
 }

@@ -1,0 +1,33 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import type { EventData, TaskEvent } from "../src/client/index.ts";
+import { safeUrl, TaskModel } from "../src/dashboard/task-model.ts";
+
+function status(data: Partial<EventData["status"]>): TaskEvent {
+  const full = { status: "running", previous: null, attempt: 1, ...data } as EventData["status"];
+  return { type: "event", task_id: "t-1", seq: 1, event: "status", time: "", data: full };
+}
+
+test("the exit code is the result's, or the error's, or none", () => {
+  const model = new TaskModel();
+  assert.equal(model.exitCode, null);
+  model.push(status({ status: "completed", result: { exit_code: 0 } }));
+  assert.equal(model.exitCode, 0);
+  const details = { exit_code: 3, reason: "exit" };
+  model.push(status({ status: "failed", error: { code: "command_failed", message: "", details } }));
+  assert.equal(model.exitCode, 3);
+});
+
+test("only an http address becomes a link", () => {
+  assert.equal(safeUrl("http://127.0.0.1:5/"), "http://127.0.0.1:5/");
+  for (const url of ["javascript:alert(1)", "data:text/html,x", "//host", null, 5])
+    assert.equal(safeUrl(url), null);
+});
+
+test("the timeline is bounded to its newest moments", () => {
+  const model = new TaskModel();
+  for (let attempt = 1; attempt <= 1_000; attempt += 1) model.push(status({ attempt }));
+  assert.ok(model.moments.length < 100);
+  assert.equal(model.moments.at(-1)?.attempt, 1_000);
+});
