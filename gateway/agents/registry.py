@@ -1,0 +1,41 @@
+"""Which agents this instance has."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import ValidationError
+
+from gateway.agents.runner import Agent
+from gateway.errors import GatewayError
+from gateway.frames import bad_frame
+
+
+class Registry:
+    """Agents by name."""
+
+    def __init__(self, agents: Iterable[Agent]) -> None:
+        self._agents = {agent.name: agent for agent in agents}
+
+    @property
+    def names(self) -> list[str]:
+        """Every agent's name, in the order of registration."""
+        return list(self._agents)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._agents
+
+    def get(self, name: str) -> Agent:
+        """The agent. Raises `GatewayError` `unknown_agent`."""
+        try:
+            return self._agents[name]
+        except KeyError:
+            raise GatewayError(
+                "unknown_agent", f"There is no agent {name!r}; there are: {self.names}."
+            ) from None
+
+    def check_input(self, name: str, value: dict[str, Any]) -> None:
+        """Raise `GatewayError` `unknown_agent`, or `bad_frame` with places below `input`."""
+        try:
+            self.get(name).input_model.model_validate(value)
+        except ValidationError as error:
+            raise bad_frame(error, within=["input"]) from None

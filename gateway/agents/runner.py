@@ -1,0 +1,70 @@
+"""What the gateway asks of whoever does a task, and what it gives: one run is one attempt."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from gateway.events import Draft
+from gateway.tasks import TaskRecord
+from sandbox_bridge.bridge import Bridge
+from sandbox_bridge.pool import Want
+
+
+class TaskFailedError(Exception):
+    """The task's own failure; `code` is a key of `errors.TASK_ERRORS`. It is never run again by itself."""
+
+    def __init__(self, code: str, message: str, **details: Any) -> None:
+        self.code = code
+        self.message = message
+        self.details = details
+        super().__init__(f"{code}: {message}")
+
+
+class TaskCancelledError(Exception):
+    """The run ended because it was told to."""
+
+
+class PlaceLostError(Exception):
+    """The run's place is gone, the task's own outcome unknown: `reason` is `sandbox_lost` or `busy`."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason = reason
+        super().__init__(f"{reason}: {message}")
+
+
+class RunContext(Protocol):
+    """One run, as its agent sees it."""
+
+    task: TaskRecord
+    input: dict[str, Any]
+    bridge: Bridge | None
+    """The sandbox chosen for this run, for agents that take one."""
+    sandbox_session: str
+    """The id of this run's session there."""
+    time_left_s: float
+    """Running time the task has left."""
+    cancel_wanted: asyncio.Event
+    """Set once the task is to be cancelled."""
+    on_output_durable: Callable[[int], None]
+    """Called with the bytes of output text that have been made durable; the agent sets it."""
+
+    async def emit(self, draft: Draft) -> None:
+        """Put an event into the task's log; waits while too much is on its way to disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A kind of worker: its name, what its input must be, whether it takes a sandbox, and how it runs.
+
+    `run` gives the task's result, or raises `TaskFailedError`, `TaskCancelledError` or `PlaceLostError`.
+    """
+
+    name: str
+    input_model: type[BaseModel]
+    run: Callable[[RunContext], Awaitable[dict[str, Any]]]
+    want: Callable[[dict[str, Any]], Want | None]
+    """From an input which sandbox the agent needs; None where any will do."""
+    takes_sandbox: bool = True

@@ -1,0 +1,215 @@
+"""The agent `sandbox`: files and commands, run by a sandbox as they are."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+
+from gateway.agents.runner import Agent, PlaceLostError, RunContext, TaskCancelledError, TaskFailedError
+from gateway.errors import TASK_ERRORS
+from gateway.events import MAX_TEXT_BYTES, Draft, cut_text
+from sandbox_bridge.bridge import Bridge, BridgeSession, TaskSpec
+from sandbox_bridge.errors import SandboxBusy, SandboxLost, TaskFailed
+from sandbox_bridge.pool import Want
+from sandbox_bridge.protocol import Base64File, Collect, Command, Limits, TtySize, path_conflict, path_error
+
+END_GRACE_S: Final = 5.0
+"""How much longer than its running time a task gets for its sandbox to tell of the end."""
+
+
+def _paths_are_good(files: dict[str, Any]) -> dict[str, Any]:
+    for path in files:
+        if (problem := path_error(path)) is not None:
+            raise ValueError(f"{path[:200]!r}: {problem}")
+    if (clash := path_conflict(list(files))) is not None:
+        raise ValueError(f"{clash[:200]!r} lies below another file")
+    return files
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class _File(_Strict, Base64File):
+    pass
+
+
+class _Tty(_Strict, TtySize):
+    pass
+
+
+class _Command(_Strict, Command):
+    tty: _Tty | None = None
+
+
+class _Limits(_Strict, Limits):
+    pass
+
+
+class _Collect(_Strict, Collect):
+    pass
+
+
+class _Sandbox(_Strict):
+    runtime: str | None = None
+    labels: dict[str, str] = {}
+
+
+Line = Annotated[str, StringConstraints(max_length=1 << 20)]
+
+
+class SandboxInput(_Strict):
+    """What the agent takes: files by path, and commands that run one after another in their folder."""
+
+    files: Annotated[dict[str, str | _File], AfterValidator(_paths_are_good)] = {}
+    commands: list[Line | _Command] = []
+    limits: _Limits | None = None
+    collect: _Collect | None = None
+    stdin: bool = False
+    sandbox: _Sandbox | None = None
+
+
+def want(value: Mapping[str, Any]) -> Want | None:
+    """Which sandbox an input asks for."""
+    asked = value.get("sandbox")
+    if not asked:
+        return None
+    return Want(runtime=asked.get("runtime"), labels=asked.get("labels", {}))
+
+
+async def run(context: RunContext) -> dict[str, Any]:
+    """One attempt: a session in the sandbox from begin to end."""
+    bridge = context.bridge
+    if bridge is None:
+        raise PlaceLostError("sandbox_lost", "the sandbox is gone")
+    try:
+        async with asyncio.timeout(context.time_left_s + END_GRACE_S):
+            return await _run_in(bridge, context)
+    except TimeoutError:
+        message = "The task ran longer than its timeout_s."
+        raise TaskFailedError("timeout", message, exit_code=None, reason="timeout", result=None) from None
+    except SandboxBusy as error:
+        raise PlaceLostError("busy", str(error)) from error
+    except SandboxLost as error:
+        raise PlaceLostError("sandbox_lost", str(error)) from error
+    except TaskFailed as error:
+        raise _translated(error, cancel_wanted=context.cancel_wanted.is_set()) from error
+
+
+async def _run_in(bridge: Bridge, context: RunContext) -> dict[str, Any]:
+    session = bridge.open(context.sandbox_session, _spec(context.input, context.time_left_s))
+    context.on_output_durable = session.grant_nowait
+    async with session:
+        canceller = asyncio.get_running_loop().create_task(_cancel_when_wanted(context, session))
+        try:
+            async for progress in session:
+                if (draft := event_of(progress)) is not None:
+                    await context.emit(draft)
+        finally:
+            canceller.cancel()
+    return session.result or {}
+
+
+async def _cancel_when_wanted(context: RunContext, session: BridgeSession) -> None:
+    await context.cancel_wanted.wait()
+    await session.cancel()
+
+
+def _spec(value: Mapping[str, Any], time_left_s: float) -> TaskSpec:
+    limits = dict(value.get("limits") or {})
+    limits["timeout_s"] = min(limits.get("timeout_s", time_left_s), max(time_left_s, 0.001))
+    return TaskSpec.parse({**value, "limits": limits})
+
+
+def _translated(error: TaskFailed, *, cancel_wanted: bool) -> Exception:
+    if error.code == "cancelled" and cancel_wanted:
+        return TaskCancelledError()
+    code = error.code if error.code in TASK_ERRORS else "command_failed"
+    details = {"exit_code": error.exit_code, "reason": error.reason, "result": error.result}
+    return TaskFailedError(code, cut_text(error.message, 4096), **details)
+
+
+# --- what a sandbox says, as events; it may say anything ------------------------------------------------
+
+
+def _int(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 53 else None
+
+
+def _word(value: Any, fallback: str) -> str:
+    return cut_text(value, 200) if isinstance(value, str) else fallback
+
+
+def _percent(value: Any) -> float | None:
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return number if number is not None and 0 <= number <= 100 else None
+
+
+def _stream(value: Any) -> str:
+    return "stderr" if value == "stderr" else "stdout"
+
+
+def _output(said: Mapping[str, Any]) -> dict[str, Any] | None:
+    text = said.get("text")
+    if not isinstance(text, str) or not text:
+        return None
+    return {
+        "stream": _stream(said.get("stream")),
+        "text": cut_text(text, MAX_TEXT_BYTES),
+        "command": _int(said.get("command")) or 0,
+    }
+
+
+def _output_gap(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "stream": _stream(said.get("stream")),
+        "dropped_bytes": _int(said.get("dropped_bytes")),
+        "reason": _word(said.get("reason"), "limit"),
+    }
+
+
+def _command(said: Mapping[str, Any]) -> dict[str, Any]:
+    command = said.get("command")
+    data = {
+        "index": _int(said.get("index")) or 0,
+        "command": cut_text(command, MAX_TEXT_BYTES) if isinstance(command, str) else "",
+        "exit_code": _int(said.get("exit_code")),
+    }
+    reason = said.get("reason")
+    return data | {"reason": _word(reason, "exit")} if reason is not None else data
+
+
+def _phase(said: Mapping[str, Any]) -> dict[str, Any]:
+    phase = _word(said.get("phase"), "sandbox")
+    return {
+        "phase": phase,
+        "status": _word(said.get("status"), phase),
+        "progress": _percent(said.get("progress")),
+    }
+
+
+def _server_ready(said: Mapping[str, Any]) -> dict[str, Any]:
+    url = said.get("url")
+    shown = isinstance(url, str) and url.startswith(("http://", "https://")) and len(url) <= 2048
+    scope = "browser" if said.get("scope") == "browser" else "gateway"
+    return {"port": _int(said.get("port")), "url": url if shown else None, "scope": scope}
+
+
+_EVENTS: Final[Mapping[str, tuple[str, Callable[[Mapping[str, Any]], dict[str, Any] | None]]]] = {
+    "output": ("output", _output),
+    "output_gap": ("output_gap", _output_gap),
+    "command": ("command", _command),
+    "server_ready": ("server_ready", _server_ready),
+    "phase": ("progress", _phase),
+}
+
+
+def event_of(progress: Mapping[str, Any]) -> Draft | None:
+    """What a sandbox said of its progress as an event of ours, whatever it said; None where it says nothing."""
+    kind, translate = _EVENTS.get(str(progress.get("kind")), ("progress", _phase))
+    data = translate(progress)
+    return None if data is None else Draft(kind, data)
+
+
+SANDBOX: Final = Agent(name="sandbox", input_model=SandboxInput, run=run, want=want)

@@ -1,0 +1,38 @@
+"""The bus of a single instance: a message is handed on where it was published."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from gateway.bus.base import Handler, Message
+
+
+class MemoryBus:
+    """The `Bus` within one process; loses nothing, buffers nothing."""
+
+    def __init__(self) -> None:
+        self._subscribed: Counter[str] = Counter()
+        self._handlers: list[Handler] = []
+
+    def __repr__(self) -> str:
+        return f"<MemoryBus {len(self._subscribed)} channels>"
+
+    def on_message(self, handler: Handler) -> None:
+        """See `Bus.on_message`."""
+        self._handlers.append(handler)
+
+    def publish_nowait(self, messages: Sequence[tuple[str, Message]]) -> None:
+        """See `Bus.publish_nowait`."""
+        for channel, message in messages:
+            if channel in self._subscribed:
+                for handler in self._handlers:
+                    handler(channel, message)
+
+    async def subscribe(self, channel: str) -> None:
+        """See `Bus.subscribe`."""
+        self._subscribed[channel] += 1
+
+    def unsubscribe_nowait(self, channel: str) -> None:
+        """See `Bus.unsubscribe_nowait`."""
+        self._subscribed[channel] -= 1
+        if self._subscribed[channel] <= 0:
+            del self._subscribed[channel]

@@ -1,0 +1,194 @@
+"""Events: the numbered facts of a task's log, and the one place where they become bytes.
+
+A `Draft` is a fact without a number. The store's transaction gives it the next `seq` and makes an `Event`,
+whose `frame` is the JSON that is stored, relayed and sent; nobody parses it again on the way.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import orjson
+
+from gateway.clock import rfc3339
+from gateway.wire import text_frame
+
+MAX_TEXT_BYTES: Final = 64 << 10
+"""An `output` event's text, and a command's text in an event, in bytes of UTF-8."""
+MAX_OUTCOME_BYTES: Final = 256 << 10
+"""A task's `result` or `error`, as JSON."""
+MAX_DATA_BYTES: Final = 512 << 10
+"""An event's `data`, as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A fact that has no number yet; `final` is the status that ends the task."""
+
+    kind: str
+    data: dict[str, Any]
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A numbered fact; `frame` is its one JSON form."""
+
+    seq: int
+    kind: str
+    frame: bytes
+    final: bool = False
+
+
+@dataclass(frozen=True)
+class TaskEvents:
+    """Some consecutive events of one task, as one commit made them or one read found them; never none."""
+
+    task_id: str
+    events: Sequence[Event]
+
+    @property
+    def first_seq(self) -> int:
+        """The seq of the first of them."""
+        return self.events[0].seq
+
+    @property
+    def last_seq(self) -> int:
+        """The seq of the last of them."""
+        return self.events[-1].seq
+
+    @cached_property
+    def wire(self) -> bytes:
+        """All of them as WebSocket frames: made once, the same bytes for every client."""
+        return b"".join(text_frame(event.frame) for event in self.events)
+
+    def after(self, seq: int) -> "TaskEvents":
+        """Those newer than `seq`."""
+        return (
+            self
+            if seq < self.first_seq
+            else TaskEvents(self.task_id, self.events[seq + 1 - self.first_seq :])
+        )
+
+
+def number(task_id: str, drafts: Iterable[Draft], *, after_seq: int, now_ms: int) -> list[Event]:
+    """`drafts` as events `after_seq + 1, after_seq + 2, …`, encoded once and for all."""
+    time = rfc3339(now_ms)
+    return [_encode(task_id, draft, seq, time) for seq, draft in enumerate(drafts, after_seq + 1)]
+
+
+def _encode(task_id: str, draft: Draft, seq: int, time: str) -> Event:
+    frame = {
+        "type": "event",
+        "task_id": task_id,
+        "seq": seq,
+        "event": draft.kind,
+        "time": time,
+        "data": draft.data,
+    }
+    return Event(seq, draft.kind, orjson.dumps(frame), draft.final)
+
+
+def status(to: str, *, previous: str | None, attempt: int, final: bool = False, **more: Any) -> Draft:
+    """A `status` event; of `more` (`reason`, `by`, `result`, `error`) what is None is left out."""
+    data = {"status": to, "previous": previous, "attempt": attempt}
+    return Draft("status", data | {key: value for key, value in more.items() if value is not None}, final)
+
+
+def gather(drafts: Iterable[Draft]) -> list[Draft]:
+    """`drafts` with neighbouring `output` of one stream and command joined, up to `MAX_TEXT_BYTES` a piece."""
+    return list(_gathered(drafts))
+
+
+def _gathered(drafts: Iterable[Draft]) -> Iterator[Draft]:
+    held: list[Draft] = []
+    size = 0
+    for draft in drafts:
+        length = _text_bytes(draft)
+        if held and not (_continues(held[0], draft) and size + length <= MAX_TEXT_BYTES):
+            yield _joined(held)
+            held, size = [], 0
+        held.append(draft)
+        size += length
+    if held:
+        yield _joined(held)
+
+
+def _text_bytes(draft: Draft) -> int:
+    return len(draft.data["text"].encode()) if draft.kind == "output" else 0
+
+
+def _continues(first: Draft, draft: Draft) -> bool:
+    same = ("stream", "command")
+    return first.kind == draft.kind == "output" and all(first.data[key] == draft.data[key] for key in same)
+
+
+def _joined(held: Sequence[Draft]) -> Draft:
+    if len(held) == 1:
+        return held[0]
+    return Draft("output", held[0].data | {"text": "".join(draft.data["text"] for draft in held)})
+
+
+def cut_text(text: str, limit_bytes: int) -> str:
+    """`text` within `limit_bytes` of UTF-8: whole, or its head and its tail with a note between."""
+    encoded = text.encode()
+    if len(encoded) <= limit_bytes:
+        return text
+    note = f"\n… {len(encoded) - limit_bytes} bytes left out …\n"
+    half = max((limit_bytes - len(note.encode())) // 2, 0)
+    return (
+        encoded[:half].decode(errors="ignore") + note + encoded[len(encoded) - half :].decode(errors="ignore")
+    )
+
+
+def fit_outcome(outcome: dict[str, Any]) -> dict[str, Any]:
+    """A sandbox's result or a task's error within `MAX_OUTCOME_BYTES`: texts keep head and tail, then lists are cut.
+
+    What was cut says so by `truncated`. An outcome that is too large for another reason is replaced by a note.
+    """
+    for limit in (MAX_TEXT_BYTES, 8 << 10, 1 << 10):
+        if len(orjson.dumps(outcome)) <= MAX_OUTCOME_BYTES:
+            return outcome
+        outcome = _shortened(outcome, limit)
+    for keep in (200, 50, 0):
+        if len(orjson.dumps(outcome)) <= MAX_OUTCOME_BYTES:
+            return outcome
+        outcome = _trimmed(outcome, keep)
+    if len(orjson.dumps(outcome)) <= MAX_OUTCOME_BYTES:
+        return outcome
+    return {"truncated": True}
+
+
+_LONG_TEXTS: Final = frozenset({"stdout", "stderr", "command", "message", "error"})
+_LONG_LISTS: Final = frozenset({"commands", "files"})
+
+
+def _shortened(value: Any, limit: int) -> Any:
+    if isinstance(value, list):
+        return [_shortened(item, limit) for item in value]
+    if not isinstance(value, dict):
+        return value
+    short = {
+        key: cut_text(item, limit)
+        if key in _LONG_TEXTS and isinstance(item, str)
+        else _shortened(item, limit)
+        for key, item in value.items()
+    }
+    cut = any(short[key] != value[key] for key in value if key in _LONG_TEXTS)
+    return short | {"truncated": True} if cut else short
+
+
+def _trimmed(value: Any, keep: int) -> Any:
+    if not isinstance(value, dict):
+        return value
+    short = {
+        key: item[:keep] if key in _LONG_LISTS and isinstance(item, list) else _trimmed(item, keep)
+        for key, item in value.items()
+    }
+    cut = any(
+        len(short[key]) != len(value[key])
+        for key in value
+        if key in _LONG_LISTS and isinstance(value[key], list)
+    )
+    return short | {"truncated": True} if cut else short

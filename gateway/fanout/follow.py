@@ -1,0 +1,47 @@
+"""Following a task from a coroutine: for whoever reads at its own pace (SSE) or waits for the end (blocking)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from gateway.events import TaskEvents
+from gateway.fanout.relay import Relay
+from gateway.fanout.replay import ReadLog
+
+PAGE_BYTES = 256 << 10
+"""How much of a log is read at a time."""
+
+
+class _Bell:
+    """A follower that only notes how far the log has got."""
+
+    def __init__(self, task_id: str) -> None:
+        self.task_id = task_id
+        self.rung = asyncio.Event()
+
+    def offer(self, _batch: TaskEvents) -> None:
+        self.rung.set()
+
+
+async def follow(relay: Relay, read: ReadLog, task_id: str, after_seq: int) -> AsyncIterator[TaskEvents]:
+    """The task's events after `after_seq`, as they come, up to the last one of its log.
+
+    Reads the log and nothing else: the relay only rings. So a reader may be as slow as it likes.
+    """
+    bell = _Bell(task_id)
+    async with relay.joined(bell):
+        while True:
+            bell.rung.clear()
+            page = await read(task_id, after_seq, PAGE_BYTES)
+            if page.events:
+                after_seq = page.events[-1].seq
+                yield TaskEvents(task_id, page.events)
+            if page.complete:
+                return
+            if not page.events:
+                await bell.rung.wait()
+
+
+async def ended(relay: Relay, read: ReadLog, task_id: str, after_seq: int) -> None:
+    """Return when the task's log has its last event; `after_seq` is any seq known not to be the last."""
+    async for _batch in follow(relay, read, task_id, after_seq):
+        pass

@@ -1,0 +1,147 @@
+"""Following a log: history since n, then live, without a gap, a repeat or another order.
+
+Theory. A `Subscription` has one number, `cursor`: the seq of the last event handed to its sink. It is either
+*live*, and takes a batch that begins right after the cursor, or *behind*, and takes nothing: then its feeder
+reads the log from the cursor and hands that on. It falls behind when it begins, when a batch does not fit
+what the sink has room for, and when one begins later than it should. It becomes live when the feeder has
+handed on everything up to `head`, the newest seq it was ever offered; between that comparison and the next
+offer nothing is awaited, so nothing can slip through. What is not newer than the cursor is dropped.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from gateway.events import TaskEvents
+from gateway.state.base import Page
+
+ReadLog = Callable[[str, int, int], Awaitable[Page]]
+"""(task_id, after_seq, max_bytes) -> the next events of the log."""
+
+
+class Sink(Protocol):
+    """Where events go: bounded, and the judge of its own room."""
+
+    def room(self) -> int:
+        """Bytes of events it would take now; negative or 0 when it is full."""
+
+    def send_events(self, batch: TaskEvents) -> None:
+        """Take them."""
+
+    async def wait_room(self) -> None:
+        """Return when there is room, or when the sink is closed."""
+
+
+class Subscription:
+    """One follower of one task; see the theory above. `on_end` is called once, after the last event."""
+
+    def __init__(
+        self,
+        task_id: str,
+        after_seq: int,
+        sink: Sink,
+        *,
+        on_behind: Callable[["Subscription"], None],
+        on_end: Callable[["Subscription"], None],
+    ) -> None:
+        self.task_id = task_id
+        self.cursor = after_seq
+        self.head = after_seq
+        self.live = False
+        self.closed = False
+        self._sink = sink
+        self._on_behind = on_behind
+        self._on_end = on_end
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "live" if self.live else "behind"
+        return f"<Subscription {self.task_id} {state} {self.cursor}/{self.head}>"
+
+    def offer(self, batch: TaskEvents) -> None:
+        """A batch as it was committed; see `Follower.offer`."""
+        if self.closed or batch.last_seq <= self.cursor:
+            return
+        self.head = max(self.head, batch.last_seq)
+        if not self.live:
+            return
+        fresh = batch.after(self.cursor)
+        if fresh.first_seq == self.cursor + 1 and len(fresh.wire) <= self._sink.room():
+            self._hand_on(fresh)
+        else:
+            self.live = False
+            self._on_behind(self)
+
+    def feed(self, page: Page) -> None:
+        """What the feeder read after the cursor; live from now on if that was all there is."""
+        if self.closed:
+            return
+        if page.events:
+            self._hand_on(TaskEvents(self.task_id, page.events))
+        elif page.complete:
+            self._end()
+        else:
+            self.head = self.cursor  # the log is the truth: nothing follows yet
+        self.live = not self.closed and self.cursor >= self.head
+
+    def close(self) -> None:
+        """Nothing more is handed on. Idempotent."""
+        self.closed = True
+        self.live = False
+
+    def _hand_on(self, batch: TaskEvents) -> None:
+        self.cursor = batch.last_seq
+        self._sink.send_events(batch)
+        if batch.events[-1].final:
+            self._end()
+
+    def _end(self) -> None:
+        self.close()
+        self._on_end(self)
+
+
+class Feeder:
+    """Feeds the subscriptions of one connection that are behind, in turn, at the pace of their sink.
+
+    It costs nothing while all are live: its one asyncio task lives while somebody is behind.
+    """
+
+    def __init__(self, sink: Sink, read: ReadLog, *, on_failure: Callable[[Exception], None]) -> None:
+        self._sink = sink
+        self._read = read
+        self._on_failure = on_failure
+        self._behind: dict[Subscription, None] = {}
+        # Lives while somebody is behind; ended by `aclose`.
+        self._feeding: asyncio.Task[None] | None = None
+
+    def add(self, subscription: Subscription) -> None:
+        """Feed `subscription` until it is live or closed."""
+        self._behind[subscription] = None
+        if self._feeding is None:
+            self._feeding = asyncio.get_running_loop().create_task(self._feed_all(), name="feeder")
+
+    async def aclose(self) -> None:
+        """Feed nobody any more."""
+        self._behind.clear()
+        if self._feeding is not None:
+            self._feeding.cancel()
+            await asyncio.wait([self._feeding])
+
+    async def _feed_all(self) -> None:
+        try:
+            while self._behind:
+                subscription = next(iter(self._behind))
+                del self._behind[subscription]
+                await self._feed(subscription)
+        except Exception as error:  # noqa: BLE001 - its connection must not live on unfed
+            self._on_failure(error)
+        finally:
+            self._feeding = None
+
+    async def _feed(self, subscription: Subscription) -> None:
+        await self._sink.wait_room()
+        if subscription.closed:
+            return
+        room = max(self._sink.room(), 1)
+        subscription.feed(await self._read(subscription.task_id, subscription.cursor, room))
+        if not subscription.live and not subscription.closed:
+            self._behind[subscription] = None

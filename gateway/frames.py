@@ -1,0 +1,256 @@
+"""Frames of the client socket: what a client may ask, as types, and what it is sent, as bytes.
+
+A request that does not fit its type is a `bad_frame` that says where; JSON types are exact.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, Literal
+
+import orjson
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic_core import from_json
+
+from gateway.errors import GatewayError
+
+MAX_DEPTH: Final = 64
+"""How deep a client's JSON may nest: well below what every parser and encoder we use can take."""
+MAX_INT: Final = 2**63 - 1
+"""The largest integer that every store and encoder we use keeps exactly."""
+
+
+def check_json(value: Any) -> Any:
+    """`value`, if it can be stored and sent as it is. Raises ValueError for what JSON can't say exactly."""
+    level = [value]
+    for _depth in range(MAX_DEPTH):
+        if not level:
+            return value
+        level = [child for item in level for child in _children(item)]
+    if level:
+        raise ValueError(f"nested deeper than {MAX_DEPTH}")
+    return value
+
+
+def _children(item: Any) -> Sequence[Any]:
+    if isinstance(item, dict):
+        return list(item.values())
+    if isinstance(item, list):
+        return item
+    if isinstance(item, float) and not math.isfinite(item):
+        raise ValueError("not a finite number")
+    if isinstance(item, int) and abs(item) > MAX_INT:
+        raise ValueError("an integer of more than 64 bits")
+    return ()
+
+
+def _no_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("contains NUL")
+    return text
+
+
+Json = Annotated[dict[str, JsonValue], AfterValidator(check_json)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_no_nul)]
+Text = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_no_nul)]
+TaskId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+Status = Literal["pending", "running", "paused", "completed", "failed", "cancelled"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SubmitBody(_Strict):
+    """What a submit says, by socket or by HTTP."""
+
+    agent: Name = "sandbox"
+    input: Json = {}
+    mode: Literal["blocking", "streaming", "background"] = "streaming"
+    idempotency_key: Name | None = None
+    workflow_id: TaskId | None = None
+    timeout_s: int = Field(default=300, ge=1, le=86_400)
+    labels: dict[Name, Text] = Field(default={}, max_length=32)
+    max_attempts: int = Field(default=3, ge=1, le=1000)
+    priority: int = Field(default=0, ge=-10, le=10)
+    detach: Literal["continue", "pause", "cancel"] = "continue"
+    detach_after_s: int = Field(default=30, ge=1, le=86_400)
+
+
+class _Request(_Strict):
+    id: str = Field(min_length=1, max_length=64)
+
+
+class SubmitTask(SubmitBody, _Request):
+    """Begin a task."""
+
+    type: Literal["submit_task"]
+
+
+class Subscribe(_Request):
+    """Follow a task's events after a seq."""
+
+    type: Literal["subscribe"]
+    task_id: TaskId
+    after_seq: int = Field(default=0, ge=0, le=MAX_INT)
+
+
+class Unsubscribe(_Request):
+    """Follow a task no more."""
+
+    type: Literal["unsubscribe"]
+    task_id: TaskId
+
+
+class CancelTask(_Request):
+    """Wish a task cancelled."""
+
+    type: Literal["cancel_task"]
+    task_id: TaskId
+    reason: Text | None = None
+
+
+class GetTask(_Request):
+    """Ask for one task."""
+
+    type: Literal["get_task"]
+    task_id: TaskId
+    include_input: bool = False
+
+
+class ListBody(_Strict):
+    """Which tasks to list, by socket or by HTTP."""
+
+    status: Status | None = None
+    agent: Name | None = None
+    session_id: TaskId | None = None
+    workflow_id: TaskId | None = None
+    label: Annotated[str, StringConstraints(pattern=r"^[^=]+=")] | None = None
+    limit: int = Field(default=50, ge=1, le=500)
+    cursor: TaskId | None = None
+
+
+class ListTasks(ListBody, _Request):
+    """Ask for tasks, newest first."""
+
+    type: Literal["list_tasks"]
+
+
+class Watch(_Request):
+    """Follow a topic's items."""
+
+    type: Literal["watch"]
+    topic: Literal["tasks"]
+
+
+class Unwatch(_Request):
+    """Follow a topic no more."""
+
+    type: Literal["unwatch"]
+    topic: Literal["tasks"]
+
+
+class Authenticate(_Request):
+    """Renew the connection's token."""
+
+    type: Literal["authenticate"]
+    token: str = Field(min_length=1, max_length=16_384)
+
+
+class Ping(_Request):
+    """Ask for the time."""
+
+    type: Literal["ping"]
+
+
+Request = Annotated[
+    SubmitTask
+    | Subscribe
+    | Unsubscribe
+    | CancelTask
+    | GetTask
+    | ListTasks
+    | Watch
+    | Unwatch
+    | Authenticate
+    | Ping,
+    Field(discriminator="type"),
+]
+
+_requests: Final[TypeAdapter[Request]] = TypeAdapter(Request)
+
+
+def parse_request(text: str | bytes) -> Request:
+    """The request in `text`. Raises `GatewayError` `bad_frame`."""
+    try:
+        return _requests.validate_json(text)
+    except ValidationError as error:
+        # The first part of a place is the request's type, which its sender did not write as a key.
+        raise bad_frame(error, skip=1) from None
+
+
+def bad_frame(error: ValidationError, *, skip: int = 0, within: Sequence[str] = ()) -> GatewayError:
+    """The `bad_frame` that says what `error` found, and where, below `within`."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)[:20]
+    places = [[*within, *item["loc"][skip:]] for item in found]
+    errors = [{"loc": loc, "msg": item["msg"]} for loc, item in zip(places, found, strict=True)]
+    where = ".".join(map(str, places[0]))
+    return GatewayError(
+        "bad_frame", f"{where}: {found[0]['msg']}" if where else found[0]["msg"], errors=errors
+    )
+
+
+def usable_id(text: str | bytes) -> str | None:
+    """The `id` of a frame that is not a request, where one can be read."""
+    try:
+        value = from_json(text)
+    except ValueError:
+        return None
+    found = value.get("id") if isinstance(value, dict) else None
+    return found if isinstance(found, str) and 1 <= len(found) <= 64 else None
+
+
+def welcome(**fields: Any) -> bytes:
+    """The first frame of a connection."""
+    return orjson.dumps({"type": "welcome", "protocol": "gateway.v1", **fields})
+
+
+def result(request_id: str, body: Mapping[str, Any]) -> bytes:
+    """The good answer to a request."""
+    return orjson.dumps({"type": "result", "id": request_id, "result": body})
+
+
+def error(request_id: str | None, problem: GatewayError) -> bytes:
+    """The bad answer to a request."""
+    return orjson.dumps({"type": "error", "id": request_id, **problem.body()})
+
+
+def update(item: Mapping[str, Any]) -> bytes:
+    """A watched task's newest state."""
+    return orjson.dumps({"type": "update", "topic": "tasks", "item": item})
+
+
+def reset(items: Sequence[Mapping[str, Any]]) -> bytes:
+    """Everything watched, after doubt."""
+    return orjson.dumps({"type": "update", "topic": "tasks", "items": items, "reset": True})
+
+
+def goodbye(code: int, reason: str, *, reconnect: bool, reconnect_in_ms: int | None = None) -> bytes:
+    """What is said before every close of our own."""
+    return orjson.dumps(
+        {
+            "type": "goodbye",
+            "code": code,
+            "reason": reason,
+            "reconnect": reconnect,
+            "reconnect_in_ms": reconnect_in_ms,
+        }
+    )

@@ -1,0 +1,49 @@
+"""What the operator can count, by Prometheus' naming rules. Label values come from closed sets only."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_SLOW = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
+
+
+class Metrics:
+    """One process' counters, in a registry of their own so that two gateways can live in one test."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        r = self.registry
+        self.connections = Gauge("gateway_connections", "Client sockets open now.", registry=r)
+        self.closes = Counter("gateway_closes", "Connections ended, by close code.", ["code"], registry=r)
+        self.requests = Counter(
+            "gateway_requests", "Requests, by type and outcome.", ["type", "code"], registry=r
+        )
+        self.submit_seconds = Histogram(
+            "gateway_submit_seconds",
+            "From a submit's frame to its durable answer.",
+            buckets=_FAST,
+            registry=r,
+        )
+        self.events = Counter("gateway_events", "Events made durable here.", registry=r)
+        self.deliveries = Counter("gateway_deliveries", "Events handed to client sockets.", registry=r)
+        self.lagging = Counter("gateway_lagging", "Times a subscription fell back to the log.", registry=r)
+        self.running = Gauge("gateway_tasks_running", "Tasks this instance runs now.", registry=r)
+        self.ended = Counter("gateway_tasks_ended", "Tasks ended here, by status.", ["status"], registry=r)
+        self.run_seconds = Histogram(
+            "gateway_run_seconds", "From a claim to the run's end.", buckets=_SLOW, registry=r
+        )
+        self.commit_seconds = Histogram(
+            "gateway_store_commit_seconds",
+            "From asking for a write to its being durable.",
+            buckets=_FAST,
+            registry=r,
+        )
+        self.sandbox_slots = Gauge("gateway_sandbox_slots", "Room for sessions.", ["state"], registry=r)
+        self.sandbox_isolated = Gauge(
+            "gateway_sandbox_isolated", "1 where every connected sandbox of ours is jailed.", registry=r
+        )
+
+    def render(self) -> bytes:
+        """The text Prometheus reads."""
+        return generate_latest(self.registry)

@@ -1,0 +1,280 @@
+"""The service over HTTP: the same commands as on the socket, in the same words.
+
+The other border where an exception becomes an answer: here a problem document (RFC 9457).
+"""
+
+import asyncio
+from typing import Any, Final, TypeVar
+
+import orjson
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from pydantic import BaseModel, ValidationError
+
+from gateway.agents.registry import Registry
+from gateway.errors import GatewayError, HandshakeError, StoreUnavailableError
+from gateway.fanout.follow import ended, follow
+from gateway.frames import ListBody, SubmitBody, bad_frame
+from gateway.principal import Principal
+from gateway.server import sse
+from gateway.sessions.commands import Services, expiry, internal_error
+from gateway.sessions.endpoint import authenticated
+from gateway.sessions.session import SessionIds
+from gateway.settings import Settings
+from gateway.state.base import StateStore
+from gateway.tasks import TaskRecord
+
+MAX_PAGE: Final = 10_000
+"""Events in one JSON answer."""
+PAGE_BYTES: Final = 8 << 20
+"""Bytes of events in one JSON answer."""
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+class Api:
+    """The handlers of `/v1`."""
+
+    def __init__(
+        self, services: Services, store: StateStore, registry: Registry, ids: SessionIds, settings: Settings
+    ) -> None:
+        self._services = services
+        self._store = store
+        self._registry = registry
+        self._ids = ids
+        self._settings = settings
+
+    def add_routes(self, app: web.Application) -> None:
+        """Put the handlers where the contract says."""
+        app.router.add_post("/v1/tasks", self.submit)
+        app.router.add_get("/v1/tasks", self.list_tasks)
+        app.router.add_get("/v1/tasks/{id}", self.get_task)
+        app.router.add_post("/v1/tasks/{id}/cancel", self.cancel)
+        app.router.add_get("/v1/tasks/{id}/events", self.events)
+        app.router.add_get("/v1/agents", self.agents)
+        app.router.add_get("/v1/whoami", self.whoami)
+
+    # --- tasks ------------------------------------------------------------------------------------------
+
+    async def submit(self, request: web.Request) -> web.StreamResponse:
+        """`POST /v1/tasks`: 201, or 200 where it was there before, or 202 where `blocking` took too long."""
+        principal = self._principal(request)
+        body = await _body(request, SubmitBody)
+        if (key := request.headers.get("Idempotency-Key")) is not None:
+            body = _checked(SubmitBody, body.model_dump(exclude_unset=True) | {"idempotency_key": key})
+        asked = request.headers.get("Session-Id")
+        known = asked is not None and self._ids.belongs(asked, principal.subject)
+        session_id = asked if asked is not None and known else self._ids.new(principal.subject)
+        created = await self._services.control.submit(principal, session_id, body)
+        task, status = created.task, 200 if created.replayed else 201
+        if body.mode == "blocking":
+            task, waited = await self._wait(principal, task)
+            status = status if waited else 202
+        described = await self._services.control.describe(principal, task)
+        return _json(
+            {"task": described, "replayed": created.replayed},
+            status=status,
+            headers={"Location": f"/v1/tasks/{task.task_id}"},
+        )
+
+    async def _wait(self, principal: Principal, task: TaskRecord) -> tuple[TaskRecord, bool]:
+        services = self._services
+        try:
+            async with asyncio.timeout(self._settings.blocking_http_s):
+                await ended(services.relay, services.read_log, task.task_id, 0)
+        except TimeoutError:
+            return await services.control.get(principal, task.task_id), False
+        return await services.control.get(principal, task.task_id), True
+
+    async def list_tasks(self, request: web.Request) -> web.StreamResponse:
+        """`GET /v1/tasks`."""
+        query = _query(request, ListBody, numbers=("limit",))
+        return _json(await self._services.control.list(self._principal(request), query))
+
+    async def get_task(self, request: web.Request) -> web.StreamResponse:
+        """`GET /v1/tasks/{id}`."""
+        principal = self._principal(request)
+        task = await self._services.control.get(principal, request.match_info["id"])
+        include_input = _query(request, _TaskQuery).include_input == "true"
+        described = await self._services.control.describe(principal, task, include_input=include_input)
+        return _json({"task": described})
+
+    async def cancel(self, request: web.Request) -> web.StreamResponse:
+        """`POST /v1/tasks/{id}/cancel`; a body may give a reason."""
+        principal = self._principal(request)
+        reason = (await _body(request, _Reason)).reason if request.can_read_body else None
+        task = await self._services.control.cancel(principal, request.match_info["id"], reason)
+        return _json({"task": await self._services.control.describe(principal, task)})
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """`GET /v1/tasks/{id}/events`: a page as JSON, or a stream where the reader takes `text/event-stream`."""
+        principal = self._principal(request)
+        task = await self._services.control.get(principal, request.match_info["id"])
+        streams = "text/event-stream" in request.headers.get("Accept", "")
+        asked = _query(request, _EventsQuery, numbers=("after_seq", "limit"))
+        after_seq = asked.after_seq
+        if streams and (last_id := request.headers.get("Last-Event-ID")):
+            after_seq = _checked(_EventsQuery, {"after_seq": _number(last_id)}).after_seq
+        if after_seq > task.last_seq:
+            raise GatewayError("invalid_cursor", last_seq=task.last_seq)
+        after_seq = max(after_seq, task.first_seq - 1)
+        if streams:
+            return await self._stream(request, task, after_seq)
+        return await self._page(task, after_seq, asked.limit)
+
+    async def _stream(self, request: web.Request, task: TaskRecord, after_seq: int) -> web.StreamResponse:
+        if task.ended and after_seq >= task.last_seq:
+            return web.Response(status=204)
+        services = self._services
+        return await sse.stream(request, follow(services.relay, services.read_log, task.task_id, after_seq))
+
+    async def _page(self, task: TaskRecord, after_seq: int, limit: int) -> web.StreamResponse:
+        page = await self._store.read_events(task.task_id, after_seq, max_events=limit, max_bytes=PAGE_BYTES)
+        joined = b",".join(event.frame for event in page.events)
+        last_seq = page.events[-1].seq if page.events else after_seq
+        body = b'{"events":[%s],"first_seq":%d,"last_seq":%d}' % (joined, after_seq + 1, last_seq)
+        return web.Response(body=body, content_type="application/json")
+
+    # --- the rest -----------------------------------------------------------------------------------------
+
+    async def agents(self, request: web.Request) -> web.StreamResponse:
+        """`GET /v1/agents`: each with the JSON Schema of its input."""
+        self._principal(request).require("tasks:read")
+        found = [self._registry.get(name) for name in self._registry.names]
+        return _json(
+            {"agents": [{"name": a.name, "input_schema": a.input_model.model_json_schema()} for a in found]}
+        )
+
+    async def whoami(self, request: web.Request) -> web.StreamResponse:
+        """`GET /v1/whoami`."""
+        principal = self._principal(request)
+        scopes = sorted(principal.scopes)
+        return _json({"subject": principal.subject, "scopes": scopes, "expires_at": expiry(principal)})
+
+    def _principal(self, request: web.Request) -> Principal:
+        return authenticated(request, self._services.authenticator)
+
+
+class _Strict(BaseModel):
+    model_config = {"extra": "forbid", "strict": True}
+
+
+class _Reason(_Strict):
+    reason: str | None = None
+
+
+class _TaskQuery(_Strict):
+    include_input: str = "false"
+
+
+class _EventsQuery(_Strict):
+    after_seq: int = 0
+    limit: int = 1000
+
+    def model_post_init(self, _context: Any) -> None:
+        if self.after_seq < 0 or not 1 <= self.limit <= MAX_PAGE:
+            raise GatewayError("bad_frame", f"after_seq is at least 0, limit 1 to {MAX_PAGE}", errors=[])
+
+
+async def _body(request: web.Request, model: type[Body]) -> Body:
+    if request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType(text="Send the body as application/json.")
+    try:
+        return model.model_validate_json(await request.read())
+    except ValidationError as error:
+        raise bad_frame(error) from None
+
+
+def _query(request: web.Request, model: type[Body], *, numbers: tuple[str, ...] = ()) -> Body:
+    given: dict[str, Any] = dict(request.query)
+    return _checked(model, {key: _number(value) if key in numbers else value for key, value in given.items()})
+
+
+def _checked(model: type[Body], values: dict[str, Any]) -> Body:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise bad_frame(error) from None
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else text
+
+
+def _json(body: dict[str, Any], *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(
+        body=orjson.dumps(body), status=status, headers=headers, content_type="application/json"
+    )
+
+
+# --- the border ---------------------------------------------------------------------------------------
+
+
+def problem(error: GatewayError) -> web.Response:
+    """An error as `application/problem+json`, with the socket's `code`."""
+    body = {"type": "about:blank", "title": error.code, "status": error.kind.status, "detail": error.message}
+    headers = {"WWW-Authenticate": "Bearer"} if error.code == "unauthorized" else {}
+    if (wait_ms := error.details.get("retry_after_ms")) is not None:
+        headers["Retry-After"] = str(max(1, wait_ms // 1000))
+    return web.Response(
+        body=orjson.dumps(body | error.body()),
+        status=error.kind.status,
+        content_type="application/problem+json",
+        headers=headers,
+    )
+
+
+def errors_answered(services: Services) -> Middleware:
+    """The middleware that makes problem documents of what handlers raise."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except GatewayError as error:
+            return problem(error)
+        except HandshakeError as error:
+            return problem(
+                GatewayError("unauthorized" if error.status == 401 else "forbidden", error.message)
+            )
+        except StoreUnavailableError as error:
+            services.log.warning("store unavailable", error=str(error))
+            return problem(GatewayError("unavailable"))
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            return _http_problem(error)
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception:  # noqa: BLE001 - logged with its stack by `internal_error`
+            return problem(internal_error(services))
+
+    return middleware
+
+
+_HTTP_CODES: Final = {
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    415: "unsupported_media_type",
+}
+
+
+def _http_problem(error: web.HTTPException) -> web.Response:
+    code = _HTTP_CODES.get(error.status, "bad_request")
+    body = {
+        "type": "about:blank",
+        "title": error.reason,
+        "status": error.status,
+        "detail": error.text,
+        "code": code,
+        "message": error.text,
+        "retryable": False,
+    }
+    allow = error.headers.get("Allow")
+    return web.Response(
+        body=orjson.dumps(body),
+        status=error.status,
+        content_type="application/problem+json",
+        headers={"Allow": allow} if allow else {},
+    )

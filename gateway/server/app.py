@@ -1,0 +1,335 @@
+"""The process: wires everything, in the order of the frame's journey, and ends it in the reverse.
+
+Clock, randomness, ids, executors and the listening socket's loop are inputs, so that all of it can be
+simulated (`tests/simulation`).
+"""
+
+import asyncio
+import fcntl
+import secrets
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from structlog.typing import FilteringBoundLogger
+
+from gateway.agents.registry import Registry
+from gateway.agents.sandbox import SANDBOX
+from gateway.bus.base import announce
+from gateway.bus.memory import MemoryBus
+from gateway.clock import Clock
+from gateway.errors import GatewayError
+from gateway.fanout.hub import Hub
+from gateway.fanout.relay import Relay
+from gateway.fanout.watch import Watch
+from gateway.metrics import CONTENT_TYPE, Metrics
+from gateway.server import dashboard
+from gateway.server.api import Api, errors_answered, problem
+from gateway.server.embedded import EmbeddedSandbox
+from gateway.server.health import Health
+from gateway.sessions.auth import Authenticator, Doors
+from gateway.sessions.commands import Services
+from gateway.sessions.endpoint import Endpoint, authenticated
+from gateway.sessions.session import SessionIds, Sessions
+from gateway.settings import Settings
+from gateway.state.base import Page, StateStore
+from gateway.state.sqlite import SqliteStore
+from gateway.tasks import Commit
+from gateway.work.control import Control
+from gateway.work.dispatcher import Dispatcher
+from gateway.work.recovery import take_orphans
+from sandbox_bridge.bridge import Bridge
+from sandbox_bridge.connection import dial
+from sandbox_bridge.pool import Pool
+
+MAX_EVENTS_A_READ: Final = 1000
+"""Events of one read of the log for a subscription: bounds how long one reader holds the store."""
+CLOSE_S: Final = 3.0
+"""How long clients may take over their goodbyes."""
+
+
+class StartError(Exception):
+    """The gateway can't start; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What differs between a real process and a simulated one. `writer` has one worker."""
+
+    clock: Clock
+    writer: Executor
+    readers: Executor
+
+
+class Gateway:
+    """All of one instance."""
+
+    def __init__(self, settings: Settings, world: World, *, log: FilteringBoundLogger) -> None:
+        self._settings = settings
+        self._world = world
+        clock = world.clock
+        self._instance = clock.new_id()
+        self._log = log.bind(instance=self._instance)
+        self._metrics = Metrics()
+        self._store: StateStore = SqliteStore(
+            settings.data_dir / "gateway.db", clock=clock, writer=world.writer, readers=world.readers
+        )
+        self._bus = MemoryBus()
+        self._store.on_commit = self._committed
+        self._relay = Relay(self._bus, Hub())
+        self._watch = Watch(self._store, self._bus)
+        self._registry = Registry([SANDBOX])
+        self._pool = Pool()
+        self._embedded = (
+            EmbeddedSandbox(token=secrets.token_urlsafe(32), log=self._log)
+            if settings.local_sandbox
+            else None
+        )
+        self._dispatcher = Dispatcher(
+            instance=self._instance,
+            store=self._store,
+            bus=self._bus,
+            registry=self._registry,
+            pool=self._pool,
+            clock=clock,
+            metrics=self._metrics,
+            log=self._log,
+            running_per_subject=settings.max_running_per_subject,
+            queue_s=settings.queue_s,
+        )
+        self._add_bridges()
+        self._health = Health(self._store, self._sandbox_state)
+        self._services = Services(
+            control=Control(self._store, self._registry, clock),
+            relay=self._relay,
+            read_log=self._read_log,
+            watch=self._watch,
+            authenticator=Authenticator(settings),
+            clock=clock,
+            metrics=self._metrics,
+            log=self._log,
+        )
+
+    # --- its life -----------------------------------------------------------------------------------------
+
+    async def serve(self, *, ready: Callable[[str], None], stop: asyncio.Event) -> None:
+        """Serve until `stop` is set, then drain. Raises `StartError` and `StoreUnavailableError` at the start."""
+        async with AsyncExitStack() as held:
+            if self._settings.event_bus_backend == "memory":
+                held.enter_context(_data_dir_lock(self._settings.data_dir))
+            await self._store.open()
+            held.push_async_callback(self._store.aclose)
+            await take_orphans(self._store, self._world.clock, log=self._log)
+            try:
+                async with asyncio.TaskGroup() as loops:
+                    running = self._start_loops(loops)
+                    await self._serve_clients(ready, stop)
+                    for loop in running:
+                        loop.cancel()
+            finally:
+                self._log.info("gateway stopped")
+
+    def _start_loops(self, loops: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        """What runs as long as the gateway does; `docs/architecture.md` tells of each."""
+        running = [
+            loops.create_task(self._dispatcher.run(), name="dispatcher"),
+            loops.create_task(self._watch.run(), name="watch"),
+        ]
+        running += [loops.create_task(b.run(), name=f"bridge {b.address}") for b in self._pool.bridges]
+        if self._embedded is not None:
+            running.append(loops.create_task(self._embedded.run(), name="embedded sandbox"))
+        return running
+
+    async def _serve_clients(self, ready: Callable[[str], None], stop: asyncio.Event) -> None:
+        settings = self._settings
+        ids = SessionIds(await self._store.secret(), self._world.clock)
+        endpoint = Endpoint(
+            instance=self._instance,
+            agents=self._registry.names,
+            settings=settings,
+            sessions=Sessions(ids, settings, asyncio.get_running_loop().time),
+            services=self._services,
+            clock=self._world.clock,
+            log=self._log,
+        )
+        runner = web.AppRunner(
+            self._application(endpoint, ids),
+            access_log=None,
+            handle_signals=False,
+            keepalive_timeout=settings.handshake_timeout_s,
+            shutdown_timeout=CLOSE_S,
+        )
+        await runner.setup()
+        beating = asyncio.get_running_loop().create_task(endpoint.beat(), name="heartbeats")
+        try:
+            site = web.TCPSite(runner, settings.host, settings.port)
+            await _listening(site, settings)
+            await self._sandboxes_tried()
+            ready(f"http://{_shown(settings.host)}:{site.port or settings.port}")
+            self._log.info("gateway ready", host=settings.host, port=site.port)
+            await stop.wait()
+            await self._drain(endpoint)
+        finally:
+            beating.cancel()
+            await runner.cleanup()
+
+    async def _drain(self, endpoint: Endpoint) -> None:
+        self._log.info("draining", running=self._dispatcher.running)
+        self._health.draining = True
+        endpoint.refuse_new()
+        await self._dispatcher.drain(self._settings.drain_s)
+        endpoint.send_off()
+        await endpoint.empty(CLOSE_S)
+
+    # --- the store and the bus ------------------------------------------------------------------------------
+
+    def _committed(self, commit: Commit) -> None:
+        for batch in commit.events:
+            self._metrics.events.inc(len(batch.events))
+        announce(self._bus, commit)
+
+    async def _read_log(self, task_id: str, after_seq: int, max_bytes: int) -> Page:
+        return await self._store.read_events(
+            task_id, after_seq, max_events=MAX_EVENTS_A_READ, max_bytes=max_bytes
+        )
+
+    # --- sandboxes ------------------------------------------------------------------------------------------
+
+    def _add_bridges(self) -> None:
+        token = self._settings.sandbox_token
+        secret = token.get_secret_value() if token is not None else None
+        for url in self._settings.websocket_url:
+            self._add_bridge(url, lambda url=url: dial(url, token=secret))  # type: ignore[misc]
+        if self._embedded is not None:
+            self._add_bridge("embedded", self._embedded.dial)
+
+    def _add_bridge(self, address: str, connect: Callable[[], Any]) -> None:
+        bridge = Bridge(
+            connect, address=address, random=self._world.clock.rng, on_change=self._sandboxes_changed
+        )
+        self._pool.add(bridge)
+
+    def _sandboxes_changed(self) -> None:
+        self._dispatcher.look()
+        slots = self._metrics.sandbox_slots
+        slots.labels("free").set(self._pool.free)
+        slots.labels("busy").set(sum(bridge.active for bridge in self._pool.bridges))
+
+    async def _sandboxes_tried(self) -> None:
+        """Give the embedded sandbox a moment: who starts us expects it to be there when we say ready."""
+        if self._embedded is None:
+            return
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._settings.start_wait_s
+        while self._sandbox_state()["starting"] and loop.time() < deadline:
+            await asyncio.sleep(0.02)
+
+    def _sandbox_state(self) -> dict[str, Any]:
+        bridges = [_described(bridge) for bridge in self._pool.bridges]
+        ours = self._embedded
+        connected = any(b["connected"] for b in bridges if ours is None or b["address"] == "embedded")
+        state: dict[str, Any] = {"ok": connected or not bridges, "sandboxes": bridges, "starting": False}
+        if ours is not None and not connected:
+            state["problem"] = ours.problem or "not connected"
+            state["starting"] = ours.problem is None or "starting" in ours.problem
+        return state
+
+    # --- HTTP -----------------------------------------------------------------------------------------------
+
+    def _application(self, endpoint: Endpoint, ids: SessionIds) -> web.Application:
+        settings = self._settings
+        app = web.Application(
+            middlewares=[
+                doors_checked(Doors(settings)),
+                errors_answered(self._services),
+            ],
+            client_max_size=settings.max_body_bytes,
+        )
+        app.router.add_get("/ws", endpoint.handle)
+        app.router.add_get("/livez", self._health.livez)
+        app.router.add_get("/readyz", self._health.readyz)
+        app.router.add_get("/metrics", self._metrics_page)
+        Api(self._services, self._store, self._registry, ids, settings).add_routes(app)
+        dashboard.add_routes(app)
+        app.on_response_prepare.append(_secured)
+        return app
+
+    async def _metrics_page(self, request: web.Request) -> web.Response:
+        authenticated(request, self._services.authenticator).require("admin")
+        return web.Response(body=self._metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+
+def doors_checked(doors: Doors) -> Middleware:
+    """The middleware that refuses foreign hosts and origins before anything looks at the request."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path in {"/livez", "/readyz"}:
+            return await handler(request)
+        host = request.headers.get("Host", "")
+        if not doors.allows_host(host):
+            message = f"This is not {host[:100]!r}; to answer to it, put it into GATEWAY_ALLOWED_HOSTS."
+            return problem(GatewayError("forbidden", message))
+        origin = request.headers.get("Origin")
+        if not doors.allows_origin(origin, host):
+            message = f"Origin {origin[:100] if origin else ''!r} is not in GATEWAY_ALLOWED_ORIGINS."
+            return problem(GatewayError("forbidden", message))
+        return await handler(request)
+
+    return middleware
+
+
+async def _secured(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "no-referrer")
+    response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+
+
+async def _listening(site: web.TCPSite, settings: Settings) -> None:
+    try:
+        await site.start()
+    except OSError as error:
+        raise StartError(
+            f"can't listen on {settings.host}:{settings.port}: {error.strerror or error}; choose another --port"
+        ) from None
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _described(bridge: Bridge) -> dict[str, Any]:
+    info = bridge.info
+    if info is None:
+        return {"address": bridge.address, "connected": False, "problem": bridge.problem}
+    return {
+        "address": bridge.address,
+        "connected": True,
+        "sandbox_id": info.sandbox_id,
+        "runtime": info.runtime,
+        "active": bridge.active,
+        "max_sessions": info.max_sessions,
+        "isolation": info.isolation,
+    }
+
+
+def _data_dir_lock(data_dir: Path) -> IO[str]:
+    """Hold the directory for this process, or raise `StartError`; the kernel lets go of it with us."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        held = (data_dir / "lock").open("w")
+    except OSError as error:
+        raise StartError(f"can't use the data directory {data_dir}: {error.strerror}") from None
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        held.close()
+        raise StartError(
+            f"another gateway uses {data_dir}; choose another --data-dir, or give both EVENT_BUS_BACKEND=redis"
+        ) from None
+    return held

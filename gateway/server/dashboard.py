@@ -1,0 +1,46 @@
+"""The dashboard's files, as `web/` built them."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+CSP: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+    " font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""The page loads nothing from elsewhere, runs nothing inline, and is shown in nobody's frame."""
+NOT_BUILT: Final = "The dashboard is not built. `make run` builds it; or: cd web && npm ci && npm run build\n"
+
+
+def folder() -> Path:
+    """Where the built dashboard lies."""
+    return Path(str(resources.files("gateway.server") / "static"))
+
+
+async def index(_request: web.Request) -> web.StreamResponse:
+    """The page."""
+    page = folder() / "index.html"
+    if not page.is_file():
+        return web.Response(text=NOT_BUILT, status=503)
+    return web.FileResponse(page, headers={"Content-Security-Policy": CSP, "Cache-Control": "no-cache"})
+
+
+def add_routes(app: web.Application) -> None:
+    """Serve the page at `/` and its files below."""
+    app.router.add_get("/", index)
+    static = folder()
+    if (static / "assets").is_dir():
+        app.router.add_static("/assets", static / "assets")
+    for extra in static.glob("*.*"):
+        if extra.name != "index.html":
+            app.router.add_get(f"/{extra.name}", _file(extra))
+
+
+def _file(path: Path) -> Handler:
+    async def handler(_request: web.Request) -> web.StreamResponse:
+        return web.FileResponse(path)
+
+    return handler

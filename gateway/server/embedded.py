@@ -1,0 +1,119 @@
+"""The local sandbox that comes with the gateway: a service of its own, started and watched as a child.
+
+It dies with its gateway, however that ends: it watches its standard input, which the kernel closes.
+(The kernel's parent-death signal would fire at the end of the parent *thread*.)
+"""
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from sandbox_bridge.connection import FrameTransport, dial
+from sandbox_bridge.errors import TransportClosed
+
+READY: Final = b"sandbox ready on "
+START_TIMEOUT_S: Final = 30.0
+"""How long the child may take to probe its jail and listen."""
+STOP_TIMEOUT_S: Final = 5.0
+"""How long it may take to end its jails."""
+BACK_OFF_S: Final = (0.2, 1.0, 5.0, 15.0)
+"""Pauses before it is started again; the last repeats."""
+_PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
+
+
+class EmbeddedSandbox:
+    """The child, kept running. `problem` says why there is none, while there is none."""
+
+    def __init__(self, *, token: str, log: FilteringBoundLogger) -> None:
+        self.problem: str | None = "the local sandbox is starting"
+        self._token = token
+        self._log = log
+        self._url: str | None = None
+        self._last_words: deque[str] = deque(maxlen=5)
+
+    async def dial(self) -> FrameTransport:
+        """A connection to the child. Raises `TransportClosed` while there is none."""
+        if self._url is None:
+            raise TransportClosed(self.problem or "the local sandbox is not there")
+        return await dial(self._url, token=self._token)
+
+    async def run(self) -> None:
+        """Keep the child running until cancelled; then let it end."""
+        starts = 0
+        while True:
+            began = asyncio.get_running_loop().time()
+            await self._live_once()
+            if asyncio.get_running_loop().time() - began > 60:
+                starts = 0
+            await asyncio.sleep(BACK_OFF_S[min(starts, len(BACK_OFF_S) - 1)])
+            starts += 1
+
+    async def _live_once(self) -> None:
+        self._last_words.clear()
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "sandbox_bridge", "serve", "--port", "0", "--parent-stdin"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=self._environment(),
+            start_new_session=True,  # a Ctrl-C at the terminal is ours to pass on
+        )
+        try:
+            async with asyncio.TaskGroup() as reading:
+                reading.create_task(self._read_stderr(child))
+                await self._until_ready(child)
+                await child.wait()
+        finally:
+            self._url = None
+            await self._stop(child)
+        self.problem = " ".join(self._last_words) or f"the local sandbox ended with {child.returncode}"
+        self._log.error("the local sandbox ended", code=child.returncode, problem=self.problem)
+
+    def _environment(self) -> dict[str, str]:
+        # The gateway's own secrets are none of its business.
+        passed = {key: value for key, value in os.environ.items() if key in _PASSED_ON}
+        own = {key: value for key, value in os.environ.items() if key.startswith("SANDBOX_")}
+        return passed | own | {"SANDBOX_TOKEN": self._token}
+
+    async def _until_ready(self, child: asyncio.subprocess.Process) -> None:
+        if child.stdout is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(START_TIMEOUT_S):
+                while line := await child.stdout.readline():
+                    if line.startswith(READY):
+                        self._url = line.removeprefix(READY).decode().strip()
+                        self.problem = None
+                        return
+
+    async def _read_stderr(self, child: asyncio.subprocess.Process) -> None:
+        if child.stderr is None:
+            return
+        while line := await _line_of(child.stderr.readline):
+            text = line.decode(errors="replace").rstrip()
+            if text:
+                self._last_words.append(text[:500])
+                sys.stderr.write(text + "\n")
+
+    async def _stop(self, child: asyncio.subprocess.Process) -> None:
+        if child.stdin is not None:
+            child.stdin.close()
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await child.wait()
+        except TimeoutError:
+            child.kill()
+            await child.wait()
+
+
+async def _line_of(readline: Callable[[], Awaitable[bytes]]) -> bytes:
+    try:
+        return await readline()
+    except ValueError:
+        return b"(a line too long to pass on)\n"

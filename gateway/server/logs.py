@@ -1,0 +1,47 @@
+"""Logs: structlog to standard error, one event a line, JSON unless a person reads along."""
+
+import logging
+import sys
+from typing import Any, Literal
+
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor
+
+_LEVELS = logging.getLevelNamesMapping()
+
+
+def configure(log_format: Literal["auto", "console", "json"], level: str) -> None:
+    """Send our logs, and the libraries' warnings, to standard error."""
+    console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    processors: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if console:
+        processors.append(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
+    else:
+        processors += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=repr)]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    root.handlers = [_ToStructlog()]
+    root.setLevel(logging.WARNING)
+
+
+def get(**bound: Any) -> FilteringBoundLogger:
+    """A logger that says `bound` in every line."""
+    logger: FilteringBoundLogger = structlog.get_logger(**bound)
+    return logger
+
+
+class _ToStructlog(logging.Handler):
+    """The libraries' own log lines, in our form."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger = structlog.get_logger(library=record.name)
+        logger.log(record.levelno, record.getMessage(), exc_info=record.exc_info)

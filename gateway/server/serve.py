@@ -1,0 +1,75 @@
+"""`gateway serve`: the real process, with the real clock, threads and signals."""
+
+import asyncio
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import uvloop
+from pydantic import ValidationError
+
+from gateway.clock import Clock
+from gateway.errors import StoreUnavailableError
+from gateway.server import logs
+from gateway.server.app import Gateway, StartError, World
+from gateway.settings import Settings
+
+READERS: Final = 2
+"""Threads that read the store: reads are short, and SQLite lets them go beside the writer."""
+
+
+def run(**flags: Any) -> int:
+    """Serve until told to stop; the exit code. `flags` are settings by field; None means not given."""
+    try:
+        settings = Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        return _refused("; ".join(str(item["msg"]).removeprefix("Value error, ") for item in error.errors()))
+    logs.configure(settings.log_format, settings.log_level)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings))
+    except (StartError, StoreUnavailableError) as error:
+        return _refused(str(error))
+    except _NowError:
+        return 1
+    return 0
+
+
+def _refused(why: str) -> int:
+    sys.stderr.write(f"gateway: {why}\n")
+    return 1
+
+
+class _NowError(Exception):
+    """A second signal: no more waiting."""
+
+
+async def _serve(settings: Settings) -> None:
+    stop, now = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def told() -> None:
+        (now if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told)
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="store-writer") as writer,
+        ThreadPoolExecutor(READERS, thread_name_prefix="store-reader") as readers,
+    ):
+        gateway = Gateway(settings, World(Clock(), writer, readers), log=logs.get())
+        serving = loop.create_task(gateway.serve(ready=_say_ready, stop=stop), name="gateway")
+        hurry = loop.create_task(now.wait(), name="second signal")
+        await asyncio.wait([serving, hurry], return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        if not serving.done():
+            serving.cancel()
+            await asyncio.wait([serving])
+            raise _NowError
+        await serving
+
+
+def _say_ready(url: str) -> None:
+    sys.stdout.write(f"gateway ready on {url}\n")
+    sys.stdout.flush()

@@ -1,0 +1,96 @@
+"""Who may come in: tokens to principals, and which hosts and origins are ours."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import jwt
+
+from gateway.errors import GatewayError
+from gateway.principal import ANONYMOUS, SCOPES, Principal
+from gateway.settings import Settings, is_loopback
+
+MAX_TOKEN_BYTES = 16_384
+"""Longest token looked at."""
+
+
+class Authenticator:
+    """Turns a bearer token into a principal, by the settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        secret = settings.jwt_secret
+        self._secret = secret.get_secret_value() if secret is not None else None
+
+    def principal(self, token: str | None) -> Principal:
+        """Whoever `token` stands for. Raises `GatewayError` `unauthorized`, without saying more than needed."""
+        if self._settings.auth == "none":
+            return ANONYMOUS
+        if token is None:
+            raise GatewayError("unauthorized", "A bearer token is needed.")
+        claims = self._claims(token)
+        tasks = claims.get("tasks")
+        return Principal(
+            subject=claims["sub"],
+            scopes=frozenset(str(claims.get("scope", "")).split()) & SCOPES,
+            expires_at=claims.get("exp"),
+            tasks=frozenset(map(str, tasks)) if isinstance(tasks, list) else None,
+        )
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        # Only the algorithm that the key is for: a token does not choose how it is checked (RFC 8725 section 3.1).
+        audience = self._settings.jwt_audience
+        try:
+            if len(token) > MAX_TOKEN_BYTES or self._secret is None:
+                raise jwt.InvalidTokenError
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                self._secret,
+                algorithms=["HS256"],
+                audience=audience,
+                options={"require": ["sub"], "verify_aud": audience is not None},
+            )
+        except jwt.ExpiredSignatureError:
+            raise GatewayError("unauthorized", "The token has expired.") from None
+        except jwt.PyJWTError:
+            raise GatewayError("unauthorized", "The token is not valid here.") from None
+        if not claims["sub"] or ("tasks" in claims and not isinstance(claims["tasks"], list)):
+            raise GatewayError("unauthorized", "The token is not valid here.")
+        return claims
+
+
+class Doors:
+    """Which `Host` names we answer to, and from which origins a browser may ask: DNS rebinding and CSWSH closed."""
+
+    def __init__(self, settings: Settings) -> None:
+        local = ["localhost", "127.0.0.1", "[::1]"] if is_loopback(settings.host) else ["localhost"]
+        self._hosts = {name.lower() for name in (*local, settings.host, *settings.allowed_hosts)}
+        self._origins = {origin.lower().rstrip("/") for origin in settings.allowed_origins}
+
+    def allows_host(self, host: str | None) -> bool:
+        """Whether a request's `Host` is one of ours, with any port."""
+        if not host:
+            return False
+        lower = host.lower()
+        return lower in self._hosts or _without_port(lower) in self._hosts
+
+    def allows_origin(self, origin: str | None, host: str) -> bool:
+        """Whether a request with this `Origin` may be served: none, our own (name and port), or a listed one."""
+        if origin is None:
+            return True
+        lower = origin.lower()
+        if lower in self._origins:
+            return True
+        parts = urlsplit(lower)
+        return parts.scheme in {"http", "https"} and lower == f"{parts.scheme}://{host.lower()}"
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0]
+
+
+def bearer(authorization: str | None) -> str | None:
+    """The token of an `Authorization` header (RFC 6750 section 2.1), or None."""
+    scheme, _, token = (authorization or "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None

@@ -1,0 +1,188 @@
+"""What each request of a client does, and the one border where an exception becomes an answer on the socket."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway import frames
+from gateway.clock import Clock, rfc3339
+from gateway.errors import GatewayError, StoreUnavailableError
+from gateway.fanout.follow import ended
+from gateway.fanout.relay import Relay
+from gateway.fanout.replay import ReadLog
+from gateway.fanout.watch import Watch
+from gateway.metrics import Metrics
+from gateway.principal import Principal
+from gateway.sessions.auth import Authenticator
+from gateway.work.control import Control
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What commands stand on; made once, in `server.app`."""
+
+    control: Control
+    relay: Relay
+    read_log: ReadLog
+    watch: Watch
+    authenticator: Authenticator
+    clock: Clock
+    metrics: Metrics
+    log: FilteringBoundLogger
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A good answer, and what begins once it is on its way."""
+
+    result: Mapping[str, Any]
+    then: Callable[[], None] | None = None
+
+
+class Caller(Protocol):
+    """The connection a request came by, as far as a command needs it."""
+
+    principal: Principal
+
+    @property
+    def session_id(self) -> str:
+        """The session behind it."""
+
+    def set_principal(self, principal: Principal) -> None:
+        """The token was renewed."""
+
+    async def subscribe(self, task_id: str, after_seq: int) -> Callable[[], None]:
+        """Follow a task in place of any earlier following of it; call the result once the answer is queued."""
+
+    async def unsubscribe(self, task_id: str) -> None:
+        """Follow a task no more."""
+
+    async def watch(self) -> list[dict[str, Any]]:
+        """Watch the list of tasks; its items now."""
+
+    def unwatch(self) -> None:
+        """Watch it no more."""
+
+
+async def answer(
+    services: Services, caller: Caller, request: frames.Request
+) -> tuple[bytes, Callable[[], None]]:
+    """The answer's frame, good or bad, and what to do once it is queued."""
+    code = "ok"
+    try:
+        reply = await _COMMANDS[type(request)](services, caller, request)
+        frame = frames.result(request.id, reply.result)
+        return frame, reply.then or _nothing
+    except GatewayError as problem:
+        code = problem.code
+        return frames.error(request.id, problem), _nothing
+    except StoreUnavailableError as problem:
+        code = "unavailable"
+        services.log.warning("store unavailable", error=str(problem))
+        return frames.error(request.id, GatewayError(code)), _nothing
+    except Exception:
+        code = "internal"
+        return frames.error(request.id, internal_error(services)), _nothing
+    finally:
+        services.metrics.requests.labels(request.type, code).inc()
+
+
+def internal_error(services: Services) -> GatewayError:
+    """The answer to a bug of ours, inside the `except` that caught it: an id that finds it in the log, no more."""
+    error_id = services.clock.new_id()
+    services.log.exception("internal error", error_id=error_id)
+    return GatewayError("internal", error_id=error_id)
+
+
+def _nothing() -> None:
+    pass
+
+
+async def _submit_task(services: Services, caller: Caller, request: frames.SubmitTask) -> Reply:
+    with services.metrics.submit_seconds.time():
+        created = await services.control.submit(caller.principal, caller.session_id, request)
+    task = created.task
+    then = None
+    if request.mode == "blocking":
+        await ended(services.relay, services.read_log, task.task_id, 0)
+        task = await services.control.get(caller.principal, task.task_id)
+    elif request.mode == "streaming":
+        then = await caller.subscribe(task.task_id, 0)
+    described = await services.control.describe(caller.principal, task)
+    return Reply({"task": described, "replayed": created.replayed}, then)
+
+
+async def _subscribe(services: Services, caller: Caller, request: frames.Subscribe) -> Reply:
+    task = await services.control.get(caller.principal, request.task_id)
+    if request.after_seq > task.last_seq:
+        raise GatewayError("invalid_cursor", last_seq=task.last_seq)
+    after_seq = max(request.after_seq, task.first_seq - 1)
+    then = await caller.subscribe(task.task_id, after_seq)
+    described = await services.control.describe(caller.principal, task)
+    recovered = after_seq == request.after_seq
+    return Reply({"task": described, "recovered": recovered, "first_seq": after_seq + 1}, then)
+
+
+async def _unsubscribe(services: Services, caller: Caller, request: frames.Unsubscribe) -> Reply:
+    await services.control.get(caller.principal, request.task_id)
+    await caller.unsubscribe(request.task_id)
+    return Reply({})
+
+
+async def _cancel_task(services: Services, caller: Caller, request: frames.CancelTask) -> Reply:
+    task = await services.control.cancel(caller.principal, request.task_id, request.reason)
+    return Reply({"task": await services.control.describe(caller.principal, task)})
+
+
+async def _get_task(services: Services, caller: Caller, request: frames.GetTask) -> Reply:
+    task = await services.control.get(caller.principal, request.task_id)
+    described = await services.control.describe(caller.principal, task, include_input=request.include_input)
+    return Reply({"task": described})
+
+
+async def _list_tasks(services: Services, caller: Caller, request: frames.ListTasks) -> Reply:
+    return Reply(await services.control.list(caller.principal, request))
+
+
+async def _watch(_services: Services, caller: Caller, _request: frames.Watch) -> Reply:
+    caller.principal.require("tasks:read")
+    caller.principal.require_whole()
+    return Reply({"items": await caller.watch()})
+
+
+async def _unwatch(_services: Services, caller: Caller, _request: frames.Unwatch) -> Reply:
+    caller.unwatch()
+    return Reply({})
+
+
+async def _authenticate(services: Services, caller: Caller, request: frames.Authenticate) -> Reply:
+    principal = services.authenticator.principal(request.token)
+    if principal.subject != caller.principal.subject:
+        raise GatewayError("forbidden", "A connection keeps its subject; open another for another.")
+    caller.set_principal(principal)
+    return Reply({"subject": principal.subject, "expires_at": expiry(principal)})
+
+
+async def _ping(services: Services, _caller: Caller, _request: frames.Ping) -> Reply:
+    return Reply({"time": rfc3339(services.clock.now_ms())})
+
+
+def expiry(principal: Principal) -> str | None:
+    """When a principal's token ends, as the contract writes times."""
+    return None if principal.expires_at is None else rfc3339(int(principal.expires_at * 1000))
+
+
+_COMMANDS: Final[dict[type, Callable[[Services, Caller, Any], Awaitable[Reply]]]] = {
+    frames.SubmitTask: _submit_task,
+    frames.Subscribe: _subscribe,
+    frames.Unsubscribe: _unsubscribe,
+    frames.CancelTask: _cancel_task,
+    frames.GetTask: _get_task,
+    frames.ListTasks: _list_tasks,
+    frames.Watch: _watch,
+    frames.Unwatch: _unwatch,
+    frames.Authenticate: _authenticate,
+    frames.Ping: _ping,
+}

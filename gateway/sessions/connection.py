@@ -1,0 +1,285 @@
+"""One client socket from welcome to goodbye: reads requests, answers each, and feeds its subscriptions."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from aiohttp import WSMessage, WSMsgType, web
+from structlog.typing import FilteringBoundLogger
+
+from gateway import frames
+from gateway.errors import CLOSES, Close, GatewayError
+from gateway.fanout.replay import Feeder, Subscription
+from gateway.principal import Principal
+from gateway.sessions.commands import Services, answer
+from gateway.sessions.outbox import Outbox
+from gateway.sessions.session import Session
+from gateway.settings import Settings
+
+BAD_FRAMES: Final = 20
+"""Bad frames within `BAD_FRAMES_S` that end a connection."""
+BAD_FRAMES_S: Final = 60.0
+CLOSE_TIMEOUT_S: Final = 2.0
+"""How long a peer may take to take what is left and to answer our close."""
+
+
+class ClientSocket(web.WebSocketResponse):
+    """aiohttp's WebSocket, that says what it is about to do before it closes.
+
+    `receive()` closes by itself on what breaks RFC 6455 (1002, 1007, 1009), so the goodbye hangs here.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(
+            protocols=("gateway.v1",),
+            compress=False,
+            autoping=False,
+            autoclose=False,
+            max_msg_size=settings.max_frame_bytes,
+            timeout=CLOSE_TIMEOUT_S,
+        )
+        self.on_close: Callable[[int], None] = lambda _code: None
+        self.peer_closed = False
+
+    async def close(self, *, code: int = 1000, message: bytes = b"", drain: bool = True) -> bool:
+        """Say goodbye and close; a peer that does not take it within `CLOSE_TIMEOUT_S` is cut off."""
+        if self.closed:
+            return False
+        if not self.peer_closed:
+            self.on_close(code)
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                return await super().close(code=code, message=message, drain=drain)
+        except TimeoutError:
+            return True
+
+
+class _OverError(Exception):
+    """The connection is over."""
+
+
+class Connection:
+    """The server's side of one socket; the `Caller` of its commands and a `Watcher` of lists."""
+
+    def __init__(
+        self,
+        socket: ClientSocket,
+        transport: asyncio.Transport,
+        *,
+        session: Session,
+        principal: Principal,
+        services: Services,
+        settings: Settings,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self.principal = principal
+        self.outbox = Outbox(transport)
+        self._socket = socket
+        self._session = session
+        self._services = services
+        self._settings = settings
+        self._log = log
+        self._feeder = Feeder(self.outbox, services.read_log, on_failure=self._feeding_failed)
+        self._subscriptions: dict[str, Subscription] = {}
+        self._subscribing = asyncio.Lock()
+        self._in_flight = 0
+        self._bad_frames: deque[float] = deque(maxlen=BAD_FRAMES)
+        self._close_code: int | None = None
+        self._goodbye: tuple[str, int | None] = ("", None)
+        self._heard_at = asyncio.get_running_loop().time()
+        self._unsent_before = 0
+        self._told = asyncio.Event()
+        socket.on_close = self._say_goodbye
+
+    @property
+    def session_id(self) -> str:
+        """See `Caller.session_id`."""
+        return self._session.session_id
+
+    # --- its life ---------------------------------------------------------------------------------------
+
+    async def serve(self) -> int:
+        """Serve until either side closes; the close code."""
+        try:
+            async with asyncio.TaskGroup() as requests:
+                closer = requests.create_task(self._close_when_told(), name="closer")
+                await self._read(requests)
+                self._told.set()
+                await closer
+                raise _OverError  # ends the requests that still wait
+        except* _OverError:
+            pass
+        finally:
+            self.outbox.close()
+            self.unwatch()
+            await self._feeder.aclose()
+            for task_id in list(self._subscriptions):
+                self._drop(task_id)
+        return self._close_code or self._socket.close_code or 1006
+
+    def close(self, code: Close, reason: str | None = None, *, reconnect_in_ms: int | None = None) -> None:
+        """End the connection, with a goodbye, soon."""
+        if self._close_code is None:
+            self._close_code = code
+            self._goodbye = (reason or CLOSES[code].meaning, reconnect_in_ms)
+            self._told.set()
+
+    async def _close_when_told(self) -> None:
+        await self._told.wait()
+        if self._close_code is not None:
+            await self._socket.close(code=self._close_code)
+
+    def _say_goodbye(self, code: int) -> None:
+        kind = CLOSES.get(Close(code)) if code in set(Close) else None
+        self._close_code = code
+        reason, reconnect_in_ms = self._goodbye
+        said = reason or (kind.meaning if kind else "The WebSocket protocol was broken.")
+        reconnect = kind.reconnect if kind else False
+        self.outbox.send(frames.goodbye(code, said, reconnect=reconnect, reconnect_in_ms=reconnect_in_ms))
+        self.outbox.close()
+
+    def beat(self, now: float, heartbeat_s: float) -> None:
+        """One heartbeat: ping, and close if there was no life for two. Any byte the peer takes is life, too."""
+        unsent = self.outbox.unsent_bytes
+        if unsent < self._unsent_before:
+            self._heard_at = now
+        self._unsent_before = unsent
+        if now - self._heard_at >= 2 * heartbeat_s:
+            self.close(Close.IDLE)
+        elif not unsent:
+            self.outbox.ping()
+
+    def check_expiry(self, now_s: float) -> None:
+        """Close if the token has ended."""
+        if self.principal.expires_at is not None and now_s >= self.principal.expires_at:
+            self.close(Close.UNAUTHORIZED, "The token has expired.")
+
+    # --- in ---------------------------------------------------------------------------------------------
+
+    async def _read(self, requests: asyncio.TaskGroup) -> None:
+        while self._close_code is None:
+            message = await self._socket.receive()
+            self._heard_at = asyncio.get_running_loop().time()
+            if message.type is WSMsgType.TEXT:
+                await self._take(message.data, requests)
+            elif not await self._take_other(message):
+                return
+
+    async def _take_other(self, message: WSMessage) -> bool:
+        """Handle what is not text; whether to read on."""
+        if message.type is WSMsgType.PING:
+            await self._socket.pong(message.data)
+            return True
+        if message.type is WSMsgType.PONG:
+            return True
+        if message.type is WSMsgType.BINARY:
+            self.close(Close.UNSUPPORTED_DATA)
+        if message.type is WSMsgType.CLOSE:
+            self._socket.peer_closed = True
+            self._close_code = message.data or 1005
+            await self._socket.close(code=message.data or 1000)
+        return False
+
+    async def _take(self, text: str, requests: asyncio.TaskGroup) -> None:
+        try:
+            request = frames.parse_request(text)
+        except GatewayError as problem:
+            self._bad_frame(frames.usable_id(text), problem)
+            return
+        try:
+            self._session.bucket.take()
+            self._admit()
+        except GatewayError as problem:
+            self._services.metrics.requests.labels(request.type, problem.code).inc()
+            self.outbox.send(frames.error(request.id, problem))
+        else:
+            self._in_flight += 1
+            requests.create_task(self._answer(request), name=f"request {request.type}")
+        await self.outbox.wait_for_reader()
+
+    def _admit(self) -> None:
+        if self._in_flight >= self._settings.max_inflight:
+            message = f"{self._in_flight} requests are under way on this connection."
+            raise GatewayError("overloaded", message, retry_after_ms=1000)
+
+    def _bad_frame(self, request_id: str | None, problem: GatewayError) -> None:
+        self._services.metrics.requests.labels("none", problem.code).inc()
+        self.outbox.send(frames.error(request_id, problem))
+        now = asyncio.get_running_loop().time()
+        self._bad_frames.append(now)
+        if len(self._bad_frames) == BAD_FRAMES and now - self._bad_frames[0] < BAD_FRAMES_S:
+            self.close(Close.BAD_FRAMES)
+
+    async def _answer(self, request: frames.Request) -> None:
+        try:
+            frame, then = await answer(self._services, self, request)
+            if len(frame) > self._settings.max_frame_bytes:
+                problem = GatewayError("too_large", "The answer is larger than a frame; HTTP has it whole.")
+                frame = frames.error(request.id, problem)
+            self.outbox.send(frame)
+            then()
+        finally:
+            self._in_flight -= 1
+
+    # --- what commands do here ----------------------------------------------------------------------------
+
+    def set_principal(self, principal: Principal) -> None:
+        """See `Caller.set_principal`."""
+        self.principal = principal
+
+    async def subscribe(self, task_id: str, after_seq: int) -> Callable[[], None]:
+        """See `Caller.subscribe`. Raises `GatewayError` `overloaded`."""
+        async with self._subscribing:
+            self._drop(task_id)
+            if len(self._subscriptions) >= self._settings.max_subscriptions:
+                message = f"{len(self._subscriptions)} subscriptions are open on this connection."
+                raise GatewayError("overloaded", message, retry_after_ms=1000)
+            subscription = Subscription(
+                task_id, after_seq, self.outbox, on_behind=self._behind, on_end=self._ended
+            )
+            self._subscriptions[task_id] = subscription
+            await self._services.relay.join(subscription)
+        return lambda: self._feeder.add(subscription)
+
+    async def unsubscribe(self, task_id: str) -> None:
+        """See `Caller.unsubscribe`."""
+        async with self._subscribing:
+            self._drop(task_id)
+
+    def _drop(self, task_id: str) -> None:
+        subscription = self._subscriptions.pop(task_id, None)
+        if subscription is not None:
+            subscription.close()
+            self._services.relay.leave(subscription)
+
+    def _behind(self, subscription: Subscription) -> None:
+        self._services.metrics.lagging.inc()
+        self._feeder.add(subscription)
+
+    def _ended(self, subscription: Subscription) -> None:
+        if self._subscriptions.get(subscription.task_id) is subscription:
+            del self._subscriptions[subscription.task_id]
+            self._services.relay.leave(subscription)
+
+    def _feeding_failed(self, error: Exception) -> None:
+        self._log.warning("can't feed from the log", error=repr(error))
+        self.close(Close.OVERLOADED, "The log can't be read now.")
+
+    async def watch(self) -> list[dict[str, Any]]:
+        """See `Caller.watch`."""
+        return await self._services.watch.add(self)
+
+    def unwatch(self) -> None:
+        """See `Caller.unwatch`."""
+        self._services.watch.remove(self)
+
+    # --- what a watched list needs of its watcher --------------------------------------------------------
+
+    def room(self) -> int:
+        """See `Watcher.room`."""
+        return self.outbox.room()
+
+    def send(self, payload: bytes) -> None:
+        """See `Watcher.send`."""
+        self.outbox.send(payload)

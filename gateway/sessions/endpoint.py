@@ -1,0 +1,202 @@
+"""`GET /ws`: the handshake, and the sockets that came of it."""
+
+import asyncio
+import math
+from typing import Final
+
+from aiohttp import web
+from structlog.typing import FilteringBoundLogger
+
+from gateway import frames
+from gateway.clock import Clock, rfc3339
+from gateway.errors import CLOSES, Close, GatewayError, HandshakeError
+from gateway.principal import Principal
+from gateway.sessions.auth import Authenticator, bearer
+from gateway.sessions.commands import Services, expiry
+from gateway.sessions.connection import ClientSocket, Connection
+from gateway.sessions.session import Sessions
+from gateway.settings import Settings
+
+PROTOCOL: Final = "gateway.v1"
+TOKEN_PREFIX: Final = "bearer."  # noqa: S105 - a name, not a secret
+NARROW_CONNECTIONS: Final = 100
+"""Connections of one token for named tasks."""
+RETRY_AFTER_S: Final = 5
+
+
+class Endpoint:
+    """Lets clients in and keeps their connections: beats their hearts, and sends them off at the end."""
+
+    def __init__(
+        self,
+        *,
+        instance: str,
+        agents: list[str],
+        settings: Settings,
+        sessions: Sessions,
+        services: Services,
+        clock: Clock,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._instance = instance
+        self._agents = agents
+        self._settings = settings
+        self._sessions = sessions
+        self._services = services
+        self._clock = clock
+        self._log = log
+        self._connections: dict[Connection, float] = {}
+        self._draining = False
+
+    def __repr__(self) -> str:
+        return f"<Endpoint {len(self._connections)} connections{', draining' * self._draining}>"
+
+    # --- the handshake ------------------------------------------------------------------------------------
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Serve one client, or refuse it; a browser can't read an HTTP refusal, and is told by `goodbye`."""
+        if PROTOCOL not in offered_protocols(request):
+            return web.json_response(
+                {"code": "bad_frame", "message": f"Offer the WebSocket subprotocol {PROTOCOL}."}, status=400
+            )
+        try:
+            principal = self._let_in(request)
+        except HandshakeError as refusal:
+            return await self._refuse(request, refusal)
+        socket = ClientSocket(self._settings)
+        await socket.prepare(request)
+        await self._serve(socket, request, principal)
+        return socket
+
+    def _let_in(self, request: web.Request) -> Principal:
+        if self._draining:
+            raise HandshakeError(503, Close.RESTART, "The server is draining.", retry_after_s=RETRY_AFTER_S)
+        if len(self._connections) >= self._settings.max_connections:
+            raise HandshakeError(503, Close.OVERLOADED, "The server is full.", retry_after_s=RETRY_AFTER_S)
+        principal = authenticated(request, self._services.authenticator)
+        mine = sum(connection.principal.subject == principal.subject for connection in self._connections)
+        limit = (
+            NARROW_CONNECTIONS if principal.tasks is not None else self._settings.max_connections_per_subject
+        )
+        if limit and mine >= limit:
+            message = f"{mine} connections of {principal.subject} are open."
+            raise HandshakeError(429, Close.OVERLOADED, message, retry_after_s=RETRY_AFTER_S)
+        return principal
+
+    async def _refuse(self, request: web.Request, refusal: HandshakeError) -> web.StreamResponse:
+        self._services.metrics.closes.labels(str(int(refusal.close))).inc()
+        if "Origin" not in request.headers:
+            wait_s = refusal.retry_after_s
+            headers = {"Retry-After": str(wait_s)} if wait_s is not None else {}
+            if refusal.status == 401:
+                headers["WWW-Authenticate"] = "Bearer"
+            return web.json_response({"message": refusal.message}, status=refusal.status, headers=headers)
+        socket = ClientSocket(self._settings)
+        await socket.prepare(request)
+        reconnect = CLOSES[refusal.close].reconnect
+        wait_ms = refusal.retry_after_s * 1000 if refusal.retry_after_s is not None else None
+        said = frames.goodbye(refusal.close, refusal.message, reconnect=reconnect, reconnect_in_ms=wait_ms)
+        await socket.send_frame(said, web.WSMsgType.TEXT)
+        await socket.close(code=refusal.close)
+        return socket
+
+    # --- a connection's life ------------------------------------------------------------------------------
+
+    async def _serve(self, socket: ClientSocket, request: web.Request, principal: Principal) -> None:
+        transport = request.transport
+        if transport is None:
+            return
+        asked = request.query.get("session_id") or request.headers.get("Session-Id")
+        session = self._sessions.find(principal, asked)
+        log = self._log.bind(session_id=session.session_id, subject=principal.subject)
+        connection = Connection(
+            socket,
+            transport,
+            session=session,
+            principal=principal,
+            services=self._services,
+            settings=self._settings,
+            log=log,
+        )
+        metrics = self._services.metrics
+        self._connections[connection] = asyncio.get_running_loop().time()
+        metrics.connections.inc()
+        log.info("client connected")
+        code = 1006
+        try:
+            connection.outbox.send(self._welcome(connection))
+            code = await connection.serve()
+        finally:
+            del self._connections[connection]
+            metrics.connections.dec()
+            metrics.closes.labels(
+                str(int(code)) if code in set(Close) | {1000, 1005, 1006} else "other"
+            ).inc()
+            log.info("client gone", code=int(code))
+
+    def _welcome(self, connection: Connection) -> bytes:
+        settings = self._settings
+        return frames.welcome(
+            session_id=connection.session_id,
+            instance=self._instance,
+            time=rfc3339(self._clock.now_ms()),
+            heartbeat_ms=settings.heartbeat_ms,
+            limits={
+                "max_frame_bytes": settings.max_frame_bytes,
+                "max_input_bytes": settings.max_input_bytes,
+                "max_inflight": settings.max_inflight,
+                "max_subscriptions": settings.max_subscriptions,
+            },
+            agents=self._agents,
+            subject=connection.principal.subject,
+            expires_at=expiry(connection.principal),
+        )
+
+    async def beat(self) -> None:
+        """Beat every connection's heart, each at its own time, until cancelled: one wheel for all."""
+        heartbeat_s = self._settings.heartbeat_ms / 1000
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(min(heartbeat_s / 10, 1.0))
+            now, now_s = loop.time(), self._clock.now_ms() / 1000
+            for connection, beaten_at in self._connections.items():
+                connection.check_expiry(now_s)
+                if now - beaten_at >= heartbeat_s:
+                    self._connections[connection] = now
+                    connection.beat(now, heartbeat_s)
+
+    # --- the end ------------------------------------------------------------------------------------------
+
+    def refuse_new(self) -> None:
+        """Let nobody in any more."""
+        self._draining = True
+
+    def send_off(self) -> None:
+        """Close every connection, each with a time of its own to come back, so that they don't come at once."""
+        spread_ms = max(1000, math.ceil(len(self._connections) / 500) * 1000)
+        for connection in self._connections:
+            wait_ms = self._clock.rng.randrange(spread_ms)
+            connection.close(Close.RESTART, "The server restarts.", reconnect_in_ms=wait_ms)
+
+    async def empty(self, within_s: float) -> None:
+        """Return when every connection is gone, or after `within_s`."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within_s
+        while self._connections and loop.time() < deadline:
+            await asyncio.sleep(0.01)
+
+
+def offered_protocols(request: web.Request) -> list[str]:
+    """The WebSocket subprotocols a request offers (RFC 6455 section 11.3.4)."""
+    values = request.headers.getall("Sec-WebSocket-Protocol", [])
+    return [part.strip() for value in values for part in value.split(",")]
+
+
+def authenticated(request: web.Request, authenticator: Authenticator) -> Principal:
+    """Who sent `request`: by its `Authorization`, or a `bearer.<jwt>` subprotocol. Raises `HandshakeError`."""
+    offered = (p.removeprefix(TOKEN_PREFIX) for p in offered_protocols(request) if p.startswith(TOKEN_PREFIX))
+    token = bearer(request.headers.get("Authorization")) or next(offered, None)
+    try:
+        return authenticator.principal(token)
+    except GatewayError as problem:
+        raise HandshakeError(401, Close.UNAUTHORIZED, problem.message) from None

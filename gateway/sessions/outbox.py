@@ -1,0 +1,94 @@
+"""What is on its way to one client: bounded, counted in bytes, written once per tick of the loop.
+
+Frames are written as ready bytes on the transport that aiohttp gives out (`request.transport`). Nothing can
+come between: aiohttp writes its own frames (pong, close) whole and on the same transport, compression is off,
+and we are on one thread. `docs/decisions/0003-outbox-writes-the-transport.md` says more.
+"""
+
+import asyncio
+from typing import Final
+
+from gateway.events import TaskEvents
+from gateway.wire import PING, text_frame
+
+MAX_EVENT_BYTES: Final = 256 << 10
+"""Events queued for one client, by the contract; a single larger frame may pass alone."""
+ROOM_AGAIN_BYTES: Final = MAX_EVENT_BYTES // 2
+"""A client that was full is fed again when this much is free: not a few bytes at a time."""
+MAX_ANSWER_BYTES: Final = 4 << 20
+"""Answers queued for one client before it is asked for nothing more."""
+_LOOKS_S: Final = (0.0, 0.001, 0.005, 0.02, 0.05, 0.1, 0.25)
+"""Pauses between looks at whether a full client has read on; the last repeats."""
+
+
+class Outbox:
+    """The way out of one connection."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._queue: list[bytes] = []
+        self._queued_bytes = 0
+        self._flush_handle: asyncio.Handle | None = None
+        self._closed = False
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What the client has not taken yet, as far as this side can tell."""
+        return self._queued_bytes + self._transport.get_write_buffer_size()
+
+    # --- what a subscription needs of its sink ---------------------------------------------------------
+
+    def room(self) -> int:
+        """See `Sink.room`."""
+        return MAX_EVENT_BYTES - self.unsent_bytes
+
+    def send_events(self, batch: TaskEvents) -> None:
+        """See `Sink.send_events`."""
+        self._put(batch.wire)
+
+    async def wait_room(self) -> None:
+        """See `Sink.wait_room`."""
+        await self._wait_below(MAX_EVENT_BYTES - ROOM_AGAIN_BYTES)
+
+    # --- the rest ---------------------------------------------------------------------------------------
+
+    def send(self, payload: bytes) -> None:
+        """Send one text frame, after what is queued."""
+        self._put(text_frame(payload))
+
+    async def wait_for_reader(self) -> None:
+        """Return when the client has taken enough of its answers to be asked for more."""
+        await self._wait_below(MAX_ANSWER_BYTES)
+
+    def ping(self) -> None:
+        """Send a ping frame."""
+        self._put(PING)
+
+    def flush(self) -> None:
+        """Write what is queued, in one write."""
+        if self._flush_handle is not None:
+            self._flush_handle.cancel()
+            self._flush_handle = None
+        data, self._queue, self._queued_bytes = self._queue, [], 0
+        # uvloop raises on a write to a closed transport; what is lost here is in the log.
+        if data and not self._transport.is_closing():
+            self._transport.write(b"".join(data) if len(data) > 1 else data[0])
+
+    def close(self) -> None:
+        """Write what is queued and take nothing more."""
+        self.flush()
+        self._closed = True
+
+    def _put(self, frame: bytes) -> None:
+        if self._closed:
+            return
+        self._queue.append(frame)
+        self._queued_bytes += len(frame)
+        if self._flush_handle is None:
+            self._flush_handle = asyncio.get_running_loop().call_soon(self.flush)
+
+    async def _wait_below(self, limit: int) -> None:
+        looks = 0
+        while not self._closed and not self._transport.is_closing() and self.unsent_bytes > limit:
+            await asyncio.sleep(_LOOKS_S[min(looks, len(_LOOKS_S) - 1)])
+            looks += 1

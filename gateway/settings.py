@@ -1,0 +1,138 @@
+"""Every knob of the gateway: default, unit and reason. Flags win over the environment, that over `.env`."""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _split(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+def _named(name: str) -> AliasChoices:
+    return AliasChoices(name.lower(), name)
+
+
+class Settings(BaseSettings):
+    """The gateway's settings; each is read from `GATEWAY_<FIELD>` unless it says another name."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="GATEWAY_", env_file=".env", extra="ignore", populate_by_name=True, frozen=True
+    )
+
+    # --- where ---
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback needs `auth=jwt`."""
+    port: int = Field(default=8080, ge=0, le=65535)
+    """Port to listen on; 0 picks a free one."""
+    data_dir: Path = Path("data")
+    """Where SQLite and the lock live."""
+    local_sandbox: bool = True
+    """Whether to start a local sandbox of our own."""
+    websocket_url: CommaSeparated = Field(default=(), validation_alias=_named("WEBSOCKET_URL"))
+    """Sandbox services to dial."""
+    sandbox_token: SecretStr | None = Field(default=None, validation_alias=_named("SANDBOX_TOKEN"))
+    """Bearer token shown to the sandbox services of `websocket_url`."""
+
+    # --- backends ---
+    event_bus_backend: Literal["memory"] = Field(
+        default="memory", validation_alias=_named("EVENT_BUS_BACKEND")
+    )
+    """What carries events between instances; with `memory` there is one."""
+    state_persistence_backend: Literal["sqlite"] = Field(
+        default="sqlite", validation_alias=_named("STATE_PERSISTENCE_BACKEND")
+    )
+    """Where tasks and their logs are kept."""
+
+    # --- who may come in ---
+    auth: Literal["none", "jwt"] = "none"
+    """`none` is for loopback only: everybody is `anonymous`, with every scope but `sandbox:server`."""
+    jwt_secret: SecretStr | None = None
+    """HS256 key, at least 32 bytes (RFC 7518 section 3.2)."""
+    jwt_audience: str | None = None
+    """What a token's `aud` must be, where set."""
+    allowed_origins: CommaSeparated = ()
+    """Browser origins let in beside our own."""
+    allowed_hosts: CommaSeparated = ()
+    """`Host` names answered to beside the bound address and localhost."""
+
+    # --- limits ---
+    max_frame_bytes: int = Field(default=1 << 20, ge=64 << 10)
+    """Largest frame taken or sent on the client socket."""
+    max_input_bytes: int = 256 << 20
+    """Largest input of a task, by HTTP."""
+    max_body_bytes: int = 32 << 20
+    """Largest JSON body by HTTP."""
+    max_inflight: int = 64
+    """Requests of one connection under way at once, a blocking submit among them."""
+    max_subscriptions: int = 1000
+    """Subscriptions of one connection."""
+    max_connections: int = 10_000
+    """Client sockets in all: each costs some 20 KiB and a file descriptor."""
+    max_connections_per_subject: int = 1000
+    """Client sockets of one subject; 0 turns the limit off."""
+    max_running_per_subject: int = 32
+    """Tasks of one subject that run at once; 0 turns the limit off."""
+    requests_per_s: float = 100.0
+    """Requests of one session, on average; 0 turns the limit off."""
+    request_burst: int = 200
+    """Requests of one session in one go."""
+
+    # --- times ---
+    heartbeat_ms: int = Field(default=25_000, ge=100)
+    """How often a client is pinged: below the 30 to 60 s after which proxies drop a silent connection."""
+    handshake_timeout_s: float = 10.0
+    """How long a peer may take over its request's header, and a connection may be kept alive idle."""
+    start_wait_s: float = 5.0
+    """How long the start waits for the local sandbox before it says ready without it."""
+    drain_s: float = 60.0
+    """How long running tasks may go on after SIGTERM."""
+    queue_s: float = 300.0
+    """How long on end no live sandbox may fit a task before it fails with `no_sandbox`."""
+    blocking_http_s: float = 60.0
+    """How long a blocking submit by HTTP waits before it answers 202."""
+
+    # --- logs ---
+    log_format: Literal["auto", "console", "json"] = "auto"
+    """`auto` is `console` on a terminal, else `json`."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least level that is logged."""
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        return is_loopback(self.host)
+
+    @model_validator(mode="after")
+    def _safe(self) -> Self:
+        if self.auth == "none" and not self.loopback:
+            raise ValueError(
+                f"will not serve {self.host} without authentication: set GATEWAY_AUTH=jwt and GATEWAY_JWT_SECRET,"
+                " or listen on 127.0.0.1"
+            )
+        if self.auth == "jwt" and self.jwt_secret is None:
+            raise ValueError("GATEWAY_AUTH=jwt needs GATEWAY_JWT_SECRET (at least 32 bytes)")
+        if self.jwt_secret is not None and len(self.jwt_secret.get_secret_value().encode()) < 32:
+            raise ValueError("GATEWAY_JWT_SECRET is too short: HS256 needs at least 32 bytes")
+        for url in self.websocket_url:
+            if not url.startswith(("ws://", "wss://")):
+                raise ValueError(f"WEBSOCKET_URL: {url!r} is not a ws:// or wss:// address")
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is an address of this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,95 @@
+"""Group commit: writes that arrive while one transaction is being synced share the next.
+
+Nothing waits when there is nothing to wait for: the first write starts at once, and under load the batch is
+whatever gathered during the last sync.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from gateway.errors import StoreUnavailableError
+from gateway.tasks import Commit
+
+Tx = TypeVar("Tx")
+Value = TypeVar("Value")
+
+MAX_BATCH = 512
+"""Writes in one transaction: more would make the first of them wait for the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one transaction came to: per write its value or the exception that undid it, and what to publish."""
+
+    results: Sequence[Any]
+    commit: Commit
+
+
+class GroupCommit(Generic[Tx]):
+    """Runs writes in order, many to a transaction, on an executor with one worker.
+
+    `run_batch` runs there; it raises `StoreUnavailableError` where the transaction as a whole failed.
+    """
+
+    def __init__(
+        self,
+        run_batch: Callable[[Sequence[Callable[[Tx], Any]]], Batch],
+        executor: Executor,
+        publish: Callable[[Commit], None],
+    ) -> None:
+        self._run_batch = run_batch
+        self._executor = executor
+        self._publish = publish
+        self._queue: list[tuple[Callable[[Tx], Any], asyncio.Future[Any]]] = []
+        # Lives while there is something to write; ends by itself.
+        self._writing: asyncio.Task[None] | None = None
+
+    async def write(self, operation: Callable[[Tx], Value]) -> Value:
+        """`operation`'s value, once it is on disk. Raises what it raised, or `StoreUnavailableError`."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Value] = loop.create_future()
+        self._queue.append((operation, done))
+        if self._writing is None:
+            self._writing = loop.create_task(self._write_all(), name="store writer")
+        # An asker that goes away must not undo what others share a transaction with.
+        return await asyncio.shield(done)
+
+    async def drain(self) -> None:
+        """Return when everything asked so far is settled."""
+        if self._writing is not None:
+            await self._writing
+
+    async def _write_all(self) -> None:
+        try:
+            while self._queue:
+                batch, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
+                await self._write_batch(batch)
+        finally:
+            self._writing = None
+
+    async def _write_batch(self, batch: Sequence[tuple[Callable[[Tx], Any], asyncio.Future[Any]]]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            done = await loop.run_in_executor(self._executor, self._run_batch, [write for write, _ in batch])
+        except Exception as error:  # noqa: BLE001 - whatever it was, every asker of this batch must hear of it
+            results: Sequence[Any] = [error] * len(batch)
+            if not isinstance(error, StoreUnavailableError):
+                loop.call_exception_handler({"message": "the store's writer failed", "exception": error})
+        else:
+            self._publish(done.commit)
+            results = done.results
+        for (_, future), result in zip(batch, results, strict=True):
+            _settle(future, result)
+
+
+def _settle(future: "asyncio.Future[Any]", result: Any) -> None:
+    if future.cancelled():
+        return
+    if isinstance(result, BaseException):
+        future.set_exception(result)
+        future.exception()  # an asker that went away is no reason to warn of an unread exception
+    else:
+        future.set_result(result)

@@ -1,0 +1,210 @@
+"""State in one SQLite file: WAL, synchronous=FULL, one writer with group commit, readers of their own.
+
+"Durable" here means that SQLite has synced the write-ahead log before a commit returns
+(https://www.sqlite.org/pragma.html#pragma_synchronous).
+"""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import orjson
+
+from gateway.clock import Clock
+from gateway.errors import StoreUnavailableError
+from gateway.events import Event
+from gateway.state import sqlite_rows as rows
+from gateway.state.base import Append, Created, Decide, NewTask, OnCommit, Page, TaskQuery
+from gateway.state.group_commit import Batch, GroupCommit
+from gateway.state.sqlite_tx import Transaction
+from gateway.tasks import Fence, Outcome, TaskRecord
+
+BUSY_TIMEOUT_S: Final = 5.0
+"""How long a write waits for another process that holds the file."""
+
+Value = TypeVar("Value")
+Write = Callable[[Transaction], Any]
+
+
+class SqliteStore:
+    """The `StateStore` in a file; `writer` must have one worker, `readers` any number."""
+
+    def __init__(self, path: Path, *, clock: Clock, writer: Executor, readers: Executor) -> None:
+        self.on_commit: OnCommit = lambda _commit: None
+        self._path = path
+        self._clock = clock
+        self._writer = writer
+        self._readers = readers
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._write_connection: sqlite3.Connection | None = None
+        self._group: GroupCommit[Transaction] = GroupCommit(
+            self._run_batch, writer, lambda commit: self.on_commit(commit)
+        )
+
+    def __repr__(self) -> str:
+        return f"<SqliteStore {self._path}>"
+
+    async def open(self) -> None:
+        """Create or migrate the file. Raises `StoreUnavailableError`, also for a newer schema than ours."""
+        await self._in(self._writer, self._open_writer)
+
+    async def aclose(self) -> None:
+        """Settle what was asked, then close every connection."""
+        await self._group.drain()
+        await self._in(self._writer, self._close_all)
+
+    # --- writes ---------------------------------------------------------------------------------------
+
+    async def create_task(self, new: NewTask) -> Created:
+        """See `StateStore.create_task`."""
+        return await self._group.write(lambda tx: tx.create_task(new))
+
+    async def change_task(self, task_id: str, decide: Decide, *, fence: Fence | None = None) -> TaskRecord:
+        """See `StateStore.change_task`."""
+        return await self._group.write(lambda tx: tx.change_task(task_id, decide, fence))
+
+    async def append(self, fence: Fence, what: Append) -> Fence:
+        """See `StateStore.append`."""
+        return await self._group.write(lambda tx: tx.append(fence, what))
+
+    async def secret(self) -> bytes:
+        """See `StateStore.secret`."""
+        fresh = self._clock.rng.getrandbits(256).to_bytes(32, "big")
+        return await self._group.write(lambda tx: tx.meta("secret", fresh))
+
+    # --- reads ----------------------------------------------------------------------------------------
+
+    async def get_task(self, task_id: str) -> TaskRecord | None:
+        """See `StateStore.get_task`."""
+        return await self._read(lambda db: rows.get_task(db, task_id))
+
+    async def get_outcome(self, task_id: str) -> Outcome:
+        """See `StateStore.get_outcome`."""
+        found = await self._read(
+            lambda db: db.execute(
+                "SELECT result, error FROM task_payload WHERE task_id = ?", (task_id,)
+            ).fetchone()
+        )
+        result, error = found or (None, None)
+        return Outcome(result and orjson.loads(result), error and orjson.loads(error))
+
+    async def get_input(self, task_id: str) -> bytes:
+        """See `StateStore.get_input`."""
+        found = await self._read(
+            lambda db: db.execute("SELECT input FROM task_payload WHERE task_id = ?", (task_id,)).fetchone()
+        )
+        return bytes(found[0]) if found else b"{}"
+
+    async def list_tasks(self, query: TaskQuery) -> list[TaskRecord]:
+        """See `StateStore.list_tasks`."""
+        return await self._read(lambda db: rows.list_tasks(db, query))
+
+    async def read_events(self, task_id: str, after_seq: int, *, max_events: int, max_bytes: int) -> Page:
+        """See `StateStore.read_events`."""
+
+        def read(db: sqlite3.Connection) -> Page:
+            events: list[Event] = []
+            size = 0
+            for event in rows.events_after(db, task_id, after_seq, max_events):
+                size += len(event.frame)
+                if events and size > max_bytes:
+                    break
+                events.append(event)
+            last = events[-1] if events else rows.event_at(db, task_id, after_seq)
+            return Page(events, complete=last is not None and last.final)
+
+        return await self._read(read)
+
+    async def pending_tasks(self, *, per_subject: int) -> list[TaskRecord]:
+        """See `StateStore.pending_tasks`."""
+        return await self._read(lambda db: rows.pending_tasks(db, per_subject))
+
+    async def owned_tasks(self) -> list[TaskRecord]:
+        """See `StateStore.owned_tasks`."""
+        return await self._read(rows.owned_tasks)
+
+    async def _read(self, query: Callable[[sqlite3.Connection], Value]) -> Value:
+        return await self._in(self._readers, lambda: query(self._reader()))
+
+    # --- on the executors' threads --------------------------------------------------------------------
+
+    async def _in(self, executor: Executor, call: Callable[[], Value]) -> Value:
+        def translated() -> Value:
+            with _errors_translated():
+                return call()
+
+        return await asyncio.get_running_loop().run_in_executor(executor, translated)
+
+    def _reader(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "reader", None)
+        if connection is None:
+            connection = self._local.reader = self._connect()
+            connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        # Connections are used by one thread each; only the last act, closing, is another's.
+        connection = sqlite3.connect(
+            self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        self._connections.append(connection)
+        return connection
+
+    def _open_writer(self) -> None:
+        connection = self._write_connection = self._connect()
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+        _migrate(connection)
+
+    def _close_all(self) -> None:
+        while self._connections:
+            self._connections.pop().close()
+
+    def _run_batch(self, writes: Sequence[Write]) -> Batch:
+        with _errors_translated():
+            connection = self._write_connection
+            if connection is None:
+                raise StoreUnavailableError("the store is not open")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                tx = Transaction(connection, self._clock.now_ms())
+                results = [tx.run(write) for write in writes]
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            return Batch(results, tx.commit())
+
+
+@contextmanager
+def _errors_translated() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreUnavailableError(f"SQLite: {error}") from error
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Bring the schema up to date, one migration a transaction; `user_version` counts them."""
+    folder = resources.files("gateway.state") / "migrations" / "sqlite"
+    scripts = sorted(
+        (entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda e: e.name
+    )
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(scripts):
+        raise StoreUnavailableError(
+            f"the database has schema {version}, this version knows {len(scripts)}: use a newer gateway"
+        )
+    for number, script in enumerate(scripts[version:], version + 1):
+        connection.executescript(
+            f"BEGIN IMMEDIATE;\n{script.read_text()}\nPRAGMA user_version = {number};\nCOMMIT;"
+        )

@@ -1,0 +1,316 @@
+"""Tasks: their states, what moves them, and what each move writes.
+
+Theory. A task has two fields where most systems have one. `status` is what is true; `desire` is what was
+asked for, and differs from `status` until it has taken effect. Asking is durable and needs no owner: whoever
+owns the task next obeys. Exactly one instance owns a running task (`owner`, `epoch`); a claim raises `epoch`,
+so that every write of an earlier owner fails.
+
+`TRANSITIONS` is the whole machine: everything that changes a status goes through `step`, and a signal that
+the table does not allow raises and changes nothing. The functions below the table decide and do not act:
+each takes a row and gives the `Change` (new column values and the events that tell of them), which a store
+applies in one transaction.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from gateway.clock import rfc3339
+from gateway.errors import GatewayError
+from gateway.events import Draft, TaskEvents, fit_outcome, status
+
+
+class TaskStatus(StrEnum):
+    """What is true of a task."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Desire(StrEnum):
+    """What was asked for."""
+
+    RUN = "run"
+    PAUSE = "pause"
+    CANCEL = "cancel"
+
+
+class Signal(StrEnum):
+    """What can happen to a task."""
+
+    CLAIM = "claim"
+    PAUSE = "pause"
+    RESUME = "resume"
+    REQUEUE = "requeue"
+    COMPLETE = "complete"
+    FAIL = "fail"
+    CANCEL = "cancel"
+
+
+TRANSITIONS: Final[Mapping[TaskStatus, Mapping[Signal, TaskStatus]]] = {
+    TaskStatus.PENDING: {
+        Signal.CLAIM: TaskStatus.RUNNING,
+        Signal.PAUSE: TaskStatus.PAUSED,
+        Signal.FAIL: TaskStatus.FAILED,
+        Signal.CANCEL: TaskStatus.CANCELLED,
+    },
+    TaskStatus.RUNNING: {
+        Signal.REQUEUE: TaskStatus.PENDING,
+        Signal.PAUSE: TaskStatus.PAUSED,
+        Signal.COMPLETE: TaskStatus.COMPLETED,
+        Signal.FAIL: TaskStatus.FAILED,
+        Signal.CANCEL: TaskStatus.CANCELLED,
+    },
+    TaskStatus.PAUSED: {
+        Signal.RESUME: TaskStatus.RUNNING,
+        Signal.REQUEUE: TaskStatus.PENDING,
+        Signal.FAIL: TaskStatus.FAILED,
+        Signal.CANCEL: TaskStatus.CANCELLED,
+    },
+    TaskStatus.COMPLETED: {},
+    TaskStatus.FAILED: {},
+    TaskStatus.CANCELLED: {},
+}
+
+ENDED: Final = frozenset(status for status, moves in TRANSITIONS.items() if not moves)
+
+
+def step(current: TaskStatus, signal: Signal) -> TaskStatus:
+    """The status that `signal` leads to. Raises `GatewayError` `invalid_state` where the table has none."""
+    try:
+        return TRANSITIONS[current][signal]
+    except KeyError:
+        raise GatewayError("invalid_state", f"A {current} task can't {signal}.", status=current) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRecord:
+    """A task's row: the sum of its log, without its input, result and error, which may be large.
+
+    Times are ms since 1970 UTC. `ran_ms` is the running time of earlier spells, `running_since` begins the
+    present one; `uncounted` is how many of its attempts don't count against `max_attempts`.
+    """
+
+    task_id: str
+    subject: str
+    agent: str
+    session_id: str
+    workflow_id: str
+    mode: str
+    labels: dict[str, str]
+    priority: int
+    max_attempts: int
+    timeout_s: int
+    detach: str
+    detach_after_s: int
+    created_at: int
+    updated_at: int
+    status: TaskStatus = TaskStatus.PENDING
+    desire: Desire = Desire.RUN
+    attempt: int = 0
+    uncounted: int = 0
+    owner: str | None = None
+    epoch: int = 0
+    sandbox_id: str | None = None
+    started_at: int | None = None
+    ended_at: int | None = None
+    running_since: int | None = None
+    ran_ms: int = 0
+    not_before: int = 0
+    progress: dict[str, Any] | None = None
+    waiting_for: dict[str, Any] | None = None
+    wish_by: str | None = None
+    wish_reason: str | None = None
+    first_seq: int = 1
+    last_seq: int = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can happen to it any more."""
+        return self.status in ENDED
+
+    def ran_ms_at(self, now_ms: int) -> int:
+        """Running time up to `now_ms`, summed over attempts."""
+        return self.ran_ms + (max(now_ms - self.running_since, 0) if self.running_since is not None else 0)
+
+
+COLUMNS: Final = tuple(column.name for column in dataclasses.fields(TaskRecord))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a task ended: a result or an error, never both."""
+
+    result: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one decision writes: column values, events in order, and the outcome where the task ends."""
+
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    drafts: Sequence[Draft] = ()
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The right to write to a running task: a write is refused unless all of it still holds."""
+
+    task_id: str
+    subject: str
+    owner: str
+    epoch: int
+    last_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What a commit did to a task's row, as far as others need it: its state, and whether its owner should look."""
+
+    task_id: str
+    subject: str
+    queued: bool = False
+    ring: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What one transaction of a store did: to be published once it is on disk, and not before."""
+
+    events: Sequence[TaskEvents]
+    changed: Sequence[Changed]
+
+
+# --- decisions ----------------------------------------------------------------------------------------
+
+
+def submitted() -> Draft:
+    """The first event of every log."""
+    return status(TaskStatus.PENDING, previous=None, attempt=0)
+
+
+def claimed(task: TaskRecord, *, owner: str, sandbox_id: str | None, now_ms: int) -> Change:
+    """`owner` takes a pending task and starts its next attempt."""
+    moved = step(task.status, Signal.CLAIM)
+    fields = {
+        "status": moved,
+        "attempt": task.attempt + 1,
+        "owner": owner,
+        "epoch": task.epoch + 1,
+        "sandbox_id": sandbox_id,
+        "started_at": task.started_at if task.started_at is not None else now_ms,
+        "running_since": now_ms,
+        "progress": None,
+    }
+    return Change(fields, [status(moved, previous=task.status, attempt=task.attempt + 1)])
+
+
+def completed(task: TaskRecord, result: dict[str, Any], *, now_ms: int) -> Change:
+    """The agent gave a result."""
+    return _end(task, Signal.COMPLETE, now_ms=now_ms, outcome=Outcome(result=fit_outcome(result)))
+
+
+def failed(task: TaskRecord, code: str, message: str, *, now_ms: int, details: dict[str, Any]) -> Change:
+    """The task failed; `code` is a key of `errors.TASK_ERRORS`."""
+    error = fit_outcome({"code": code, "message": message, "details": details})
+    return _end(task, Signal.FAIL, now_ms=now_ms, outcome=Outcome(error=error))
+
+
+def cancelled(task: TaskRecord, *, now_ms: int) -> Change:
+    """The wish to cancel has taken effect; its event tells who wished it and why."""
+    why = {"reason": task.wish_reason, "by": task.wish_by}
+    return _end(task, Signal.CANCEL, now_ms=now_ms, outcome=Outcome(), **why)
+
+
+def _end(task: TaskRecord, signal: Signal, *, now_ms: int, outcome: Outcome, **why: str | None) -> Change:
+    moved = step(task.status, signal)
+    fields = _released(task, now_ms) | {"status": moved, "ended_at": now_ms, "waiting_for": None}
+    if moved is TaskStatus.CANCELLED:
+        fields["desire"] = Desire.CANCEL
+    told = {"result": outcome.result, "error": outcome.error, **why}
+    draft = status(moved, previous=task.status, attempt=task.attempt, final=True, **told)
+    return Change(fields, [draft], outcome)
+
+
+def _released(task: TaskRecord, now_ms: int) -> dict[str, Any]:
+    """The columns of a task that stops running."""
+    return {"owner": None, "sandbox_id": None, "running_since": None, "ran_ms": task.ran_ms_at(now_ms)}
+
+
+def lost(task: TaskRecord, reason: str, *, now_ms: int, back_off_ms: int = 0, counts: bool = True) -> Change:
+    """The place of a running task was lost: it waits for the next attempt, or ends where that was the last.
+
+    `reason` is `instance_lost`, `sandbox_lost`, or for what does not count `drain` or `busy`. A task that was
+    to be cancelled has its wish.
+    """
+    if task.desire is Desire.CANCEL:
+        return cancelled(task, now_ms=now_ms)
+    uncounted = task.uncounted + (not counts)
+    if task.attempt - uncounted >= task.max_attempts:
+        message = f"Lost on attempt {task.attempt}, the last one allowed."
+        return failed(task, reason, message, now_ms=now_ms, details={"reason": reason})
+    moved = step(task.status, Signal.REQUEUE)
+    fields = _released(task, now_ms) | {
+        "status": moved,
+        "uncounted": uncounted,
+        "not_before": now_ms + back_off_ms,
+    }
+    return Change(fields, [status(moved, previous=task.status, attempt=task.attempt, reason=reason)])
+
+
+def wish_cancel(task: TaskRecord, *, now_ms: int, by: str, reason: str | None = None) -> Change:
+    """Somebody wants the task cancelled: at once where nobody owns it, else by its owner, who is rung."""
+    if task.status is TaskStatus.CANCELLED or (task.desire is Desire.CANCEL and not task.ended):
+        return Change()
+    if task.ended:
+        raise GatewayError("invalid_state", f"The task is already {task.status}.", status=task.status)
+    wish = {"desire": Desire.CANCEL, "wish_by": by, "wish_reason": reason}
+    if task.owner is not None:
+        return Change(wish)
+    done = cancelled(dataclasses.replace(task, wish_by=by, wish_reason=reason), now_ms=now_ms)
+    return dataclasses.replace(done, fields=wish | dict(done.fields))
+
+
+# --- the wire -----------------------------------------------------------------------------------------
+
+
+def to_wire(task: TaskRecord, outcome: Outcome | None = None) -> dict[str, Any]:
+    """The contract's Task; without `outcome` its result and error are null."""
+    return {
+        "task_id": task.task_id,
+        "agent": task.agent,
+        "status": task.status,
+        "desire": task.desire,
+        "mode": task.mode,
+        "session_id": task.session_id,
+        "workflow_id": task.workflow_id,
+        "subject": task.subject,
+        "labels": task.labels,
+        "priority": task.priority,
+        "attempt": task.attempt,
+        "max_attempts": task.max_attempts,
+        "timeout_s": task.timeout_s,
+        "created_at": rfc3339(task.created_at),
+        "updated_at": rfc3339(task.updated_at),
+        "started_at": _time(task.started_at),
+        "ended_at": _time(task.ended_at),
+        "progress": task.progress,
+        "waiting_for": task.waiting_for,
+        "last_seq": task.last_seq,
+        "result": outcome.result if outcome else None,
+        "error": outcome.error if outcome else None,
+        "instance": task.owner,
+        "sandbox_id": task.sandbox_id,
+    }
+
+
+def _time(ms: int | None) -> str | None:
+    return None if ms is None else rfc3339(ms)

@@ -1,0 +1,16 @@
+"""Bytes on a client's socket. Server frames are unmasked (RFC 6455 section 5.1), so one frame serves every client."""
+
+from typing import Final
+
+PING: Final = b"\x89\x00"
+"""An empty ping frame (RFC 6455 section 5.5.2)."""
+
+
+def text_frame(payload: bytes) -> bytes:
+    """`payload`, which is UTF-8, as one final text frame (RFC 6455 section 5.2)."""
+    length = len(payload)
+    if length < 126:
+        return bytes((0x81, length)) + payload
+    if length < 1 << 16:
+        return b"\x81\x7e" + length.to_bytes(2, "big") + payload
+    return b"\x81\x7f" + length.to_bytes(8, "big") + payload

@@ -1,0 +1,119 @@
+"""What people may do to tasks: submit, cancel, look. The one place that both the socket and HTTP ask."""
+
+import hashlib
+from typing import Any
+
+import orjson
+
+from gateway.agents.registry import Registry
+from gateway.clock import Clock
+from gateway.errors import GatewayError
+from gateway.frames import ListBody, SubmitBody
+from gateway.principal import Principal
+from gateway.state.base import Created, Decide, NewTask, StateStore, TaskQuery
+from gateway.tasks import Outcome, TaskRecord, to_wire, wish_cancel
+
+
+class Control:
+    """Commands on tasks, each in the name of a principal; what a principal may not see does not exist for it."""
+
+    def __init__(self, store: StateStore, registry: Registry, clock: Clock) -> None:
+        self._store = store
+        self._registry = registry
+        self._clock = clock
+
+    async def submit(self, principal: Principal, session_id: str, body: SubmitBody) -> Created:
+        """A durable task. Raises `GatewayError`: `bad_frame`, `unknown_agent`, `forbidden`, `workflow_not_found`…"""
+        principal.require("tasks:write")
+        principal.require_whole()
+        self._registry.check_input(body.agent, body.input)
+        now_ms = self._clock.now_ms()
+        task = TaskRecord(
+            task_id=self._clock.new_ordered_id(),
+            subject=principal.subject,
+            agent=body.agent,
+            session_id=session_id,
+            workflow_id=body.workflow_id or self._clock.new_id(),
+            mode=body.mode,
+            labels=body.labels,
+            priority=body.priority,
+            max_attempts=body.max_attempts,
+            timeout_s=body.timeout_s,
+            detach=body.detach,
+            detach_after_s=body.detach_after_s,
+            created_at=now_ms,
+            updated_at=now_ms,
+        )
+        return await self._store.create_task(
+            NewTask(
+                task,
+                input=orjson.dumps(body.input),
+                idempotency_key=body.idempotency_key,
+                fingerprint=_fingerprint(body) if body.idempotency_key is not None else b"",
+                names_workflow=body.workflow_id is not None,
+            )
+        )
+
+    async def cancel(self, principal: Principal, task_id: str, reason: str | None) -> TaskRecord:
+        """The task with the wish durable. Raises `GatewayError` `task_not_found` or `invalid_state`."""
+        principal.require("tasks:write")
+
+        def decide(task: TaskRecord) -> Any:
+            _must_see(principal, task)
+            return wish_cancel(task, now_ms=self._clock.now_ms(), by=principal.subject, reason=reason)
+
+        return await self._change(task_id, decide)
+
+    async def _change(self, task_id: str, decide: Decide) -> TaskRecord:
+        return await self._store.change_task(task_id, decide)
+
+    async def get(self, principal: Principal, task_id: str) -> TaskRecord:
+        """The task's row. Raises `GatewayError` `task_not_found`."""
+        principal.require("tasks:read")
+        return _must_see(principal, await self._store.get_task(task_id))
+
+    async def describe(
+        self, principal: Principal, task: TaskRecord, *, include_input: bool = False
+    ) -> dict[str, Any]:
+        """The contract's Task, whole: with result and error, and its input where asked."""
+        outcome = await self._store.get_outcome(task.task_id) if task.ended else Outcome()
+        wire = shown_to(principal, to_wire(task, outcome))
+        if include_input and principal.tasks is None:
+            wire["input"] = orjson.loads(await self._store.get_input(task.task_id))
+        return wire
+
+    async def list(self, principal: Principal, body: ListBody) -> dict[str, Any]:
+        """`{"tasks": […], "cursor": …}`, newest first."""
+        principal.require("tasks:read")
+        key, _, value = (body.label or "").partition("=")
+        query = TaskQuery(
+            subject=principal.sees_subject,
+            status=body.status,
+            agent=body.agent,
+            session_id=body.session_id,
+            workflow_id=body.workflow_id,
+            label=(key, value) if body.label else None,
+            task_ids=principal.tasks,
+            before=body.cursor,
+            limit=body.limit + 1,
+        )
+        found = await self._store.list_tasks(query)
+        page = found[: body.limit]
+        cursor = page[-1].task_id if len(found) > len(page) else None
+        return {"tasks": [shown_to(principal, to_wire(task)) for task in page], "cursor": cursor}
+
+
+def _must_see(principal: Principal, task: TaskRecord | None) -> TaskRecord:
+    if task is None or not principal.sees(task):
+        raise GatewayError("task_not_found")
+    return task
+
+
+def shown_to(principal: Principal, wire: dict[str, Any]) -> dict[str, Any]:
+    """A Task as `principal` may see it: whoever has a token for named tasks is not shown their session."""
+    return wire | {"session_id": None} if principal.tasks is not None else wire
+
+
+def _fingerprint(body: SubmitBody) -> bytes:
+    fields = body.model_dump(mode="json", exclude={"id", "type", "mode", "idempotency_key"})
+    return hashlib.sha256(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).digest()

@@ -1,0 +1,230 @@
+"""Who runs next: takes tasks that wait, as long as there is room, and starts a run for each.
+
+`assign` decides and does nothing; the loop around it reads the store, claims by compare-and-set, and runs.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+import orjson
+from structlog.typing import FilteringBoundLogger
+
+from gateway.agents.registry import Registry
+from gateway.agents.runner import Agent
+from gateway.bus.base import QUEUE, Bus, Message, Ring, instance_channel
+from gateway.clock import Clock
+from gateway.errors import GatewayError, StoreUnavailableError
+from gateway.metrics import Metrics
+from gateway.state.base import StateStore
+from gateway.tasks import TaskRecord, claimed, failed
+from gateway.work.run import Run
+from sandbox_bridge.bridge import Bridge
+from sandbox_bridge.pool import Pool, Want
+
+LOOK_AGAIN_S: Final = 1.0
+"""How often tasks that wait for something other than a doorbell are looked at."""
+PER_SUBJECT: Final = 100
+"""How many of a subject's waiting tasks one look sees."""
+
+
+def assign(
+    waiting: Sequence[TaskRecord], running: Counter[str], *, limit: int, last: str
+) -> list[TaskRecord]:
+    """The order in which waiting tasks are to be tried: subjects take turns, beginning after `last`.
+
+    `waiting` has each subject's tasks in its own order; a subject gets no more than `limit` running (0: no limit).
+    """
+    queues: dict[str, list[TaskRecord]] = {}
+    for task in waiting:
+        queues.setdefault(task.subject, []).append(task)
+    turns = sorted(queues, key=lambda subject: (subject <= last, subject))
+    room = {subject: limit - running[subject] if limit else len(queues[subject]) for subject in turns}
+    most = max((min(len(queues[subject]), room[subject]) for subject in turns), default=0)
+    return [
+        queues[subject][turn]
+        for turn in range(most)
+        for subject in turns
+        if turn < min(len(queues[subject]), room[subject])
+    ]
+
+
+class Dispatcher:
+    """Claims tasks for this instance and owns their runs."""
+
+    def __init__(
+        self,
+        *,
+        instance: str,
+        store: StateStore,
+        bus: Bus,
+        registry: Registry,
+        pool: Pool,
+        clock: Clock,
+        metrics: Metrics,
+        log: FilteringBoundLogger,
+        running_per_subject: int,
+        queue_s: float,
+    ) -> None:
+        self._instance = instance
+        self._store = store
+        self._bus = bus
+        self._registry = registry
+        self._pool = pool
+        self._clock = clock
+        self._metrics = metrics
+        self._log = log
+        self._running_per_subject = running_per_subject
+        self._queue_s = queue_s
+        self._runs: dict[str, Run] = {}
+        self._placed: Counter[Bridge] = Counter()
+        self._draining = False
+        self._last_subject = ""
+        self._bell = asyncio.Event()
+        self._unfit_since: dict[str, float] = {}
+
+    def __repr__(self) -> str:
+        return f"<Dispatcher {self._instance}: {len(self._runs)} running{', draining' * self._draining}>"
+
+    @property
+    def running(self) -> int:
+        """How many tasks run here now."""
+        return len(self._runs)
+
+    def look(self) -> None:
+        """Something changed that may let a task run: look at the queue soon."""
+        self._bell.set()
+
+    async def run(self) -> None:
+        """Dispatch until cancelled; the runs end with it."""
+        self._bus.on_message(self._heard)
+        await self._bus.subscribe(QUEUE)
+        await self._bus.subscribe(instance_channel(self._instance))
+        async with asyncio.TaskGroup() as runs:
+            while True:
+                try:
+                    waiting = await self._dispatch(runs)
+                except StoreUnavailableError as error:
+                    self._log.warning("store unavailable, no task is claimed", error=str(error))
+                    waiting = True
+                await self._wait_for_bell(LOOK_AGAIN_S if waiting else None)
+
+    async def drain(self, within_s: float) -> None:
+        """Claim nothing more; runs may end within `within_s`, the rest are given back."""
+        self._draining = True
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within_s
+        await self._runs_gone(deadline)
+        for run in list(self._runs.values()):
+            run.give_back()
+        await self._runs_gone(loop.time() + 10)
+
+    async def _runs_gone(self, deadline: float) -> None:
+        loop = asyncio.get_running_loop()
+        while self._runs and loop.time() < deadline:
+            await self._wait_for_bell(deadline - loop.time())
+
+    def _heard(self, channel: str, message: Message) -> None:
+        if not isinstance(message, Ring):
+            return
+        if channel == QUEUE:
+            self.look()
+        elif message.task_id in self._runs:
+            self._runs[message.task_id].ring()
+
+    async def _wait_for_bell(self, timeout_s: float | None) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._bell.wait()
+        except TimeoutError:
+            pass
+        self._bell.clear()
+
+    # --- one look at the queue --------------------------------------------------------------------------
+
+    async def _dispatch(self, runs: asyncio.TaskGroup) -> bool:
+        """Start what can be started; whether something still waits."""
+        if self._draining:
+            return False
+        waiting = await self._store.pending_tasks(per_subject=PER_SUBJECT)
+        now_ms = self._clock.now_ms()
+        ready = [task for task in waiting if task.not_before <= now_ms and task.agent in self._registry]
+        running = Counter(run.task.subject for run in self._runs.values())
+        order = assign(ready, running, limit=self._running_per_subject, last=self._last_subject)
+        started = [await self._try(task, runs) for task in order]
+        self._forget_wants(len(waiting))
+        return len(waiting) > sum(started)
+
+    async def _try(self, task: TaskRecord, runs: asyncio.TaskGroup) -> bool:
+        """Claim `task` and run it, if there is a place for it; whether it no longer waits."""
+        agent = self._registry.get(task.agent)
+        bridge = None
+        if agent.takes_sandbox:
+            want = agent.want(orjson.loads(await self._store.get_input(task.task_id)))
+            bridge = self._pool.choose(want, taken=self._placed)
+            if bridge is None:
+                return await self._no_place(task, want)
+            self._unfit_since.pop(repr(want), None)
+        return await self._claim(task, agent, bridge, runs)
+
+    async def _claim(
+        self, task: TaskRecord, agent: Agent, bridge: Bridge | None, runs: asyncio.TaskGroup
+    ) -> bool:
+        sandbox_id = bridge.info.sandbox_id if bridge is not None and bridge.info is not None else None
+        try:
+            owned = await self._store.change_task(
+                task.task_id,
+                lambda row: claimed(
+                    row, owner=self._instance, sandbox_id=sandbox_id, now_ms=self._clock.now_ms()
+                ),
+            )
+        except GatewayError:
+            return True  # cancelled or claimed by another in between
+        self._last_subject = task.subject
+        run = Run(owned, agent, bridge=bridge, store=self._store, clock=self._clock, log=self._log)
+        self._runs[task.task_id] = run
+        if bridge is not None:
+            self._placed[bridge] += 1
+        runs.create_task(self._carry(run, bridge), name=f"run {task.task_id}")
+        return True
+
+    async def _carry(self, run: Run, bridge: Bridge | None) -> None:
+        self._metrics.running.inc()
+        try:
+            with self._metrics.run_seconds.time():
+                await run.execute()
+        except Exception:
+            self._log.exception("a run failed; its task is taken up at the next start", run=repr(run))
+        finally:
+            self._metrics.running.dec()
+            del self._runs[run.task.task_id]
+            if bridge is not None:
+                self._release(bridge)
+            self.look()
+
+    def _release(self, bridge: Bridge) -> None:
+        self._placed[bridge] -= 1
+        if not self._placed[bridge]:
+            del self._placed[bridge]
+
+    async def _no_place(self, task: TaskRecord, want: Want | None) -> bool:
+        """Busy sandboxes are waited for; where none would fit for `queue_s` on end, the task fails."""
+        if self._pool.fits(want):
+            self._unfit_since.pop(repr(want), None)
+            return False
+        now = asyncio.get_running_loop().time()
+        since = self._unfit_since.setdefault(repr(want), now)
+        waited_ms = self._clock.now_ms() - task.created_at
+        if now - since < self._queue_s or waited_ms < self._queue_s * 1000:
+            return False
+        message = f"For {self._queue_s:.0f} s no live sandbox would have fitted."
+        await self._store.change_task(
+            task.task_id,
+            lambda row: failed(row, "no_sandbox", message, now_ms=self._clock.now_ms(), details={}),
+        )
+        return True
+
+    def _forget_wants(self, waiting: int) -> None:
+        if not waiting:
+            self._unfit_since.clear()

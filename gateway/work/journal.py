@@ -1,0 +1,101 @@
+"""From a run to its task's log: gathers what the run says, and makes it durable in order, one write at a time.
+
+Nothing waits when nothing is on its way: the first event starts a write, and what comes while that is being
+synced is the next write's. Output that gathers so is joined before it gets a number.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+from structlog.typing import FilteringBoundLogger
+
+from gateway.errors import StoreUnavailableError
+from gateway.events import MAX_DATA_BYTES, Draft, gather
+from gateway.state.base import Append, StateStore
+from gateway.tasks import Fence
+
+MAX_PENDING_BYTES: Final = 1 << 20
+"""What may be on its way to disk before whoever speaks has to wait."""
+RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
+"""Pauses between tries while the store can't be reached; the last repeats."""
+
+
+class Journal:
+    """The one writer of a task's log while `fence` holds."""
+
+    def __init__(self, store: StateStore, fence: Fence, *, log: FilteringBoundLogger) -> None:
+        self.fence = fence
+        self.on_output_durable: Callable[[int], None] = lambda _bytes: None
+        self._store = store
+        self._log = log
+        self._pending: list[Draft] = []
+        self._pending_bytes = 0
+        self._moved = asyncio.Condition()
+        self._failure: Exception | None = None
+        # Lives while something is pending; ended by `aclose`.
+        self._writing: asyncio.Task[None] | None = None
+
+    async def emit(self, draft: Draft) -> None:
+        """Take `draft`; waits while too much is pending. Raises `LeaseLostError`, and ValueError for one too large."""
+        size = len(orjson.dumps(draft.data))
+        if size > MAX_DATA_BYTES:
+            raise ValueError(f"an event of {size} bytes; at most {MAX_DATA_BYTES} are taken")
+        self._pending.append(draft)
+        self._pending_bytes += size
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write_all(), name="journal")
+        await self._wait(lambda: self._pending_bytes <= MAX_PENDING_BYTES)
+
+    async def flush(self) -> None:
+        """Return when all that was taken is durable. Raises `LeaseLostError`."""
+        await self._wait(lambda: self._writing is None)
+
+    async def aclose(self) -> None:
+        """Write nothing more."""
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.wait([self._writing])
+
+    async def _wait(self, reached: Callable[[], bool]) -> None:
+        async with self._moved:
+            await self._moved.wait_for(lambda: self._failure is not None or reached())
+        if self._failure is not None:
+            raise self._failure
+
+    async def _write_all(self) -> None:
+        try:
+            while self._pending:
+                drafts, self._pending, self._pending_bytes = self._pending, [], 0
+                await self._write(gather(drafts))
+        except Exception as error:  # noqa: BLE001 - `emit` and `flush` raise it where the run can act on it
+            self._failure = error
+        finally:
+            self._writing = None
+            async with self._moved:
+                self._moved.notify_all()
+
+    async def _write(self, drafts: list[Draft]) -> None:
+        what = Append(drafts, _progress_of(drafts))
+        self.fence = await durably(lambda: self._store.append(self.fence, what), log=self._log)
+        self.on_output_durable(sum(len(d.data["text"].encode()) for d in drafts if d.kind == "output"))
+        async with self._moved:
+            self._moved.notify_all()
+
+
+def _progress_of(drafts: list[Draft]) -> dict[str, Any]:
+    newest = next((draft.data for draft in reversed(drafts) if draft.kind == "progress"), None)
+    return {} if newest is None else {"progress": newest}
+
+
+async def durably(write: Callable[[], Any], *, log: FilteringBoundLogger) -> Any:
+    """What `write` gives, tried until the store takes it. Raises what else it raises, `LeaseLostError` above all."""
+    tries = 0
+    while True:
+        try:
+            return await write()
+        except StoreUnavailableError as error:
+            log.warning("store unavailable, trying again", error=str(error), tries=tries)
+            await asyncio.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
+            tries += 1

@@ -1,0 +1,153 @@
+"""One attempt of one task: from the claim to the event that ends it or gives it back."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+from structlog.typing import FilteringBoundLogger
+
+from gateway.agents.runner import Agent, PlaceLostError, TaskCancelledError, TaskFailedError
+from gateway.clock import Clock
+from gateway.errors import LeaseLostError
+from gateway.events import Draft
+from gateway.state.base import Decide, StateStore
+from gateway.tasks import Change, Desire, Fence, TaskRecord, cancelled, completed, failed, lost
+from gateway.work.journal import Journal, durably
+from sandbox_bridge.bridge import Bridge
+
+MAX_BACK_OFF_MS: Final = 5000
+"""Longest wait before a lost task's next attempt."""
+
+
+class Run:
+    """Carries one attempt; it is the `RunContext` its agent sees. Nothing it does is raised to its owner."""
+
+    def __init__(
+        self,
+        task: TaskRecord,
+        agent: Agent,
+        *,
+        bridge: Bridge | None,
+        store: StateStore,
+        clock: Clock,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self.task = task
+        self.input: dict[str, Any] = {}
+        self.bridge = bridge
+        self.sandbox_session = clock.new_id()
+        self.time_left_s = max(task.timeout_s - task.ran_ms / 1000, 0.001)
+        self.cancel_wanted = asyncio.Event()
+        self._agent = agent
+        self._store = store
+        self._clock = clock
+        self._log = log.bind(task_id=task.task_id, attempt=task.attempt)
+        owner = task.owner or ""
+        fence = Fence(task.task_id, task.subject, owner, task.epoch, task.last_seq)
+        self._journal = Journal(store, fence, log=self._log)
+        self._rung = asyncio.Event()
+        self._rung.set()
+        # The agent at work; lives inside `execute`.
+        self._working: asyncio.Task[Decide] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Run {self.task.task_id} attempt {self.task.attempt}>"
+
+    # --- what the agent sees ----------------------------------------------------------------------------
+
+    @property
+    def on_output_durable(self) -> Callable[[int], None]:
+        """See `RunContext.on_output_durable`."""
+        return self._journal.on_output_durable
+
+    @on_output_durable.setter
+    def on_output_durable(self, call: Callable[[int], None]) -> None:
+        self._journal.on_output_durable = call
+
+    async def emit(self, draft: Draft) -> None:
+        """See `RunContext.emit`."""
+        await self._journal.emit(draft)
+
+    # --- what the dispatcher does -----------------------------------------------------------------------
+
+    def ring(self) -> None:
+        """Somebody changed what is wanted of the task: look at its row."""
+        self._rung.set()
+
+    def give_back(self) -> None:
+        """Stop the agent and let the task wait for its next attempt, uncounted."""
+        if self._working is not None:
+            self._working.cancel()
+
+    async def execute(self) -> None:
+        """Run the attempt to its end, and write how it ended. Cancelled itself, it writes nothing: like a crash."""
+        loop = asyncio.get_running_loop()
+        listener = loop.create_task(self._listen(), name="wishes")
+        self._working = loop.create_task(self._outcome(), name="agent")
+        try:
+            await asyncio.wait([self._working])
+            await self._settle(self._given_back if self._working.cancelled() else self._working.result())
+        except LeaseLostError:
+            self._log.warning("the task has another owner; this run stops")
+        finally:
+            listener.cancel()
+            self._working.cancel()
+            await self._journal.aclose()
+
+    async def _listen(self) -> None:
+        while not self.cancel_wanted.is_set():
+            await self._rung.wait()
+            self._rung.clear()
+            task = await durably(lambda: self._store.get_task(self.task.task_id), log=self._log)
+            if task is not None and task.desire is Desire.CANCEL:
+                self.cancel_wanted.set()
+
+    async def _outcome(self) -> Decide:
+        """Run the agent, and say what is to be written of how it ended."""
+        now = self._clock.now_ms
+        try:
+            self.input = orjson.loads(
+                await durably(lambda: self._store.get_input(self.task.task_id), log=self._log)
+            )
+            result = await self._agent.run(self)
+        except TaskFailedError as error:
+            return _failure(error.code, error.message, error.details, now)
+        except TaskCancelledError:
+            return lambda task: cancelled(task, now_ms=now())
+        except PlaceLostError as error:
+            return self._place_lost(error)
+        except LeaseLostError:
+            raise
+        except Exception as error:
+            self._log.exception("the agent failed")
+            return _failure("agent_error", f"{type(error).__name__} in agent {self._agent.name}", {}, now)
+        return lambda task: completed(task, result, now_ms=now())
+
+    def _place_lost(self, error: PlaceLostError) -> Decide:
+        self._log.warning("place lost", reason=error.reason, error=str(error))
+        limit = min(MAX_BACK_OFF_MS, 250 * 2 ** min(self.task.attempt, 10))
+        back_off_ms = int(self._clock.rng.uniform(0.2, 1.0) * limit)
+        counts = error.reason != "busy"
+        return lambda task: lost(
+            task, error.reason, now_ms=self._clock.now_ms(), back_off_ms=back_off_ms, counts=counts
+        )
+
+    def _given_back(self, task: TaskRecord) -> Change:
+        return lost(task, "drain", now_ms=self._clock.now_ms(), counts=False)
+
+    async def _settle(self, decide: Decide) -> None:
+        await self._journal.flush()
+
+        def write() -> Any:
+            return self._store.change_task(self.task.task_id, decide, fence=self._journal.fence)
+
+        after = await durably(write, log=self._log)
+        self._log.info("run ended", status=str(after.status))
+
+
+def _failure(code: str, message: str, details: dict[str, Any], now: Callable[[], int]) -> Decide:
+    def decide(task: TaskRecord) -> Change:
+        return failed(task, code, message, now_ms=now(), details=details)
+
+    return decide
