@@ -1,7 +1,9 @@
 """What a person does on the page, in a real browser against a real gateway."""
 
+from hashlib import sha256
+
 import pytest
-from playwright.async_api import Browser, Locator, Page, WebSocketRoute, expect
+from playwright.async_api import Browser, FilePayload, Locator, Page, WebSocketRoute, expect
 
 pytestmark = pytest.mark.browser
 
@@ -114,3 +116,15 @@ async def test_a_task_that_is_not_there_is_said_to_be_missing(page: Page, gatewa
     await page.goto(f"{gateway_url}#/tasks/00000000-0000-4000-8000-000000000000")
 
     await expect(page.get_by_role("heading", name="There is no such task")).to_be_visible()
+
+
+async def test_a_binary_file_larger_than_a_frame_arrives_whole(page: Page) -> None:
+    """What does not fit into one message goes by HTTP, byte for byte."""
+    content = bytes(range(256)) * 8192
+    upload = FilePayload(name="big.bin", mimeType="application/octet-stream", buffer=content)
+    await page.get_by_label("Choose files").set_input_files(files=[upload])
+    await expect(page.get_by_text("1 in all, 2.0 MiB")).to_be_visible()
+    await page.get_by_label("Commands").fill("sha256sum big.bin")
+    await page.get_by_role("button", name="Submit task").click()
+
+    await expect(page.locator(".line-stdout")).to_have_text([f"{sha256(content).hexdigest()}  big.bin"])
