@@ -13,7 +13,7 @@ T = TypeVar("T")
 class InlineExecutor(Executor):
     """Runs each call in the caller's own thread, before `submit` returns.
 
-    A virtual clock can't wait for a thread: to it, a thread takes no time or for ever. Here the work takes none.
+    A virtual clock can't wait for a thread: to it, a thread takes no time or for ever. Here it takes none.
     """
 
     def __init__(self) -> None:
