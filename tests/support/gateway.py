@@ -94,6 +94,7 @@ class Client:
         self.socket = socket
         self.welcome = welcome
         self.events: dict[str, list[dict[str, Any]]] = {}
+        self.frames: dict[str, list[str]] = {}
         self.updates: list[dict[str, Any]] = []
         self.goodbye: dict[str, Any] | None = None
         self._answers: dict[str, dict[str, Any]] = {}
@@ -148,9 +149,11 @@ class Client:
     async def read(self) -> dict[str, Any]:
         """The next frame, sorted in."""
         async with asyncio.timeout(ANSWER_S):
-            frame: dict[str, Any] = json.loads(await self.socket.recv())
+            text = await self.socket.recv(decode=True)
+        frame: dict[str, Any] = json.loads(text)
         if frame["type"] == "event":
             self.events.setdefault(frame["task_id"], []).append(frame)
+            self.frames.setdefault(frame["task_id"], []).append(text)
         elif frame["type"] == "update":
             self.updates.append(frame)
         elif frame["type"] == "goodbye":
