@@ -35,6 +35,7 @@ from sandbox_bridge.protocol import (
 )
 from tests.support.fake_session import FakeSession
 from tests.support.memory_transport import MemoryTransport, memory_pair
+from tests.support.task_script import elapse
 
 HelloManner = Literal["answer", "ignore", "refuse", "close"]
 """What it does when greeted: `ignore`, `refuse` (another frame in return) and `close` are core-only peers."""
@@ -176,7 +177,7 @@ class _Connection:
     def __init__(self, sandbox: FakeSandbox, transport: FrameTransport) -> None:
         self._sandbox = sandbox
         self._transport = transport
-        self._extended = False
+        self.extended = False
         self._mine: dict[str, FakeSession] = {}
         self._ended: set[str] = set()
         self._files: dict[str, dict[str, bytearray]] = {}
@@ -184,9 +185,9 @@ class _Connection:
     async def serve(self) -> None:
         """Answer frames until the connection is gone; its sessions go with it."""
         try:
-            async with asyncio.TaskGroup() as sessions:
+            async with asyncio.TaskGroup() as group:
                 while True:
-                    await self._on_text(await self._transport.recv(), sessions)
+                    await self._on_text(await self._transport.recv(), group)
         except* TransportClosed:
             pass
         finally:
@@ -214,7 +215,7 @@ class _Connection:
         self._ended.add(session.session_id)
         await self.send({**frame, "session_id": session.session_id})
 
-    async def _on_text(self, text: str, sessions: asyncio.TaskGroup) -> None:
+    async def _on_text(self, text: str, group: asyncio.TaskGroup) -> None:
         try:
             frame = parse_to_sandbox(text)
         except ProtocolError as error:
@@ -223,12 +224,12 @@ class _Connection:
             return
         self._sandbox.received.append(orjson.loads(text))
         if not self._sandbox.mute:
-            await self._on_frame(frame, sessions)
+            await self._on_frame(frame, group)
 
-    async def _on_frame(self, frame: ToSandbox, sessions: asyncio.TaskGroup) -> None:
+    async def _on_frame(self, frame: ToSandbox, group: asyncio.TaskGroup) -> None:
         match frame:
             case BridgeHello():
-                await self._on_hello(sessions)
+                await self._on_hello(group)
             case HealthCheck():
                 await self.send(
                     {
@@ -239,7 +240,7 @@ class _Connection:
                     }
                 )
             case ExecuteTask():
-                await self._on_task(frame, sessions)
+                await self._on_task(frame, group)
             case FileChunk():
                 files = self._files.setdefault(frame.session_id, {})
                 files.setdefault(frame.path, bytearray()).extend(base64.b64decode(frame.base64))
@@ -248,18 +249,18 @@ class _Connection:
             case _:
                 await self.fail(frame.session_id, "bad_input", f"{frame.type} is not for me")
 
-    async def _on_hello(self, sessions: asyncio.TaskGroup) -> None:
+    async def _on_hello(self, group: asyncio.TaskGroup) -> None:
         match self._sandbox.hello:
             case "close":
                 await self._transport.aclose()
             case "refuse":
                 await self.send({"type": "error", "error": "unknown type: hello"})
             case "answer":
-                sessions.create_task(self._answer_hello())
+                group.create_task(self._answer_hello())
 
     async def _answer_hello(self) -> None:
-        await asyncio.sleep(self._sandbox.hello_delay_s)
-        self._extended = True
+        await elapse(self._sandbox.hello_delay_s)
+        self.extended = True
         await self.send(
             {
                 "type": "hello",
@@ -275,7 +276,7 @@ class _Connection:
             }
         )
 
-    async def _on_task(self, task: ExecuteTask, sessions: asyncio.TaskGroup) -> None:
+    async def _on_task(self, task: ExecuteTask, group: asyncio.TaskGroup) -> None:
         session_id = task.session_id
         if session_id in self._sandbox.sessions:
             await self.fail(session_id, "bad_input", "there is such a session already")
@@ -284,10 +285,10 @@ class _Connection:
         else:
             files = {path: _bytes_of(content) for path, content in task.files.items()}
             files |= {path: bytes(data) for path, data in self._files.pop(session_id, {}).items()}
-            session = FakeSession(self, task, files, extended=self._extended)
+            session = FakeSession(self, task, files)
             self._sandbox.sessions[session_id] = self._mine[session_id] = session
             self._ended.discard(session_id)
-            sessions.create_task(session.run())
+            group.create_task(session.run())
 
     async def _on_session_frame(self, frame: CancelTask | SessionSignal | Credit) -> None:
         session = self._mine.get(frame.session_id)

@@ -11,6 +11,9 @@ from tests.support.task_script import run_command
 class Connection(Protocol):
     """What a session needs of the connection it was started on."""
 
+    extended: bool
+    """Both sides have said `hello`."""
+
     async def send(self, frame: dict[str, Any]) -> None:
         """Send a frame."""
 
@@ -26,14 +29,11 @@ class _CommandError(Exception):
 class FakeSession:
     """One task: its script, run on the loop's timers."""
 
-    def __init__(
-        self, connection: Connection, task: ExecuteTask, files: dict[str, bytes], *, extended: bool
-    ) -> None:
+    def __init__(self, connection: Connection, task: ExecuteTask, files: dict[str, bytes]) -> None:
         self.session_id = task.session_id
         self._connection = connection
         self._task = task
         self.files = files
-        self._extended = extended
         self._seq = itertools.count(1)
         self._credit = INITIAL_CREDIT_BYTES
         self._credited = asyncio.Event()
@@ -112,7 +112,7 @@ class FakeSession:
 
     async def output(self, stream: str, text: str, index: int) -> None:
         """Send output once there is credit for it."""
-        if self._extended and self._task.type == "stream_task":
+        if self._connection.extended and self._task.type == "stream_task":
             while self._credit < len(text.encode()):
                 self._credited.clear()
                 await self._credited.wait()
@@ -123,7 +123,7 @@ class FakeSession:
         if self._task.type == "execute_task":
             return
         frame: dict[str, Any] = {"type": "task_progress", "session_id": self.session_id, "progress": progress}
-        if self._extended:
+        if self._connection.extended:
             frame["seq"] = next(self._seq)
         await self._connection.send(frame)
 

@@ -26,6 +26,17 @@ class Session(Protocol):
         """Take no notice of cancel any more."""
 
 
+async def elapse(seconds: float) -> None:
+    """Let `seconds` of the loop's time pass: what a script is told to do, not a way to wait for something."""
+    loop = asyncio.get_running_loop()
+    passed: asyncio.Future[None] = loop.create_future()
+    timer = loop.call_later(seconds, passed.set_result, None)
+    try:
+        await passed
+    finally:
+        timer.cancel()
+
+
 async def run_command(text: str, *, session: Session, record: dict[str, Any], index: int) -> int:
     """Run the command `text`, note its output in `record`, and return its exit code."""
     return await _Script(session, record, index).run(text)
@@ -81,7 +92,7 @@ class _Script:
         return int(rest)
 
     async def _sleep(self, rest: str) -> int:
-        await asyncio.sleep(float(rest))
+        await elapse(float(rest))
         return 0
 
     async def _seq(self, rest: str) -> int:
@@ -95,7 +106,7 @@ class _Script:
     async def _sleepy(self, rest: str) -> int:
         count, milliseconds = rest.split()
         for number in range(1, int(count) + 1):
-            await asyncio.sleep(int(milliseconds) / 1000)
+            await elapse(int(milliseconds) / 1000)
             await self._print(f"line {number}\n")
         return 0
 
@@ -115,7 +126,6 @@ class _Script:
 
     async def _yes(self, _: str) -> int:
         while True:
-            await asyncio.sleep(0)
             await self._print("y\n" * 4096)
 
     async def _hang(self, _: str) -> int:
