@@ -17,6 +17,7 @@ from sandbox_bridge.local.doors import is_loopback
 from sandbox_bridge.local.probe import ProbeError, find_profile, probe
 from sandbox_bridge.local.server import Service, listen
 from sandbox_bridge.local.session import Place
+from sandbox_bridge.local.watchdog import watchdog
 from sandbox_bridge.settings import SandboxSettings
 
 EXIT_USAGE = 2
@@ -87,15 +88,19 @@ async def run(settings: SandboxSettings, *, parent_stdin: bool) -> None:
         loop.add_signal_handler(number, stopped.set)
     if parent_stdin:
         loop.add_reader(0, _read_stdin, stopped)
-    profile = find_profile()
-    place = Place(settings, profile, await probe(profile, settings))
+    with watchdog() as group:
+        profile = find_profile(group)
+        await _serve(Place(settings, profile, await probe(profile, settings)), stopped)
+
+
+async def _serve(place: Place, stopped: asyncio.Event) -> None:
     service = Service(place, sandbox_id=f"local-{secrets.token_hex(4)}", boot_id=secrets.token_hex(8))
-    async with listen(service, settings) as address:
+    async with listen(service, place.settings) as address:
         print(f"sandbox ready on {address}", flush=True)  # noqa: T201 - the one line on standard output
         log.info("sandbox_ready", address=address, isolation=place.isolation)
         await stopped.wait()
         # Whatever hangs now, the process ends; a jail can't outlive it.
-        loop.call_later(_STOP_TIMEOUT_S, os._exit, 0)
+        asyncio.get_running_loop().call_later(_STOP_TIMEOUT_S, os._exit, 0)
 
 
 def _read_stdin(stopped: asyncio.Event) -> None:
@@ -117,6 +122,8 @@ def configure_logs() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    # A stranger's broken handshake is no error of ours.
+    logging.getLogger("websockets").setLevel(logging.CRITICAL)
 
 
 def fail(words: str, code: int) -> NoReturn:

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from itertools import chain, count
 from typing import Any
 
-import orjson
 import structlog
+from pydantic_core import from_json
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
@@ -99,7 +99,9 @@ class Connection:
     def drop_nowait(self) -> None:
         """Kill all sessions of this connection, without a last word."""
         for task in self._tasks:
-            task.cancel()
+            # Once: a second cancel would interrupt the wait for the jail's end.
+            if not task.cancelling():
+                task.cancel()
 
     async def _receive(self, group: asyncio.TaskGroup) -> None:
         async for message in self._socket:
@@ -317,8 +319,8 @@ def error_frame(words: str, code: str, *, reason: str | None = None) -> dict[str
 def readable_session_id(message: str | bytes) -> str:
     """The session that a broken frame is about, or "" where that can't be told."""
     try:
-        frame = orjson.loads(message)
-    except orjson.JSONDecodeError:
+        frame = from_json(message)  # as lenient as the frame's own parser, which takes NaN for JSON
+    except ValueError:
         return ""
     session_id = frame.get("session_id") if isinstance(frame, dict) else None
     return session_id if isinstance(session_id, str) and len(session_id) <= 200 else ""

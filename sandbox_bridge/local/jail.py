@@ -99,12 +99,13 @@ class Jail:
         try:
             async with asyncio.timeout(self._settings.start_timeout_s):
                 await self._find_init()
-                kind, _ = await self._next()
+                try:
+                    kind, _ = await self._next()
+                except JailLostError:
+                    await self._exited()
+                    raise JailError(self._complaint()) from None
         except TimeoutError:
             raise JailError("the jail did not start in time") from None
-        except JailLostError:
-            await self._exited()
-            raise JailError(self._complaint()) from None
         if kind != READY:
             raise JailError("the agent did not say that it is ready")
 
@@ -239,6 +240,7 @@ def _spawn(profile: Profile, size: JailSize, control: socket.socket) -> tuple[su
             pass_fds=fds.all(),
             env={},
             cwd="/",
+            process_group=profile.process_group,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -117,7 +117,7 @@ def advice_for(complaint: str) -> str:
     return "run `bwrap --unshare-all --unshare-user --ro-bind / / true` to see what the system forbids"
 
 
-def find_profile() -> Profile:
+def find_profile(process_group: int) -> Profile:
     """The profile for this machine and user. Raises `ProbeError` where a part is missing."""
     bwrap = shutil.which("bwrap")
     if bwrap is None:
@@ -129,6 +129,7 @@ def find_profile() -> Profile:
         python=PYTHON,
         agent_source=Path(agent.__file__).read_bytes(),
         drop_to=NOBODY if os.geteuid() == 0 else None,
+        process_group=process_group,
         count_processes=counts_processes(os.uname().release),
     )
 

@@ -33,6 +33,8 @@ class Profile:
     agent_source: bytes
     drop_to: int | None
     """The uid and gid to run as, or None to stay who we are."""
+    process_group: int
+    """Where every jail's bubblewrap belongs, to die with us."""
     count_processes: bool
     """Whether this kernel counts a limit on processes per jail (Linux 5.14), not per user of the host."""
 

@@ -1,10 +1,11 @@
 """The local sandbox as a service: its door, its connections, its end."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 
 import structlog
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -73,6 +74,28 @@ def keep_alive(websocket: ServerConnection) -> None:
         raw.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
+class _BoundedConnection(ServerConnection):
+    """Hangs up on a socket too many at once: a silent flood must not take all descriptors."""
+
+    most: ClassVar[int]
+    open_sockets: ClassVar[int]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        type(self).open_sockets += 1
+        if self.open_sockets > self.most:
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        type(self).open_sockets -= 1
+        super().connection_lost(exc)
+
+
+def bounded_connections(most: int) -> type[ServerConnection]:
+    """A kind of connection of which there are at most `most`, counted from a socket's first moment."""
+    return type("BoundedConnection", (_BoundedConnection,), {"most": most, "open_sockets": 0})
+
+
 @asynccontextmanager
 async def listen(service: Service, settings: SandboxSettings) -> AsyncIterator[str]:
     """Serve until the block is left; gives the address. Then all jails are gone. Raises OSError."""
@@ -81,6 +104,8 @@ async def listen(service: Service, settings: SandboxSettings) -> AsyncIterator[s
         settings.host,
         settings.port,
         process_request=service.check,
+        # Twice as many may knock as may come in, so that those get an answer.
+        create_connection=bounded_connections(2 * settings.max_connections),
         compression=None,
         max_size=MAX_CORE_FRAME_BYTES,
         max_queue=4,

@@ -59,7 +59,7 @@ class _Running:
     index: int
     text: str
     started_at: float
-    is_recorded: bool = False
+    ending: Ending | None = None  # once it is known
 
 
 class Session:
@@ -140,7 +140,7 @@ class Session:
         """Stop what runs: TERM now; what is left after the grace dies with its jail."""
         reason = self._stop_reason or "timeout"
         exit_code = None
-        if jail is not None and self._running is not None:
+        if jail is not None and self._running is not None and self._running.ending is None:
             jail.signal_nowait(signal.SIGTERM)
             with suppress(TimeoutError, JailLostError):
                 async with asyncio.timeout(self._place.settings.cancel_grace_s):
@@ -212,17 +212,17 @@ class Session:
 
     async def _close_command(self, running: _Running, ending: Ending) -> None:
         """The books of a command that was stopped: what there is no credit for is dropped, and said so."""
-        self._keep_record(running, ending)
+        if running.ending is None:
+            self._keep_record(running, ending)
         await self._deliver(wait=False)
         for gap in self._flow.give_up(ending.reason or "lost"):
             await self._send_item(gap)
-        await self._tell_command(running, exit_code=ending.exit_code, reason=ending.reason)
+        own = running.ending or ending
+        await self._tell_command(running, exit_code=own.exit_code, reason=own.reason)
         self._running = None
 
     def _keep_record(self, running: _Running, ending: Ending) -> None:
-        if running.is_recorded:
-            return
-        running.is_recorded = True
+        running.ending = ending
         record = command_record(
             running.text,
             self._flow.end_command(),

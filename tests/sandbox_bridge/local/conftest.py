@@ -1,0 +1,29 @@
+"""One service for all tests that only talk to it."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.sandbox_bridge.local.service import Peer, Service, running_service
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[Service]:
+    """A service with its defaults."""
+    with running_service() as running:
+        yield running
+
+
+@pytest.fixture
+async def peer(service: Service) -> AsyncIterator[Peer]:
+    """A client that has said nothing yet."""
+    async with Peer(service.url) as client:
+        yield client
+
+
+@pytest.fixture
+async def bridge(service: Service) -> AsyncIterator[Peer]:
+    """A client that has said hello."""
+    async with Peer(service.url) as client:
+        await client.hello()
+        yield client
