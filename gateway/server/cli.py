@@ -1,0 +1,197 @@
+"""The command line: what each command takes, and its help. What it does is loaded when it is called."""
+
+import importlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+EXIT_CODES = """\
+Exit codes of submit and watch: the task's own exit code; 1 where it failed without one; 130 where it was
+cancelled, or where you left it with Ctrl-C; 141 where the reader of the output went. Of every command: 2 for
+wrong usage, 69 where no gateway can be reached, 77 where it does not let you in, 1 for any other error.
+"""
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Submit work to sandboxes, watch it live, come back to it, and never lose a line.",
+    epilog=EXIT_CODES,
+)
+
+Url = Annotated[str, typer.Option(envvar="GATEWAY_URL", metavar="URL", help="The gateway.")]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        envvar="GATEWAY_TOKEN", metavar="JWT", show_default=False, help="Who you are, where it asks."
+    ),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON lines, as they are on the wire, and nothing else.")
+]
+TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
+
+LOCAL = "http://127.0.0.1:8080"
+
+
+def _part(name: str) -> Any:
+    """The module that carries a command out.
+
+    The one place that imports late: aiohttp, websockets and PyJWT cost half a second, `--help` needs none.
+    """
+    return importlib.import_module(f"gateway.server.{name}")
+
+
+@app.command()
+def serve(
+    *,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on.", show_default="GATEWAY_HOST or 127.0.0.1")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="0 picks a free one.", show_default="GATEWAY_PORT or 8080"),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Tasks and their logs.", show_default="GATEWAY_DATA_DIR or ./data")
+    ] = None,
+    no_local_sandbox: Annotated[
+        bool, typer.Option("--no-local-sandbox", help="Start no sandbox here.")
+    ] = False,
+) -> None:
+    """Start a gateway with all it needs.
+
+    It says on standard output when it is ready. Every setting can also come from the environment or from .env.
+    SIGTERM or Ctrl-C lets running tasks finish (GATEWAY_DRAIN_S); a second one ends it now.
+    """
+    local_sandbox = False if no_local_sandbox else None
+    raise typer.Exit(_part("serve").run(host=host, port=port, data_dir=data_dir, local_sandbox=local_sandbox))
+
+
+@app.command(epilog=EXIT_CODES)
+def submit(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[PATH]...", show_default=False, help="A directory's content, or single files."
+        ),
+    ] = None,
+    *,
+    command: Annotated[
+        list[str], typer.Option("--command", "-c", metavar="CMD", help="A shell command; may be repeated.")
+    ],
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Print the task's id, and don't wait.")
+    ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(metavar="S", help="Seconds it may run.", show_default="300 s", min=1, max=86400),
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", show_default=False, help="May be repeated.")
+    ] = None,
+    url: Url = LOCAL,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Run commands on your files, and see it live.
+
+    The files go into the task's own empty directory in a sandbox, where the commands run one after another,
+    until one fails. Left out are .git, .hg, .venv, node_modules and __pycache__. What the commands print on
+    standard output and standard error comes out here just so, as it comes; notes go to standard error.
+
+      gateway submit . --command "python3 -m unittest"
+
+      gateway submit build.sh data.csv -c "sh build.sh" -c "ls -l"
+    """
+    part = _part("cli_tasks")
+    order = part.Order(paths or [], commands=command, timeout_s=timeout, labels=label or [])
+    raise typer.Exit(part.submit(part.Door(url, token), order, detach=detach, as_json=as_json))
+
+
+@app.command(epilog=EXIT_CODES)
+def watch(
+    task_id: TaskId,
+    *,
+    after: Annotated[int, typer.Option(metavar="SEQ", min=0, help="Begin behind this event.")] = 0,
+    url: Url = LOCAL,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """See a task's output live, or once more.
+
+    From its beginning, or from behind an event, to its end.
+    """
+    part = _part("cli_tasks")
+    raise typer.Exit(part.watch(part.Door(url, token), task_id, after_seq=after, as_json=as_json))
+
+
+@app.command()
+def tasks(
+    *,
+    status: Annotated[
+        str | None, typer.Option(help="pending, running, paused, completed, failed or cancelled.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(metavar="KEY=VALUE", help="Only those that have it.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="At most so many.")] = 50,
+    url: Url = LOCAL,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """List your tasks, newest first."""
+    part = _part("cli_tasks")
+    filters = {"status": status, "label": label, "limit": limit}
+    raise typer.Exit(part.list_tasks(part.Door(url, token), filters, as_json=as_json))
+
+
+@app.command()
+def cancel(
+    task_id: TaskId,
+    *,
+    reason: Annotated[str | None, typer.Option(help="Noted in the task's log.")] = None,
+    url: Url = LOCAL,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Cancel a task. Its processes get a moment to end by themselves."""
+    part = _part("cli_tasks")
+    raise typer.Exit(part.cancel(part.Door(url, token), task_id, reason=reason, as_json=as_json))
+
+
+@app.command()
+def token(
+    *,
+    sub: Annotated[
+        str, typer.Option(metavar="SUBJECT", help="Whom it stands for; tasks belong to their subject.")
+    ],
+    secret: Annotated[
+        str,
+        typer.Option(
+            envvar="GATEWAY_JWT_SECRET",
+            show_default=False,
+            help="The gateway's HS256 key, at least 32 bytes. Others see arguments: use the environment.",
+        ),
+    ],
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="tasks:read, tasks:write, sandbox, sandbox:server or admin; may be repeated.",
+            show_default="tasks:read and tasks:write",
+        ),
+    ] = None,
+    expires: Annotated[str, typer.Option(metavar="TIME", help="Such as 30m, 12h or 7d.")] = "1d",
+    audience: Annotated[
+        str | None,
+        typer.Option(envvar="GATEWAY_JWT_AUDIENCE", show_default=False, help="Where the gateway wants one."),
+    ] = None,
+) -> None:
+    """Make a token for --token.
+
+    For a gateway that runs with GATEWAY_AUTH=jwt and the same secret.
+    """
+    part = _part("cli_token")
+    raise typer.Exit(
+        part.print_token(secret, sub=sub, scopes=scope or [], expires=expires, audience=audience)
+    )

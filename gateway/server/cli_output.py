@@ -1,0 +1,181 @@
+"""What the command line shows: a task's output just as it was, and notes beside it on standard error."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
+
+ERASE_LINE: Final = "\r\x1b[2K"
+SPINNER: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+CANCELLED_EXIT: Final = 130
+
+Task = Mapping[str, Any]
+Event = Mapping[str, Any]
+
+
+class Printer:
+    """Shows events as they come: output to `out` and `err` as it was, or every event as a JSON line to `out`.
+
+    On a terminal, a progress line on `err` makes way for whatever is printed.
+    """
+
+    def __init__(
+        self,
+        out: TextIO,
+        err: TextIO,
+        *,
+        as_json: bool = False,
+        terminal: bool = False,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._out = out
+        self._err = err
+        self._as_json = as_json
+        self._terminal = terminal
+        self._now = now
+        self._began = now()
+        self._doing = "submitting"
+        self._drawn = False
+        self._line_open = False
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+        if self._as_json:
+            self._out.write(json.dumps(event, ensure_ascii=False) + "\n")
+            self._out.flush()
+            return
+        data = event["data"]
+        match event["event"]:
+            case "output":
+                self._write(self._err if data["stream"] == "stderr" else self._out, data["text"])
+            case "output_gap":
+                self._gap(data)
+            case "status":
+                self._status(data)
+            case "progress":
+                self._doing = _progress(data)
+            case "server_ready":
+                self.note(f"a server listens on port {data['port']}: {data['url'] or 'no address to open'}")
+            case "log":
+                self.note(f"{data['level']}: {data['message']}")
+
+    def note(self, text: str) -> None:
+        """Say something about the task, on a line of its own; in JSON mode nothing but errors is said."""
+        self._clear()
+        if self._line_open and self._terminal:
+            self._err.write("\n")
+            self._line_open = False
+        self._err.write(f"gateway: {printable(text)}\n")
+        self._err.flush()
+
+    def state(self, state: str) -> None:
+        """Hear of the connection."""
+        if state == "reconnecting" and not self._as_json:
+            self.note("the connection is lost, the task is not: reconnecting")
+
+    def tick(self) -> None:
+        """Draw the progress line anew, where one may stand."""
+        if not self._terminal or self._as_json or self._line_open:
+            return
+        seconds = self._now() - self._began
+        turn = SPINNER[int(seconds * 8) % len(SPINNER)]
+        self._err.write(f"{ERASE_LINE}{turn} {printable(self._doing)} · {int(seconds)} s")
+        self._err.flush()
+        self._drawn = True
+
+    def finish(self, task: Task) -> None:
+        """Say how the task ended, unless it did so well."""
+        self._clear()
+        if not self._as_json and task["status"] != "completed":
+            self.note(ending(task))
+
+    def _write(self, stream: TextIO, text: str) -> None:
+        self._clear()
+        stream.write(text)
+        stream.flush()
+        self._line_open = not text.endswith("\n")
+
+    def _clear(self) -> None:
+        if self._drawn:
+            self._err.write(ERASE_LINE)
+            self._err.flush()
+            self._drawn = False
+
+    def _gap(self, data: Mapping[str, Any]) -> None:
+        dropped = data.get("dropped_bytes")
+        amount = "from here on" if dropped is None else f"{dropped} bytes"
+        self.note(f"{data['stream']} is left out: {amount} ({data.get('reason')})")
+
+    def _status(self, data: Mapping[str, Any]) -> None:
+        self._doing = str(data["status"])
+        if data["status"] == "pending" and data.get("reason"):
+            self.note(f"lost its place ({data['reason']}); it will run again, from the start of its output")
+
+
+def _progress(data: Mapping[str, Any]) -> str:
+    doing = str(data.get("phase") or data.get("status") or "running")
+    share = data.get("progress")
+    return doing if share is None else f"{doing} {share:g} %"
+
+
+def ending(task: Task) -> str:
+    """How a task ended, in a line."""
+    if task["status"] == "cancelled":
+        return f"task {task['task_id']} was cancelled"
+    error = task.get("error") or {}
+    why = error.get("message") or "for a reason not told"
+    return f"task {task['task_id']} failed: {why} ({error.get('code')})"
+
+
+def exit_code(task: Task) -> int:
+    """What a shell is told of an ended task: its own exit code, 1 (failed without one) or 130 (cancelled)."""
+    if task["status"] == "cancelled":
+        return CANCELLED_EXIT
+    if task["status"] == "completed":
+        return _exit_code_in(task.get("result")) or 0
+    return _exit_code_in((task.get("error") or {}).get("details")) or 1
+
+
+def _exit_code_in(details: object) -> int | None:
+    code = details.get("exit_code") if isinstance(details, Mapping) else None
+    return code & 0xFF if isinstance(code, int) else None
+
+
+def table(tasks: list[dict[str, Any]], *, now: datetime) -> str:
+    """Tasks as aligned columns, one line each; ids are whole, to be copied."""
+    head = ("ID", "STATUS", "AGENT", "CREATED", "TOOK", "LABELS")
+    rows = [head, *(_row(task, now) for task in tasks)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _row(task: Task, now: datetime) -> tuple[str, ...]:
+    created = _time(task["created_at"]) or now
+    began = _time(task.get("started_at"))
+    took = _span((_time(task.get("ended_at")) or now) - began) if began else "-"
+    labels = " ".join(f"{key}={value}" for key, value in sorted(task.get("labels", {}).items()))
+    wish = {"pause": "pausing", "cancel": "cancelling"}.get(task.get("desire", ""))
+    unmet = wish and task["status"] in {"pending", "running"}
+    cells = (task["task_id"], wish if unmet else task["status"], task["agent"])
+    return tuple(printable(str(cell)) for cell in (*cells, f"{_span(now - created)} ago", took, labels))
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text).astimezone(UTC) if text else None
+
+
+def _span(span: Any) -> str:
+    seconds = max(int(span.total_seconds()), 0)
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def printable(text: str) -> str:
+    """`text` without control characters: what others wrote must not drive the terminal."""
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
+    )

@@ -1,0 +1,238 @@
+"""The commands that talk to a gateway: submit, watch, tasks, cancel."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+
+from gateway.client.errors import (
+    ClientError,
+    ClosedError,
+    DeadlineError,
+    RefusedError,
+    RequestError,
+    UnreachableError,
+)
+from gateway.client.session import TaskOptions, connect
+from gateway.client.task import TaskHandle
+from gateway.server.cli_files import FilesError, collect
+from gateway.server.cli_output import CANCELLED_EXIT, Printer, exit_code, printable, table
+
+FAILED_EXIT: Final = 1
+USAGE_EXIT: Final = 2
+UNREACHABLE_EXIT: Final = 69  # EX_UNAVAILABLE of sysexits.h
+NOT_ALLOWED_EXIT: Final = 77  # EX_NOPERM
+PIPE_CLOSED_EXIT: Final = 141  # what a shell reports of a process that SIGPIPE ended
+
+TICK_S: Final = 0.2
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where the gateway is, and who asks."""
+
+    url: str
+    token: str | None
+
+
+@dataclass(frozen=True)
+class Order:
+    """What `gateway submit` was asked to do; labels are `KEY=VALUE`."""
+
+    paths: Sequence[Path]
+    commands: Sequence[str]
+    timeout_s: float | None
+    labels: Sequence[str]
+
+    def options(self) -> TaskOptions:
+        """As the fields of a submit; raises FilesError or typer.BadParameter."""
+        options: TaskOptions = {
+            "agent": "sandbox",
+            "input": {"files": collect(self.paths), "commands": list(self.commands)},
+            "labels": dict(_label(text) for text in self.labels),
+        }
+        if self.timeout_s is not None:
+            options["timeout_s"] = self.timeout_s
+        return options
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not (key and sign):
+        raise typer.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--label")
+    return key, value
+
+
+def submit(door: Door, order: Order, *, detach: bool, as_json: bool) -> int:
+    """Submit, and follow to the end unless `detach`; the exit code."""
+    return _Command(door, as_json=as_json).run(lambda command: command.submit(order, detach=detach))
+
+
+def watch(door: Door, task_id: str, *, after_seq: int, as_json: bool) -> int:
+    """Follow a task to its end; the exit code."""
+    return _Command(door, as_json=as_json).run(lambda command: command.watch(task_id, after_seq))
+
+
+def list_tasks(door: Door, filters: Mapping[str, Any], *, as_json: bool) -> int:
+    """Print the newest tasks; the exit code."""
+    return _Command(door, as_json=as_json).run(lambda command: command.list_tasks(filters))
+
+
+def cancel(door: Door, task_id: str, *, reason: str | None, as_json: bool) -> int:
+    """Ask for a task's end; the exit code."""
+    return _Command(door, as_json=as_json).run(lambda command: command.cancel(task_id, reason))
+
+
+class _Command:
+    """One command under way: what it has printed, and the task that it follows."""
+
+    def __init__(self, door: Door, *, as_json: bool) -> None:
+        self._door = door
+        self._as_json = as_json
+        self._printer = Printer(sys.stdout, sys.stderr, as_json=as_json, terminal=sys.stderr.isatty())
+        self._task: TaskHandle | None = None
+
+    def run(self, action: Callable[["_Command"], Coroutine[Any, Any, int]]) -> int:
+        """Carry `action` out; every way to fail becomes one line and an exit code."""
+        try:
+            return asyncio.run(action(self))
+        except KeyboardInterrupt:
+            return self._left()
+        except BrokenPipeError:
+            # Whoever read our output has seen enough. The interpreter must not trip over it on its way out.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return PIPE_CLOSED_EXIT
+        except FilesError as error:
+            return self._refuse(USAGE_EXIT, str(error))
+        except ClientError as error:
+            return self._refuse(*_words(error, self._door.url))
+
+    async def submit(self, order: Order, *, detach: bool) -> int:
+        options = order.options()
+        async with connect(self._door.url, token=self._door.token, on_state=self._printer.state) as gateway:
+            task = await gateway.submit(mode="background" if detach else "streaming", **options)
+            if not detach:
+                return await self._follow(task)
+            self._print(json.dumps(task.task) if self._as_json else task.task_id)
+            return 0
+
+    async def watch(self, task_id: str, after_seq: int) -> int:
+        async with connect(self._door.url, token=self._door.token, on_state=self._printer.state) as gateway:
+            return await self._follow(await gateway.subscribe(task_id, after_seq))
+
+    async def list_tasks(self, filters: Mapping[str, Any]) -> int:
+        async with connect(self._door.url, token=self._door.token) as gateway:
+            given = {name: value for name, value in filters.items() if value is not None}
+            page = await gateway.list_tasks(**given)
+        tasks = page["tasks"]
+        if self._as_json:
+            for task in tasks:
+                self._print(json.dumps(task, ensure_ascii=False))
+        elif tasks:
+            self._print(table(tasks, now=datetime.now(UTC)))
+        else:
+            self._printer.note("no tasks")
+        if page["cursor"] and not self._as_json:
+            self._printer.note(f"these are the newest {len(tasks)}; --limit shows more")
+        return 0
+
+    async def cancel(self, task_id: str, reason: str | None) -> int:
+        async with connect(self._door.url, token=self._door.token) as gateway:
+            task = await gateway.cancel(task_id, reason)
+        self._print(json.dumps(task) if self._as_json else f"{task_id} {_cancelled(task)}")
+        return 0
+
+    async def _follow(self, task: TaskHandle) -> int:
+        self._task = task
+        if not task.recovered:
+            self._printer.note("the beginning of its log is not kept any more")
+        ticking = _Ticker(self._printer.tick)
+        try:
+            async for event in task:
+                self._printer.show(event)
+        finally:
+            ticking.stop()
+        self._printer.finish(task.task)
+        return exit_code(task.task)
+
+    def _left(self) -> int:
+        task = self._task
+        if task is None:
+            return CANCELLED_EXIT
+        here = self._door.url
+        url = "" if here in {os.environ.get("GATEWAY_URL"), "http://127.0.0.1:8080"} else f" --url {here}"
+        self._printer.note(
+            f"the task goes on. To see the rest: gateway watch {task.task_id} --after {task.last_seq}{url}"
+        )
+        self._printer.note(f"to end it: gateway cancel {task.task_id}{url}")
+        return CANCELLED_EXIT
+
+    def _refuse(self, code: int, message: str) -> int:
+        self._printer.note(message)
+        return code
+
+    def _print(self, line: str) -> None:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+
+class _Ticker:
+    """Calls `tick` now and then, until stopped."""
+
+    def __init__(self, tick: Callable[[], None]) -> None:
+        self._tick = tick
+        self._loop = asyncio.get_running_loop()
+        self._again()
+
+    def _again(self) -> None:
+        self._tick()
+        self._timer = self._loop.call_later(TICK_S, self._again)
+
+    def stop(self) -> None:
+        """No more ticks."""
+        self._timer.cancel()
+
+
+def _cancelled(task: Mapping[str, Any]) -> str:
+    return "cancelled" if task["status"] == "cancelled" else "will be cancelled in a moment"
+
+
+def _words(error: ClientError, url: str) -> tuple[int, str]:
+    """The exit code for an error, and what to say and to do about it."""
+    match error:
+        case UnreachableError():
+            advice = "Start one with `gateway serve`, or name yours with --url or GATEWAY_URL."
+            return UNREACHABLE_EXIT, f"no gateway answers at {url}: {error.reason}. {advice}"
+        case RefusedError(status=401 | 403) | ClosedError(code=4401 | 4403):
+            return (
+                NOT_ALLOWED_EXIT,
+                f"{url} does not let you in: {_text(error)}. A token goes into --token or GATEWAY_TOKEN.",
+            )
+        case RequestError(code="unauthorized" | "forbidden"):
+            return NOT_ALLOWED_EXIT, f"that is not allowed: {error.message}"
+        case RequestError(code="bad_frame"):
+            found = "; ".join(_finding(one) for one in error.details.get("errors", []))
+            return FAILED_EXIT, f"the gateway does not take that: {found or error.message}"
+        case RequestError(code="task_not_found"):
+            return FAILED_EXIT, "there is no such task, or it is not yours; `gateway tasks` lists yours"
+        case RequestError():
+            return FAILED_EXIT, f"{error.message} ({error.code})"
+        case RefusedError() | ClosedError() | DeadlineError():
+            return UNREACHABLE_EXIT, f"{url}: {error}"
+        case _:
+            return FAILED_EXIT, str(error)
+
+
+def _text(error: RefusedError | ClosedError) -> str:
+    return error.message if isinstance(error, RefusedError) else error.reason
+
+
+def _finding(found: Mapping[str, Any]) -> str:
+    return f"{'.'.join(str(part) for part in found.get('loc', []))}: {printable(str(found.get('msg', '')))}"
