@@ -14,3 +14,8 @@ def text_frame(payload: bytes) -> bytes:
     if length < 1 << 16:
         return b"\x81\x7e" + length.to_bytes(2, "big") + payload
     return b"\x81\x7f" + length.to_bytes(8, "big") + payload
+
+
+def close_frame(code: int) -> bytes:
+    """A close frame that says `code` (RFC 6455 section 5.5.1)."""
+    return b"\x88\x02" + code.to_bytes(2, "big")

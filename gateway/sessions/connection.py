@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from aiohttp import WSMessage, WSMsgType, web
@@ -22,6 +22,8 @@ BAD_FRAMES: Final = 20
 BAD_FRAMES_S: Final = 60.0
 CLOSE_TIMEOUT_S: Final = 2.0
 """How long a peer may take to take what is left and to answer our close."""
+BROKEN: Final = frozenset({1002, 1007, 1009})
+"""Closes after which aiohttp can read nothing more of the peer, not even its close."""
 
 
 class ClientSocket(web.WebSocketResponse):
@@ -39,15 +41,15 @@ class ClientSocket(web.WebSocketResponse):
             max_msg_size=settings.max_frame_bytes,
             timeout=CLOSE_TIMEOUT_S,
         )
-        self.on_close: Callable[[int], None] = lambda _code: None
+        self.on_close: Callable[[int], Awaitable[None]] | None = None
         self.peer_closed = False
 
     async def close(self, *, code: int = 1000, message: bytes = b"", drain: bool = True) -> bool:
         """Say goodbye and close; a peer that does not take it within `CLOSE_TIMEOUT_S` is cut off."""
         if self.closed:
             return False
-        if not self.peer_closed:
-            self.on_close(code)
+        if not self.peer_closed and self.on_close is not None:
+            await self.on_close(code)
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 return await super().close(code=code, message=message, drain=drain)
@@ -130,7 +132,7 @@ class Connection:
         if self._close_code is not None:
             await self._socket.close(code=self._close_code)
 
-    def _say_goodbye(self, code: int) -> None:
+    async def _say_goodbye(self, code: int) -> None:
         kind = CLOSES.get(Close(code)) if code in set(Close) else None
         self._close_code = code
         reason, reconnect_in_ms = self._goodbye
@@ -138,6 +140,8 @@ class Connection:
         reconnect = kind.reconnect if kind else False
         self.outbox.send(frames.goodbye(code, said, reconnect=reconnect, reconnect_in_ms=reconnect_in_ms))
         self.outbox.close()
+        if code in BROKEN:
+            await self.outbox.linger(code, CLOSE_TIMEOUT_S)
 
     def beat(self, now: float, heartbeat_s: float) -> None:
         """One heartbeat: ping, and close if there was no life for two. Any byte the peer takes is life, too."""

@@ -9,7 +9,7 @@ import asyncio
 from typing import Final
 
 from gateway.events import TaskEvents
-from gateway.wire import PING, text_frame
+from gateway.wire import PING, close_frame, text_frame
 
 MAX_EVENT_BYTES: Final = 256 << 10
 """Events queued for one client, by the contract; a single larger frame may pass alone."""
@@ -78,6 +78,22 @@ class Outbox:
         """Write what is queued and take nothing more."""
         self.flush()
         self._closed = True
+
+    async def linger(self, code: int, within_s: float) -> None:
+        """Send a close frame and end our side, then let the peer finish, for at most `within_s`.
+
+        A peer in the middle of a frame that is too big goes on sending; to close on it at once would make the
+        kernel reset the connection, and the peer could lose what we told it (RFC 6455 section 7.1.1).
+        """
+        if self._transport.is_closing():
+            return
+        self._transport.write(close_frame(code))
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within_s
+        while not self._transport.is_closing() and loop.time() < deadline:
+            await asyncio.sleep(0.01)
 
     def _put(self, frame: bytes) -> None:
         if self._closed:
