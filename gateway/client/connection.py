@@ -6,6 +6,7 @@ The only module that knows the `websockets` library, whose errors it turns into 
 import asyncio
 import itertools
 import json
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -95,7 +96,7 @@ async def _open(address: str, token: str | None) -> ClientConnection:
     except TimeoutError:
         raise UnreachableError(address, f"no answer within {OPEN_TIMEOUT_S:g} s") from None
     except OSError as error:
-        raise UnreachableError(address, error.strerror or str(error)) from None
+        raise UnreachableError(address, os.strerror(error.errno) if error.errno else str(error)) from None
     except (InvalidHandshake, InvalidURI, EOFError) as error:
         raise UnreachableError(address, str(error)) from None
     if socket.subprotocol != PROTOCOL:

@@ -63,7 +63,7 @@ def serve(
 ) -> None:
     """Start a gateway with all it needs.
 
-    It says on standard output when it is ready. Every setting can also come from the environment or from .env.
+    It says on standard output when it is ready. Every setting can also come from the environment or .env.
     SIGTERM or Ctrl-C lets running tasks finish (GATEWAY_DRAIN_S); a second one ends it now.
     """
     local_sandbox = False if no_local_sandbox else None

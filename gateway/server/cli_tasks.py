@@ -104,11 +104,11 @@ class _Command:
         try:
             return asyncio.run(action(self))
         except KeyboardInterrupt:
-            return self._left()
+            return self._left(CANCELLED_EXIT)
         except BrokenPipeError:
             # Whoever read our output has seen enough. The interpreter must not trip over it on its way out.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return PIPE_CLOSED_EXIT
+            return self._left(PIPE_CLOSED_EXIT)
         except FilesError as error:
             return self._refuse(USAGE_EXIT, str(error))
         except ClientError as error:
@@ -162,17 +162,17 @@ class _Command:
         self._printer.finish(task.task)
         return exit_code(task.task)
 
-    def _left(self) -> int:
+    def _left(self, code: int) -> int:
         task = self._task
-        if task is None:
-            return CANCELLED_EXIT
+        if task is None or task.ended:
+            return code
         here = self._door.url
         url = "" if here in {os.environ.get("GATEWAY_URL"), "http://127.0.0.1:8080"} else f" --url {here}"
         self._printer.note(
             f"the task goes on. To see the rest: gateway watch {task.task_id} --after {task.last_seq}{url}"
         )
         self._printer.note(f"to end it: gateway cancel {task.task_id}{url}")
-        return CANCELLED_EXIT
+        return code
 
     def _refuse(self, code: int, message: str) -> int:
         self._printer.note(message)

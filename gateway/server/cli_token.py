@@ -1,0 +1,49 @@
+"""`gateway token`: a token made by hand, for machines and for trying things."""
+
+import re
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jwt
+import typer
+
+from gateway.principal import SCOPES
+
+DEFAULT_SCOPES = ("tasks:read", "tasks:write")
+MIN_SECRET_BYTES = 32
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def print_token(secret: str, *, sub: str, scopes: Sequence[str], expires: str, audience: str | None) -> int:
+    """Print it; the exit code. Raises typer.BadParameter."""
+    if len(secret.encode()) < MIN_SECRET_BYTES:
+        raise typer.BadParameter(
+            f"the secret is shorter than {MIN_SECRET_BYTES} bytes", param_hint="--secret"
+        )
+    now = int(time.time())
+    claims = claims_of(sub, scopes, now=now, lifetime_s=lifetime_s(expires), audience=audience)
+    typer.echo(jwt.encode(claims, secret, algorithm="HS256"))
+    return 0
+
+
+def claims_of(
+    sub: str, scopes: Sequence[str], *, now: int, lifetime_s: int, audience: str | None
+) -> dict[str, Any]:
+    """What the token says; `scopes` may also hold several in one string. Raises typer.BadParameter."""
+    named = " ".join(scopes or DEFAULT_SCOPES).split()
+    if unknown := sorted(set(named) - SCOPES):
+        raise typer.BadParameter(
+            f"no such scope: {', '.join(unknown)} (there are {', '.join(sorted(SCOPES))})",
+            param_hint="--scope",
+        )
+    claims = {"sub": sub, "scope": " ".join(named), "iat": now, "exp": now + lifetime_s}
+    return claims | ({"aud": audience} if audience else {})
+
+
+def lifetime_s(text: str) -> int:
+    """Seconds in a time such as 90s, 30m, 12h or 7d; raises typer.BadParameter."""
+    match = re.fullmatch(r"([1-9][0-9]{0,8})([smhd])", text)
+    if match is None:
+        raise typer.BadParameter("say a time such as 30m, 12h or 7d", param_hint="--expires")
+    return int(match[1]) * SECONDS[match[2]]
