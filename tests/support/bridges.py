@@ -10,6 +10,7 @@ import orjson
 
 from sandbox_bridge.bridge import DEFAULT_TIMES, Bridge, BridgeSession, BridgeTimes
 from sandbox_bridge.connection import FrameTransport
+from sandbox_bridge.errors import SandboxError, TaskFailed
 from tests.support.memory_transport import MemoryTransport, memory_pair
 from tests.support.task_script import elapse
 
@@ -27,11 +28,16 @@ async def until(condition: Callable[[], bool], within_s: float = 5.0) -> None:
 
 @asynccontextmanager
 async def running(
-    dial: Callable[[], Awaitable[FrameTransport]], *, times: BridgeTimes = DEFAULT_TIMES
+    dial: Callable[[], Awaitable[FrameTransport]],
+    *,
+    times: BridgeTimes = DEFAULT_TIMES,
+    on_change: Callable[[], None] | None = None,
 ) -> AsyncIterator[Bridge]:
     """A bridge that runs for as long as the context."""
     seeded = random.Random(1)  # noqa: S311 -- for back-off
-    bridge = Bridge(dial, address="test", random=seeded, wall_clock=lambda: 1.5, times=times)
+    bridge = Bridge(
+        dial, address="test", random=seeded, wall_clock=lambda: 1.5, times=times, on_change=on_change
+    )
     async with asyncio.TaskGroup() as group:
         run = group.create_task(bridge.run())
         try:
@@ -106,10 +112,10 @@ class Peer:
 
 
 @asynccontextmanager
-async def greeted(times: BridgeTimes = DEFAULT_TIMES) -> AsyncIterator[tuple[Bridge, Peer]]:
+async def greeted(on_change: Callable[[], None] | None = None) -> AsyncIterator[tuple[Bridge, Peer]]:
     """A bridge and its peer that have said `hello` to each other."""
     peer = Peer()
-    async with running(peer.dial, times=times) as bridge:
+    async with running(peer.dial, on_change=on_change) as bridge:
         await peer.greet()
         await until(lambda: bridge.info is not None)
         yield bridge, peer
@@ -123,3 +129,26 @@ async def outputs(session: BridgeSession) -> str:
             texts.append(progress["text"])
             session.grant_nowait(len(progress["text"].encode()))
     return "".join(texts)
+
+
+async def failure_of(session: BridgeSession) -> SandboxError:
+    """What reading a session to its end raises."""
+    try:
+        await outputs(session)
+    except SandboxError as error:
+        return error
+    raise AssertionError("the session ended well")
+
+
+def is_failure(error: Exception, code: str) -> bool:
+    """Whether `error` is a task's failure with `code`."""
+    return isinstance(error, TaskFailed) and error.code == code
+
+
+async def next_within(session: BridgeSession, seconds: float) -> dict[str, Any] | None:
+    """The session's next progress, or None if there is none for so long."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await anext(session)
+    except TimeoutError:
+        return None

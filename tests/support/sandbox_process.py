@@ -1,0 +1,37 @@
+"""The real sandbox service as a process of its own."""
+
+import os
+import selectors
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+READY = "sandbox ready on "
+START_S = 20.0
+"""For the service to have tried its jail and to listen, also on a busy machine."""
+
+
+@contextmanager
+def sandbox_service(**settings: str) -> Iterator[str]:
+    """The URL of a service that was started with `SANDBOX_*` `settings`; it ends with the context."""
+    command = [sys.executable, "-m", "sandbox_bridge", "serve", "--port", "0", "--parent-stdin"]
+    env = {**os.environ, **{f"SANDBOX_{name.upper()}": value for name, value in settings.items()}}
+    process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            line = process.stdout.readline() if selector.select(START_S) else ""
+        if not line.startswith(READY):
+            raise AssertionError(f"the sandbox service did not get ready: {line!r}")
+        yield line.removeprefix(READY).strip()
+    finally:
+        process.stdin.close()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
