@@ -1,10 +1,14 @@
 """One service for all tests that only talk to it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from tests.sandbox_bridge.local.service import Peer, Service, running_service
+
+# looptime asks for the loop of tests that have none; asyncio would make one then, which nobody closes.
+asyncio.set_event_loop(None)
 
 
 @pytest.fixture(scope="session")
