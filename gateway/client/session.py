@@ -190,12 +190,12 @@ class Session:
         """The gateway's time."""
         return str((await self.request("ping", {}))["time"])
 
-    async def request(self, kind: str, fields: Frame) -> Frame:
+    async def request(self, kind: str, fields: Frame, *, timeout_s: float = REQUEST_TIMEOUT_S) -> Frame:
         """Ask anything of the contract, over as many connections as it takes.
 
         Raises RequestError, DeadlineError, or why there is no connection any more.
         """
-        return await self._request(kind, fields, timeout_s=REQUEST_TIMEOUT_S)
+        return await self._request(kind, fields, timeout_s=timeout_s)
 
     # --- What a task needs.
 

@@ -1,0 +1,197 @@
+"""The client's session: requests over many sockets, and when it stops trying."""
+
+import asyncio
+import itertools
+import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from gateway.client.connection import Connection, OnEvent, socket_url
+from gateway.client.errors import ClosedError, DeadlineError, RefusedError, RequestError, UnreachableError
+from gateway.client.session import BACKOFF_CAP_S, Session, connect
+from tests.gateway.client.scripted_gateway import Peer, ScriptedGateway, failure
+
+
+@asynccontextmanager
+async def met(scripted: ScriptedGateway, give_up_after_s: float = 60) -> AsyncIterator[tuple[Session, Peer]]:
+    """A session with a scripted gateway, and its first socket."""
+    async with asyncio.TaskGroup() as group, AsyncExitStack() as stack:
+        accepting = group.create_task(scripted.accept())
+        session = await stack.enter_async_context(connect(scripted.url, give_up_after_s=give_up_after_s))
+        yield session, await accepting
+
+
+async def test_answers_find_their_requests(scripted: ScriptedGateway) -> None:
+    """Answers may come in any order."""
+    async with met(scripted) as (session, peer), asyncio.TaskGroup() as group:
+        first = group.create_task(session.get_task("t1"))
+        one = await peer.expect("get_task")
+        second = group.create_task(session.get_task("t2"))
+        two = await peer.expect("get_task")
+        await peer.answer(two, {"task": {"task_id": "t2"}})
+        await peer.answer(one, {"task": {"task_id": "t1"}})
+        assert [(await first)["task_id"], (await second)["task_id"]] == ["t1", "t2"]
+
+
+async def test_error_answer_raises_what_it_says(scripted: ScriptedGateway) -> None:
+    """An error's code, message and details reach the caller."""
+    async with met(scripted) as (session, peer), asyncio.TaskGroup() as group:
+        asking = group.create_task(failure(session.request("get_task", {"task_id": "t1"})))
+        await peer.refuse(await peer.expect("get_task"), "rate_limited", retryable=True, details={"a": 1})
+        error = await asking
+        assert isinstance(error, RequestError)
+        assert (error.code, error.retryable, error.details) == ("rate_limited", True, {"a": 1})
+
+
+async def test_silence_is_a_deadline_error(scripted: ScriptedGateway) -> None:
+    """Nobody waits for an answer for ever."""
+    async with met(scripted) as (session, _):
+        with pytest.raises(DeadlineError):
+            await session.request("ping", {}, timeout_s=0.05)
+
+
+async def test_request_under_way_is_sent_again(scripted: ScriptedGateway) -> None:
+    """A submit whose socket drops goes out again on the next one, with the same key, for the same session."""
+    async with met(scripted) as (session, peer), asyncio.TaskGroup() as group:
+        submitting = group.create_task(session.submit(mode="background"))
+        first = await peer.expect("submit_task")
+        peer.drop()
+        again = await scripted.accept()
+        second = await again.submitted()
+        assert first["idempotency_key"] == second["idempotency_key"]
+        assert again.path == "/ws?session_id=s1"
+        assert (await submitting).task_id == "t1"
+
+
+@pytest.mark.parametrize("code", [1003, 1007, 1009, 4400, 4401, 4403])
+async def test_hopeless_close_ends_the_session(scripted: ScriptedGateway, code: int) -> None:
+    """Where the close code says so, nothing is tried again, and every waiting caller is told."""
+    async with met(scripted) as (session, peer), asyncio.TaskGroup() as group:
+        asking = group.create_task(failure(session.ping()))
+        await peer.expect("ping")
+        await peer.close(code)
+        error = await asking
+        assert isinstance(error, ClosedError)
+        assert error.code == code
+        with pytest.raises(ClosedError):
+            await session.ping()
+    assert len(scripted.handshakes) == 1
+
+
+async def test_goodbye_sets_the_time_to_come_back(scripted: ScriptedGateway) -> None:
+    """After a goodbye the client comes back when it was told, and not before."""
+    async with met(scripted) as (session, peer):
+        now = asyncio.get_running_loop().time
+        told = now()
+        await peer.close(1012, reconnect=True, reconnect_in_ms=300)
+        again = await scripted.accept()
+        assert 0.29 <= now() - told < 2
+        async with asyncio.TaskGroup() as group:
+            ping = group.create_task(session.ping())
+            await again.answer(await again.expect("ping"), {"time": "now"})
+            assert await ping == "now"
+
+
+async def test_refused_comeback_ends_the_session(scripted: ScriptedGateway) -> None:
+    """A token that is not taken any more is not tried again and again."""
+    async with met(scripted) as (session, peer):
+        scripted.refusal = 401, {"code": "unauthorized", "detail": "the token has expired"}, {}
+        peer.drop()
+        with pytest.raises(RefusedError, match="the token has expired"):
+            await session.ping()
+    assert len(scripted.handshakes) == 2
+
+
+async def test_passing_refusal_is_tried_again(scripted: ScriptedGateway) -> None:
+    """A gateway that drains or is full is asked again."""
+    async with met(scripted) as (_, peer):
+        scripted.refusal = 503, {"detail": "draining"}, {"Retry-After": "0"}
+        peer.drop()
+        await scripted.knocks(2)
+        scripted.refusal = None
+        await scripted.accept()
+
+
+async def test_session_gives_up_in_the_end(scripted: ScriptedGateway) -> None:
+    """A gateway that does not come back is given up after the time agreed."""
+    async with met(scripted, give_up_after_s=0.2) as (session, peer):
+        scripted.refusal = 503, {}, {}
+        peer.drop()
+        with pytest.raises(ClosedError, match=r"no connection for 0\.2 s"):
+            await session.ping()
+
+
+async def test_first_refusal_is_raised(scripted: ScriptedGateway) -> None:
+    """The first connection is not tried twice: its refusal says status and reason."""
+    scripted.refusal = 403, {"detail": "this Host is not served"}, {}
+    with pytest.raises(RefusedError) as caught:
+        async with connect(scripted.url):
+            pass
+    assert (caught.value.status, caught.value.message) == (403, "this Host is not served")
+
+
+async def test_token_travels_in_the_header(scripted: ScriptedGateway) -> None:
+    """The token is a bearer header, and never part of the address."""
+    async with asyncio.TaskGroup() as group:
+        accepting = group.create_task(scripted.accept())
+        async with connect(scripted.url, token="secret"):  # noqa: S106
+            await accepting
+    assert scripted.handshakes[0].headers["Authorization"] == "Bearer secret"
+    assert "secret" not in scripted.handshakes[0].path
+
+
+async def test_nobody_there_is_unreachable(unused_tcp_port: int) -> None:
+    """An address where nobody listens is said to be one."""
+    with pytest.raises(UnreachableError, match="Connection refused"):
+        async with connect(f"http://127.0.0.1:{unused_tcp_port}"):
+            pass
+
+
+async def test_other_protocol_is_unreachable() -> None:
+    """A WebSocket server that is no gateway is not taken for one."""
+    async with ScriptedGateway.running("chat") as other:
+        with pytest.raises(UnreachableError):
+            async with connect(other.url):
+                pass
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("http://h:1", "ws://h:1/ws"),
+        ("https://h/", "wss://h/ws"),
+        ("ws://h/ws", "ws://h/ws"),
+        ("https://h/below/", "wss://h/below/ws"),
+    ],
+)
+def test_address_becomes_a_socket_address(url: str, address: str) -> None:
+    """A gateway's base address, or that of its socket, with or without a path below it, will do."""
+    assert socket_url(url) == address
+
+
+@pytest.mark.parametrize("url", ["", "h:1", "ftp://h", "http://"])
+def test_nonsense_address_is_unreachable(url: str) -> None:
+    """What is no address is said to be none."""
+    with pytest.raises(UnreachableError, match="not an address"):
+        socket_url(url)
+
+
+@pytest.mark.looptime
+async def test_backoff_grows_with_full_jitter() -> None:
+    """The first try is at once; each later one waits a random time below a bound that doubles, up to 20 s."""
+    tries: list[float] = []
+
+    async def dial(*, session_id: str | None, on_event: OnEvent) -> Connection:
+        tries.append(asyncio.get_running_loop().time())
+        raise UnreachableError("nowhere", "nothing")
+
+    session = Session(dial, lambda _: None, give_up_after_s=300, chance=random.Random(7))  # noqa: S311
+    with pytest.raises(ClosedError, match="no connection"):
+        await session._redial(ClosedError(1006, "lost"))
+    waits = [after - before for before, after in itertools.pairwise(tries)]
+    assert tries[0] == 0
+    assert len(waits) > 15
+    assert all(wait <= min(BACKOFF_CAP_S, 0.3 * 2**number) for number, wait in enumerate(waits, 1))
+    assert max(waits) > 10
