@@ -74,10 +74,9 @@ async def test_fifty_tasks_reach_every_subscriber_whole(gateway: GatewayProcess)
     """50 tasks at once, 200 lines each: every subscriber sees events 1…n, in order, once, with one end."""
     async with client(gateway.socket_url) as one, client(gateway.socket_url) as two:
         command = "i=1; while [ $i -le 200 ]; do echo line $i; i=$((i+1)); done"
-        sent = [
-            await one.send("submit_task", input={"commands": [command]}, mode="streaming") for _ in range(50)
-        ]
-        task_ids = [(await one.answer(request_id))["result"]["task"]["task_id"] for request_id in sent]
+        sent = [await one.send("submit_task", input={"commands": [command]}) for _ in range(50)]
+        answers = [await one.answer(request_id) for request_id in sent]
+        task_ids = [answer["result"]["task"]["task_id"] for answer in answers]
         late = [await two.send("subscribe", task_id=task_id) for task_id in task_ids]
         for request_id in late:
             assert (await two.answer(request_id))["type"] == "result"

@@ -20,7 +20,7 @@ def submit(**fields: Any) -> str:
     return json.dumps({"type": "submit_task", "id": "q", **fields})
 
 
-BAD_FRAMES = {
+BAD_FRAMES: dict[str, tuple[str, str | None, list[str] | None]] = {
     "not JSON": ("{", None, []),
     "array": ("[]", None, []),
     "string": ('"x"', None, []),
@@ -66,7 +66,7 @@ async def test_bad_frame_is_answered_and_the_session_goes_on(gateway: GatewayPro
         assert "time" in await me.ask("ping")
 
 
-CLOSES = {
+CLOSES: dict[str, tuple[str | bytes, int]] = {
     "2 MiB frame": ("x" * (2 << 20), 1009),
     "binary": (b"\x00", 1003),
 }
@@ -174,12 +174,15 @@ async def test_more_in_flight_than_allowed_is_overloaded(tmp_path: Path) -> None
 async def test_rate_limit_says_when_to_come_again(tmp_path: Path) -> None:
     """Requests beyond the burst are rate_limited, with retry_after_ms, and cost nobody else anything."""
     env = {"GATEWAY_REQUESTS_PER_S": "1", "GATEWAY_REQUEST_BURST": "5"}
-    async with running_gateway(tmp_path / "data", "--no-local-sandbox", env=env) as gateway:
-        async with client(gateway.socket_url) as me, client(gateway.socket_url) as other:
-            codes = [(await me.ask("ping")).get("code") for _ in range(8)]
-            assert codes[:5] == [None] * 5
-            assert "rate_limited" in codes[5:]
-            assert "time" in await other.ask("ping")
+    async with (
+        running_gateway(tmp_path / "data", "--no-local-sandbox", env=env) as gateway,
+        client(gateway.socket_url) as me,
+        client(gateway.socket_url) as other,
+    ):
+        codes = [(await me.ask("ping")).get("code") for _ in range(8)]
+        assert codes[:5] == [None] * 5
+        assert "rate_limited" in codes[5:]
+        assert "time" in await other.ask("ping")
 
 
 async def test_unmet_sandbox_wish_leaves_the_gateway_up(tmp_path: Path) -> None:

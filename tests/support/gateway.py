@@ -55,7 +55,7 @@ class GatewayProcess:
 async def running_gateway(
     data_dir: Path, *options: str, env: Mapping[str, str] | None = None
 ) -> AsyncIterator[GatewayProcess]:
-    """`gateway serve` on a free port, with `data_dir` and what else is given; stopped at the end if it still runs."""
+    """`gateway serve` on a free port, with `data_dir` and what else is given; stopped at the end."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway", "serve", "--port", "0", "--data-dir", str(data_dir), *options),
         stdout=asyncio.subprocess.PIPE,
@@ -143,8 +143,8 @@ class Client:
 
     def has_ended(self, task_id: str) -> bool:
         """Whether the task's last event has come."""
-        events = self.events.get(task_id)
-        return bool(events) and is_final(events[-1])
+        events = self.events.get(task_id, [])
+        return events != [] and is_final(events[-1])
 
     async def read(self) -> dict[str, Any]:
         """The next frame, sorted in."""

@@ -1,0 +1,156 @@
+"""One seed: a real gateway, a real bridge, clients that come back, on a simulated loop and network."""
+
+import asyncio
+import hashlib
+import json
+import logging
+import random
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+from websockets.exceptions import WebSocketException
+
+from gateway.clock import Clock
+from gateway.server.app import Gateway, World
+from gateway.settings import Settings
+from tests.simulation.sim_loop import SimLoop
+from tests.support.fake_sandbox import FakeSandbox
+from tests.support.gateway import Client, client
+from tests.support.history import HistoryError, check_all, check_one
+from tests.support.inline import InlineExecutor
+
+GATEWAY_PORT = 80
+EPOCH_MS = 1_800_000_000_000
+_QUIET = structlog.wrap_logger(
+    structlog.PrintLogger(), wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR)
+)
+GIVE_UP_S = 3600.0
+"""Virtual seconds after which a seed that has not come to its end never will."""
+
+
+@dataclass
+class Seed:
+    """What came of a seed."""
+
+    frames: dict[str, dict[int, str]] = field(default_factory=dict)
+    histories: list[list[str]] = field(default_factory=list)
+    resumed: int = 0
+    cuts: int = 0
+    virtual_s: float = 0.0
+    faults: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """The same for the same seed, for ever."""
+        return hashlib.sha256(json.dumps([self.histories, self.resumed, self.faults]).encode()).hexdigest()
+
+
+def run_seed(seed: int, data_dir: Path, *, tasks: int = 3, watchers: int = 2) -> Seed:
+    """Everything of one seed; the checker's errors are raised."""
+    loop = SimLoop(seed)
+    try:
+        return loop.run_until_complete(_simulate(loop, seed, data_dir, tasks=tasks, watchers=watchers))
+    finally:
+        loop.close()
+
+
+async def _simulate(loop: SimLoop, seed: int, data_dir: Path, *, tasks: int, watchers: int) -> Seed:
+    rng = random.Random(seed + 1)
+    clock = Clock(now_ms=lambda: EPOCH_MS + int(loop.time() * 1000), rng=random.Random(seed + 2))
+    found = Seed()
+    async with FakeSandbox() as sandbox:
+        with _settings_of(data_dir, sandbox.url) as settings:
+            executor = InlineExecutor()
+            gateway = Gateway(settings, World(clock, executor, executor), log=_QUIET)
+            stop, up = asyncio.Event(), asyncio.Event()
+            async with asyncio.timeout(GIVE_UP_S), asyncio.TaskGroup() as group:
+                group.create_task(gateway.serve(ready=lambda _url: up.set(), stop=stop))
+                await up.wait()
+                weather = group.create_task(_cut_now_and_then(loop, rng, found))
+                submitted = [await _submit(rng, index) for index in range(tasks)]
+                followers = [
+                    [group.create_task(_follow(task_id, rng, found)) for _ in range(watchers)]
+                    for task_id in submitted
+                ]
+                for task_followers in followers:
+                    seen = [await follower for follower in task_followers]
+                    check_all(seen)
+                    found.histories += seen
+                weather.cancel()
+                stop.set()
+    found.virtual_s = loop.time()
+    found.faults = dict(loop.network.faults)
+    return found
+
+
+@contextmanager
+def _settings_of(data_dir: Path, sandbox_url: str) -> Iterator[Settings]:
+    yield Settings(
+        _env_file=None,
+        port=GATEWAY_PORT,
+        data_dir=data_dir,
+        local_sandbox=False,
+        websocket_url=(sandbox_url,),
+        heartbeat_ms=5000,
+        drain_s=1.0,
+    )
+
+
+async def _cut_now_and_then(loop: SimLoop, rng: random.Random, found: Seed) -> None:
+    while True:
+        await asyncio.sleep(rng.uniform(0.2, 4.0))
+        found.cuts += loop.network.cut(GATEWAY_PORT)
+
+
+async def _submit(rng: random.Random, index: int) -> str:
+    """Submit until it is answered; the key makes the repeats one task."""
+    work = rng.choice(
+        [
+            ["lines 50", "sleepy 5 20", "lines 20"],
+            ["sleepy 40 250", "echo over"],
+            ["echo a", "stderr b", "lines 200"],
+        ]
+    )
+    while True:
+        try:
+            async with asyncio.timeout(30), _connected() as me:
+                return await me.submit(*work, mode="background", idempotency_key=f"task {index}")
+        except (OSError, TimeoutError, WebSocketException):
+            await asyncio.sleep(rng.uniform(0, 0.5))
+
+
+async def _follow(task_id: str, rng: random.Random, found: Seed) -> list[str]:
+    """Follow a task to its end, over as many connections as it takes: the last seq is all that is kept."""
+    frames: list[str] = []
+    while True:
+        try:
+            async with _connected() as me:
+                await _follow_here(me, task_id, frames, found)
+                return frames
+        except (OSError, WebSocketException):
+            await asyncio.sleep(rng.uniform(0, 0.5))
+
+
+async def _follow_here(me: Client, task_id: str, frames: list[str], found: Seed) -> None:
+    """Follow on one connection, and check what came of it even where it was cut."""
+    found.resumed += bool(frames)
+    after_seq = len(frames)
+    try:
+        await me.send("subscribe", task_id=task_id, after_seq=after_seq)
+        await me.until_ended(task_id)
+    except TimeoutError:
+        # The connection lives, and nothing in this world takes so long.
+        raise HistoryError(f"{task_id}: nothing came after seq {len(me.frames.get(task_id, []))}") from None
+    finally:
+        got = me.frames.get(task_id, [])
+        check_one(got, after_seq=after_seq, ended=me.has_ended(task_id))
+        frames += got
+
+
+def _connected() -> AbstractAsyncContextManager[Client]:
+    return client(
+        f"ws://127.0.0.1:{GATEWAY_PORT}/ws", open_timeout=10, close_timeout=1, ping_interval=4, ping_timeout=4
+    )
