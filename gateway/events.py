@@ -97,7 +97,7 @@ def status(to: str, *, previous: str | None, attempt: int, final: bool = False, 
 
 
 def gather(drafts: Iterable[Draft]) -> list[Draft]:
-    """`drafts` with neighbouring `output` of one stream and command joined, up to `MAX_TEXT_BYTES` a piece."""
+    """`drafts` with neighbouring `output` of one stream and command joined, up to `MAX_TEXT_BYTES`."""
     return list(_gathered(drafts))
 
 
@@ -143,10 +143,19 @@ def cut_text(text: str, limit_bytes: int) -> str:
 
 
 def fit_outcome(outcome: dict[str, Any]) -> dict[str, Any]:
-    """A sandbox's result or a task's error within `MAX_OUTCOME_BYTES`: texts keep head and tail, then lists are cut.
+    """A sandbox's result or a task's error within `MAX_OUTCOME_BYTES`.
 
-    What was cut says so by `truncated`. An outcome that is too large for another reason is replaced by a note.
+    Texts keep head and tail, then lists are cut; what was cut says so by `truncated`. Of one that is too large
+    for another reason, or that JSON can't say, only how it ended is kept: a sandbox may say anything, and its
+    task has to end all the same.
     """
+    try:
+        return _fitted(outcome)
+    except TypeError:
+        return _essence(outcome)
+
+
+def _fitted(outcome: dict[str, Any]) -> dict[str, Any]:
     for limit in (MAX_TEXT_BYTES, 8 << 10, 1 << 10):
         if len(orjson.dumps(outcome)) <= MAX_OUTCOME_BYTES:
             return outcome
@@ -155,11 +164,24 @@ def fit_outcome(outcome: dict[str, Any]) -> dict[str, Any]:
         if len(orjson.dumps(outcome)) <= MAX_OUTCOME_BYTES:
             return outcome
         outcome = _trimmed(outcome, keep)
-    if len(orjson.dumps(outcome)) <= MAX_OUTCOME_BYTES:
-        return outcome
-    return {"truncated": True}
+    return outcome if len(orjson.dumps(outcome)) <= MAX_OUTCOME_BYTES else _essence(outcome)
 
 
+def _essence(outcome: dict[str, Any]) -> dict[str, Any]:
+    short: dict[str, Any] = {key: _scalar(outcome[key]) for key in _ESSENTIAL if key in outcome}
+    details = outcome.get("details")
+    if isinstance(details, dict):
+        short["details"] = {key: _scalar(details[key]) for key in _ESSENTIAL if key in details}
+    return short | {"truncated": True}
+
+
+def _scalar(value: Any) -> str | int | None:
+    if isinstance(value, str):
+        return cut_text(value.encode(errors="replace").decode(), 1 << 10)
+    return value if isinstance(value, int) and abs(value) < 1 << 53 else None
+
+
+_ESSENTIAL: Final = ("status", "code", "message", "exit_code", "reason")
 _LONG_TEXTS: Final = frozenset({"stdout", "stderr", "command", "message", "error"})
 _LONG_LISTS: Final = frozenset({"commands", "files"})
 
