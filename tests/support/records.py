@@ -25,7 +25,7 @@ class FakeTime:
 
     def __init__(self, seed: int = 1) -> None:
         self.ms = NOW_MS
-        self.clock = Clock(now_ms=lambda: self.ms, rng=random.Random(seed))  # noqa: S311 - a test that can be repeated
+        self.clock = Clock(now_ms=lambda: self.ms, rng=random.Random(seed))
 
     def pass_s(self, seconds: float) -> None:
         """Let so much time pass."""
