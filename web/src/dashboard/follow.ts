@@ -5,6 +5,10 @@ import { OutputLog } from "./output-log.ts";
 import { mergeTask, session } from "./store.ts";
 import { TaskModel } from "./task-model.ts";
 
+/** A frame that took no longer was cheap. */
+const FRAME_MS = 20;
+const MAX_REST_MS = 500;
+
 /** Follows one task for as long as the page shows it. */
 export class Follower {
   readonly taskId: string;
@@ -14,7 +18,10 @@ export class Follower {
   readonly version = signal(0);
   readonly failure = signal<GatewayError | null>(null);
   readonly #events: Subscription;
-  #frame: number | null = null;
+  #isDrawDue = false;
+  #isClosed = false;
+  /** Until then (by `performance.now`) the browser is left to take in events. */
+  #restUntil = 0;
 
   constructor(taskId: string) {
     this.taskId = taskId;
@@ -26,7 +33,7 @@ export class Follower {
 
   close(): void {
     void this.#events.return();
-    if (this.#frame !== null) cancelAnimationFrame(this.#frame);
+    this.#isClosed = true;
   }
 
   /** Asks for the task's end. @throws GatewayError */
@@ -60,9 +67,23 @@ export class Follower {
   }
 
   #draw(): void {
-    this.#frame ??= requestAnimationFrame(() => {
-      this.#frame = null;
+    if (this.#isDrawDue) return;
+    this.#isDrawDue = true;
+    const restMs = this.#restUntil - performance.now();
+    if (restMs > 0) setTimeout(() => this.#drawNextFrame(), restMs);
+    else this.#drawNextFrame();
+  }
+
+  #drawNextFrame(): void {
+    requestAnimationFrame((started) => {
+      this.#isDrawDue = false;
+      if (this.#isClosed) return;
       this.version.value += 1;
+      // What a frame cost shows when the next turn comes. A flood is drawn a quarter of the time, and read the rest.
+      setTimeout(() => {
+        const cost = performance.now() - started;
+        this.#restUntil = performance.now() + Math.min(MAX_REST_MS, 3 * Math.max(0, cost - FRAME_MS));
+      });
     });
   }
 }

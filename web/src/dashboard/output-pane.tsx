@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import { CopyButton } from "./copyable.tsx";
 import type { Follower } from "./follow.ts";
@@ -14,7 +14,7 @@ export function OutputPane({ follower, isOver }: { follower: Follower; isOver: b
   const version = follower.version.value;
   const { log } = follower;
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     const element = pane.current;
     if (element === null) return;
     drawLines(element, log);

@@ -6,7 +6,7 @@ import { mergeTask, session, welcome } from "./store.ts";
 /** Room for the frame's own keys beside the input. */
 const FRAME_MARGIN = 4_096;
 const HTTP_DEADLINE_MS = 120_000;
-const NAME_CHARS = 60;
+const NAME_CHARS = 120;
 
 /** Submits commands and files, over the socket where they fit into a frame, else by HTTP. @throws GatewayError */
 export async function submit(commands: string[], files: FileEntry[], key: string): Promise<string> {
@@ -18,11 +18,15 @@ export async function submit(commands: string[], files: FileEntry[], key: string
     agent: "sandbox",
     input,
     idempotency_key: key,
-    labels: { name: (commands[0] ?? "").slice(0, NAME_CHARS) },
+    labels: { name: shorten(commands[0] ?? "") },
   };
   const task = fitsIntoFrame(params) ? await bySocket(params) : await byHttp(params);
   mergeTask(task);
   return task.task_id;
+}
+
+function shorten(text: string): string {
+  return text.length <= NAME_CHARS ? text : `${text.slice(0, NAME_CHARS - 1)}…`;
 }
 
 function fitsIntoFrame(params: SubmitParams): boolean {

@@ -55,7 +55,7 @@ function Row({ task }: { task: Task }) {
           <Age task={task} />
         </span>
         <span class="row-detail">
-          {summary(task)} <span class="row-id">{task.task_id.slice(0, 8)}</span>
+          {summary(task)} <span class="row-id">…{task.task_id.slice(-8)}</span>
         </span>
         {task.status === "running" && task.progress !== null && (
           <progress max={100} value={task.progress} aria-label="Progress" />
