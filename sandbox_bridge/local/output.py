@@ -145,8 +145,6 @@ class OutputFlow:
         if self._beyond is None:
             self._beyond = _Tail()
             self._gap_stream = stream
-            # A character that did not fit whole must not let shorter ones slip in behind it.
-            self._left = 0
             self._waiting.append(Gap(stream, None, "limit"))
         self._beyond.feed(stream, data)
 

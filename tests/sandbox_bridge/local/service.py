@@ -63,6 +63,7 @@ def running_service(*arguments: str, **settings: str) -> Iterator[Service]:
             cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            start_new_session=True,
         ) as process,
     ):
         try:

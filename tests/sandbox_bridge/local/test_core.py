@@ -141,6 +141,13 @@ async def test_whole_output_comes_before_the_end(peer: Peer) -> None:
     assert text_of(frames) == "".join(f"{n}\n" for n in range(1, 200001))
 
 
+async def test_last_words_belong_to_their_command(peer: Peer) -> None:
+    """What a program writes in its last moment comes before its end, not after it."""
+    frames = await peer.run(*({"argv": ["echo", str(number)]} for number in range(40)))
+    texts = [(p["text"], p["command"]) for p in progress(frames, "output")]
+    assert texts == [(f"{number}\n", number) for number in range(40)]
+
+
 async def test_characters_are_never_cut(peer: Peer) -> None:
     """Each text is whole characters, also where the bytes came in pieces; bad bytes become U+FFFD."""
     script = r"printf '\342'; sleep 0.1; printf '\234'; sleep 0.1; printf '\223 \377!'"
@@ -232,6 +239,15 @@ async def test_bad_frame_costs_an_error(peer: Peer, frame: str | bytes) -> None:
     assert code_of(error) == "bad_input"
     assert error["session_id"] == ("bad" if "bad" in str(frame) else "")
     assert text_of(await peer.until_end("good")) == "fine\n"
+
+
+async def test_bad_frame_about_a_running_session_does_not_end_it(peer: Peer) -> None:
+    """A broken frame that names a session which runs is no end of that session."""
+    await peer.send(task("sleep 0.2; echo fine"))
+    await peer.send('{"type":"dance","session_id":"s"}')
+    error = (await peer.until(is_end))[-1]
+    assert (error["session_id"], code_of(error)) == ("", "bad_input")
+    assert text_of(await peer.until_end()) == "fine\n"
 
 
 async def test_hopeless_peer_is_closed(service: Service, peer: Peer) -> None:

@@ -223,7 +223,10 @@ async def test_files_beyond_the_disk_are_told(peer: Peer) -> None:
 
 async def test_fork_bomb_stays_in_its_jail(service: Service, bridge: Peer) -> None:
     """A jail has only so many processes, and another one has its own."""
-    await bridge.send(task("while :; do sleep 5 & done", session_id="bomb", limits={"processes": 20}))
+    bomb = {"sh": "for i in $(seq 50); do sleep 5 & done", "continue_on_error": True}
+    await bridge.send(task(bomb, "wait; sleep 9", session_id="bomb", limits={"processes": 20}))
+    frames = await bridge.until(lambda frame: bool(text_of([frame], "stderr")))
+    assert "Cannot fork" in text_of(frames, "stderr")
     async with Peer(service.url) as other:
         assert (
             text_of(await other.run("for i in 1 2 3 4 5 6 7 8; do sleep 0.1 & done; wait; echo fine"))

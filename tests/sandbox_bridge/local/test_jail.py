@@ -125,6 +125,15 @@ async def test_agents_source_has_no_path(peer: Peer) -> None:
     assert memory_files.strip() == "0"
 
 
+async def test_task_inherits_nothing(peer: Peer) -> None:
+    """A command has the three standard descriptors, and none of the agent's or the host's."""
+    assert text_of(
+        await peer.run({"argv": ["python3", "-c", "import os; print(os.listdir('/dev/fd'))"]})
+    ) == (
+        "['0', '1', '2', '3']\n"  # 3 is the listing itself
+    )
+
+
 async def test_jail_speaking_nonsense_is_lost(peer: Peer) -> None:
     """Whoever speaks in the agent's place fails the task alone; the service and its neighbours go on."""
     script = (
@@ -228,17 +237,27 @@ async def test_jails_die_with_their_service(way: str, marker: str) -> None:
         assert code == (-signal.SIGKILL if way == "kill -9" else 0)
 
 
+async def test_jail_dies_with_its_service_without_its_agent(marker: str) -> None:
+    """Also a jail whose agent can't act any more dies with a service that was killed."""
+    with running_service() as service:
+        async with Peer(service.url) as peer:
+            await peer.send(task(f"kill -STOP 2; {stubborn(marker)}"))
+            assert eventually(lambda: len(processes_with(marker)) >= 3)
+            service.process.kill()
+    assert eventually(lambda: processes_with(marker) == [])
+
+
 @pytest.mark.parametrize("step", range(6))
 async def test_service_killed_while_jails_start_leaves_none(step: int, marker: str) -> None:
     """A service killed at any moment of a jail's start leaves nothing running."""
     with running_service() as service:
-        group = watchdog_of(service)
         async with Peer(service.url) as peer:
             for number in range(8):
                 await peer.send(task(f": {marker}; sleep 60; :", session_id=str(number)))
             await pass_time(step * 0.008)
             service.process.kill()
-    assert eventually(lambda: not group_exists(group))
+    # A jail's processes leave the service's session only when the jail stands.
+    assert eventually(lambda: not session_exists(service.process.pid))
     assert eventually(lambda: processes_with(marker) == [])
 
 
@@ -249,20 +268,14 @@ async def pass_time(seconds: float) -> None:
             await asyncio.Event().wait()
 
 
-def watchdog_of(service: Service) -> int:
-    """The process group of the service's jails."""
-    children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text("ascii")
-    return int(children.split()[0])
-
-
-def group_exists(group: int) -> bool:
-    """Whether a process of that group is alive; one that waits to be reaped is not."""
+def session_exists(session: int) -> bool:
+    """Whether a process of that session of the system is alive; one that waits to be reaped is not."""
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            state, _, pgrp = (entry / "stat").read_text("ascii").rpartition(")")[2].split()[:3]
+            fields = (entry / "stat").read_text("ascii").rpartition(")")[2].split()
         except OSError:
             continue
-        if int(pgrp) == group and state != "Z":
+        if int(fields[3]) == session and fields[0] != "Z":
             return True
     return False
 
