@@ -152,10 +152,13 @@ class Link:
                 if broken > MAX_BROKEN_FRAMES:
                     raise TransportClosed(f"the sandbox does not keep to the protocol: {error}") from error
             else:
-                call = self._dispatch(frame, len(text))
-                if call is not None:
-                    # Back-pressure: the socket waits while this session's reader is behind.
-                    await call.has_room.wait()
+                await self._hand_over(frame, len(text))
+
+    async def _hand_over(self, frame: FromSandbox, nbytes: int) -> None:
+        call = self._dispatch(frame, nbytes)
+        if call is not None:
+            # Back-pressure: the socket waits while this session's reader is behind.
+            await call.has_room.wait()
 
     def _dispatch(self, frame: FromSandbox, nbytes: int) -> Call | None:
         """Hand `frame` to whom it concerns; the call it was for, if any."""

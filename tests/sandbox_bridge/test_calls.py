@@ -1,16 +1,19 @@
 """One session from begin to end: credit, cancelling, time. On virtual time and a network in memory."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
 from sandbox_bridge.bridge import Bridge, BridgeTimes
-from sandbox_bridge.calls import CallTimes
+from sandbox_bridge.calls import Call, CallTimes
 from sandbox_bridge.errors import SandboxLost
 from sandbox_bridge.protocol import Limits
 from sandbox_bridge.spec import TaskSpec
 from tests.support.bridges import connected, failure_of, greeted, is_failure, next_within, outputs, until
 from tests.support.fake_sandbox import FakeSandbox, HelloManner
+from tests.support.task_script import elapse
 
 pytestmark = pytest.mark.looptime
 
@@ -76,6 +79,40 @@ async def test_reader_that_leaves_a_full_buffer_frees_the_socket() -> None:
             with pytest.raises(TimeoutError):
                 await until(lambda: other.result is not None, within_s=5)
         await until(lambda: other.result is not None)
+
+
+async def test_slow_reader_of_a_cancelled_task_does_not_lose_its_end() -> None:
+    """The wait for the end does not run out while our own reader keeps it from being read."""
+    async with FakeSandbox(listen=False, hello="refuse") as fake, connected(fake.dial) as bridge:
+        spec = TaskSpec(commands=["cat big"] * 20 + ["hang"], files={"big": "x" * 500_000})
+        async with bridge.open("s1", spec) as session:
+            await anext(session)
+            await until(lambda: not session._call.has_room.is_set())
+            await session.cancel()
+            await elapse(60)
+            assert is_failure(await failure_of(session), "cancelled")
+
+
+async def test_call_ends_once() -> None:
+    """Whatever is said of a call after its end changes nothing."""
+    calls: list[Call] = []
+    call = Call("s1", TaskSpec(), stream=True, times=CallTimes(), on_work=calls.append, on_end=calls.append)
+    call.complete({"exit_code": 0})
+    call.fail(SandboxLost("late"))
+    call.complete({"exit_code": 1})
+    call.cancel()
+    assert (call.result, call.error, calls) == ({"exit_code": 0}, None, [call])
+    assert call.next_frame(extended=True, now=0) is None
+
+
+async def test_ended_session_leaves_nothing_behind() -> None:
+    """Neither a timer nor the bridge keeps an ended session in memory, whatever its timeout was."""
+    async with FakeSandbox(listen=False) as fake, connected(fake.dial) as bridge:
+        async with bridge.open("s1", TaskSpec(commands=["echo x"])) as session:
+            await outputs(session)
+        left = weakref.ref(session._call)
+        del session
+        await until(lambda: gc.collect() >= 0 and left() is None)
 
 
 # --- cancelling and leaving ---

@@ -99,8 +99,10 @@ async def test_dial_ignores_the_proxies_of_the_environment(monkeypatch: pytest.M
 
 async def test_dial_has_a_deadline() -> None:
     """A service that accepts and says nothing is given up."""
+    began_at = asyncio.get_running_loop().time()
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(TransportClosed):
         await dial(f"ws://127.0.0.1:{silent.getsockname()[1]}/", open_timeout_s=50 * MS)
+    assert asyncio.get_running_loop().time() - began_at < 5
 
 
 async def test_close_by_the_peer_is_told_with_its_code() -> None:
@@ -177,6 +179,28 @@ async def test_silent_peer_is_given_up() -> None:
         with pytest.raises(TransportClosed, match="no sign of life"):
             await transport.recv()
         assert 0.1 < loop.time() - began_at < 1.5
+        await transport.aclose()
+
+
+async def test_peer_that_takes_a_large_frame_slowly_is_kept() -> None:
+    """A frame that goes out bit by bit is life, though no pong can come before it is through."""
+
+    async def sip(connection: ServerConnection) -> None:
+        taking = asyncio.ensure_future(connection.recv())
+        while not taking.done():
+            connection.transport.pause_reading()
+            await elapse(30 * MS)
+            connection.transport.resume_reading()
+            for _ in range(4):
+                await elapse(0)
+        await connection.send(f"{len(await taking)}")
+        await connection.wait_closed()
+
+    size = 16 << 20
+    async with server(sip, max_size=None, ping_interval=None) as url:
+        transport = await dial(url, ping_interval_s=20 * MS, silence_s=100 * MS)
+        answer, _ = await asyncio.gather(transport.recv(), transport.send("x" * size))
+        assert answer == f"{size}"
         await transport.aclose()
 
 

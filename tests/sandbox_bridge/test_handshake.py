@@ -95,6 +95,21 @@ async def test_hello_that_comes_late_still_counts() -> None:
         assert fake.count("credit") > 0
 
 
+async def test_credit_given_before_a_late_hello_is_not_lost() -> None:
+    """What was granted while the sandbox seemed to be core only is sent as soon as it is not."""
+    peer = Peer()
+    async with running(peer.dial) as bridge:
+        await peer.accept()
+        assert [(await peer.next())["type"] for _ in range(2)] == ["hello", "health_check"]
+        await peer.say({"type": "health", "status": "healthy"})
+        await until(lambda: bridge.info is not None)
+        async with bridge.open("s1", TaskSpec()) as session:
+            assert (await peer.next())["type"] == "stream_task"
+            session.grant_nowait(100_000)
+            await peer.say(HELLO)
+            assert await peer.next() == {"type": "credit", "session_id": "s1", "bytes": 100_000}
+
+
 async def test_hello_again_changes_nothing() -> None:
     """A second `hello` on a connection is ignored."""
     async with greeted() as (bridge, peer):

@@ -46,6 +46,16 @@ async def test_full_pool_has_none_to_choose_but_fits() -> None:
         assert pool.fits()
 
 
+async def test_choose_counts_places_given_away() -> None:
+    """A place given away is not given again, whether its session has begun or not."""
+    async with pool_of(3, 2) as (pool, bridges):
+        first, second = bridges
+        assert pool.choose(taken={first: 2}) is second
+        assert pool.choose(taken={first: 3, second: 2}) is None
+        first.open("s1", TaskSpec(commands=["hang"]))
+        assert pool.choose(taken={first: 1, second: 2}) is first
+
+
 async def test_removed_bridge_is_not_chosen() -> None:
     """What was taken out is neither chosen nor does it fit; the same address can come again."""
     async with pool_of(1) as (pool, bridges):

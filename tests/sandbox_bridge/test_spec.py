@@ -108,6 +108,7 @@ def test_extended_task_sends_what_does_not_fit_before() -> None:
         "binary": Base64File(base64=base64.b64encode(bytes(range(256)) * 8000).decode()),
         "exact": "x" * (512 << 10) * 2,
         "empty": "",
+        **{f"middling-{number}": "y" * 50_000 for number in range(30)},
     }
     texts = frames(TaskSpec(files=files), extended=True)
     assert max(len(text.encode()) for text in texts) <= MAX_FRAME_BYTES

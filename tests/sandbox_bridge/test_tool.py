@@ -148,7 +148,8 @@ async def test_cancel_reaches_a_call_that_waits_for_room() -> None:
         waiting = group.create_task(_failure(tool.run_async(run("echo"), session_id="two")))
         await until(lambda: "two" in tool._sessions)
         assert await tool.cancel_task("two")
-        failure = await waiting
+        async with asyncio.timeout(2):
+            failure = await waiting
         assert isinstance(failure, TaskFailed)
         assert failure.code == "cancelled"
         assert fake.count("execute_task") == 0
@@ -188,7 +189,6 @@ def test_tool_works_in_one_event_loop_after_another() -> None:
             tool.websocket_url = fake.url
             result = await tool.run_async(run("echo hi"))
             assert result["exit_code"] == 0
-            await tool.aclose()
 
     tool = AsyncWebContainerTool(new_session_id=lambda: f"s{next(numbers)}")
     asyncio.run(use())
