@@ -4,8 +4,9 @@ Theory. A `Subscription` has one number, `cursor`: the seq of the last event han
 *live*, and takes a batch that begins right after the cursor, or *behind*, and takes nothing: then its feeder
 reads the log from the cursor and hands that on. It falls behind when it begins, when a batch does not fit
 what the sink has room for, and when one begins later than it should. It becomes live when the feeder has
-handed on everything up to `head`, the newest seq it was ever offered; between that comparison and the next
-offer nothing is awaited, so nothing can slip through. What is not newer than the cursor is dropped.
+handed on a page that nothing followed when it was read, and nothing newer has been offered since: `head` is
+the newest seq it was ever offered. Between that comparison and the next offer nothing is awaited, so nothing
+can slip through. What is not newer than the cursor is dropped.
 """
 
 import asyncio
@@ -72,16 +73,14 @@ class Subscription:
             self._on_behind(self)
 
     def feed(self, page: Page) -> None:
-        """What the feeder read after the cursor; live from now on if that was all there is."""
+        """What the feeder read after the cursor; live from now on if nothing followed it, then or since."""
         if self.closed:
             return
         if page.events:
             self._hand_on(TaskEvents(self.task_id, page.events))
         elif page.complete:
             self._end()
-        else:
-            self.head = self.cursor  # the log is the truth: nothing follows yet
-        self.live = not self.closed and self.cursor >= self.head
+        self.live = not self.closed and page.at_end and self.cursor >= self.head
 
     def close(self) -> None:
         """Nothing more is handed on. Idempotent."""

@@ -53,9 +53,13 @@ class TaskQuery:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Consecutive events of a log; `complete` where the log has ended and nothing follows them."""
+    """Consecutive events of a log; `complete` where the log has ended and nothing follows them.
+
+    `at_end` where nothing followed them when they were read; a page that was cut may leave it False.
+    """
 
     events: Sequence[Event] = ()
+    at_end: bool = False
     complete: bool = False
 
 

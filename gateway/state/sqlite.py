@@ -111,14 +111,16 @@ class SqliteStore:
 
         def read(db: sqlite3.Connection) -> Page:
             events: list[Event] = []
-            size = 0
+            size, cut = 0, False
             for event in rows.events_after(db, task_id, after_seq, max_events):
                 size += len(event.frame)
-                if events and size > max_bytes:
+                cut = bool(events) and size > max_bytes
+                if cut:
                     break
                 events.append(event)
             last = events[-1] if events else rows.event_at(db, task_id, after_seq)
-            return Page(events, complete=last is not None and last.final)
+            complete = last is not None and last.final
+            return Page(events, at_end=not cut and len(events) < max_events, complete=complete)
 
         return await self._read(read)
 
