@@ -145,9 +145,9 @@ def cut_text(text: str, limit_bytes: int) -> str:
 def fit_outcome(outcome: dict[str, Any]) -> dict[str, Any]:
     """A sandbox's result or a task's error within `MAX_OUTCOME_BYTES`.
 
-    Texts keep head and tail, then lists are cut; what was cut says so by `truncated`. Of one that is too large
-    for another reason, or that JSON can't say, only how it ended is kept: a sandbox may say anything, and its
-    task has to end all the same.
+    Texts keep head and tail, then lists are cut; what was cut says so by `truncated`. Of one that is too
+    large for another reason, or that JSON can't say, only how it ended is kept: a sandbox may say anything,
+    and its task has to end all the same.
     """
     try:
         return _fitted(outcome)
