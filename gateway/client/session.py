@@ -58,12 +58,12 @@ class TaskOptions(TypedDict, total=False):
     input: dict[str, Any]
     idempotency_key: str
     workflow_id: str
-    timeout_s: float
+    timeout_s: int
     labels: dict[str, str]
     max_attempts: int
     priority: int
     detach: Literal["continue", "pause", "cancel"]
-    detach_after_s: float
+    detach_after_s: int
 
 
 @asynccontextmanager
@@ -240,14 +240,17 @@ class Session:
     ) -> Frame:
         try:
             async with asyncio.timeout(timeout_s):
-                while True:
-                    connection = await asyncio.shield(self._up)
-                    try:
-                        return await connection.request(kind, fields, on_result=on_result)
-                    except ClosedError:
-                        await connection.wait_ended()
+                return await self._persist(kind, fields, on_result)
         except TimeoutError:
             raise DeadlineError(f"{kind} was not answered within {timeout_s:g} s") from None
+
+    async def _persist(self, kind: str, fields: Frame, on_result: OnResult | None) -> Frame:
+        while True:
+            connection = await asyncio.shield(self._up)
+            try:
+                return await connection.request(kind, fields, on_result=on_result)
+            except ClosedError:
+                await connection.wait_ended()
 
     async def _connection(self, timeout_s: float) -> Connection:
         try:
@@ -275,20 +278,22 @@ class Session:
             raise
 
     async def _redial(self, closed: ClosedError) -> Connection:
-        told_s = _retry_in_s(closed)
         try:
             async with asyncio.timeout(self._give_up_after_s):
-                while True:
-                    await asyncio.sleep(max(told_s, self._jitter(self._failures)))
-                    self._failures += 1
-                    try:
-                        return await self._dial(session_id=self._session_id, on_event=self._deliver)
-                    except (UnreachableError, RefusedError, ClosedError) as error:
-                        told_s = _retry_in_s(error)
+                return await self._dial_until_up(_retry_in_s(closed))
         except TimeoutError:
             raise ClosedError(
                 1006, f"no connection for {self._give_up_after_s:g} s", reconnect=False
             ) from None
+
+    async def _dial_until_up(self, told_s: float) -> Connection:
+        while True:
+            await asyncio.sleep(max(told_s, self._jitter(self._failures)))
+            self._failures += 1
+            try:
+                return await self._dial(session_id=self._session_id, on_event=self._deliver)
+            except (UnreachableError, RefusedError, ClosedError) as error:
+                told_s = _retry_in_s(error)
 
     def _jitter(self, failures: int) -> float:
         """Seconds before the next try, any between 0 and a bound that doubles; the first is at once."""
@@ -321,7 +326,7 @@ class Session:
             return
         if not task.deliver(connection, event, size):
             await connection.tell("unsubscribe", {"task_id": task.task_id})
-        elif task.ended:
+        elif task.heard_out:
             del self._tasks[task.task_id]
 
 

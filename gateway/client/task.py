@@ -59,6 +59,11 @@ class TaskHandle:
         """Whether the task is known to have ended."""
         return self.task["status"] in FINAL
 
+    @property
+    def heard_out(self) -> bool:
+        """Whether the last event has come; it may not have been read yet."""
+        return self._over
+
     def __aiter__(self) -> "TaskHandle":
         return self
 

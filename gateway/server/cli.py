@@ -86,7 +86,7 @@ def submit(
         bool, typer.Option("--detach", "-d", help="Print the task's id, and don't wait.")
     ] = False,
     timeout: Annotated[
-        float | None,
+        int | None,
         typer.Option(metavar="S", help="Seconds it may run.", show_default="300 s", min=1, max=86400),
     ] = None,
     label: Annotated[

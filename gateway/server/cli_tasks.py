@@ -48,7 +48,7 @@ class Order:
 
     paths: Sequence[Path]
     commands: Sequence[str]
-    timeout_s: float | None
+    timeout_s: int | None
     labels: Sequence[str]
 
     def options(self) -> TaskOptions:

@@ -179,8 +179,8 @@ def _is_orphan(statement: ast.AST, function: Function) -> bool:
     call = statement.value
     if not isinstance(call, ast.Call) or not _calls(call, "create_task", "ensure_future"):
         return False
-    if isinstance(call.func, ast.Attribute) and "group" in ast.unparse(call.func.value).lower():
-        return False
+    if isinstance(call.func, ast.Attribute) and not re.search(r"asyncio|loop", ast.unparse(call.func.value)):
+        return False  # a TaskGroup's
     if isinstance(statement, ast.Expr):
         return True
     targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]

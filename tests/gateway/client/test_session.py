@@ -187,7 +187,7 @@ async def test_backoff_grows_with_full_jitter() -> None:
         tries.append(asyncio.get_running_loop().time())
         raise UnreachableError("nowhere", "nothing")
 
-    session = Session(dial, lambda _: None, give_up_after_s=300, chance=random.Random(7))  # noqa: S311
+    session = Session(dial, lambda _: None, give_up_after_s=300, chance=random.Random(7))
     with pytest.raises(ClosedError, match="no connection"):
         await session._redial(ClosedError(1006, "lost"))
     waits = [after - before for before, after in itertools.pairwise(tries)]

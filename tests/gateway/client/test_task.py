@@ -114,6 +114,16 @@ async def test_background_task_is_subscribed_when_read(scripted: ScriptedGateway
         assert await reading == {"exit_code": 0}
 
 
+async def test_ended_task_is_replayed_whole(scripted: ScriptedGateway) -> None:
+    """A task that has ended is read from where it was asked for to its last event."""
+    async with met(scripted) as (session, peer), asyncio.TaskGroup() as group:
+        subscribing = group.create_task(session.subscribe("t1", after_seq=2))
+        await peer.subscribed(2, task=task("completed", last_seq=5))
+        await peer.events(3, 4)
+        await peer.complete(5)
+        assert await seqs(await subscribing) == [3, 4, 5]
+
+
 async def test_trimmed_log_is_told(scripted: ScriptedGateway) -> None:
     """Where the beginning of the log is gone, the reader knows, and ends with what the task became."""
     async with met(scripted) as (session, peer), asyncio.TaskGroup() as group:

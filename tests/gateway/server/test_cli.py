@@ -1,0 +1,217 @@
+"""The command line as a user meets it: real processes against a real gateway."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.support.gateway import GatewayProcess, running_gateway
+
+pytestmark = [pytest.mark.journey, pytest.mark.asyncio(loop_scope="module")]
+
+DEADLINE_S = 30.0
+
+
+@dataclass
+class Outcome:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GatewayProcess]:
+    """A gateway with its embedded defaults."""
+    async with running_gateway(tmp_path_factory.mktemp("cli") / "data") as gateway:
+        yield gateway
+
+
+@asynccontextmanager
+async def started(url: str, *arguments: str) -> AsyncIterator[Process]:
+    """A `gateway` command under way; killed at the end if it still runs."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", *arguments),
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
+        env=os.environ | {"GATEWAY_URL": url},
+    )
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def ended(process: Process) -> Outcome:
+    """The rest of a command's output, and its exit code."""
+    out, err = await process.communicate()
+    return Outcome(process.returncode or 0, out.decode(), err.decode())
+
+
+async def run(url: str, *arguments: str) -> Outcome:
+    """A `gateway` command from start to end."""
+    async with started(url, *arguments) as process:
+        return await ended(process)
+
+
+async def next_line(stream: asyncio.StreamReader | None) -> str:
+    """The next line of a command that is under way."""
+    assert stream is not None
+    return (await stream.readline()).decode()
+
+
+async def test_project_is_run_where_it_can_be_tested(gateway: GatewayProcess, tmp_path: Path) -> None:
+    """A Python package's own tests run in the sandbox, on the very bytes of the files."""
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "pkg" / "__init__.py").write_text("def add(a, b): return a + b\n")
+    (tmp_path / "data.bin").write_bytes(b"\x00\xff")
+    (tmp_path / "test_pkg.py").write_text(
+        "import pathlib, unittest, pkg\n"
+        "class T(unittest.TestCase):\n"
+        "    def test_add(self): self.assertEqual(pkg.add(1, 2), 3)\n"
+        "    def test_data(self): self.assertEqual(pathlib.Path('data.bin').read_bytes(), bytes([0, 255]))\n"
+    )
+    done = await run(gateway.url, "submit", str(tmp_path), "--command", "python3 -m unittest")
+    assert done.code == 0
+    assert done.out == ""
+    assert "Ran 2 tests" in done.err
+
+
+async def test_output_and_exit_code_are_the_tasks_own(gateway: GatewayProcess) -> None:
+    """Each stream comes out where it belongs, and the exit code is the failed command's."""
+    done = await run(
+        gateway.url, "submit", "-c", "echo out; echo err >&2", "-c", "exit 7", "-c", "echo never"
+    )
+    assert (done.code, done.out) == (7, "out\n")
+    assert done.err.startswith("err\n")
+    assert "exit code 7" in done.err.splitlines()[1]
+
+
+async def test_output_is_shown_as_it_comes(gateway: GatewayProcess) -> None:
+    """A line is on the screen while the command that printed it still runs."""
+    async with started(gateway.url, "submit", "-c", "echo first; sleep 60") as process:
+        assert await next_line(process.stdout) == "first\n"
+        assert process.returncode is None
+        process.send_signal(signal.SIGINT)
+        await ended(process)
+
+
+async def test_leaving_tells_how_to_come_back(gateway: GatewayProcess) -> None:
+    """After Ctrl-C the task goes on; what is printed then shows the rest, and ends it."""
+    async with started(gateway.url, "submit", "-c", "echo one; sleep 60; echo two") as process:
+        await next_line(process.stdout)
+        process.send_signal(signal.SIGINT)
+        left = await ended(process)
+    assert left.code == 130
+    rest, end = (line.split("gateway ", 1)[1].split() for line in left.err.splitlines())
+    async with started(gateway.url, *rest) as watching:
+        assert (await run(gateway.url, *end)).code == 0
+        seen = await ended(watching)
+    assert (seen.code, seen.out) == (130, "")
+    assert "was cancelled" in seen.err
+
+
+async def test_detached_task_is_found_again(gateway: GatewayProcess) -> None:
+    """--detach prints the id alone; tasks lists it, and watch shows it from the beginning."""
+    submitted = await run(gateway.url, "submit", "--detach", "--label", "k=v", "-c", "echo hello")
+    task_id = submitted.out.strip()
+    watched = await run(gateway.url, "watch", task_id)
+    assert (watched.code, watched.out) == (0, "hello\n")
+    listed = await run(gateway.url, "tasks", "--label", "k=v", "--status", "completed")
+    assert listed.out.splitlines()[1].split()[:2] == [task_id, "completed"]
+
+
+async def test_json_lines_are_the_wires(gateway: GatewayProcess) -> None:
+    """With --json, submit and watch print the same events, tasks and --detach the Task."""
+    submitted = await run(gateway.url, "submit", "--json", "-c", "echo hello")
+    events = [json.loads(line) for line in submitted.out.splitlines()]
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    watched = await run(gateway.url, "watch", "--json", "--after", "2", events[0]["task_id"])
+    assert [json.loads(line) for line in watched.out.splitlines()] == events[2:]
+    listed = await run(gateway.url, "tasks", "--json", "--limit", "1")
+    assert json.loads(listed.out)["task_id"] == events[0]["task_id"]
+
+
+async def test_large_project_goes_another_way(gateway: GatewayProcess, tmp_path: Path) -> None:
+    """Files that no frame can carry arrive all the same."""
+    (tmp_path / "big").write_bytes(b"x" * (3 << 20))
+    done = await run(gateway.url, "submit", str(tmp_path), "-c", "wc -c < big")
+    assert (done.code, done.out.strip()) == (0, str(3 << 20))
+
+
+async def test_reader_that_had_enough_ends_the_command(gateway: GatewayProcess) -> None:
+    """When the reader of the output goes, the command goes, too, and says that the task did not."""
+    async with started(gateway.url, "submit", "--timeout", "20", "-c", "yes") as process:
+        await next_line(process.stdout)
+        transport = process._transport.get_pipe_transport(1)  # type: ignore[attr-defined]
+        transport.close()
+        assert process.stderr is not None
+        said = (await process.stderr.read()).decode()
+        assert await process.wait() == 141
+    assert "the task goes on" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["submit"], 2, "--command"),
+        (["submit", "no-such-file", "-c", "true"], 2, "no-such-file: no such file or directory"),
+        (["submit", "--label", "x", "-c", "true"], 2, "KEY=VALUE"),
+        (["watch", "no-such-task"], 1, "no such task"),
+        (["tasks", "--status", "tired"], 1, "status"),
+        (["tasks", "--url", "nonsense"], 69, "not an address"),
+        (["token", "--sub", "ann", "--secret", "short"], 2, "32 bytes"),
+    ],
+)
+async def test_mistake_gets_a_line_that_helps(
+    gateway: GatewayProcess, arguments: list[str], code: int, said: str
+) -> None:
+    """A mistake ends with its exit code and a line that says what is wrong, never with a traceback."""
+    done = await run(gateway.url, *arguments)
+    assert (done.code, done.out) == (code, "")
+    assert said in done.err
+    assert "Traceback" not in done.err
+
+
+async def test_no_gateway_is_told(unused_tcp_port: int) -> None:
+    """Where nobody answers, the line says so and what to do."""
+    done = await run(f"http://127.0.0.1:{unused_tcp_port}", "tasks")
+    assert done.code == 69
+    assert "gateway serve" in done.err
+
+
+async def test_token_opens_the_door(tmp_path: Path) -> None:
+    """Without a token a gateway that wants one is closed; `gateway token` makes one that opens it."""
+    secret = "0123456789abcdef0123456789abcdef"  # noqa: S105
+    env = {"GATEWAY_AUTH": "jwt", "GATEWAY_JWT_SECRET": secret}
+    async with running_gateway(tmp_path / "data", "--no-local-sandbox", env=env) as gateway:
+        refused = await run(gateway.url, "tasks")
+        token = (await run(gateway.url, "token", "--secret", secret, "--sub", "ann")).out.strip()
+        let_in = await run(gateway.url, "tasks", "--token", token)
+    assert refused.code == 77
+    assert "--token" in refused.err
+    assert (let_in.code, let_in.err) == (0, "gateway: no tasks\n")
+
+
+async def test_help_is_quick(unused_tcp_port: int) -> None:
+    """--help loads neither the server nor the client."""
+    listing = "import sys, gateway.server.cli; print(sorted({name.split('.')[0] for name in sys.modules}))"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", listing, stdout=PIPE)
+    out, _ = await process.communicate()
+    assert not {"aiohttp", "websockets", "pydantic", "jwt", "asyncio"} & set(
+        json.loads(out.decode().replace("'", '"'))
+    )

@@ -1,0 +1,92 @@
+"""Which files go with a submit, and under which names."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gateway.server.cli_files import FilesError, collect
+
+
+def written(top: Path, **files: str | bytes) -> Path:
+    """`top` with these files; a double underscore in a name stands for a slash, a `9` for a dot."""
+    for name, content in files.items():
+        path = top / name.replace("__", "/").replace("9", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return top
+
+
+def test_directory_gives_its_content(tmp_path: Path) -> None:
+    """A directory's files keep their paths below it."""
+    top = written(tmp_path / "project", main9py="print()", pkg__mod9py="x = 'ü'")
+    assert collect([top]) == {"main.py": "print()", "pkg/mod.py": "x = 'ü'"}
+
+
+def test_histories_and_builds_stay_at_home(tmp_path: Path) -> None:
+    """What is a history or is made anew from the rest is left out, at any depth."""
+    top = written(
+        tmp_path,
+        a="",
+        **{"9git__HEAD": "", "web__node_modules__x": "", "b____pycache____c": "", "9venv__d": ""},
+    )
+    (top / "deep" / "__pycache__").mkdir(parents=True)
+    (top / "deep" / "__pycache__" / "x.pyc").write_bytes(b"")
+    assert not {name for name in collect([top]) if name.startswith((".git", ".venv", "web", "deep"))}
+    assert "a" in collect([top])
+
+
+def test_binary_travels_as_base64(tmp_path: Path) -> None:
+    """A file that is no UTF-8 goes as base64, byte for byte."""
+    assert collect([written(tmp_path, blob=b"\xff\x00")]) == {"blob": {"base64": "/wA="}}
+
+
+def test_single_file_keeps_a_path_that_goes_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path stays as it was typed; of an absolute or climbing one only the name does."""
+    monkeypatch.chdir(written(tmp_path, src__a="1", b="2") / "src")
+    assert collect([Path("a"), Path("../b")]) == {"a": "1", "b": "2"}
+    monkeypatch.chdir(tmp_path)
+    assert collect([Path("src/a"), tmp_path / "b"]) == {"src/a": "1", "b": "2"}
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Nothing is overwritten in silence."""
+    written(tmp_path, one__a="1", two__a="2")
+    with pytest.raises(FilesError, match="would become a"):
+        collect([tmp_path / "one", tmp_path / "two"])
+
+
+def test_missing_path_is_named(tmp_path: Path) -> None:
+    """A path that isn't there is an error that names it."""
+    with pytest.raises(FilesError, match=r"nothing: no such file"):
+        collect([tmp_path / "nothing"])
+
+
+def test_too_much_names_the_largest(tmp_path: Path) -> None:
+    """More than the limit is refused before anything is read, and the largest files are named."""
+    top = written(tmp_path, small="x", big="x" * 3000)
+    with pytest.raises(FilesError, match="the largest: big"):
+        collect([top], max_bytes=2000)
+
+
+def test_link_out_of_the_directory_is_not_followed(tmp_path: Path) -> None:
+    """A link within the directory is its file; one that leads out of it, or nowhere, is left at home."""
+    key = written(tmp_path / "home", key="s") / "key"
+    top = written(tmp_path / "project", a="1")
+    (top / "inside").symlink_to("a")
+    (top / "outside").symlink_to(key)
+    (top / "nowhere").symlink_to("gone")
+    assert collect([top]) == {"a": "1", "inside": "1"}
+
+
+def test_pipe_in_the_directory_is_left_out(tmp_path: Path) -> None:
+    """Only files are read: a pipe would keep us waiting for ever."""
+    os.mkfifo(written(tmp_path, a="1") / "pipe")
+    assert collect([tmp_path]) == {"a": "1"}
+
+
+def test_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    """A name that no JSON can carry is an error, not a guess."""
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff")).touch()
+    with pytest.raises(FilesError, match="not UTF-8"):
+        collect([tmp_path])
