@@ -4,5 +4,5 @@ import asyncio
 
 
 def pytest_sessionstart() -> None:
-    """Let nobody make an event loop by merely asking for one: looptime asks before a test's own loop is set."""
+    """Let nobody make an event loop by asking for one: looptime asks before a test's own loop is set."""
     asyncio.set_event_loop(None)

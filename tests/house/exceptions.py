@@ -1,6 +1,6 @@
 """The one list of what may break a house rule, each with its reason.
 
-A key is the rule and the place that the test names, or its file. An entry that nothing needs any more fails, too.
+A key is the rule and the place that the test names, or its file. An entry that nothing needs fails, too.
 """
 
 import pytest
