@@ -79,10 +79,17 @@ class GroupCommit(Generic[Tx]):
             if not isinstance(error, StoreUnavailableError):
                 loop.call_exception_handler({"message": "the store's writer failed", "exception": error})
         else:
-            self._publish(done.commit)
+            self._tell(done.commit)
             results = done.results
         for (_, future), result in zip(batch, results, strict=True):
             _settle(future, result)
+
+    def _tell(self, commit: Commit) -> None:
+        try:
+            self._publish(commit)
+        except Exception as error:  # noqa: BLE001 - it is on disk, and its askers must hear of that all the same
+            context = {"message": "publishing a commit failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
 
 
 def _settle(future: "asyncio.Future[Any]", result: Any) -> None:
