@@ -268,7 +268,7 @@ def _lenient(value: Any) -> str:
     ids=lambda value: repr(value)[:20],
 )
 def test_usable_id_is_what_can_be_answered_to(text: str, found: str | None) -> None:
-    """The id of a bad frame is given back where it has one, so that its sender knows which it was."""
+    """The id of a bad frame is given back where it has one, to say which it was."""
     assert usable_id(text) == found
 
 

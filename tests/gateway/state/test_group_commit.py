@@ -1,0 +1,138 @@
+"""Group commit by itself, over a store that is a list."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from gateway.errors import StoreUnavailableError
+from gateway.state.group_commit import MAX_BATCH, Batch, GroupCommit
+from gateway.tasks import Changed, Commit
+from tests.support.inline import InlineExecutor
+
+pytestmark = pytest.mark.looptime
+
+
+class Log:
+    """A store that keeps what is appended, batch by batch, and fails when told."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Any]] = []
+        self.published: list[list[str]] = []
+        self.failure: Exception | None = None
+
+    def run(self, writes: Sequence[Callable[["Log"], Any]]) -> Batch:
+        """One transaction."""
+        if self.failure is not None:
+            raise self.failure
+        results = [write(self) for write in writes]
+        self.batches.append(results)
+        return Batch(results, Commit((), tuple(Changed(str(result), "alice") for result in results)))
+
+    def publish(self, commit: Commit) -> None:
+        """Note what was published."""
+        self.published.append([changed.task_id for changed in commit.changed])
+
+
+def gives(value: int) -> Callable[[Log], int]:
+    """A write that comes to `value`."""
+    return lambda _log: value
+
+
+def group_over(log: Log) -> GroupCommit[Log]:
+    """Group commit whose transactions take no time."""
+    return GroupCommit(log.run, InlineExecutor(), log.publish)
+
+
+async def test_writes_that_come_together_share_a_transaction() -> None:
+    """Many writes at once are few transactions, in the order of asking."""
+    log = Log()
+    group = group_over(log)
+    values = await asyncio.gather(*(group.write(gives(n)) for n in range(50)))
+    assert values == list(range(50))
+    assert [value for batch in log.batches for value in batch] == values
+    assert len(log.batches) <= 2
+
+
+async def test_batch_is_bounded() -> None:
+    """No transaction takes more than `MAX_BATCH` writes."""
+    log = Log()
+    group = group_over(log)
+    await asyncio.gather(*(group.write(gives(n)) for n in range(3 * MAX_BATCH)))
+    assert max(map(len, log.batches)) == MAX_BATCH
+
+
+async def test_lone_write_waits_for_nothing(looptime: Any) -> None:
+    """Where there is nothing to share with, a write starts at once."""
+    group = group_over(Log())
+    assert await group.write(lambda _log: 1) == 1
+    assert looptime == 0
+
+
+async def test_batch_is_published_before_any_of_its_askers_is_answered() -> None:
+    """Publishing comes first, and once for a batch."""
+    log = Log()
+    group = group_over(log)
+
+    async def ask(number: int) -> int:
+        value = await group.write(lambda _log: number)
+        return sum(str(value) in batch for batch in log.published)
+
+    assert await asyncio.gather(*map(ask, range(10))) == [1] * 10
+
+
+async def test_failed_transaction_is_told_to_all_its_askers() -> None:
+    """Each write of it raises; nothing is published; the next transaction is tried afresh."""
+    log = Log()
+    group = group_over(log)
+    log.failure = StoreUnavailableError("full")
+    asked = [group.write(lambda _log: 1) for _ in range(3)]
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(result) for result in results] == [StoreUnavailableError] * 3
+    assert log.published == []
+    log.failure = None
+    assert await group.write(lambda _log: 2) == 2
+
+
+async def test_bug_in_a_transaction_is_reported_and_told() -> None:
+    """An exception that nobody expected reaches the loop's handler and every asker; writing goes on."""
+    log = Log()
+    group = group_over(log)
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context))
+    log.failure = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        await group.write(lambda _log: 1)
+    assert [context["exception"] for context in reported] == [log.failure]
+    log.failure = None
+    assert await group.write(lambda _log: 2) == 2
+
+
+async def test_bug_in_publishing_leaves_nobody_waiting() -> None:
+    """What is committed is answered, also where publishing it fails; the failure is reported."""
+    log = Log()
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context))
+
+    def broken(_commit: Commit) -> None:
+        raise ZeroDivisionError
+
+    group = GroupCommit(log.run, InlineExecutor(), broken)
+    async with asyncio.timeout(10):
+        assert await group.write(lambda _log: 1) == 1
+        assert await group.write(lambda _log: 2) == 2
+    assert len(reported) == 2
+
+
+async def test_drain_returns_when_all_is_settled() -> None:
+    """Whatever was asked before has its answer."""
+    log = Log()
+    with ThreadPoolExecutor(1) as executor:
+        group = GroupCommit(log.run, executor, log.publish)
+        asked = [asyncio.ensure_future(group.write(gives(n))) for n in range(20)]
+        await asyncio.wait([asked[0]], timeout=0)
+        await group.drain()
+        assert sum(map(len, log.batches)) == 20
+        assert await asyncio.gather(*asked) == list(range(20))

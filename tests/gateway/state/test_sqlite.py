@@ -1,0 +1,145 @@
+"""What is SQLite's own: durability settings, group commit on disk, schemas, full disks."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import StoreUnavailableError
+from gateway.state.base import StateStore, TaskQuery
+from gateway.state.sqlite import SqliteStore
+from tests.support.inline import InlineExecutor
+from tests.support.records import FakeTime, new_task, record
+from tests.support.stores import Published, SqliteBackend, inline
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> SqliteBackend:
+    """A file of its own, written in this thread."""
+    return SqliteBackend(tmp_path, executors=inline)
+
+
+@pytest.fixture
+async def store(backend: SqliteBackend) -> AsyncIterator[StateStore]:
+    """An open store without tasks."""
+    async with backend.opened() as store:
+        yield store
+
+
+def writer_of(store: StateStore) -> sqlite3.Connection:
+    """The connection that the store writes by."""
+    assert isinstance(store, SqliteStore)
+    assert store._write_connection is not None
+    return store._write_connection
+
+
+async def test_commits_are_synced(store: StateStore) -> None:
+    """The writer syncs the write-ahead log before a commit returns: WAL with synchronous=FULL (2)."""
+    connection = writer_of(store)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+async def test_concurrent_writes_share_commits(tmp_path: Path) -> None:
+    """A hundred submits at once are a handful of transactions, each published in one go."""
+    async with SqliteBackend(tmp_path).opened() as store:
+        published = Published(store)
+        statements: list[str] = []
+        writer_of(store).set_trace_callback(statements.append)
+        await asyncio.gather(*(store.create_task(new_task()) for _ in range(100)))
+        commits = statements.count("COMMIT")
+        assert commits == len(published.commits)
+        assert 1 <= commits <= 5
+        assert len(published.seqs) == 100
+
+
+async def test_newer_schema_is_refused(backend: SqliteBackend) -> None:
+    """A file that a newer version wrote is left alone."""
+    with closing(sqlite3.connect(backend.path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreUnavailableError, match="newer gateway"):
+        async with backend.opened():
+            pytest.fail("was opened")
+    with closing(sqlite3.connect(backend.path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (99,)
+        assert connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,)
+
+
+async def test_file_that_is_no_database_is_refused(backend: SqliteBackend) -> None:
+    """What is no SQLite file is an answer, not a crash."""
+    await asyncio.to_thread(backend.path.write_bytes, b"no database" * 1000)
+    with pytest.raises(StoreUnavailableError):
+        async with backend.opened():
+            pytest.fail("was opened")
+
+
+async def test_full_disk_is_told_and_leaves_nothing(store: StateStore) -> None:
+    """A write that can't commit is refused with all that share its transaction; later ones may work."""
+    published = Published(store)
+    before = (await store.create_task(new_task())).task
+    connection = writer_of(store)
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages + 4}")
+    large = new_task(input=b'"' + b"x" * (1 << 20) + b'"')
+    small = new_task()
+    results = await asyncio.gather(store.create_task(small), store.create_task(large), return_exceptions=True)
+    assert isinstance(results[1], StoreUnavailableError)
+    connection.execute("PRAGMA max_page_count = 1000000")
+    listed = [task.task_id for task in await store.list_tasks(TaskQuery())]
+    stored = [task.task_id for task in (before, small.task) if task.task_id in listed]
+    assert sorted(listed) == sorted(stored)
+    assert (small.task.task_id in listed) == (not isinstance(results[0], StoreUnavailableError))
+    assert sorted(published.seqs) == sorted((task_id, 1) for task_id in listed)
+    assert await store.get_input(large.task.task_id) == b"{}"
+    await store.create_task(large)
+    assert len(await store.get_input(large.task.task_id)) == (1 << 20) + 2
+
+
+async def test_write_that_waits_too_long_for_another_process_is_refused(
+    store: StateStore, backend: SqliteBackend
+) -> None:
+    """While another holds the file, a write is `unavailable` and not done; then it can be."""
+    writer_of(store).execute("PRAGMA busy_timeout = 1")
+    with closing(sqlite3.connect(backend.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailableError):
+            await store.create_task(new_task())
+        other.execute("ROLLBACK")
+    assert await store.list_tasks(TaskQuery()) == []
+    await store.create_task(new_task())
+
+
+async def test_readers_cannot_write(store: StateStore) -> None:
+    """The connections that reads go by refuse to change anything."""
+    assert isinstance(store, SqliteStore)
+    with pytest.raises(StoreUnavailableError, match="readonly"):
+        await store._read(lambda db: db.execute("DELETE FROM task"))
+
+
+async def test_store_that_is_not_open_is_unavailable(tmp_path: Path) -> None:
+    """Before `open` and after `aclose` a write is refused, and never hangs."""
+    store = SqliteStore(
+        tmp_path / "x.db", clock=FakeTime().clock, writer=InlineExecutor(), readers=InlineExecutor()
+    )
+    with pytest.raises(StoreUnavailableError):
+        await store.create_task(new_task())
+    await store.open()
+    await store.create_task(new_task())
+    await store.aclose()
+    with pytest.raises(StoreUnavailableError):
+        await store.create_task(new_task())
+
+
+async def test_pending_tasks_come_without_a_scan(store: StateStore) -> None:
+    """Looking for waiting tasks costs a step of the index per subject, not one per task."""
+    for number in range(20):
+        await store.create_task(new_task(record(subject=f"s{number % 2}")))
+    plan = writer_of(store).execute(
+        "EXPLAIN QUERY PLAN SELECT * FROM task WHERE status = 'pending' AND subject = ?"
+        " ORDER BY priority DESC, task_id LIMIT 1",
+        ("s1",),
+    )
+    assert [row[3] for row in plan] == ["SEARCH task USING INDEX task_pending (subject=?)"]

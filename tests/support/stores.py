@@ -1,0 +1,68 @@
+"""State stores to test with, each on data of its own that can be opened again."""
+
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gateway.state.base import StateStore
+from gateway.state.sqlite import SqliteStore
+from gateway.tasks import Commit
+from tests.support.inline import InlineExecutor
+from tests.support.records import FakeTime
+
+
+def threads() -> tuple[Executor, Executor]:
+    """Executors as a real process has them: one writer, some readers."""
+    return ThreadPoolExecutor(1), ThreadPoolExecutor(2)
+
+
+def inline() -> tuple[Executor, Executor]:
+    """Executors that take no time, for tests on virtual time."""
+    return InlineExecutor(), InlineExecutor()
+
+
+@dataclass
+class SqliteBackend:
+    """A SQLite file; `time` is its stores' clock."""
+
+    folder: Path
+    executors: Callable[[], tuple[Executor, Executor]] = threads
+    time: FakeTime = field(default_factory=FakeTime)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[StateStore]:
+        """A store over the data, open inside the block."""
+        writer, readers = self.executors()
+        store = SqliteStore(self.path, clock=self.time.clock, writer=writer, readers=readers)
+        try:
+            await store.open()
+            yield store
+        finally:
+            await store.aclose()
+            writer.shutdown()
+            readers.shutdown()
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.folder / "gateway.db"
+
+
+class Published:
+    """What a store has published, in order."""
+
+    def __init__(self, store: StateStore) -> None:
+        self.commits: list[Commit] = []
+        store.on_commit = self.commits.append
+
+    @property
+    def seqs(self) -> list[tuple[str, int]]:
+        """Task and seq of every event published."""
+        return [
+            (batch.task_id, event.seq)
+            for commit in self.commits
+            for batch in commit.events
+            for event in batch.events
+        ]
