@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
 from tests.support.gateway import running_gateway
 
@@ -23,12 +23,20 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
 ]
 
+# A task goes through a jail, and the machine may be busy.
+expect.set_options(timeout=20_000)
+
 
 @pytest.fixture
-async def gateway_url(tmp_path: Path) -> AsyncIterator[str]:
-    """The address of a gateway with its embedded defaults."""
+def built_page() -> None:
+    """The page that the gateway serves; `make test` builds it."""
     if not STATIC.exists():
         pytest.fail("the page is not built: run `npm ci && npm run build` in web/", pytrace=False)
+
+
+@pytest.fixture
+async def gateway_url(built_page: None, tmp_path: Path) -> AsyncIterator[str]:
+    """The address of a gateway with its embedded defaults."""
     async with running_gateway(tmp_path / "data") as gateway:
         yield gateway.url
 

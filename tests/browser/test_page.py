@@ -7,9 +7,6 @@ from playwright.async_api import Browser, FilePayload, Locator, Page, WebSocketR
 
 pytestmark = pytest.mark.browser
 
-# A task goes through a jail, and the machine may be busy.
-expect.set_options(timeout=20_000)
-
 ENDLESS = "n=0; while true; do n=$((n+1)); echo tick $n; sleep 0.1; done"
 
 
@@ -99,6 +96,20 @@ async def test_a_link_to_a_task_replays_it_from_the_first_line(page: Page, brows
 
     await expect(elsewhere.locator(".line-stdout")).to_have_text(["kept"])
     await expect(elsewhere.get_by_test_id("exit-code")).to_have_text("exit code 0")
+
+
+async def test_an_open_list_shows_what_is_submitted_elsewhere(
+    page: Page, browser: Browser, gateway_url: str
+) -> None:
+    """The list is live: a task of another tab comes, runs and ends in it without a reload."""
+    elsewhere = await browser.new_page()
+    await elsewhere.goto(gateway_url)
+    await expect(connection_of(elsewhere)).to_have_text("Live")
+    row = elsewhere.get_by_role("navigation", name="Tasks").get_by_role("link", name="echo from afar")
+
+    await submit(page, "echo from afar")
+
+    await expect(row).to_contain_text("Completed")
 
 
 async def test_output_is_never_read_as_markup(page: Page) -> None:
