@@ -5,6 +5,7 @@
 """
 
 import asyncio
+import socket
 from typing import Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -12,6 +13,9 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from sandbox_bridge.errors import TransportClosed
 from sandbox_bridge.protocol import MAX_CORE_FRAME_BYTES, PING_INTERVAL_S
+
+UNSENT_BYTES = 128 << 10
+"""What the kernel may hold of ours without having sent it."""
 
 
 class FrameTransport(Protocol):
@@ -140,8 +144,19 @@ async def dial(
         )
     except (OSError, EOFError, WebSocketException, ValueError) as error:
         raise TransportClosed(f"no connection to {url}: {error or type(error).__name__}") from error
+    _keep_unsent_with_us(connection)
     assert isinstance(connection, _Connection)  # noqa: S101 -- for the type checker: we passed the class
     return WebSocketTransport(connection, silence_s=silence_s)
+
+
+def _keep_unsent_with_us(connection: ClientConnection) -> None:
+    """Let the kernel take only what it can send soon.
+
+    Megabytes parked there would look taken, and their slow way over a thin line would then look like silence.
+    """
+    raw = connection.transport.get_extra_info("socket")
+    if raw is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
 
 def _closed(error: ConnectionClosed) -> TransportClosed:

@@ -5,6 +5,7 @@ import contextlib
 import http
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
@@ -20,9 +21,10 @@ Handler = Callable[[ServerConnection], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
-async def server(handler: Handler, **options: object) -> AsyncIterator[str]:
+async def server(handler: Handler, **options: Any) -> AsyncIterator[str]:
     """A WebSocket server at the yielded URL."""
-    async with serve(handler, "127.0.0.1", 0, compression=None, **options) as running:  # type: ignore[arg-type]
+    place: dict[str, Any] = {} if "sock" in options else {"host": "127.0.0.1", "port": 0}
+    async with serve(handler, compression=None, **place, **options) as running:
         yield f"ws://127.0.0.1:{running.sockets[0].getsockname()[1]}/ws"
 
 
@@ -182,26 +184,31 @@ async def test_silent_peer_is_given_up() -> None:
         await transport.aclose()
 
 
+async def sip(connection: ServerConnection) -> None:
+    """Read a little now and then, until a frame is through; then send back its length."""
+    taking = asyncio.ensure_future(connection.recv())
+    while not taking.done():
+        connection.transport.pause_reading()
+        await elapse(20 * MS)
+        connection.transport.resume_reading()
+        await elapse(0)
+    await connection.send(f"{len(await taking)}")
+    await connection.wait_closed()
+
+
 async def test_peer_that_takes_a_large_frame_slowly_is_kept() -> None:
     """A frame that goes out bit by bit is life, though no pong can come before it is through."""
-
-    async def sip(connection: ServerConnection) -> None:
-        taking = asyncio.ensure_future(connection.recv())
-        while not taking.done():
-            connection.transport.pause_reading()
-            await elapse(30 * MS)
-            connection.transport.resume_reading()
-            for _ in range(4):
-                await elapse(0)
-        await connection.send(f"{len(await taking)}")
-        await connection.wait_closed()
-
-    size = 16 << 20
-    async with server(sip, max_size=None, ping_interval=None) as url:
-        transport = await dial(url, ping_interval_s=20 * MS, silence_s=100 * MS)
-        answer, _ = await asyncio.gather(transport.recv(), transport.send("x" * size))
-        assert answer == f"{size}"
-        await transport.aclose()
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as narrow:
+        # The less the peer's kernel takes on its own, the sooner it is felt how slow the peer is.
+        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
+        async with server(sip, max_size=None, ping_interval=None, sock=narrow) as url:
+            transport = await dial(url, ping_interval_s=50 * MS, silence_s=300 * MS)
+            began_at = loop.time()
+            answer, _ = await asyncio.gather(transport.recv(), transport.send("x" * (4 << 20)))
+            assert answer == f"{4 << 20}"
+            assert loop.time() - began_at > 600 * MS
+            await transport.aclose()
 
 
 async def test_idle_peer_that_answers_pings_is_kept() -> None:
