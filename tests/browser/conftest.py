@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
 from tests.support.gateway import running_gateway
@@ -27,21 +28,21 @@ CHROMIUM_FLAGS = [
 expect.set_options(timeout=20_000)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def built_page() -> None:
     """The page that the gateway serves; `make test` builds it."""
     if not STATIC.exists():
         pytest.fail("the page is not built: run `npm ci && npm run build` in web/", pytrace=False)
 
 
-@pytest.fixture
-async def gateway_url(built_page: None, tmp_path: Path) -> AsyncIterator[str]:
-    """The address of a gateway with its embedded defaults."""
-    async with running_gateway(tmp_path / "data") as gateway:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gateway_url(built_page: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """The address of a gateway with its embedded defaults, which a module's tests share, as people do."""
+    async with running_gateway(tmp_path_factory.mktemp("gateway") / "data") as gateway:
         yield gateway.url
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     """The system's Chromium, headless."""
     found = next((path for name in CHROMIUM_NAMES if (path := shutil.which(name))), None)
@@ -53,10 +54,11 @@ async def browser() -> AsyncIterator[Browser]:
         await chromium.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def page(browser: Browser, gateway_url: str) -> AsyncIterator[Page]:
     """The open page; it must neither complain nor talk to anyone but its gateway."""
-    page = await browser.new_page()
+    context = await browser.new_context()
+    page = await context.new_page()
     complaints: list[str] = []
     strangers: list[str] = []
 
@@ -70,5 +72,6 @@ async def page(browser: Browser, gateway_url: str) -> AsyncIterator[Page]:
     page.set_default_timeout(20_000)
     await page.goto(gateway_url)
     yield page
+    await context.close()
     assert complaints == []
     assert [url for url in strangers if not url.startswith(gateway_url)] == []

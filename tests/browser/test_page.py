@@ -5,7 +5,7 @@ from hashlib import sha256
 import pytest
 from playwright.async_api import Browser, FilePayload, Locator, Page, WebSocketRoute, expect
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 ENDLESS = "n=0; while true; do n=$((n+1)); echo tick $n; sleep 0.1; done"
 

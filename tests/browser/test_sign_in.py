@@ -2,24 +2,24 @@
 
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import jwt
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, FilePayload, expect
 
 from tests.support.gateway import running_gateway
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 SECRET = "s" * 40
 
 
-@pytest.fixture
-async def guarded_url(built_page: None, tmp_path: Path) -> AsyncIterator[str]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def guarded_url(built_page: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """The address of a gateway that takes tokens only."""
     env = {"GATEWAY_AUTH": "jwt", "GATEWAY_JWT_SECRET": SECRET}
-    async with running_gateway(tmp_path / "data", env=env) as gateway:
+    async with running_gateway(tmp_path_factory.mktemp("gateway") / "data", env=env) as gateway:
         yield gateway.url
 
 
