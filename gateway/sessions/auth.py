@@ -1,7 +1,6 @@
 """Who may come in: tokens to principals, and which hosts and origins are ours."""
 
 from typing import Any
-from urllib.parse import urlsplit
 
 import jwt
 
@@ -11,6 +10,8 @@ from gateway.settings import Settings, is_loopback
 
 MAX_TOKEN_BYTES = 16_384
 """Longest token looked at."""
+END_OF_TIME_S = 253_402_300_800
+"""The year 10000, which RFC 3339 can't write: a later `exp` is its issuer's mistake, milliseconds for one."""
 
 
 class Authenticator:
@@ -51,9 +52,11 @@ class Authenticator:
             )
         except jwt.ExpiredSignatureError:
             raise GatewayError("unauthorized", "The token has expired.") from None
-        except jwt.PyJWTError:
+        except (jwt.PyJWTError, UnicodeEncodeError):
             raise GatewayError("unauthorized", "The token is not valid here.") from None
-        if not claims["sub"] or ("tasks" in claims and not isinstance(claims["tasks"], list)):
+        tasks, exp = claims.get("tasks", []), claims.get("exp", 0)
+        is_time = type(exp) in {int, float} and exp < END_OF_TIME_S
+        if not claims["sub"] or not isinstance(tasks, list) or not is_time:
             raise GatewayError("unauthorized", "The token is not valid here.")
         return claims
 
@@ -63,7 +66,8 @@ class Doors:
 
     def __init__(self, settings: Settings) -> None:
         local = ["localhost", "127.0.0.1", "[::1]"] if is_loopback(settings.host) else ["localhost"]
-        self._hosts = {name.lower() for name in (*local, settings.host, *settings.allowed_hosts)}
+        bound = f"[{settings.host.strip('[]')}]" if ":" in settings.host else settings.host
+        self._hosts = {name.lower() for name in (*local, bound, *settings.allowed_hosts)}
         self._origins = {origin.lower().rstrip("/") for origin in settings.allowed_origins}
 
     def allows_host(self, host: str | None) -> bool:
@@ -77,11 +81,8 @@ class Doors:
         """Whether a request with this `Origin` may be served: none, our own (name and port), or a listed one."""
         if origin is None:
             return True
-        lower = origin.lower()
-        if lower in self._origins:
-            return True
-        parts = urlsplit(lower)
-        return parts.scheme in {"http", "https"} and lower == f"{parts.scheme}://{host.lower()}"
+        ours = {f"http://{host}".lower(), f"https://{host}".lower()}
+        return origin.lower() in self._origins | ours
 
 
 def _without_port(host: str) -> str:
