@@ -34,7 +34,8 @@ class SessionIds:
     def belongs(self, session_id: str, subject: str) -> bool:
         """Whether `session_id` was made for `subject`."""
         try:
-            value = uuid.UUID(session_id).int
+            # Ours are ASCII; the parser takes any script's digits, the comparison below only ASCII.
+            value = uuid.UUID(session_id.encode("ascii").decode()).int
         except ValueError:
             return False
         free = (value >> 80) << 74 | (value >> 64 & 0xFFF) << 62 | value & (1 << 62) - 1
