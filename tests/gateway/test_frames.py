@@ -203,7 +203,7 @@ def test_input_nests_up_to_its_limit() -> None:
 
 
 def test_labels_take_no_nul() -> None:
-    """NUL, which not every store can keep, is refused in a label's name and in its value, each at its place."""
+    """NUL, which some stores can't keep, is refused in a label's name and its value, at its place."""
     assert places(refused(submit(labels={"k": "a\0"}))) == [["labels", "k"]]
     assert [loc[:2] for loc in places(refused(submit(labels={"k\0": "a"})))] == [["labels", "k\0"]]
 

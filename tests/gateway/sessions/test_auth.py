@@ -1,0 +1,280 @@
+"""Tokens and doors: who may come in, and by which name and from which page."""
+
+import base64
+import json
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import GatewayError
+from gateway.principal import ANONYMOUS, SCOPES
+from gateway.sessions.auth import Authenticator, Doors, bearer
+from gateway.sessions.commands import expiry
+from gateway.settings import Settings
+from tests.support.json_values import JSON
+from tests.support.records import deterministic
+
+SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105 - of this test
+FAR = 4_000_000_000
+"""2096: later than any test runs."""
+
+
+def settings(**fields: Any) -> Settings:
+    """Settings from nothing but `fields`."""
+    return Settings(_env_file=None, **fields)
+
+
+def authenticator(**fields: Any) -> Authenticator:
+    """An authenticator that wants tokens."""
+    return Authenticator(settings(auth="jwt", jwt_secret=SECRET, **fields))
+
+
+def token(key: Any = SECRET, algorithm: str = "HS256", **claims: Any) -> str:
+    """A token of alice's, unless `claims` say otherwise."""
+    return jwt.encode({"sub": "alice", **claims}, key, algorithm=algorithm)
+
+
+def refused(found: str | None, checked: Authenticator | None = None) -> str:
+    """The message by which `found` is refused."""
+    with pytest.raises(GatewayError) as caught:
+        (checked or authenticator()).principal(found)
+    assert caught.value.code == "unauthorized"
+    return caught.value.message
+
+
+# --- tokens ---------------------------------------------------------------------------------------------
+
+
+def test_without_authentication_everybody_is_anonymous() -> None:
+    """`none` looks at no token: every scope but the one that lends sandboxes trust."""
+    for shown in (None, "rubbish", token()):
+        assert Authenticator(settings()).principal(shown) == ANONYMOUS
+    assert ANONYMOUS.scopes == SCOPES - {"sandbox:server"}
+
+
+def test_principal_is_what_the_claims_say() -> None:
+    """Subject, known scopes, expiry and named tasks come from the token, and unknown scopes are none."""
+    found = authenticator().principal(
+        token(scope="tasks:read  tasks:write root", exp=FAR, tasks=["t1", "t2"])
+    )
+    assert (found.subject, found.expires_at) == ("alice", FAR)
+    assert found.tasks == frozenset(["t1", "t2"])
+    assert found.scopes == {"tasks:read", "tasks:write"}
+
+
+def test_principal_of_a_bare_token_may_do_nothing() -> None:
+    """Without `scope` there are no scopes; without `tasks` it is not narrowed; an empty list is."""
+    found = authenticator().principal(token())
+    assert (found.scopes, found.tasks, found.expires_at) == (frozenset(), None, None)
+    assert authenticator().principal(token(tasks=[])).tasks == frozenset()
+
+
+def test_token_without_a_good_signature_is_refused() -> None:
+    """Another key, no algorithm, another algorithm with the same key, a key pair of the sender's: all no."""
+    private = generate_private_key(SECP256R1())
+    unsigned = jwt.encode({"sub": "alice"}, "", algorithm="none")
+    foreign = [
+        token("f" * 32),
+        unsigned,
+        token(SECRET * 2, "HS384"),
+        token(SECRET * 2, "HS512"),
+        token(private, "ES256"),
+        token()[:-2],
+        token() + "A",
+        "",
+        "a.b.c",
+        None,
+    ]
+    for shown in foreign:
+        refused(shown)
+
+
+def test_token_for_another_algorithm_of_the_same_key_is_refused() -> None:
+    """The key is for HS256 alone, whatever a token says of itself."""
+    long = "k" * 64
+    checked = authenticator(jwt_audience=None)
+    own = Authenticator(settings(auth="jwt", jwt_secret=long))
+    assert own.principal(token(long)).subject == "alice"
+    refused(token(long, "HS512"), own)
+    refused(token(long), checked)
+
+
+def test_expired_token_says_so() -> None:
+    """Only that is told apart: its client needs a new one."""
+    assert refused(token(exp=1_600_000_000)) == "The token has expired."
+    assert refused(token(nbf=FAR)) == "The token is not valid here."
+    assert refused(None) == "A bearer token is needed."
+
+
+@pytest.mark.parametrize("claims", [{"sub": ""}, {"sub": None}, {"sub": 7}, {"tasks": "t1"}, {"tasks": None}])
+def test_claims_of_the_wrong_kind_are_refused(claims: dict[str, Any]) -> None:
+    """A subject is a string that is not empty, `tasks` a list."""
+    refused(token(**claims))
+
+
+def test_token_without_a_subject_is_refused() -> None:
+    """`sub` is needed."""
+    refused(jwt.encode({"scope": "admin"}, SECRET, algorithm="HS256"))
+
+
+@pytest.mark.parametrize("exp", [str(FAR), FAR * 1000, 1e300, True, "never"])
+def test_expiry_that_is_no_time_is_refused(exp: Any) -> None:
+    """`exp` is a number of seconds up to the year 9999; milliseconds or text are its issuer's mistake."""
+    refused(token(exp=exp))
+
+
+def test_audience_is_checked_where_one_is_set() -> None:
+    """With an audience set a token must be for it; without, whatever it names does not matter."""
+    ours = authenticator(jwt_audience="gateway")
+    assert ours.principal(token(aud="gateway")).subject == "alice"
+    assert ours.principal(token(aud=["x", "gateway"])).subject == "alice"
+    refused(token(aud="other"), ours)
+    refused(token(), ours)
+    assert authenticator().principal(token(aud="other")).subject == "alice"
+
+
+CLAIMS = st.sampled_from(["sub", "exp", "nbf", "iat", "aud", "scope", "tasks", "iss"])
+TIMES = st.one_of(st.integers(0, 10**18), st.floats(0, 1e18), st.integers(0, 10**12).map(str))
+
+
+@given(st.dictionaries(CLAIMS, st.one_of(JSON, TIMES)))
+@deterministic
+def test_any_signed_claims_give_a_principal_or_unauthorized(claims: dict[str, Any]) -> None:
+    """Whatever an issuer signs, a strange claim is a refusal and not an exception of another kind."""
+    signed = jwt.PyJWS().encode(json.dumps({"sub": "alice"} | claims).encode(), SECRET, algorithm="HS256")
+    try:
+        found = authenticator().principal(signed)
+    except GatewayError as problem:
+        assert problem.code == "unauthorized"
+    else:
+        assert isinstance(found.subject, str)
+        assert expiry(found) is None or isinstance(expiry(found), str)
+        assert found.tasks is None or all(isinstance(task, str) for task in found.tasks)
+
+
+def _segment(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+@given(st.text(max_size=60))
+@deterministic
+def test_any_text_as_a_token_is_unauthorized(text: str) -> None:
+    """Whatever a stranger sends costs a refusal, also bytes of a header that are no UTF-8."""
+    for shown in (text, text + "\udcff", f"{text}.{text}.{text}", token() + "." + text):
+        refused(shown)
+
+
+def test_endless_token_is_refused_unread() -> None:
+    """Beyond 16 KiB nothing is looked at; a header that nests deep is no way to break us."""
+    assert authenticator().principal(token(x="y" * 8_000)).subject == "alice"
+    refused(token(x="y" * 20_000))
+    refused(_segment(b"[" * 11_000) + ".e30.e30")
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        ("Bearer abc", "abc"),
+        ("bearer  abc ", "abc"),
+        ("Bearer", None),
+        ("Bearer ", None),
+        ("Basic abc", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_bearer_reads_the_header(header: str | None, found: str | None) -> None:
+    """The scheme is of any case; another scheme is no token."""
+    assert bearer(header) == found
+
+
+# --- doors ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.0.0.1:8080", "localhost", "LocalHost:1", "[::1]", "[::1]:8080"]
+)
+def test_host_of_this_machine_is_ours(host: str) -> None:
+    """On loopback every name of it is answered to, with any port."""
+    assert Doors(settings()).allows_host(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        None,
+        "",
+        "evil.example",
+        "evil.example:8080",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "[::2]",
+    ],
+)
+def test_host_of_others_is_not_ours(host: str | None) -> None:
+    """A name that a stranger had resolve to us (DNS rebinding) is refused."""
+    assert not Doors(settings()).allows_host(host)
+
+
+def test_listed_hosts_are_ours() -> None:
+    """A listed name is answered to with any port; one listed with its port only with that."""
+    doors = Doors(settings(allowed_hosts="Gate.example, other.example:8443"))
+    assert doors.allows_host("gate.example")
+    assert doors.allows_host("gate.example:443")
+    assert doors.allows_host("other.example:8443")
+    assert not doors.allows_host("other.example")
+    assert not doors.allows_host("other.example:1")
+
+
+def test_bound_address_is_ours_but_loopback_is_not_then() -> None:
+    """Listening on a public address we answer to that; IPv6 is written in brackets, as a Host header does."""
+    public: dict[str, Any] = {"auth": "jwt", "jwt_secret": SECRET}
+    doors = Doors(settings(host="192.0.2.7", **public))
+    assert doors.allows_host("192.0.2.7:8080")
+    assert not doors.allows_host("127.0.0.1:8080")
+    doors = Doors(settings(host="2001:db8::7", **public))
+    assert doors.allows_host("[2001:db8::7]:8080")
+    assert doors.allows_host("[2001:db8::7]")
+    assert not doors.allows_host("[2001:db8::8]:8080")
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "allowed"),
+    [
+        (None, "localhost:8080", True),
+        ("http://localhost:8080", "localhost:8080", True),
+        ("https://localhost:8080", "LOCALHOST:8080", True),
+        ("http://[::1]:8080", "[::1]:8080", True),
+        ("http://localhost:8081", "localhost:8080", False),
+        ("http://localhost", "localhost:8080", False),
+        ("http://127.0.0.1:8080", "localhost:8080", False),
+        ("https://app.example", "localhost:8080", True),
+        ("https://APP.example", "localhost:8080", True),
+        ("http://app.example", "localhost:8080", False),
+        ("https://app.example.evil.example", "localhost:8080", False),
+        ("ftp://localhost:8080", "localhost:8080", False),
+        ("null", "localhost:8080", False),
+        ("", "localhost:8080", False),
+        ("http://localhost:8080/", "localhost:8080", False),
+        ("http://[", "localhost:8080", False),
+        ("http://user@localhost:8080", "localhost:8080", False),
+    ],
+)
+def test_origin_is_our_own_or_a_listed_one(origin: str | None, host: str, allowed: bool) -> None:
+    """A page may speak to us from where it is served by us, scheme aside, or from a listed origin."""
+    doors = Doors(settings(allowed_origins="https://app.example/"))
+    assert doors.allows_origin(origin, host) is allowed
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+@deterministic
+def test_doors_answer_to_any_header(origin: str, host: str) -> None:
+    """Whatever the headers hold, the answer is yes or no, and never an exception."""
+    doors = Doors(settings())
+    assert not doors.allows_origin(f"http://[{origin}", "localhost")
+    assert isinstance(doors.allows_host(host), bool)
+    assert doors.allows_origin(origin, host) in {True, False}

@@ -1,0 +1,175 @@
+"""The way out of a connection, over a transport that takes as much as the test lets it."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from gateway.sessions.outbox import MAX_ANSWER_BYTES, MAX_EVENT_BYTES, Outbox
+from gateway.wire import PING, text_frame
+from tests.support.records import batch_of
+
+pytestmark = pytest.mark.looptime
+
+
+class Wire(asyncio.Transport):
+    """A transport that keeps its writes; `unread` is what its peer has not taken yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+        self.unread = 0
+        self.closing = False
+
+    def write(self, data: Any) -> None:
+        """As uvloop's, which raises where asyncio's own only warns."""
+        if self.closing:
+            raise RuntimeError("the transport is closed")
+        self.writes.append(bytes(data))
+        self.unread += len(data)
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes written and not taken."""
+        return self.unread
+
+    def is_closing(self) -> bool:
+        """Whether the connection is going."""
+        return self.closing
+
+
+@pytest.fixture
+def wire() -> Wire:
+    """A peer that takes nothing by itself."""
+    return Wire()
+
+
+async def a_tick() -> None:
+    """Let what was called soon be called."""
+    ticked = asyncio.Event()
+    asyncio.get_running_loop().call_soon(ticked.set)
+    await ticked.wait()
+
+
+async def test_frames_of_one_tick_are_one_write_in_order(wire: Wire) -> None:
+    """Answers, events and pings go out as they were put in, in a single write."""
+    outbox = Outbox(wire)
+    batch = batch_of("t1", 1, 3)
+    outbox.send(b"one")
+    outbox.send_events(batch)
+    outbox.ping()
+    outbox.send(b"two")
+    assert wire.writes == []
+    await a_tick()
+    assert wire.writes == [text_frame(b"one") + batch.wire + PING + text_frame(b"two")]
+    outbox.send(b"three")
+    await a_tick()
+    assert wire.writes[1:] == [text_frame(b"three")]
+
+
+async def test_flush_writes_at_once_and_only_once(wire: Wire) -> None:
+    """What was flushed is not written again by the tick; flushing nothing writes nothing."""
+    outbox = Outbox(wire)
+    outbox.send(b"one")
+    outbox.flush()
+    outbox.flush()
+    await a_tick()
+    assert wire.writes == [text_frame(b"one")]
+
+
+async def test_lone_frame_is_written_as_the_bytes_it_came_as(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand watchers of a batch share its bytes; nothing is copied to join one."""
+    kept: list[object] = []
+    monkeypatch.setattr(wire, "write", kept.append)
+    batch = batch_of("t1", 1, 3)
+    outbox = Outbox(wire)
+    outbox.send_events(batch)
+    outbox.flush()
+    assert kept[0] is batch.wire
+
+
+async def test_close_writes_what_is_queued_and_takes_nothing_more(wire: Wire) -> None:
+    """The goodbye is the last frame."""
+    outbox = Outbox(wire)
+    outbox.send(b"goodbye")
+    outbox.close()
+    outbox.send(b"late")
+    outbox.send_events(batch_of("t1", 1, 1))
+    outbox.close()
+    await a_tick()
+    assert wire.writes == [text_frame(b"goodbye")]
+    assert outbox.unsent_bytes == len(wire.writes[0])
+
+
+async def test_closed_transport_is_not_written_to(wire: Wire) -> None:
+    """What comes after the connection went is dropped; it is in the log."""
+    outbox = Outbox(wire)
+    outbox.send(b"one")
+    wire.closing = True
+    await a_tick()
+    assert wire.writes == []
+    assert outbox.unsent_bytes == 0
+
+
+async def test_room_counts_what_is_queued_and_what_is_unread(wire: Wire) -> None:
+    """Room is what is left of 256 KiB, whether bytes still wait here or in the transport."""
+    outbox = Outbox(wire)
+    assert outbox.room() == MAX_EVENT_BYTES == 256 << 10
+    outbox.send(b"x" * 1000)
+    queued = outbox.room()
+    assert queued < MAX_EVENT_BYTES - 1000
+    await a_tick()
+    assert outbox.room() == queued
+    wire.unread = 0
+    assert outbox.room() == MAX_EVENT_BYTES
+
+
+async def reached(waiting: "asyncio.Task[None]", within_s: float) -> bool:
+    """Whether `waiting` returns in time."""
+    done, _ = await asyncio.wait([waiting], timeout=within_s)
+    return bool(done)
+
+
+async def test_wait_room_returns_when_half_is_free(wire: Wire) -> None:
+    """A full client is fed again when it has read half of what it may have, and soon after that."""
+    outbox = Outbox(wire)
+    wire.unread = MAX_EVENT_BYTES
+    waiting = asyncio.ensure_future(outbox.wait_room())
+    assert not await reached(waiting, 60)
+    wire.unread = MAX_EVENT_BYTES // 2 + 1
+    assert not await reached(waiting, 60)
+    wire.unread -= 1
+    assert await reached(waiting, 0.25)
+
+
+async def test_wait_room_is_at_once_where_there_is_room(wire: Wire, looptime: Any) -> None:
+    """No time is lost."""
+    await Outbox(wire).wait_room()
+    assert looptime == 0
+
+
+@pytest.mark.parametrize("how", ["outbox", "transport"])
+async def test_waiting_ends_with_the_connection(wire: Wire, how: str) -> None:
+    """Nobody waits for a client that has gone."""
+    outbox = Outbox(wire)
+    wire.unread = 2 * MAX_ANSWER_BYTES
+    waits = [asyncio.ensure_future(wait()) for wait in (outbox.wait_room, outbox.wait_for_reader)]
+    assert not any([await reached(wait, 10) for wait in waits])
+    if how == "outbox":
+        outbox.close()
+    else:
+        wire.closing = True
+    assert all([await reached(wait, 1) for wait in waits])
+
+
+async def test_wait_for_reader_bounds_the_answers(wire: Wire) -> None:
+    """A client that does not read its answers is asked for nothing more once 4 MiB of them wait."""
+    outbox = Outbox(wire)
+    wire.unread = MAX_ANSWER_BYTES
+    await outbox.wait_for_reader()
+    wire.unread += 1
+    waiting = asyncio.ensure_future(outbox.wait_for_reader())
+    assert not await reached(waiting, 60)
+    wire.unread -= 1
+    assert await reached(waiting, 0.25)
