@@ -1,6 +1,7 @@
 """What a person does on the page, in a real browser against a real gateway."""
 
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, FilePayload, Locator, Page, WebSocketRoute, expect
@@ -139,3 +140,34 @@ async def test_a_binary_file_larger_than_a_frame_arrives_whole(page: Page) -> No
     await page.get_by_role("button", name="Submit task").click()
 
     await expect(page.locator(".line-stdout")).to_have_text([f"{sha256(content).hexdigest()}  big.bin"])
+
+
+@pytest.mark.parametrize("take", ["pick", "drop"])
+async def test_a_folder_brings_its_files_and_leaves_out_what_tools_keep_there(
+    page: Page, tmp_path: Path, take: str
+) -> None:
+    """Paths begin inside the folder, whether it is picked or dropped; `.git` and its like stay behind."""
+    for path in ("top.txt", "src/deep/b.py", ".git/HEAD"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(path)
+    if take == "pick":
+        await page.get_by_label("Choose a folder").set_input_files(tmp_path)
+    else:
+        await drop(page, page.get_by_role("group", name="Files"), tmp_path)
+    await expect(page.get_by_text("Left out: .git")).to_be_visible()
+
+    await page.get_by_label("Commands").fill("find . -type f | sort")
+    await page.get_by_role("button", name="Submit task").click()
+
+    await expect(page.locator(".line-stdout")).to_have_text(["./src/deep/b.py", "./top.txt"])
+
+
+async def drop(page: Page, target: Locator, folder: Path) -> None:
+    """Drag a folder of this machine onto the target, as the desktop would."""
+    box = await target.bounding_box()
+    assert box is not None
+    devtools = await page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        event = {"type": kind, "x": box["x"] + 20, "y": box["y"] + 20, "data": data}
+        await devtools.send("Input.dispatchDragEvent", event)
