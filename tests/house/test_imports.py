@@ -22,7 +22,6 @@ ENGINES: dict[str, tuple[str, ...]] = {
     "pydantic": EVERYWHERE,
     "pydantic_core": EVERYWHERE,
     "pydantic_settings": ("gateway.settings", "sandbox_bridge.settings"),
-    "rich": ("gateway.server", "sandbox_bridge.__main__"),
     "sqlite3": ("gateway.state.sqlite", "gateway.state.sqlite_rows", "gateway.state.sqlite_tx"),
     "structlog": EVERYWHERE,
     "typer": ("gateway.server", "gateway.__main__", "sandbox_bridge.__main__"),

@@ -52,6 +52,16 @@ async def test_reader_goes_on_from_its_last_seq(scripted: ScriptedGateway) -> No
         assert await reading == [4, 5, 6]
 
 
+async def test_repeated_event_is_read_once(scripted: ScriptedGateway) -> None:
+    """Whatever a gateway repeats, a reader sees each seq once."""
+    async with met(scripted) as (session, peer), asyncio.TaskGroup() as group:
+        submitting = group.create_task(session.submit())
+        await peer.submitted()
+        await peer.events(1, 2, 2, 1, 3)
+        await peer.complete(4)
+        assert await seqs(await submitting) == [1, 2, 3, 4]
+
+
 async def test_what_was_buffered_is_not_asked_for_again(scripted: ScriptedGateway) -> None:
     """Events that had come before the drop are read first; the subscription goes on behind them."""
     async with met(scripted) as (session, peer), asyncio.TaskGroup() as group:
