@@ -3,6 +3,7 @@
 import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -123,9 +124,19 @@ class Settings(BaseSettings):
         if self.jwt_secret is not None and len(self.jwt_secret.get_secret_value().encode()) < 32:
             raise ValueError("GATEWAY_JWT_SECRET is too short: HS256 needs at least 32 bytes")
         for url in self.websocket_url:
-            if not url.startswith(("ws://", "wss://")):
-                raise ValueError(f"WEBSOCKET_URL: {url!r} is not a ws:// or wss:// address")
+            self._check_sandbox_url(url)
         return self
+
+    def _check_sandbox_url(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"ws", "wss"} or not parts.hostname:
+            raise ValueError(f"WEBSOCKET_URL: {url!r} is not a ws:// or wss:// address")
+        here = is_loopback(parts.hostname) or parts.hostname == self.host
+        if here and (parts.port or 80) == self.port and parts.path.rstrip("/") in {"/ws", ""}:
+            raise ValueError(
+                f"WEBSOCKET_URL={url} is this gateway's own client socket. It names sandbox services: change that line"
+                " to where `sandbox-bridge serve` listens, such as WEBSOCKET_URL=ws://localhost:8090/ws, or remove it"
+            )
 
 
 def is_loopback(host: str) -> bool:

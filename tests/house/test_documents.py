@@ -1,0 +1,32 @@
+"""The documents are true: what is made from the code is fresh, and what is linked is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.documents import DOCS, all_documents, attribute_docs
+from gateway.settings import Settings
+from sandbox_bridge.settings import SandboxSettings
+
+
+@pytest.mark.parametrize("name", all_documents())
+def test_made_document_is_what_the_code_says(name: str) -> None:
+    """A setting, error or metric that changed changes its document; `python -m tests.support.documents` does it."""
+    assert (DOCS / name).read_text() == all_documents()[name]
+
+
+@pytest.mark.parametrize("model", [Settings, SandboxSettings])
+def test_every_setting_has_its_reason(model: type[Settings] | type[SandboxSettings]) -> None:
+    """Each knob says below itself what it is for."""
+    assert set(model.model_fields) - set(attribute_docs(model)) == set()
+
+
+@pytest.mark.parametrize(
+    "page", [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda p: p.name
+)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    """A link to a file of ours names one that exists."""
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"

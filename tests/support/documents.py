@@ -1,0 +1,107 @@
+"""The documents that are made from the code; `python -m tests.support.documents` writes them anew."""
+
+import ast
+import inspect
+from pathlib import Path
+from typing import Any
+
+from pydantic import AliasChoices, BaseModel
+
+from gateway import errors
+from gateway.metrics import Metrics
+from gateway.settings import Settings
+from sandbox_bridge.settings import SandboxSettings
+
+DOCS = Path(__file__).parents[2] / "docs"
+HEAD = "<!-- Made by `python -m tests.support.documents`; a test holds it to the code. -->\n\n"
+
+
+def all_documents() -> dict[str, str]:
+    """Every made document by its file name."""
+    return {"settings.md": settings(), "errors.md": error_tables(), "metrics.md": metrics()}
+
+
+def settings() -> str:
+    """Every setting with its default and its reason."""
+    ours = _table(Settings, "GATEWAY_")
+    theirs = _table(SandboxSettings, "SANDBOX_")
+    return (
+        f"{HEAD}# Settings\n\nFlags win over the environment, that over a file `.env` in the working directory. Lists take commas.\n\n"
+        f"## The gateway\n\n{ours}\n## The local sandbox (`sandbox-bridge serve`)\n\nThe sandbox that `gateway serve` starts takes them"
+        f" from the gateway's environment.\n\n{theirs}"
+    )
+
+
+def _table(model: type[BaseModel], prefix: str) -> str:
+    reasons = attribute_docs(model)
+    rows = ["| name | default | |", "|---|---|---|"]
+    for name, field in model.model_fields.items():
+        alias = field.validation_alias
+        shown = str(alias.choices[-1]) if isinstance(alias, AliasChoices) else prefix + name.upper()
+        rows.append(
+            f"| `{shown}` | {_default(field.get_default(call_default_factory=True))} | {reasons.get(name, '')} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def _default(value: Any) -> str:
+    if value is None or value in ((), ""):
+        return ""
+    return f"`{','.join(map(str, value)) if isinstance(value, tuple) else value}`"
+
+
+def attribute_docs(model: type) -> dict[str, str]:
+    """The docstring under each attribute of a class."""
+    (definition,) = ast.parse(inspect.getsource(model)).body
+    found: dict[str, str] = {}
+    if not isinstance(definition, ast.ClassDef):
+        return found
+    for before, after in zip(definition.body, definition.body[1:], strict=False):
+        if (
+            isinstance(before, ast.AnnAssign)
+            and isinstance(after, ast.Expr)
+            and isinstance(after.value, ast.Constant)
+        ):
+            found[ast.unparse(before.target)] = " ".join(str(after.value.value).split())
+    return found
+
+
+def error_tables() -> str:
+    """The three catalogues."""
+    answers = "\n".join(
+        f"| `{code}` | {kind.status} | {'yes' if kind.retryable else 'no'} | {kind.meaning} |"
+        for code, kind in errors.ERRORS.items()
+    )
+    closes = "\n".join(
+        f"| {int(code)} | {'yes' if kind.reconnect else 'no'} | {kind.meaning} |"
+        for code, kind in errors.CLOSES.items()
+    )
+    tasks = "\n".join(f"| `{code}` | {meaning} |" for code, meaning in errors.TASK_ERRORS.items())
+    return (
+        f"{HEAD}# Errors\n\n## Answers to a request\n\n| code | HTTP | try again | meaning |\n|---|---|---|---|\n{answers}\n\n"
+        f"## Closes of the socket\n\n| code | come back | meaning |\n|---|---|---|\n{closes}\n\n"
+        f"## Why a task failed\n\n| code | meaning |\n|---|---|\n{tasks}\n"
+    )
+
+
+def metrics() -> str:
+    """Every metric with its type and labels."""
+    rows = [
+        f"| `{metric.name}{'_total' if metric.type == 'counter' else ''}` | {metric.type} | {metric.documentation} |"
+        for metric in Metrics().registry.collect()
+    ]
+    return (
+        f"{HEAD}# Metrics\n\n`GET /metrics`, in Prometheus' text format; under `jwt` it needs the scope `admin`.\n\n| name | type | |\n|---|---|---|\n"
+        + "\n".join(rows)
+        + "\n"
+    )
+
+
+def main() -> None:
+    """Write them all."""
+    for name, text in all_documents().items():
+        (DOCS / name).write_text(text)
+
+
+if __name__ == "__main__":
+    main()
