@@ -142,6 +142,18 @@ def cut_text(text: str, limit_bytes: int) -> str:
     )
 
 
+def split_text(text: str, limit_bytes: int) -> Iterator[str]:
+    """`text` in pieces of at most `limit_bytes` of UTF-8, which is 4 at least, each of whole characters."""
+    encoded = text.encode()
+    begin = 0
+    while begin < len(encoded):
+        end = min(begin + limit_bytes, len(encoded))
+        while end < len(encoded) and encoded[end] & 0xC0 == 0x80:
+            end -= 1
+        yield encoded[begin:end].decode()
+        begin = end
+
+
 def fit_outcome(outcome: dict[str, Any]) -> dict[str, Any]:
     """A sandbox's result or a task's error within `MAX_OUTCOME_BYTES`.
 

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
 from gateway.agents.runner import Agent, PlaceLostError, RunContext, TaskCancelledError, TaskFailedError
 from gateway.errors import TASK_ERRORS
-from gateway.events import MAX_TEXT_BYTES, Draft, cut_text
+from gateway.events import MAX_TEXT_BYTES, Draft, cut_text, split_text
 from sandbox_bridge.bridge import Bridge, BridgeSession, TaskSpec
 from sandbox_bridge.errors import SandboxBusy, SandboxLost, TaskFailed
 from sandbox_bridge.pool import Want
@@ -31,23 +31,24 @@ class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
-class _File(_Strict, Base64File):
+# Of a model's bases the last one's configuration wins: a client's unknown keys are errors, a peer's are not.
+class _File(Base64File, _Strict):
     pass
 
 
-class _Tty(_Strict, TtySize):
+class _Tty(TtySize, _Strict):
     pass
 
 
-class _Command(_Strict, Command):
+class _Command(Command, _Strict):
     tty: _Tty | None = None
 
 
-class _Limits(_Strict, Limits):
+class _Limits(Limits, _Strict):
     pass
 
 
-class _Collect(_Strict, Collect):
+class _Collect(Collect, _Strict):
     pass
 
 
@@ -104,7 +105,7 @@ async def _run_in(bridge: Bridge, context: RunContext) -> dict[str, Any]:
         canceller = asyncio.get_running_loop().create_task(_cancel_when_wanted(context, session))
         try:
             async for progress in session:
-                if (draft := event_of(progress)) is not None:
+                for draft in events_of(progress):
                     await context.emit(draft)
         finally:
             canceller.cancel()
@@ -156,7 +157,7 @@ def _output(said: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     return {
         "stream": _stream(said.get("stream")),
-        "text": cut_text(text, MAX_TEXT_BYTES),
+        "text": text,
         "command": _int(said.get("command")) or 0,
     }
 
@@ -205,11 +206,16 @@ _EVENTS: Final[Mapping[str, tuple[str, Callable[[Mapping[str, Any]], dict[str, A
 }
 
 
-def event_of(progress: Mapping[str, Any]) -> Draft | None:
-    """What a sandbox said of its progress as an event of ours, whatever it said; None where it says nothing."""
+def events_of(progress: Mapping[str, Any]) -> list[Draft]:
+    """What a sandbox said of its progress as events of ours, whatever it said; none where it says nothing."""
     kind, translate = _EVENTS.get(str(progress.get("kind")), ("progress", _phase))
     data = translate(progress)
-    return None if data is None else Draft(kind, data)
+    if data is None:
+        return []
+    if kind == "output":
+        # Output is never cut: a sandbox is given credit for all that it said, once that is durable.
+        return [Draft(kind, data | {"text": text}) for text in split_text(data["text"], MAX_TEXT_BYTES)]
+    return [Draft(kind, data)]
 
 
 SANDBOX: Final = Agent(name="sandbox", input_model=SandboxInput, run=run, want=want)
