@@ -18,6 +18,7 @@ from gateway.events import (
     fit_outcome,
     gather,
     number,
+    split_text,
     status,
 )
 from tests.support.records import NOW_MS, batch_of, deterministic, output
@@ -161,6 +162,16 @@ def test_cut_text_splits_no_character(parts: list[tuple[str, int]]) -> None:
     """Head and tail are whole characters."""
     text = "".join(letter * count for letter, count in parts)
     assert set(cut_text(text, 120)) <= set(text) | set("\n… 0123456789bytes left out")
+
+
+@given(st.text(max_size=60), st.integers(4, 20))
+@deterministic
+def test_split_text_loses_nothing(text: str, limit: int) -> None:
+    """The pieces are the text, each within the limit and no smaller than needed."""
+    pieces = list(split_text(text, limit))
+    assert "".join(pieces) == text
+    assert all(limit - 3 <= len(piece.encode()) <= limit for piece in pieces[:-1])
+    assert all(0 < len(piece.encode()) <= limit for piece in pieces)
 
 
 def size(value: Any) -> int:

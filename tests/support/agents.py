@@ -1,0 +1,73 @@
+"""Runs without a gateway around them: the context that an agent sees, and agents that do what a test says."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from gateway.agents.runner import Agent, RunContext
+from gateway.events import Draft
+from gateway.tasks import TaskRecord
+from sandbox_bridge.bridge import Bridge
+from tests.support.records import running
+
+
+class Context:
+    """A `RunContext` that keeps what its agent says; `on_draft` hears each event as it is said."""
+
+    def __init__(
+        self,
+        *,
+        bridge: Bridge | None,
+        given: dict[str, Any],
+        time_left_s: float = 300.0,
+    ) -> None:
+        self.task: TaskRecord = running()
+        self.input = given
+        self.bridge = bridge
+        self.sandbox_session = self.task.task_id
+        self.time_left_s = time_left_s
+        self.cancel_wanted = asyncio.Event()
+        self.on_output_durable: Callable[[int], None] = lambda _bytes: None
+        self.on_draft: Callable[[Draft], object] = lambda _draft: None
+        self.drafts: list[Draft] = []
+        self.result: dict[str, Any] | None = None
+        self.error: Exception | None = None
+
+    async def emit(self, draft: Draft) -> None:
+        """See `RunContext.emit`; what was said counts as durable at once."""
+        self.drafts.append(draft)
+        self.on_draft(draft)
+        if draft.kind == "output":
+            self.on_output_durable(len(draft.data["text"].encode()))
+
+    async def run(self, agent: Agent) -> None:
+        """Let `agent` make one attempt, and note how it ended."""
+        try:
+            self.result = await agent.run(self)
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            self.error = error
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of what was said."""
+        return [draft.kind for draft in self.drafts]
+
+
+class AnyInput(BaseModel):
+    """Whatever a test gives."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def agent_that(
+    does: Callable[[RunContext], Awaitable[dict[str, Any]]],
+    *,
+    name: str = "scripted",
+    takes_sandbox: bool = False,
+) -> Agent:
+    """An agent whose run is `does`."""
+    return Agent(
+        name=name, input_model=AnyInput, run=does, want=lambda _input: None, takes_sandbox=takes_sandbox
+    )
