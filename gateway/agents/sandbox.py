@@ -104,12 +104,16 @@ async def _run_in(bridge: Bridge, context: RunContext) -> dict[str, Any]:
     async with session:
         canceller = asyncio.get_running_loop().create_task(_cancel_when_wanted(context, session))
         try:
-            async for progress in session:
-                for draft in events_of(progress):
-                    await context.emit(draft)
+            await _tell(context, session)
         finally:
             canceller.cancel()
     return session.result or {}
+
+
+async def _tell(context: RunContext, session: BridgeSession) -> None:
+    async for progress in session:
+        for draft in events_of(progress):
+            await context.emit(draft)
 
 
 async def _cancel_when_wanted(context: RunContext, session: BridgeSession) -> None:

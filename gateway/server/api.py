@@ -246,8 +246,8 @@ def errors_answered(services: Services) -> Middleware:
             return _http_problem(error)
         except (asyncio.CancelledError, ConnectionError):
             raise
-        except Exception:  # noqa: BLE001 - logged with its stack by `internal_error`
-            return problem(internal_error(services))
+        except Exception as error:  # noqa: BLE001 - the border: a bug of ours is logged, and answered without its stack
+            return problem(internal_error(services, error))
 
     return middleware
 

@@ -5,6 +5,7 @@ simulated (`tests/simulation`).
 """
 
 import asyncio
+import contextlib
 import fcntl
 import secrets
 from collections.abc import Callable
@@ -47,6 +48,8 @@ from sandbox_bridge.bridge import Bridge
 from sandbox_bridge.connection import dial
 from sandbox_bridge.pool import Pool
 
+EMBEDDED: Final = "embedded"
+"""The address of the sandbox that comes with the gateway."""
 MAX_EVENTS_A_READ: Final = 1000
 """Events of one read of the log for a subscription: bounds how long one reader holds the store."""
 CLOSE_S: Final = 3.0
@@ -85,6 +88,7 @@ class Gateway:
         self._watch = Watch(self._store, self._bus)
         self._registry = Registry([SANDBOX])
         self._pool = Pool()
+        self._sandbox_seen = asyncio.Event()
         self._embedded = (
             EmbeddedSandbox(token=secrets.token_urlsafe(32), log=self._log)
             if settings.local_sandbox
@@ -120,19 +124,19 @@ class Gateway:
     async def serve(self, *, ready: Callable[[str], None], stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then drain. Raises `StartError` and `StoreUnavailableError` at the start."""
         async with AsyncExitStack() as held:
-            if self._settings.event_bus_backend == "memory":
-                held.enter_context(_data_dir_lock(self._settings.data_dir))
+            held.enter_context(_data_dir_lock(self._settings.data_dir))
             await self._store.open()
             held.push_async_callback(self._store.aclose)
             await take_orphans(self._store, self._world.clock, log=self._log)
-            try:
-                async with asyncio.TaskGroup() as loops:
-                    running = self._start_loops(loops)
-                    await self._serve_clients(ready, stop)
-                    for loop in running:
-                        loop.cancel()
-            finally:
-                self._log.info("gateway stopped")
+            await self._run(ready, stop)
+        self._log.info("gateway stopped")
+
+    async def _run(self, ready: Callable[[str], None], stop: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as loops:
+            running = self._start_loops(loops)
+            await self._serve_clients(ready, stop)
+            for loop in running:
+                loop.cancel()
 
     def _start_loops(self, loops: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """What runs as long as the gateway does; `docs/architecture.md` tells of each."""
@@ -184,7 +188,7 @@ class Gateway:
         endpoint.refuse_new()
         await self._dispatcher.drain(self._settings.drain_s)
         endpoint.send_off()
-        await endpoint.empty(CLOSE_S)
+        await endpoint.emptied(CLOSE_S)
 
     # --- the store and the bus ------------------------------------------------------------------------------
 
@@ -206,7 +210,7 @@ class Gateway:
         for url in self._settings.websocket_url:
             self._add_bridge(url, lambda url=url: dial(url, token=secret))  # type: ignore[misc]
         if self._embedded is not None:
-            self._add_bridge("embedded", self._embedded.dial)
+            self._add_bridge(EMBEDDED, self._embedded.dial)
 
     def _add_bridge(self, address: str, connect: Callable[[], Any]) -> None:
         bridge = Bridge(
@@ -215,6 +219,8 @@ class Gateway:
         self._pool.add(bridge)
 
     def _sandboxes_changed(self) -> None:
+        if self._pool.fits():
+            self._sandbox_seen.set()
         self._dispatcher.look()
         slots = self._metrics.sandbox_slots
         slots.labels("free").set(self._pool.free)
@@ -224,19 +230,20 @@ class Gateway:
         """Give the embedded sandbox a moment: who starts us expects it to be there when we say ready."""
         if self._embedded is None:
             return
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._settings.start_wait_s
-        while self._sandbox_state()["starting"] and loop.time() < deadline:
-            await asyncio.sleep(0.02)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.start_wait_s):
+                await self._embedded.tried.wait()
+                if self._embedded.problem is None:
+                    await self._sandbox_seen.wait()
 
     def _sandbox_state(self) -> dict[str, Any]:
         bridges = [_described(bridge) for bridge in self._pool.bridges]
-        ours = self._embedded
-        connected = any(b["connected"] for b in bridges if ours is None or b["address"] == "embedded")
-        state: dict[str, Any] = {"ok": connected or not bridges, "sandboxes": bridges, "starting": False}
-        if ours is not None and not connected:
-            state["problem"] = ours.problem or "not connected"
-            state["starting"] = ours.problem is None or "starting" in ours.problem
+        ours = [bridge for bridge in bridges if bridge["address"] == EMBEDDED] or bridges
+        state: dict[str, Any] = {"ok": any(bridge["connected"] for bridge in ours), "sandboxes": bridges}
+        if not bridges:
+            state["ok"] = True  # none is wanted here
+        elif not state["ok"]:
+            state["problem"] = (self._embedded and self._embedded.problem) or ours[0]["problem"]
         return state
 
     # --- HTTP -----------------------------------------------------------------------------------------------

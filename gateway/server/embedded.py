@@ -32,13 +32,16 @@ class EmbeddedSandbox:
 
     def __init__(self, *, token: str, log: FilteringBoundLogger) -> None:
         self.problem: str | None = "the local sandbox is starting"
+        self.tried = asyncio.Event()
+        """Set once it is known whether the child can be had."""
         self._token = token
         self._log = log
         self._url: str | None = None
         self._last_words: deque[str] = deque(maxlen=5)
 
     async def dial(self) -> FrameTransport:
-        """A connection to the child. Raises `TransportClosed` while there is none."""
+        """A connection to the child, once it is known whether it can be had. Raises `TransportClosed`."""
+        await self.tried.wait()
         if self._url is None:
             raise TransportClosed(self.problem or "the local sandbox is not there")
         return await dial(self._url, token=self._token)
@@ -73,6 +76,7 @@ class EmbeddedSandbox:
             self._url = None
             await self._stop(child)
         self.problem = " ".join(self._last_words) or f"the local sandbox ended with {child.returncode}"
+        self.tried.set()
         self._log.error("the local sandbox ended", code=child.returncode, problem=self.problem)
 
     def _environment(self) -> dict[str, str]:
@@ -84,13 +88,14 @@ class EmbeddedSandbox:
     async def _until_ready(self, child: asyncio.subprocess.Process) -> None:
         if child.stdout is None:
             return
+        line = b""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_TIMEOUT_S):
-                while line := await child.stdout.readline():
-                    if line.startswith(READY):
-                        self._url = line.removeprefix(READY).decode().strip()
-                        self.problem = None
-                        return
+                line = await child.stdout.readline()
+        if line.startswith(READY):
+            self._url = line.removeprefix(READY).decode().strip()
+            self.problem = None
+            self.tried.set()
 
     async def _read_stderr(self, child: asyncio.subprocess.Process) -> None:
         if child.stderr is None:

@@ -109,7 +109,7 @@ class Connection:
                 await self._read(requests)
                 self._told.set()
                 await closer
-                raise _OverError  # ends the requests that still wait
+                raise _OverError  # noqa: TRY301 - a TaskGroup is told to end its tasks by an exception
         except* _OverError:
             pass
         finally:

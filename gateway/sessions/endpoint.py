@@ -1,6 +1,7 @@
 """`GET /ws`: the handshake, and the sockets that came of it."""
 
 import asyncio
+import contextlib
 import math
 from typing import Final
 
@@ -47,6 +48,8 @@ class Endpoint:
         self._log = log
         self._connections: dict[Connection, float] = {}
         self._draining = False
+        self._empty = asyncio.Event()
+        self._empty.set()
 
     def __repr__(self) -> str:
         return f"<Endpoint {len(self._connections)} connections{', draining' * self._draining}>"
@@ -120,6 +123,7 @@ class Endpoint:
         )
         metrics = self._services.metrics
         self._connections[connection] = asyncio.get_running_loop().time()
+        self._empty.clear()
         metrics.connections.inc()
         log.info("client connected")
         code = 1006
@@ -128,6 +132,8 @@ class Endpoint:
             code = await connection.serve()
         finally:
             del self._connections[connection]
+            if not self._connections:
+                self._empty.set()
             metrics.connections.dec()
             metrics.closes.labels(
                 str(int(code)) if code in set(Close) | {1000, 1005, 1006} else "other"
@@ -178,12 +184,11 @@ class Endpoint:
             wait_ms = self._clock.rng.randrange(spread_ms)
             connection.close(Close.RESTART, "The server restarts.", reconnect_in_ms=wait_ms)
 
-    async def empty(self, within_s: float) -> None:
+    async def emptied(self, within_s: float) -> None:
         """Return when every connection is gone, or after `within_s`."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + within_s
-        while self._connections and loop.time() < deadline:
-            await asyncio.sleep(0.01)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._empty.wait()
 
 
 def offered_protocols(request: web.Request) -> list[str]:

@@ -92,7 +92,7 @@ class Outbox:
             self._transport.write_eof()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within_s
-        while not self._transport.is_closing() and loop.time() < deadline:
+        while not self._transport.is_closing() and loop.time() < deadline:  # noqa: ASYNC110 - nobody tells us
             await asyncio.sleep(0.01)
 
     def _put(self, frame: bytes) -> None:
@@ -106,5 +106,6 @@ class Outbox:
     async def _wait_below(self, limit: int) -> None:
         looks = 0
         while not self._closed and not self._transport.is_closing() and self.unsent_bytes > limit:
+            # aiohttp tells nobody but itself when a transport has drained.
             await asyncio.sleep(_LOOKS_S[min(looks, len(_LOOKS_S) - 1)])
             looks += 1

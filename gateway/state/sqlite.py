@@ -23,7 +23,7 @@ from gateway.state import sqlite_rows as rows
 from gateway.state.base import Append, Created, Decide, NewTask, OnCommit, Page, TaskQuery
 from gateway.state.group_commit import Batch, GroupCommit
 from gateway.state.sqlite_tx import Transaction
-from gateway.tasks import Fence, Outcome, TaskRecord
+from gateway.tasks import Commit, Fence, Outcome, TaskRecord
 
 BUSY_TIMEOUT_S: Final = 5.0
 """How long a write waits for another process that holds the file."""
@@ -44,12 +44,13 @@ class SqliteStore:
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._write_connection: sqlite3.Connection | None = None
-        self._group: GroupCommit[Transaction] = GroupCommit(
-            self._run_batch, writer, lambda commit: self.on_commit(commit)
-        )
+        self._group: GroupCommit[Transaction] = GroupCommit(self._run_batch, writer, self._committed)
 
     def __repr__(self) -> str:
         return f"<SqliteStore {self._path}>"
+
+    def _committed(self, commit: Commit) -> None:
+        self.on_commit(commit)
 
     async def open(self) -> None:
         """Create or migrate the file. Raises `StoreUnavailableError`, also for a newer schema than ours."""

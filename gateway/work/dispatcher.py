@@ -194,7 +194,7 @@ class Dispatcher:
         try:
             with self._metrics.run_seconds.time():
                 await run.execute()
-        except Exception:
+        except Exception:  # noqa: BLE001 - one run's failure must not end the others
             self._log.exception("a run failed; its task is taken up at the next start", run=repr(run))
         finally:
             self._metrics.running.dec()

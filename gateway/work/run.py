@@ -119,7 +119,7 @@ class Run:
             return self._place_lost(error)
         except LeaseLostError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - an agent may raise anything; its task fails, the gateway does not
             self._log.exception("the agent failed")
             return _failure("agent_error", f"{type(error).__name__} in agent {self._agent.name}", {}, now)
         return lambda task: completed(task, result, now_ms=now())

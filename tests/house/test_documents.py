@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.documents import DOCS, all_documents, attribute_docs
 from gateway.settings import Settings
 from sandbox_bridge.settings import SandboxSettings
+from tests.support.documents import DOCS, all_documents, attribute_docs
 
 
 @pytest.mark.parametrize("name", all_documents())

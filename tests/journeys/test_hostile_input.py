@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
-from tests.support.gateway import GatewayProcess, client, running_gateway
+from tests.support.gateway import Client, GatewayProcess, client, running_gateway
 
 pytestmark = pytest.mark.journey
 
@@ -161,14 +161,19 @@ async def test_more_in_flight_than_allowed_is_overloaded(tmp_path: Path) -> None
         assert (answer["code"], answer["retryable"]) == ("overloaded", True)
         assert answer["details"]["retry_after_ms"] > 0
         async with client(gateway.socket_url) as other:
-            tasks: list[dict[str, Any]] = []
-            async with asyncio.timeout(10):
-                while len(tasks) < 2:
-                    tasks = (await other.ask("list_tasks"))["tasks"]
-            for task in tasks:
+            for task in await _tasks(other, 2):
                 await other.ask("cancel_task", task_id=task["task_id"])
         for request_id in (first, second):
             assert (await me.answer(request_id))["result"]["task"]["status"] == "cancelled"
+
+
+async def _tasks(other: Client, count: int) -> list[dict[str, Any]]:
+    """The list of tasks, once it has that many."""
+    tasks: list[dict[str, Any]] = []
+    async with asyncio.timeout(10):
+        while len(tasks) < count:
+            tasks = (await other.ask("list_tasks"))["tasks"]
+    return tasks
 
 
 async def test_rate_limit_says_when_to_come_again(tmp_path: Path) -> None:

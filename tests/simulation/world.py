@@ -5,8 +5,7 @@ import hashlib
 import json
 import logging
 import random
-from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,37 +57,40 @@ def run_seed(seed: int, data_dir: Path, *, tasks: int = 3, watchers: int = 2) ->
 
 
 async def _simulate(loop: SimLoop, seed: int, data_dir: Path, *, tasks: int, watchers: int) -> Seed:
-    rng = random.Random(seed + 1)
     clock = Clock(now_ms=lambda: EPOCH_MS + int(loop.time() * 1000), rng=random.Random(seed + 2))
     found = Seed()
-    async with FakeSandbox() as sandbox:
-        with _settings_of(data_dir, sandbox.url) as settings:
-            executor = InlineExecutor()
-            gateway = Gateway(settings, World(clock, executor, executor), log=_QUIET)
-            stop, up = asyncio.Event(), asyncio.Event()
-            async with asyncio.timeout(GIVE_UP_S), asyncio.TaskGroup() as group:
-                group.create_task(gateway.serve(ready=lambda _url: up.set(), stop=stop))
-                await up.wait()
-                weather = group.create_task(_cut_now_and_then(loop, rng, found))
-                submitted = [await _submit(rng, index) for index in range(tasks)]
-                followers = [
-                    [group.create_task(_follow(task_id, rng, found)) for _ in range(watchers)]
-                    for task_id in submitted
-                ]
-                for task_followers in followers:
-                    seen = [await follower for follower in task_followers]
-                    check_all(seen)
-                    found.histories += seen
-                weather.cancel()
-                stop.set()
+    executor = InlineExecutor()
+    stop, up = asyncio.Event(), asyncio.Event()
+    async with FakeSandbox() as sandbox, asyncio.timeout(GIVE_UP_S), asyncio.TaskGroup() as group:
+        settings = _settings(data_dir, sandbox.url)
+        gateway = Gateway(settings, World(clock, executor, executor), log=_QUIET)
+        group.create_task(gateway.serve(ready=lambda _url: up.set(), stop=stop))
+        await up.wait()
+        await _work(loop, random.Random(seed + 1), found, tasks=tasks, watchers=watchers)
+        stop.set()
     found.virtual_s = loop.time()
     found.faults = dict(loop.network.faults)
     return found
 
 
-@contextmanager
-def _settings_of(data_dir: Path, sandbox_url: str) -> Iterator[Settings]:
-    yield Settings(
+async def _work(loop: SimLoop, rng: random.Random, found: Seed, *, tasks: int, watchers: int) -> None:
+    """Submit and follow under bad weather, and check what was seen."""
+    async with asyncio.TaskGroup() as group:
+        weather = group.create_task(_cut_now_and_then(loop, rng, found))
+        submitted = [await _submit(rng, index) for index in range(tasks)]
+        followers = [
+            [group.create_task(_follow(task_id, rng, found)) for _ in range(watchers)]
+            for task_id in submitted
+        ]
+        for task_followers in followers:
+            seen = [await follower for follower in task_followers]
+            check_all(seen)
+            found.histories += seen
+        weather.cancel()
+
+
+def _settings(data_dir: Path, sandbox_url: str) -> Settings:
+    return Settings(
         _env_file=None,
         port=GATEWAY_PORT,
         data_dir=data_dir,

@@ -34,7 +34,7 @@ async def running(
     on_change: Callable[[], None] | None = None,
 ) -> AsyncIterator[Bridge]:
     """A bridge that runs for as long as the context."""
-    seeded = random.Random(1)  # noqa: S311 -- for back-off
+    seeded = random.Random(1)
     bridge = Bridge(
         dial, address="test", random=seeded, wall_clock=lambda: 1.5, times=times, on_change=on_change
     )

@@ -26,9 +26,9 @@ def settings() -> str:
     ours = _table(Settings, "GATEWAY_")
     theirs = _table(SandboxSettings, "SANDBOX_")
     return (
-        f"{HEAD}# Settings\n\nFlags win over the environment, that over a file `.env` in the working directory. Lists take commas.\n\n"
-        f"## The gateway\n\n{ours}\n## The local sandbox (`sandbox-bridge serve`)\n\nThe sandbox that `gateway serve` starts takes them"
-        f" from the gateway's environment.\n\n{theirs}"
+        f"{HEAD}# Settings\n\nFlags win over the environment, that over a file `.env` in the working directory."
+        f" Lists take commas.\n\n## The gateway\n\n{ours}\n## The local sandbox (`sandbox-bridge serve`)\n\nThe sandbox"
+        f" that `gateway serve` starts takes them from the gateway's environment.\n\n{theirs}"
     )
 
 
@@ -78,7 +78,8 @@ def error_tables() -> str:
     )
     tasks = "\n".join(f"| `{code}` | {meaning} |" for code, meaning in errors.TASK_ERRORS.items())
     return (
-        f"{HEAD}# Errors\n\n## Answers to a request\n\n| code | HTTP | try again | meaning |\n|---|---|---|---|\n{answers}\n\n"
+        f"{HEAD}# Errors\n\n## Answers to a request\n\n"
+        f"| code | HTTP | try again | meaning |\n|---|---|---|---|\n{answers}\n\n"
         f"## Closes of the socket\n\n| code | come back | meaning |\n|---|---|---|\n{closes}\n\n"
         f"## Why a task failed\n\n| code | meaning |\n|---|---|\n{tasks}\n"
     )
@@ -90,11 +91,9 @@ def metrics() -> str:
         f"| `{metric.name}{'_total' if metric.type == 'counter' else ''}` | {metric.type} | {metric.documentation} |"
         for metric in Metrics().registry.collect()
     ]
-    return (
-        f"{HEAD}# Metrics\n\n`GET /metrics`, in Prometheus' text format; under `jwt` it needs the scope `admin`.\n\n| name | type | |\n|---|---|---|\n"
-        + "\n".join(rows)
-        + "\n"
-    )
+    table = "\n".join(["| name | type | |", "|---|---|---|", *rows])
+    about = "`GET /metrics`, in Prometheus' text format; under `jwt` it needs the scope `admin`."
+    return f"{HEAD}# Metrics\n\n{about}\n\n{table}\n"
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -56,24 +56,34 @@ async def running_gateway(
     data_dir: Path, *options: str, env: Mapping[str, str] | None = None
 ) -> AsyncIterator[GatewayProcess]:
     """`gateway serve` on a free port, with `data_dir` and what else is given; stopped at the end."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", "serve", "--port", "0", "--data-dir", str(data_dir), *options),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=(log := (data_dir.parent / f"{data_dir.name}.log").open("ab")),
-        env=os.environ | {"GATEWAY_LOG_FORMAT": "json", "GATEWAY_DRAIN_S": "1"} | dict(env or {}),
-    )
+    log = data_dir.with_suffix(".log")
+    with _appending(log) as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gateway", "serve", "--port", "0", "--data-dir", str(data_dir), *options),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            env=os.environ | {"GATEWAY_LOG_FORMAT": "json", "GATEWAY_DRAIN_S": "1"} | dict(env or {}),
+        )
     try:
-        yield GatewayProcess(process, await _ready(process, Path(log.name)), data_dir)
+        yield GatewayProcess(process, await _ready(process, log), data_dir)
     finally:
-        if process.returncode is None:
-            process.terminate()
-            try:
-                async with asyncio.timeout(15):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-                await process.wait()
-        log.close()
+        await _ended(process)
+
+
+def _appending(log: Path) -> BinaryIO:
+    return log.open("ab")
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        async with asyncio.timeout(15):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
 
 
 async def _ready(process: asyncio.subprocess.Process, log: Path) -> str:

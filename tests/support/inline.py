@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,3 +37,34 @@ class InlineExecutor(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more work; there is none left to wait for."""
         self._closed = True
+
+
+class GatedExecutor(InlineExecutor):
+    """An inline executor with a gate: while it is shut, what is submitted waits, as if the disk were slow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shut = False
+        self._waiting: list[tuple[Future[Any], Callable[[], Any]]] = []
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run `fn` now, or when the gate opens."""
+        if not self._shut:
+            return super().submit(fn, *args, **kwargs)
+        future: Future[T] = Future()
+        self._waiting.append((future, lambda: fn(*args, **kwargs)))
+        return future
+
+    def shut(self) -> None:
+        """Let nothing through from now on."""
+        self._shut = True
+
+    def open(self) -> None:
+        """Let through what waits, in order, and all that comes."""
+        self._shut = False
+        waiting, self._waiting = self._waiting, []
+        for future, call in waiting:
+            try:
+                future.set_result(call())
+            except Exception as error:  # noqa: BLE001 - a future carries whatever its work raised
+                future.set_exception(error)

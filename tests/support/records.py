@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
 from typing import Any
@@ -30,6 +31,15 @@ class FakeTime:
     def pass_s(self, seconds: float) -> None:
         """Let so much time pass."""
         self.ms += round(seconds * 1000)
+
+
+class LoopTime(FakeTime):
+    """Wall time that goes with the running loop's, which a test may have made virtual."""
+
+    def __init__(self, seed: int = 1) -> None:
+        super().__init__(seed)
+        now = lambda: NOW_MS + round(asyncio.get_running_loop().time() * 1000)  # noqa: E731
+        self.clock = Clock(now_ms=now, rng=self.clock.rng)
 
 
 _numbers = itertools.count(1)
