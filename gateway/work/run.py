@@ -48,6 +48,7 @@ class Run:
         self._journal = Journal(store, fence, log=self._log)
         self._rung = asyncio.Event()
         self._rung.set()
+        self._giving_back = False
         # The agent at work; lives inside `execute`.
         self._working: asyncio.Task[Decide] | None = None
 
@@ -78,6 +79,7 @@ class Run:
     def give_back(self) -> None:
         """Stop the agent and let the task wait for its next attempt, uncounted."""
         if self._working is not None:
+            self._giving_back = True
             self._working.cancel()
 
     async def execute(self) -> None:
@@ -87,7 +89,7 @@ class Run:
         self._working = loop.create_task(self._outcome(), name="agent")
         try:
             await asyncio.wait([self._working])
-            await self._settle(self._given_back if self._working.cancelled() else self._working.result())
+            await self._settle(self._stopped if self._working.cancelled() else self._working.result())
         except LeaseLostError:
             self._log.warning("the task has another owner; this run stops")
         finally:
@@ -133,8 +135,12 @@ class Run:
             task, error.reason, now_ms=self._clock.now_ms(), back_off_ms=back_off_ms, counts=counts
         )
 
-    def _given_back(self, task: TaskRecord) -> Change:
-        return lost(task, "drain", now_ms=self._clock.now_ms(), counts=False)
+    def _stopped(self, task: TaskRecord) -> Change:
+        now_ms = self._clock.now_ms()
+        if self._giving_back:
+            return lost(task, "drain", now_ms=now_ms, counts=False)
+        message = f"CancelledError in agent {self._agent.name}"
+        return failed(task, "agent_error", message, now_ms=now_ms, details={})
 
     async def _settle(self, decide: Decide) -> None:
         await self._journal.flush()
