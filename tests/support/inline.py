@@ -40,7 +40,10 @@ class InlineExecutor(Executor):
 
 
 class GatedExecutor(InlineExecutor):
-    """An inline executor with a gate: while it is shut, what is submitted waits, as if the disk were slow."""
+    """An inline executor with a gate: while it is shut, what is submitted waits, as if the disk were slow.
+
+    Meanwhile `looptime` lets time pass no faster than it does: it takes a call under way for a thread's.
+    """
 
     def __init__(self) -> None:
         super().__init__()
