@@ -42,6 +42,10 @@ class Door:
     token: str | None
 
 
+MAX_NAME: Final = 120
+"""Characters of a command that name its task."""
+
+
 @dataclass(frozen=True)
 class Order:
     """What `gateway submit` was asked to do; labels are `KEY=VALUE`."""
@@ -56,7 +60,8 @@ class Order:
         options: TaskOptions = {
             "agent": "sandbox",
             "input": {"files": collect(self.paths), "commands": list(self.commands)},
-            "labels": dict(_label(text) for text in self.labels),
+            # The dashboard calls a task by its label `name`.
+            "labels": {"name": self.commands[0][:MAX_NAME]} | dict(_label(text) for text in self.labels),
         }
         if self.timeout_s is not None:
             options["timeout_s"] = self.timeout_s

@@ -93,8 +93,12 @@ async def _ready(process: asyncio.subprocess.Process, log: Path) -> str:
         line = (await process.stdout.readline()).decode()
     prefix = "gateway ready on "
     if not line.startswith(prefix):
-        raise AssertionError(f"the gateway did not start; its log ends: {log.read_text()[-3000:]}")
+        raise AssertionError(f"the gateway did not start; its log ends: {_tail(log)}")
     return line.removeprefix(prefix).strip()
+
+
+def _tail(log: Path) -> str:
+    return log.read_text()[-3000:]
 
 
 class Client:
