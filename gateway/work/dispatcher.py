@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
@@ -219,10 +220,12 @@ class Dispatcher:
         if now - since < self._queue_s or waited_ms < self._queue_s * 1000:
             return False
         message = f"For {self._queue_s:.0f} s no live sandbox would have fitted."
-        await self._store.change_task(
-            task.task_id,
-            lambda row: failed(row, "no_sandbox", message, now_ms=self._clock.now_ms(), details={}),
-        )
+        # Cancelled or claimed by another in between, it is theirs.
+        with contextlib.suppress(GatewayError):
+            await self._store.change_task(
+                task.task_id,
+                lambda row: failed(row, "no_sandbox", message, now_ms=self._clock.now_ms(), details={}),
+            )
         return True
 
     def _forget_wants(self, waiting: int) -> None:
