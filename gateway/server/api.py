@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from gateway.agents.registry import Registry
 from gateway.errors import GatewayError, HandshakeError, StoreUnavailableError
 from gateway.fanout.follow import ended, follow
-from gateway.frames import ListBody, SubmitBody, bad_frame
+from gateway.frames import ListBody, SubmitBody, Text, bad_frame
 from gateway.principal import Principal
 from gateway.server import sse
 from gateway.sessions.commands import Services, expiry, internal_error
@@ -160,7 +160,7 @@ class _Strict(BaseModel):
 
 
 class _Reason(_Strict):
-    reason: str | None = None
+    reason: Text | None = None
 
 
 class _TaskQuery(_Strict):
