@@ -1,0 +1,87 @@
+"""A log that grows in memory, and a client of bounded room that reads it: what fan-out stands between."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from gateway.events import Draft, Event, TaskEvents, number
+from gateway.state.base import Page
+from tests.support.records import NOW_MS
+
+
+class Log:
+    """The log of one task; `before_read` and `after_read` let a test act while a page is on its way."""
+
+    def __init__(self, task_id: str = "t1") -> None:
+        self.task_id = task_id
+        self.events: list[Event] = []
+        self.reads = 0
+        self.after_read: Callable[[], Awaitable[None]] | None = None
+        self.failure: Exception | None = None
+
+    def add(self, *drafts: Draft) -> TaskEvents:
+        """Commit these; the batch that tells of them."""
+        made = number(self.task_id, drafts, after_seq=len(self.events), now_ms=NOW_MS)
+        self.events.extend(made)
+        return TaskEvents(self.task_id, made)
+
+    def finish(self) -> TaskEvents:
+        """Commit the last event."""
+        return self.add(Draft("status", {"status": "completed"}, final=True))
+
+    async def read(self, task_id: str, after_seq: int, max_bytes: int) -> Page:
+        """A `ReadLog`: the page is as of the call, and arrives when `after_read` is done."""
+        assert task_id == self.task_id
+        self.reads += 1
+        page = self._page(after_seq, max_bytes)
+        if self.after_read is not None:
+            await self.after_read()
+        if self.failure is not None:
+            raise self.failure
+        return page
+
+    def _page(self, after_seq: int, max_bytes: int) -> Page:
+        found: list[Event] = []
+        size = 0
+        for event in self.events[after_seq:]:
+            size += len(event.frame)
+            if found and size > max_bytes:
+                break
+            found.append(event)
+        last = (found or self.events[:after_seq])[-1:]
+        return Page(
+            found,
+            at_end=after_seq + len(found) >= len(self.events),
+            complete=bool(last) and last[0].final,
+        )
+
+
+class Client:
+    """A sink whose client reads when the test says so."""
+
+    def __init__(self, space: int) -> None:
+        self.size = space
+        self.got: list[int] = []
+        self.batches = 0
+        self._used = 0
+        self._read_on = asyncio.Event()
+
+    def room(self) -> int:
+        """See `Sink.room`."""
+        return self.size - self._used
+
+    def send_events(self, batch: TaskEvents) -> None:
+        """See `Sink.send_events`."""
+        self.got += [event.seq for event in batch.events]
+        self.batches += 1
+        self._used += len(batch.wire)
+
+    async def wait_room(self) -> None:
+        """See `Sink.wait_room`."""
+        while self.room() <= self.size // 2:
+            self._read_on.clear()
+            await self._read_on.wait()
+
+    def read(self) -> None:
+        """The client takes all there is."""
+        self._used = 0
+        self._read_on.set()
