@@ -24,6 +24,8 @@ from gateway.errors import GatewayError
 
 MAX_DEPTH: Final = 64
 """How deep a client's JSON may nest: well below what every parser and encoder we use can take."""
+MAX_PAGE_BYTES: Final = 768 << 10
+"""Items in one answer: a page of a list ends early rather than exceed a frame."""
 MAX_INT: Final = 2**63 - 1
 """The largest integer that every store and encoder we use keeps exactly."""
 
@@ -135,7 +137,9 @@ class ListBody(_Strict):
     workflow_id: TaskId | None = None
     label: Annotated[str, StringConstraints(pattern=r"^[^=]+=")] | None = None
     limit: int = Field(default=50, ge=1, le=500)
-    cursor: TaskId | None = None
+    cursor: (
+        Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")] | None
+    ) = None
 
 
 class ListTasks(ListBody, _Request):
@@ -231,6 +235,17 @@ def result(request_id: str, body: Mapping[str, Any]) -> bytes:
 def error(request_id: str | None, problem: GatewayError) -> bytes:
     """The bad answer to a request."""
     return orjson.dumps({"type": "error", "id": request_id, **problem.body()})
+
+
+def fitting(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first of `items` that fit into one frame with room to spare; one at least where there is one."""
+    size, fit = 0, list[dict[str, Any]]()
+    for item in items:
+        size += len(orjson.dumps(item)) + 1
+        if fit and size > MAX_PAGE_BYTES:
+            break
+        fit.append(item)
+    return fit
 
 
 def update(item: Mapping[str, Any]) -> bytes:

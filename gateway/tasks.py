@@ -19,7 +19,10 @@ from typing import Any, Final
 
 from gateway.clock import rfc3339
 from gateway.errors import GatewayError
-from gateway.events import Draft, TaskEvents, fit_outcome, status
+from gateway.events import Draft, TaskEvents, cut_text, fit_outcome, status
+
+MAX_MESSAGE_BYTES: Final = 4096
+"""An error's message: it is in the row, which is to stay narrow."""
 
 
 class TaskStatus(StrEnum):
@@ -127,6 +130,8 @@ class TaskRecord:
     waiting_for: dict[str, Any] | None = None
     wish_by: str | None = None
     wish_reason: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
     first_seq: int = 1
     last_seq: int = 0
 
@@ -220,7 +225,7 @@ def completed(task: TaskRecord, result: dict[str, Any], *, now_ms: int) -> Chang
 
 def failed(task: TaskRecord, code: str, message: str, *, now_ms: int, details: dict[str, Any]) -> Change:
     """The task failed; `code` is a key of `errors.TASK_ERRORS`."""
-    error = fit_outcome({"code": code, "message": message, "details": details})
+    error = fit_outcome({"code": code, "message": cut_text(message, MAX_MESSAGE_BYTES), "details": details})
     return _end(task, Signal.FAIL, now_ms=now_ms, outcome=Outcome(error=error))
 
 
@@ -235,6 +240,8 @@ def _end(task: TaskRecord, signal: Signal, *, now_ms: int, outcome: Outcome, **w
     fields = _released(task, now_ms) | {"status": moved, "ended_at": now_ms, "waiting_for": None}
     if moved is TaskStatus.CANCELLED:
         fields["desire"] = Desire.CANCEL
+    if outcome.error is not None:
+        fields |= {"error_code": outcome.error["code"], "error_message": outcome.error["message"]}
     told = {"result": outcome.result, "error": outcome.error, **why}
     draft = status(moved, previous=task.status, attempt=task.attempt, final=True, **told)
     return Change(fields, [draft], outcome)
@@ -282,8 +289,18 @@ def wish_cancel(task: TaskRecord, *, now_ms: int, by: str, reason: str | None = 
 # --- the wire -----------------------------------------------------------------------------------------
 
 
-def to_wire(task: TaskRecord, outcome: Outcome | None = None) -> dict[str, Any]:
-    """The contract's Task; without `outcome` its result and error are null."""
+def to_wire(task: TaskRecord, outcome: Outcome) -> dict[str, Any]:
+    """The contract's Task, whole."""
+    return _wire(task, {"result": outcome.result, "error": outcome.error})
+
+
+def listed(task: TaskRecord) -> dict[str, Any]:
+    """The contract's Task as lists have it: without `result` and `error.details`."""
+    error = {"code": task.error_code, "message": task.error_message} if task.error_code is not None else None
+    return _wire(task, {"error": error})
+
+
+def _wire(task: TaskRecord, end: dict[str, Any]) -> dict[str, Any]:
     return {
         "task_id": task.task_id,
         "agent": task.agent,
@@ -305,8 +322,7 @@ def to_wire(task: TaskRecord, outcome: Outcome | None = None) -> dict[str, Any]:
         "progress": task.progress,
         "waiting_for": task.waiting_for,
         "last_seq": task.last_seq,
-        "result": outcome.result if outcome else None,
-        "error": outcome.error if outcome else None,
+        **end,
         "instance": task.owner,
         "sandbox_id": task.sandbox_id,
     }

@@ -1,10 +1,18 @@
 """The agent `sandbox`: files and commands, run by a sandbox as they are."""
 
 import asyncio
+import base64
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from gateway.agents.runner import Agent, PlaceLostError, RunContext, TaskCancelledError, TaskFailedError
 from gateway.errors import TASK_ERRORS
@@ -33,7 +41,11 @@ class _Strict(BaseModel):
 
 # Of a model's bases the last one's configuration wins: a client's unknown keys are errors, a peer's are not.
 class _File(Base64File, _Strict):
-    pass
+    @field_validator("base64")
+    @classmethod
+    def _is_base64(cls, text: str) -> str:
+        base64.b64decode(text, validate=True)
+        return text
 
 
 class _Tty(TtySize, _Strict):
@@ -42,6 +54,15 @@ class _Tty(TtySize, _Strict):
 
 class _Command(Command, _Strict):
     tty: _Tty | None = None
+
+    @model_validator(mode="after")
+    def _can_be_started(self) -> Self:
+        texts = [self.sh or "", self.cwd or "", *(self.argv or ()), *self.env, *self.env.values()]
+        if any("\0" in text for text in texts):
+            raise ValueError("contains NUL, which no command can be given")
+        if any(not name or "=" in name for name in self.env):
+            raise ValueError("the name of an environment variable is not empty and has no '='")
+        return self
 
 
 class _Limits(Limits, _Strict):
@@ -57,7 +78,13 @@ class _Sandbox(_Strict):
     labels: dict[str, str] = {}
 
 
-Line = Annotated[str, StringConstraints(max_length=1 << 20)]
+def _no_nul(line: str) -> str:
+    if "\0" in line:
+        raise ValueError("contains NUL, which no command can be given")
+    return line
+
+
+Line = Annotated[str, StringConstraints(max_length=1 << 20), AfterValidator(_no_nul)]
 
 
 class SandboxInput(_Strict):

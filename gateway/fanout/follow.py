@@ -1,7 +1,7 @@
 """Following a task from a coroutine: for whoever reads at its own pace (SSE) or waits for the end (blocking)."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from gateway.events import TaskEvents
 from gateway.fanout.relay import Relay
@@ -22,7 +22,9 @@ class _Bell:
         self.rung.set()
 
 
-async def follow(relay: Relay, read: ReadLog, task_id: str, after_seq: int) -> AsyncIterator[TaskEvents]:
+async def follow(
+    relay: Relay, read: ReadLog, task_id: str, after_seq: int
+) -> AsyncGenerator[TaskEvents, None]:
     """The task's events after `after_seq`, as they come, up to the last one of its log.
 
     Reads the log and nothing else: the relay only rings. So a reader may be as slow as it likes.

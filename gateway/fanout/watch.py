@@ -9,10 +9,10 @@ from typing import Any, Final, Protocol
 
 from gateway.bus.base import CHANGES, Bus, Message
 from gateway.errors import StoreUnavailableError
-from gateway.frames import reset, update
+from gateway.frames import fitting, reset, update
 from gateway.principal import Principal
 from gateway.state.base import StateStore, TaskQuery
-from gateway.tasks import Changed, TaskRecord, to_wire
+from gateway.tasks import Changed, TaskRecord, listed
 
 ROUND_S: Final = 0.2
 """Time between two updates of one item."""
@@ -90,7 +90,7 @@ class Watch:
             self._tell(task)
 
     def _tell(self, task: TaskRecord) -> None:
-        frame = update(to_wire(task))
+        frame = update(listed(task))
         for watcher in self._watchers:
             if watcher.principal.sees(task) and watcher not in self._stale:
                 self._send(watcher, frame)
@@ -111,4 +111,4 @@ class Watch:
 
     async def _items(self, watcher: Watcher) -> list[dict[str, Any]]:
         query = TaskQuery(subject=watcher.principal.sees_subject, limit=MAX_ITEMS)
-        return [to_wire(task) for task in await self._store.list_tasks(query)]
+        return fitting([listed(task) for task in await self._store.list_tasks(query)])

@@ -1,7 +1,7 @@
 """A task's events as a stream of server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 from aiohttp import web
@@ -20,15 +20,14 @@ def encode(batch: TaskEvents) -> bytes:
     )
 
 
-async def stream(request: web.Request, batches: AsyncIterator[TaskEvents]) -> web.StreamResponse:
+async def stream(request: web.Request, batches: AsyncGenerator[TaskEvents, None]) -> web.StreamResponse:
     """Send what comes until the log ends or the reader goes; the reader sets the pace."""
     response = web.StreamResponse(
         headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     )
     await response.prepare(request)
-    coming = aiter(batches)
     # Outlives a keep-alive: waiting for the next batch is not begun anew by it.
-    upcoming = asyncio.ensure_future(anext(coming, None))
+    upcoming = asyncio.ensure_future(anext(batches, None))
     try:
         while True:
             done, _ = await asyncio.wait([upcoming], timeout=KEEP_ALIVE_S)
@@ -39,9 +38,10 @@ async def stream(request: web.Request, batches: AsyncIterator[TaskEvents]) -> we
             if batch is None:
                 break
             await response.write(encode(batch))
-            upcoming = asyncio.ensure_future(anext(coming, None))
+            upcoming = asyncio.ensure_future(anext(batches, None))
     finally:
         upcoming.cancel()
         await asyncio.wait([upcoming])
+        await batches.aclose()
     await response.write_eof()
     return response

@@ -1,6 +1,7 @@
 """What each request of a client does, and the one border where an exception becomes an answer on the socket."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -16,6 +17,7 @@ from gateway.fanout.watch import Watch
 from gateway.metrics import Metrics
 from gateway.principal import Principal
 from gateway.sessions.auth import Authenticator
+from gateway.state.base import Created
 from gateway.work.control import Control
 
 
@@ -52,6 +54,9 @@ class Caller(Protocol):
 
     def set_principal(self, principal: Principal) -> None:
         """The token was renewed."""
+
+    def place_for_subscription(self) -> AbstractContextManager[None]:
+        """Keep a place for one that is to come. Raises `GatewayError` `overloaded`."""
 
     async def subscribe(self, task_id: str, after_seq: int) -> Callable[[], None]:
         """Follow a task in place of any earlier following of it; call the result once the answer is queued."""
@@ -101,17 +106,24 @@ def _nothing() -> None:
 
 
 async def _submit_task(services: Services, caller: Caller, request: frames.SubmitTask) -> Reply:
-    with services.metrics.submit_seconds.time():
-        created = await services.control.submit(caller.principal, caller.session_id, request)
+    if request.mode == "streaming":
+        with caller.place_for_subscription():
+            created = await _submit(services, caller, request)
+            then = await caller.subscribe(created.task.task_id, 0)
+        described = await services.control.describe(caller.principal, created.task)
+        return Reply({"task": described, "replayed": created.replayed}, then)
+    created = await _submit(services, caller, request)
     task = created.task
-    then = None
     if request.mode == "blocking":
         await ended(services.relay, services.read_log, task.task_id, 0)
         task = await services.control.get(caller.principal, task.task_id)
-    elif request.mode == "streaming":
-        then = await caller.subscribe(task.task_id, 0)
     described = await services.control.describe(caller.principal, task)
-    return Reply({"task": described, "replayed": created.replayed}, then)
+    return Reply({"task": described, "replayed": created.replayed})
+
+
+async def _submit(services: Services, caller: Caller, request: frames.SubmitTask) -> Created:
+    with services.metrics.submit_seconds.time():
+        return await services.control.submit(caller.principal, caller.session_id, request)
 
 
 async def _subscribe(services: Services, caller: Caller, request: frames.Subscribe) -> Reply:

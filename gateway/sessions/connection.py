@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from aiohttp import WSMessage, WSMsgType, web
@@ -85,6 +86,7 @@ class Connection:
         self._feeder = Feeder(self.outbox, services.read_log, on_failure=self._feeding_failed)
         self._subscriptions: dict[str, Subscription] = {}
         self._subscribing = asyncio.Lock()
+        self._places_kept = 0
         self._in_flight = 0
         self._bad_frames: deque[float] = deque(maxlen=BAD_FRAMES)
         self._close_code: int | None = None
@@ -236,15 +238,31 @@ class Connection:
         """See `Caller.subscribe`. Raises `GatewayError` `overloaded`."""
         async with self._subscribing:
             self._drop(task_id)
-            if len(self._subscriptions) >= self._settings.max_subscriptions:
-                message = f"{len(self._subscriptions)} subscriptions are open on this connection."
-                raise GatewayError("overloaded", message, retry_after_ms=1000)
+            if not self._places_kept:
+                self._check_place()
             subscription = Subscription(
                 task_id, after_seq, self.outbox, on_behind=self._behind, on_end=self._ended
             )
             self._subscriptions[task_id] = subscription
             await self._services.relay.join(subscription)
         return lambda: self._feeder.add(subscription)
+
+    def _check_place(self) -> None:
+        taken = len(self._subscriptions) + self._places_kept
+        if taken >= self._settings.max_subscriptions:
+            raise GatewayError(
+                "overloaded", f"{taken} subscriptions are open on this connection.", retry_after_ms=1000
+            )
+
+    @contextmanager
+    def place_for_subscription(self) -> Iterator[None]:
+        """See `Caller.place_for_subscription`."""
+        self._check_place()
+        self._places_kept += 1
+        try:
+            yield
+        finally:
+            self._places_kept -= 1
 
     async def unsubscribe(self, task_id: str) -> None:
         """See `Caller.unsubscribe`."""

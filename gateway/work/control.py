@@ -8,10 +8,10 @@ import orjson
 from gateway.agents.registry import Registry
 from gateway.clock import Clock
 from gateway.errors import GatewayError
-from gateway.frames import ListBody, SubmitBody
+from gateway.frames import ListBody, SubmitBody, fitting
 from gateway.principal import Principal
 from gateway.state.base import Created, Decide, NewTask, StateStore, TaskQuery
-from gateway.tasks import Outcome, TaskRecord, to_wire, wish_cancel
+from gateway.tasks import Outcome, TaskRecord, listed, to_wire, wish_cancel
 
 
 class Control:
@@ -98,9 +98,9 @@ class Control:
             limit=body.limit + 1,
         )
         found = await self._store.list_tasks(query)
-        page = found[: body.limit]
-        cursor = page[-1].task_id if len(found) > len(page) else None
-        return {"tasks": [shown_to(principal, to_wire(task)) for task in page], "cursor": cursor}
+        page = fitting([shown_to(principal, listed(task)) for task in found[: body.limit]])
+        cursor = page[-1]["task_id"] if len(found) > len(page) else None
+        return {"tasks": page, "cursor": cursor}
 
 
 def _must_see(principal: Principal, task: TaskRecord | None) -> TaskRecord:

@@ -84,6 +84,7 @@ class Dispatcher:
         self._last_subject = ""
         self._bell = asyncio.Event()
         self._unfit_since: dict[str, float] = {}
+        self._wants: dict[str, Want | None] = {}
 
     def __repr__(self) -> str:
         return f"<Dispatcher {self._instance}: {len(self._runs)} running{', draining' * self._draining}>"
@@ -154,7 +155,7 @@ class Dispatcher:
         running = Counter(run.task.subject for run in self._runs.values())
         order = assign(ready, running, limit=self._running_per_subject, last=self._last_subject)
         started = [await self._try(task, runs) for task in order]
-        self._forget_wants(len(waiting))
+        self._forget({task.task_id for task in waiting})
         return len(waiting) > sum(started)
 
     async def _try(self, task: TaskRecord, runs: asyncio.TaskGroup) -> bool:
@@ -162,7 +163,7 @@ class Dispatcher:
         agent = self._registry.get(task.agent)
         bridge = None
         if agent.takes_sandbox:
-            want = agent.want(orjson.loads(await self._store.get_input(task.task_id)))
+            want = await self._want_of(task, agent)
             bridge = self._pool.choose(want, taken=self._placed)
             if bridge is None:
                 return await self._no_place(task, want)
@@ -228,6 +229,13 @@ class Dispatcher:
             )
         return True
 
-    def _forget_wants(self, waiting: int) -> None:
+    async def _want_of(self, task: TaskRecord, agent: Agent) -> Want | None:
+        # An input may be large, and a task that waits is looked at again and again.
+        if task.task_id not in self._wants:
+            self._wants[task.task_id] = agent.want(orjson.loads(await self._store.get_input(task.task_id)))
+        return self._wants[task.task_id]
+
+    def _forget(self, waiting: set[str]) -> None:
+        self._wants = {task_id: want for task_id, want in self._wants.items() if task_id in waiting}
         if not waiting:
             self._unfit_since.clear()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway import frames
 from gateway.errors import GatewayError
-from gateway.frames import MAX_DEPTH, MAX_INT, check_json, parse_request, usable_id
+from gateway.frames import MAX_DEPTH, MAX_INT, check_json, fitting, parse_request, usable_id
 from tests.support.json_values import JSON, TEXT
 from tests.support.records import deterministic
 
@@ -298,3 +298,11 @@ def test_frames_to_clients_have_the_contracts_keys() -> None:
         {"type": "update", "topic": "tasks", "items": [], "reset": True},
         {"type": "goodbye", "code": 1012, "reason": "restart", "reconnect": True, "reconnect_in_ms": 7},
     ]
+
+
+def test_page_ends_before_it_exceeds_a_frame() -> None:
+    """Of large items a page takes as many as fit, in order; one at least, however large."""
+    items = [{"n": n, "text": "x" * 300_000} for n in range(5)]
+    assert [item["n"] for item in fitting(items)] == [0, 1]
+    assert fitting([{"text": "x" * 2_000_000}, {"n": 1}]) == [{"text": "x" * 2_000_000}]
+    assert fitting([]) == []

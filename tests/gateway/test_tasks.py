@@ -23,6 +23,7 @@ from gateway.tasks import (
     claimed,
     completed,
     failed,
+    listed,
     lost,
     step,
     submitted,
@@ -292,14 +293,22 @@ def test_to_wire_has_the_contracts_keys() -> None:
     assert list(wire) == TASK_KEYS.split()
     assert (wire["created_at"], wire["ended_at"]) == ("2025-06-15T15:06:40.000Z", None)
     assert (wire["result"], wire["error"], wire["instance"]) == ({"a": 1}, None, "instance-1")
-    bare: dict[str, Any] = to_wire(record())
+    bare: dict[str, Any] = to_wire(record(), Outcome())
     assert (bare["result"], bare["error"], bare["started_at"]) == (None, None, None)
+
+
+def test_listed_leaves_out_the_result_and_the_errors_details() -> None:
+    """In a list a Task has no `result`, and of its error only code and message."""
+    change = failed(running(), "timeout", "too long", now_ms=LATER_MS, details={"large": "x"})
+    wire = listed(dataclasses.replace(running(), **change.fields))
+    assert set(TASK_KEYS.split()) - set(wire) == {"result"}
+    assert wire["error"] == {"code": "timeout", "message": "too long"}
 
 
 def test_columns_are_the_records_fields() -> None:
     """The names that a store keeps are those of the record, each once."""
     assert len(set(COLUMNS)) == len(COLUMNS)
-    assert set(COLUMNS) >= set(to_wire(record())) - {"instance", "result", "error"}
+    assert set(COLUMNS) >= set(listed(record())) - {"instance", "error"}
 
 
 def test_docs_show_the_table() -> None:

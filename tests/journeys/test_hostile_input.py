@@ -47,6 +47,11 @@ BAD_FRAMES: dict[str, tuple[str, str | None, list[str] | None]] = {
     "long segment": (submit(input={"files": {"x" * 256: "y"}}), "q", ["input"]),
     "command of two kinds": (submit(input={"commands": [{"sh": "a", "argv": ["b"]}]}), "q", ["input"]),
     "unknown input key": (submit(input={"command": "ls"}), "q", ["input"]),
+    "bad base64": (submit(input={"files": {"a": {"base64": "!!"}}}), "q", ["input"]),
+    "NUL in command": (submit(input={"commands": ["a\0b"]}), "q", ["input"]),
+    "NUL in argv": (submit(input={"commands": [{"argv": ["a", "\0"]}]}), "q", ["input"]),
+    "no name in env": (submit(input={"commands": [{"sh": "a", "env": {"": "b"}}]}), "q", ["input"]),
+    "cursor of nobody": ('{"type":"list_tasks","id":"q","cursor":"x"}', "q", ["cursor"]),
     "lone surrogate": ('{"type":"subscribe","id":"q","task_id":"\\ud800"}', None, None),
 }
 

@@ -41,6 +41,8 @@ CREATE TABLE task (
     waiting_for    TEXT,               -- JSON
     wish_by        TEXT,
     wish_reason    TEXT,
+    error_code     TEXT,
+    error_message  TEXT,
     first_seq      INTEGER NOT NULL,
     last_seq       INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
