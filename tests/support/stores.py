@@ -5,12 +5,19 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from gateway.errors import GatewayError
 from gateway.state.base import StateStore
 from gateway.state.sqlite import SqliteStore
-from gateway.tasks import Commit
+from gateway.tasks import Commit, TaskRecord, claimed
 from tests.support.inline import InlineExecutor
-from tests.support.records import FakeTime
+from tests.support.records import NOW_MS, FakeTime, new_task, record
+
+AMPLE = 1 << 30
+"""More bytes than any log here has."""
 
 
 def threads() -> tuple[Executor, Executor]:
@@ -66,3 +73,29 @@ class Published:
             for batch in commit.events
             for event in batch.events
         ]
+
+
+async def claim(store: StateStore, task_id: str, *, owner: str = "instance-1") -> TaskRecord:
+    """The task, run by `owner` from now on."""
+    return await store.change_task(
+        task_id, lambda task: claimed(task, owner=owner, sandbox_id="sandbox-1", now_ms=NOW_MS)
+    )
+
+
+async def run(store: StateStore, **fields: Any) -> TaskRecord:
+    """A new task that instance-1 runs."""
+    created = await store.create_task(new_task(record(**fields)))
+    return await claim(store, created.task.task_id)
+
+
+async def seqs(store: StateStore, task_id: str, after_seq: int = 0) -> list[int]:
+    """The numbers of a log."""
+    page = await store.read_events(task_id, after_seq, max_events=10_000, max_bytes=AMPLE)
+    return [event.seq for event in page.events]
+
+
+async def code_of(asked: Any) -> str:
+    """The code of the refusal of what was asked."""
+    with pytest.raises(GatewayError) as caught:
+        await asked
+    return caught.value.code
