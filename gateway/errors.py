@@ -112,12 +112,9 @@ CLOSES: Final = {
 }
 
 
-class HandshakeError(Exception):
-    """A connection refused before it began: an HTTP status, and the close code that tells a browser the same."""
+class HandshakeError(GatewayError):
+    """A connection refused before it began; `close` tells a browser what it can't read of the HTTP answer."""
 
-    def __init__(self, status: int, close: Close, message: str, *, retry_after_s: int | None = None) -> None:
-        self.status = status
+    def __init__(self, code: str, close: Close, message: str, **details: Any) -> None:
+        super().__init__(code, message, **details)
         self.close = close
-        self.message = message
-        self.retry_after_s = retry_after_s
-        super().__init__(message)

@@ -4,7 +4,7 @@ The other border where an exception becomes an answer: here a problem document (
 """
 
 import asyncio
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import orjson
 from aiohttp import web
@@ -12,13 +12,14 @@ from aiohttp.typedefs import Handler, Middleware
 from pydantic import BaseModel, ValidationError
 
 from gateway.agents.registry import Registry
-from gateway.errors import GatewayError, HandshakeError, StoreUnavailableError
+from gateway.errors import GatewayError, StoreUnavailableError
 from gateway.fanout.follow import ended, follow
 from gateway.frames import ListBody, SubmitBody, Text, bad_frame
 from gateway.principal import Principal
 from gateway.server import sse
 from gateway.sessions.commands import Services, expiry, internal_error
 from gateway.sessions.endpoint import authenticated
+from gateway.sessions.problems import problem
 from gateway.sessions.session import SessionIds
 from gateway.settings import Settings
 from gateway.state.base import StateStore
@@ -68,7 +69,7 @@ class Api:
         created = await self._services.control.submit(principal, session_id, body)
         task, status = created.task, 200 if created.replayed else 201
         if body.mode == "blocking":
-            task, waited = await self._wait(principal, task)
+            task, waited = await self._wait(task)
             status = status if waited else 202
         described = await self._services.control.describe(principal, task)
         return _json(
@@ -77,14 +78,14 @@ class Api:
             headers={"Location": f"/v1/tasks/{task.task_id}"},
         )
 
-    async def _wait(self, principal: Principal, task: TaskRecord) -> tuple[TaskRecord, bool]:
+    async def _wait(self, task: TaskRecord) -> tuple[TaskRecord, bool]:
         services = self._services
         try:
             async with asyncio.timeout(self._settings.blocking_http_s):
                 await ended(services.relay, services.read_log, task.task_id, 0)
         except TimeoutError:
-            return await services.control.get(principal, task.task_id), False
-        return await services.control.get(principal, task.task_id), True
+            return await services.control.again(task), False
+        return await services.control.again(task), True
 
     async def list_tasks(self, request: web.Request) -> web.StreamResponse:
         """`GET /v1/tasks`."""
@@ -110,7 +111,7 @@ class Api:
         """`GET /v1/tasks/{id}/events`: a page as JSON, or a stream where the reader takes `text/event-stream`."""
         principal = self._principal(request)
         task = await self._services.control.get(principal, request.match_info["id"])
-        streams = "text/event-stream" in request.headers.get("Accept", "")
+        streams = "text/event-stream" in request.headers.get("Accept", "").lower()
         asked = _query(request, _EventsQuery, numbers=("after_seq", "limit"))
         after_seq = asked.after_seq
         if streams and (last_id := request.headers.get("Last-Event-ID")):
@@ -119,19 +120,26 @@ class Api:
             raise GatewayError("invalid_cursor", last_seq=task.last_seq)
         after_seq = max(after_seq, task.first_seq - 1)
         if streams:
-            return await self._stream(request, task, after_seq)
+            return await self._stream(request, principal, task, after_seq)
         return await self._page(task, after_seq, asked.limit)
 
-    async def _stream(self, request: web.Request, task: TaskRecord, after_seq: int) -> web.StreamResponse:
+    async def _stream(
+        self, request: web.Request, principal: Principal, task: TaskRecord, after_seq: int
+    ) -> web.StreamResponse:
         if task.ended and after_seq >= task.last_seq:
             return web.Response(status=204)
         services = self._services
-        return await sse.stream(request, follow(services.relay, services.read_log, task.task_id, after_seq))
+        batches = follow(services.relay, services.read_log, task.task_id, after_seq)
+        # A stream is no way round a token's end: its reader comes back with another.
+        left_s = (
+            None if principal.expires_at is None else principal.expires_at - services.clock.now_ms() / 1000
+        )
+        return await sse.stream(request, batches, within_s=left_s)
 
     async def _page(self, task: TaskRecord, after_seq: int, limit: int) -> web.StreamResponse:
         page = await self._store.read_events(task.task_id, after_seq, max_events=limit, max_bytes=PAGE_BYTES)
         joined = b",".join(event.frame for event in page.events)
-        last_seq = page.events[-1].seq if page.events else after_seq
+        last_seq = max(task.last_seq, page.events[-1].seq if page.events else 0)
         body = b'{"events":[%s],"first_seq":%d,"last_seq":%d}' % (joined, after_seq + 1, last_seq)
         return web.Response(body=body, content_type="application/json")
 
@@ -164,7 +172,7 @@ class _Reason(_Strict):
 
 
 class _TaskQuery(_Strict):
-    include_input: str = "false"
+    include_input: Literal["true", "false"] = "false"
 
 
 class _EventsQuery(_Strict):
@@ -177,6 +185,8 @@ class _EventsQuery(_Strict):
 
 
 async def _body(request: web.Request, model: type[Body]) -> Body:
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise web.HTTPUnsupportedMediaType(text="Send the body as it is, without a Content-Encoding.")
     if request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType(text="Send the body as application/json.")
     try:
@@ -210,20 +220,6 @@ def _json(body: dict[str, Any], *, status: int = 200, headers: dict[str, str] | 
 # --- the border ---------------------------------------------------------------------------------------
 
 
-def problem(error: GatewayError) -> web.Response:
-    """An error as `application/problem+json`, with the socket's `code`."""
-    body = {"type": "about:blank", "title": error.code, "status": error.kind.status, "detail": error.message}
-    headers = {"WWW-Authenticate": "Bearer"} if error.code == "unauthorized" else {}
-    if (wait_ms := error.details.get("retry_after_ms")) is not None:
-        headers["Retry-After"] = str(max(1, wait_ms // 1000))
-    return web.Response(
-        body=orjson.dumps(body | error.body()),
-        status=error.kind.status,
-        content_type="application/problem+json",
-        headers=headers,
-    )
-
-
 def errors_answered(services: Services) -> Middleware:
     """The middleware that makes problem documents of what handlers raise."""
 
@@ -233,10 +229,6 @@ def errors_answered(services: Services) -> Middleware:
             return await handler(request)
         except GatewayError as error:
             return problem(error)
-        except HandshakeError as error:
-            return problem(
-                GatewayError("unauthorized" if error.status == 401 else "forbidden", error.message)
-            )
         except StoreUnavailableError as error:
             services.log.warning("store unavailable", error=str(error))
             return problem(GatewayError("unavailable"))

@@ -30,12 +30,13 @@ from gateway.fanout.relay import Relay
 from gateway.fanout.watch import Watch
 from gateway.metrics import CONTENT_TYPE, Metrics
 from gateway.server import dashboard
-from gateway.server.api import Api, errors_answered, problem
+from gateway.server.api import Api, errors_answered
 from gateway.server.embedded import EmbeddedSandbox
 from gateway.server.health import Health
 from gateway.sessions.auth import Authenticator, Doors
 from gateway.sessions.commands import Services
 from gateway.sessions.endpoint import Endpoint, authenticated
+from gateway.sessions.problems import problem
 from gateway.sessions.session import SessionIds, Sessions
 from gateway.settings import Settings
 from gateway.state.base import Page, StateStore
@@ -278,14 +279,15 @@ def doors_checked(doors: Doors) -> Middleware:
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path in {"/livez", "/readyz"}:
             return await handler(request)
-        host = request.headers.get("Host", "")
-        if not doors.allows_host(host):
-            message = f"This is not {host[:100]!r}; to answer to it, put it into GATEWAY_ALLOWED_HOSTS."
-            return problem(GatewayError("forbidden", message))
-        origin = request.headers.get("Origin")
-        if not doors.allows_origin(origin, host):
-            message = f"Origin {origin[:100] if origin else ''!r} is not in GATEWAY_ALLOWED_ORIGINS."
-            return problem(GatewayError("forbidden", message))
+        # Said twice, each would have to be right: whoever stands before us may read the other one.
+        for host in request.headers.getall("Host", [""]):
+            if not doors.allows_host(host):
+                message = f"This is not {host[:100]!r}; to answer to it, put it into GATEWAY_ALLOWED_HOSTS."
+                return problem(GatewayError("forbidden", message))
+        for origin in request.headers.getall("Origin", []):
+            if not doors.allows_origin(origin, request.headers.get("Host", "")):
+                message = f"Origin {origin[:100]!r} is not in GATEWAY_ALLOWED_ORIGINS."
+                return problem(GatewayError("forbidden", message))
         return await handler(request)
 
     return middleware

@@ -5,8 +5,13 @@ import sys
 from typing import Any, Literal
 
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 from structlog.typing import FilteringBoundLogger, Processor
 
+# Without the variables of each frame: they hold tokens, inputs and other people's text.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 _LEVELS = logging.getLevelNamesMapping()
 
 
@@ -21,7 +26,7 @@ def configure(log_format: Literal["auto", "console", "json"], level: str) -> Non
     if console:
         processors.append(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
     else:
-        processors += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=repr)]
+        processors += [_TRACEBACKS, structlog.processors.JSONRenderer(default=repr)]
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level.upper()]),
@@ -43,5 +48,7 @@ class _ToStructlog(logging.Handler):
     """The libraries' own log lines, in our form."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info is not None and isinstance(record.exc_info[1], HttpProcessingError):
+            return  # somebody's broken request: answered with 400, and its text is none of the log's business
         logger = structlog.get_logger(library=record.name)
         logger.log(record.levelno, record.getMessage(), exc_info=record.exc_info)

@@ -1,6 +1,7 @@
 """A task's events as a stream of server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 from typing import Final
 
@@ -20,12 +21,22 @@ def encode(batch: TaskEvents) -> bytes:
     )
 
 
-async def stream(request: web.Request, batches: AsyncGenerator[TaskEvents, None]) -> web.StreamResponse:
-    """Send what comes until the log ends or the reader goes; the reader sets the pace."""
+async def stream(
+    request: web.Request, batches: AsyncGenerator[TaskEvents, None], *, within_s: float | None = None
+) -> web.StreamResponse:
+    """Send what comes until the log ends, the reader goes, or `within_s` is over; the reader sets the pace."""
     response = web.StreamResponse(
         headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     )
     await response.prepare(request)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            await _pass_on(batches, response)
+    await response.write_eof()
+    return response
+
+
+async def _pass_on(batches: AsyncGenerator[TaskEvents, None], response: web.StreamResponse) -> None:
     # Outlives a keep-alive: waiting for the next batch is not begun anew by it.
     upcoming = asyncio.ensure_future(anext(batches, None))
     try:
@@ -36,12 +47,10 @@ async def stream(request: web.Request, batches: AsyncGenerator[TaskEvents, None]
                 continue
             batch = upcoming.result()
             if batch is None:
-                break
+                return
             await response.write(encode(batch))
             upcoming = asyncio.ensure_future(anext(batches, None))
     finally:
         upcoming.cancel()
         await asyncio.wait([upcoming])
         await batches.aclose()
-    await response.write_eof()
-    return response

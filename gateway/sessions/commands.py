@@ -116,7 +116,7 @@ async def _submit_task(services: Services, caller: Caller, request: frames.Submi
     task = created.task
     if request.mode == "blocking":
         await ended(services.relay, services.read_log, task.task_id, 0)
-        task = await services.control.get(caller.principal, task.task_id)
+        task = await services.control.again(task)
     described = await services.control.describe(caller.principal, task)
     return Reply({"task": described, "replayed": created.replayed})
 

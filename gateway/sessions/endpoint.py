@@ -15,14 +15,17 @@ from gateway.principal import Principal
 from gateway.sessions.auth import Authenticator, bearer
 from gateway.sessions.commands import Services, expiry
 from gateway.sessions.connection import ClientSocket, Connection
+from gateway.sessions.problems import problem
 from gateway.sessions.session import Sessions
 from gateway.settings import Settings
 
 PROTOCOL: Final = "gateway.v1"
 TOKEN_PREFIX: Final = "bearer."  # noqa: S105 - a name, not a secret
+CLIENT_SCOPES: Final = frozenset({"tasks:read", "tasks:write", "admin"})
+"""Without one of these there is nothing to do here."""
 NARROW_CONNECTIONS: Final = 100
 """Connections of one token for named tasks."""
-RETRY_AFTER_S: Final = 5
+RETRY_AFTER_MS: Final = 5000
 
 
 class Endpoint:
@@ -59,8 +62,8 @@ class Endpoint:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one client, or refuse it; a browser can't read an HTTP refusal, and is told by `goodbye`."""
         if PROTOCOL not in offered_protocols(request):
-            return web.json_response(
-                {"code": "bad_frame", "message": f"Offer the WebSocket subprotocol {PROTOCOL}."}, status=400
+            return problem(
+                GatewayError("bad_frame", f"Offer the WebSocket subprotocol {PROTOCOL}."), status=400
             )
         try:
             principal = self._let_in(request)
@@ -73,32 +76,37 @@ class Endpoint:
 
     def _let_in(self, request: web.Request) -> Principal:
         if self._draining:
-            raise HandshakeError(503, Close.RESTART, "The server is draining.", retry_after_s=RETRY_AFTER_S)
+            raise HandshakeError(
+                "overloaded", Close.RESTART, "The server is draining.", retry_after_ms=RETRY_AFTER_MS
+            )
         if len(self._connections) >= self._settings.max_connections:
-            raise HandshakeError(503, Close.OVERLOADED, "The server is full.", retry_after_s=RETRY_AFTER_S)
+            raise HandshakeError(
+                "overloaded", Close.OVERLOADED, "The server is full.", retry_after_ms=RETRY_AFTER_MS
+            )
         principal = authenticated(request, self._services.authenticator)
+        if not principal.scopes & CLIENT_SCOPES:
+            raise HandshakeError("forbidden", Close.FORBIDDEN, "The token has no scope for tasks.")
         mine = sum(connection.principal.subject == principal.subject for connection in self._connections)
         limit = (
             NARROW_CONNECTIONS if principal.tasks is not None else self._settings.max_connections_per_subject
         )
         if limit and mine >= limit:
             message = f"{mine} connections of {principal.subject} are open."
-            raise HandshakeError(429, Close.OVERLOADED, message, retry_after_s=RETRY_AFTER_S)
+            raise HandshakeError("rate_limited", Close.OVERLOADED, message, retry_after_ms=RETRY_AFTER_MS)
         return principal
 
     async def _refuse(self, request: web.Request, refusal: HandshakeError) -> web.StreamResponse:
         self._services.metrics.closes.labels(str(int(refusal.close))).inc()
         if "Origin" not in request.headers:
-            wait_s = refusal.retry_after_s
-            headers = {"Retry-After": str(wait_s)} if wait_s is not None else {}
-            if refusal.status == 401:
-                headers["WWW-Authenticate"] = "Bearer"
-            return web.json_response({"message": refusal.message}, status=refusal.status, headers=headers)
+            return problem(refusal)
         socket = ClientSocket(self._settings)
         await socket.prepare(request)
-        reconnect = CLOSES[refusal.close].reconnect
-        wait_ms = refusal.retry_after_s * 1000 if refusal.retry_after_s is not None else None
-        said = frames.goodbye(refusal.close, refusal.message, reconnect=reconnect, reconnect_in_ms=wait_ms)
+        said = frames.goodbye(
+            refusal.close,
+            refusal.message,
+            reconnect=CLOSES[refusal.close].reconnect,
+            reconnect_in_ms=refusal.details.get("retry_after_ms"),
+        )
         await socket.send_frame(said, web.WSMsgType.TEXT)
         await socket.close(code=refusal.close)
         return socket
@@ -203,5 +211,5 @@ def authenticated(request: web.Request, authenticator: Authenticator) -> Princip
     token = bearer(request.headers.get("Authorization")) or next(offered, None)
     try:
         return authenticator.principal(token)
-    except GatewayError as problem:
-        raise HandshakeError(401, Close.UNAUTHORIZED, problem.message) from None
+    except GatewayError as refusal:
+        raise HandshakeError("unauthorized", Close.UNAUTHORIZED, refusal.message) from None

@@ -72,6 +72,12 @@ class Control:
         principal.require("tasks:read")
         return _must_see(principal, await self._store.get_task(task_id))
 
+    async def again(self, task: TaskRecord) -> TaskRecord:
+        """The row of a task that its asker has been shown already, as it is now. Raises as `get`."""
+        if (found := await self._store.get_task(task.task_id)) is None:
+            raise GatewayError("task_not_found")
+        return found
+
     async def describe(
         self, principal: Principal, task: TaskRecord, *, include_input: bool = False
     ) -> dict[str, Any]:
