@@ -281,7 +281,7 @@ def doors_checked(doors: Doors) -> Middleware:
             return await handler(request)
         # Said twice, each would have to be right: whoever stands before us may read the other one.
         for host in request.headers.getall("Host", [""]):
-            if not doors.allows_host(host):
+            if not doors.allows_host(host, reached=_reached(request)):
                 message = f"This is not {host[:100]!r}; to answer to it, put it into GATEWAY_ALLOWED_HOSTS."
                 return problem(GatewayError("forbidden", message))
         for origin in request.headers.getall("Origin", []):
@@ -291,6 +291,12 @@ def doors_checked(doors: Doors) -> Middleware:
         return await handler(request)
 
     return middleware
+
+
+def _reached(request: web.Request) -> str | None:
+    """The address of ours that a request's connection came to."""
+    address = request.transport.get_extra_info("sockname") if request.transport is not None else None
+    return str(address[0]) if isinstance(address, tuple) else None
 
 
 async def _secured(_request: web.Request, response: web.StreamResponse) -> None:

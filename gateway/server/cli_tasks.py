@@ -218,7 +218,7 @@ def _words(error: ClientError, url: str) -> tuple[int, str]:
         case RefusedError(status=401 | 403) | ClosedError(code=4401 | 4403):
             return (
                 NOT_ALLOWED_EXIT,
-                f"{url} does not let you in: {_text(error)}. A token goes into --token or GATEWAY_TOKEN.",
+                f"{url} does not let you in: {_text(error).rstrip('.')}. A token goes into --token or GATEWAY_TOKEN.",
             )
         case RequestError(code="unauthorized" | "forbidden"):
             return NOT_ALLOWED_EXIT, f"that is not allowed: {error.message}"

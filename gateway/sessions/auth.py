@@ -70,12 +70,21 @@ class Doors:
         self._hosts = {name.lower() for name in (*local, bound, *settings.allowed_hosts)}
         self._origins = {origin.lower().rstrip("/") for origin in settings.allowed_origins}
 
-    def allows_host(self, host: str | None) -> bool:
-        """Whether a request's `Host` is one of ours, with any port."""
+    def allows_host(self, host: str | None, *, reached: str | None = None) -> bool:
+        """Whether a request's `Host` is one of ours, with any port.
+
+        `reached` is the address that the connection came to: where we listen on all of them, each is ours. A name
+        that somebody else lets point to us (DNS rebinding) is none of these.
+        """
         if not host:
             return False
         lower = host.lower()
-        return lower in self._hosts or _without_port(lower) in self._hosts
+        bare = _without_port(lower)
+        return (
+            lower in self._hosts
+            or bare in self._hosts
+            or (reached is not None and bare.strip("[]") == reached)
+        )
 
     def allows_origin(self, origin: str | None, host: str) -> bool:
         """Whether a request with this `Origin` may be served: none, our own (name and port), or a listed one."""

@@ -278,3 +278,12 @@ def test_doors_answer_to_any_header(origin: str, host: str) -> None:
     assert not doors.allows_origin(f"http://[{origin}", "localhost")
     assert isinstance(doors.allows_host(host), bool)
     assert doors.allows_origin(origin, host) in {True, False}
+
+
+def test_address_that_was_reached_is_ours() -> None:
+    """Where we listen on every address, the one that a connection came to is a name of ours; others stay foreign."""
+    doors = Doors(Settings(_env_file=None, host="0.0.0.0", auth="jwt", jwt_secret="x" * 32))  # noqa: S104
+    assert doors.allows_host("10.0.0.7:8080", reached="10.0.0.7")
+    assert doors.allows_host("[fd00::7]:8080", reached="fd00::7")
+    assert not doors.allows_host("10.0.0.8:8080", reached="10.0.0.7")
+    assert not doors.allows_host("rebind.example:8080", reached="10.0.0.7")
