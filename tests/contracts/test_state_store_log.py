@@ -171,8 +171,12 @@ async def test_failing_writes_leave_their_neighbours_alone(store: StateStore) ->
     def broken(_row: TaskRecord) -> Change:
         return Change({}, [Draft("log", {"message": object()})])
 
+    def broken_late(_row: TaskRecord) -> Change:
+        return Change({}, [output("half")], Outcome(result={"x": object()}))
+
     results = await asyncio.gather(
         store.create_task(new_task()),
+        store.change_task(task.task_id, broken_late),
         store.change_task(task.task_id, refuse),
         store.append(dataclasses.replace(fence_of(task), epoch=7), Append([output("zombie")])),
         store.change_task(task.task_id, broken),
@@ -181,7 +185,15 @@ async def test_failing_writes_leave_their_neighbours_alone(store: StateStore) ->
         return_exceptions=True,
     )
     kinds = [type(result).__name__ for result in results]
-    assert kinds == ["Created", "GatewayError", "LeaseLostError", "TypeError", "Fence", "Created"]
+    assert kinds == [
+        "Created",
+        "TypeError",
+        "GatewayError",
+        "LeaseLostError",
+        "TypeError",
+        "Fence",
+        "Created",
+    ]
     assert await seqs(store, task.task_id) == [1, 2, 3]
     assert sorted(published.seqs)[-1] == (published.seqs[-1][0], 1)
     assert len(published.seqs) == 3

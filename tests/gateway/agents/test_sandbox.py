@@ -112,6 +112,15 @@ def test_events_of_says_what_the_sandbox_said(said: dict[str, Any], kind: str, d
     assert [(draft.kind, draft.data) for draft in events_of(said)] == [(kind, data)]
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"), [(0, 0), (100, 100), (0.5, 0.5), (101, None), (-1, None), (True, None), ("50", None)]
+)
+def test_progress_is_a_percentage_or_null(said: Any, shown: Any) -> None:
+    """What is no number from 0 to 100 is not shown."""
+    (draft,) = events_of({"kind": "phase", "phase": "x", "progress": said})
+    assert draft.data["progress"] == shown
+
+
 def test_events_of_empty_output_is_nothing() -> None:
     """Nothing was said."""
     assert events_of({"kind": "output", "text": ""}) == []

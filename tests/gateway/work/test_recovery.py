@@ -1,8 +1,10 @@
 """After a crash: what the former process owned is put back."""
 
+import asyncio
+
 import pytest
 
-from gateway.tasks import TaskStatus, completed, wish_cancel
+from gateway.tasks import Commit, TaskRecord, TaskStatus, completed, lost, wish_cancel
 from gateway.work.recovery import take_orphans
 from tests.support.records import NOW_MS
 from tests.support.work import LOG, Bench
@@ -47,3 +49,22 @@ async def test_orphan_that_was_to_be_cancelled_is(bench: Bench) -> None:
     await take_orphans(bench.store, bench.clock, log=LOG)
     assert (await bench.row(task.task_id)).status is TaskStatus.CANCELLED
     assert (await bench.last(task.task_id))["by"] == "bob"
+
+
+async def test_orphan_that_was_taken_up_in_between_is_left_alone(bench: Bench) -> None:
+    """What another has put back is not put back again, and does not keep the rest from it."""
+    tasks = [await bench.running() for _ in range(3)]
+    changing: list[asyncio.Future[TaskRecord]] = []
+
+    def put_back_the_second(_commit: Commit) -> None:
+        bench.store.on_commit = lambda _commit: None
+        second = next(task for task in tasks if task.task_id == order[1])
+        change = bench.store.change_task(second.task_id, lambda row: lost(row, "drain", now_ms=NOW_MS))
+        changing.append(asyncio.ensure_future(change))
+
+    order = [task.task_id for task in await bench.store.owned_tasks()]
+    bench.store.on_commit = put_back_the_second
+    await take_orphans(bench.store, bench.clock, log=LOG)
+    await asyncio.gather(*changing)
+    reasons = [(await bench.last(task_id))["reason"] for task_id in order]
+    assert reasons == ["instance_lost", "drain", "instance_lost"]

@@ -257,6 +257,24 @@ async def test_run_that_lost_its_lease_writes_nothing_more(bench: Bench) -> None
     assert "zombie" not in str(await bench.log(task.task_id))
 
 
+async def test_run_that_lost_its_lease_in_silence_ends_nothing(bench: Bench) -> None:
+    """A zombie that has said nothing meanwhile learns it when it writes its end, which is refused."""
+    task = await bench.running()
+    taken = asyncio.Event()
+
+    async def outlive(_context: RunContext) -> dict[str, Any]:
+        await taken.wait()
+        return {"zombie": True}
+
+    executing = asyncio.ensure_future(run_of(bench, task, outlive).execute())
+    await let_pass(1)
+    await bench.store.change_task(task.task_id, lambda row: lost(row, "instance_lost", now_ms=NOW_MS))
+    second = await bench.claim(task.task_id, "instance-2")
+    taken.set()
+    await executing
+    assert await bench.row(task.task_id) == second
+
+
 async def test_run_that_is_cancelled_itself_writes_nothing(bench: Bench) -> None:
     """Ended from outside it is as if the process had died: whoever takes up orphans goes on."""
     task = await bench.running()
