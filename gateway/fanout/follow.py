@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from gateway.events import TaskEvents
 from gateway.fanout.relay import Relay
 from gateway.fanout.replay import ReadLog
+from gateway.tasks import TaskRecord
 
 PAGE_BYTES = 256 << 10
 """How much of a log is read at a time."""
@@ -21,11 +22,14 @@ class _Bell:
     def offer(self, _batch: TaskEvents) -> None:
         self.rung.set()
 
+    def close_soon(self) -> None:
+        self.rung.set()
+
 
 async def follow(
     relay: Relay, read: ReadLog, task_id: str, after_seq: int
 ) -> AsyncGenerator[TaskEvents, None]:
-    """The task's events after `after_seq`, as they come, up to the last one of its log.
+    """The task's events after `after_seq`, as they come, up to the last one of its log or the end of the instance.
 
     Reads the log and nothing else: the relay only rings. So a reader may be as slow as it likes.
     """
@@ -37,13 +41,16 @@ async def follow(
             if page.events:
                 after_seq = page.events[-1].seq
                 yield TaskEvents(task_id, page.events)
-            if page.complete:
+            if page.complete or (relay.closing and not page.events):
                 return
             if not page.events:
                 await bell.rung.wait()
 
 
-async def ended(relay: Relay, read: ReadLog, task_id: str, after_seq: int) -> None:
-    """Return when the task's log has its last event; `after_seq` is any seq known not to be the last."""
-    async for _batch in follow(relay, read, task_id, after_seq):
-        pass
+async def ended(relay: Relay, read: ReadLog, task: TaskRecord) -> bool:
+    """Return when `task`'s log has its last event: True; or False where the instance is about to end before that."""
+    final = task.ended
+    if not final:
+        async for batch in follow(relay, read, task.task_id, task.last_seq):
+            final = batch.events[-1].final
+    return final

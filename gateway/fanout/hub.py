@@ -13,6 +13,9 @@ class Follower(Protocol):
     def offer(self, batch: TaskEvents) -> None:
         """Take a batch or leave it; it is in the log either way. Must not raise and must not wait."""
 
+    def close_soon(self) -> None:
+        """The instance is about to end: whoever waits for more should not."""
+
 
 class Hub:
     """Followers by task. Synchronous: what it decides is decided when `deliver` returns."""
@@ -35,6 +38,11 @@ class Hub:
         followers.pop(follower, None)
         if not followers:
             self._followers.pop(follower.task_id, None)
+
+    def close_soon(self) -> None:
+        """Tell every follower that the instance is about to end."""
+        for follower in [follower for followers in self._followers.values() for follower in followers]:
+            follower.close_soon()
 
     def deliver(self, batch: TaskEvents) -> None:
         """Offer `batch` to all who follow its task."""

@@ -14,6 +14,7 @@ class Relay:
     def __init__(self, bus: Bus, hub: Hub) -> None:
         self._bus = bus
         self._hub = hub
+        self.closing = False
         bus.on_message(self._deliver)
 
     async def join(self, follower: Follower) -> None:
@@ -25,6 +26,11 @@ class Relay:
         """`follower` hears nothing more, from now on."""
         self._hub.remove(follower)
         self._bus.unsubscribe_nowait(task_channel(follower.task_id))
+
+    def close_soon(self) -> None:
+        """The instance is about to end: whoever waits for a task's next event, here or from now on, gives up."""
+        self.closing = True
+        self._hub.close_soon()
 
     @asynccontextmanager
     async def joined(self, follower: Follower) -> AsyncIterator[None]:

@@ -72,6 +72,9 @@ class Subscription:
             self.live = False
             self._on_behind(self)
 
+    def close_soon(self) -> None:
+        """See `Follower.close_soon`: its connection is told by itself."""
+
     def feed(self, page: Page) -> None:
         """What the feeder read after the cursor; live from now on if nothing followed it, then or since."""
         if self.closed:

@@ -4,6 +4,7 @@ The other border where an exception becomes an answer: here a problem document (
 """
 
 import asyncio
+import contextlib
 from typing import Any, Final, Literal, TypeVar
 
 import orjson
@@ -62,6 +63,8 @@ class Api:
         principal = self._principal(request)
         body = await _body(request, SubmitBody)
         if (key := request.headers.get("Idempotency-Key")) is not None:
+            if body.idempotency_key not in {None, key}:
+                raise GatewayError("bad_frame", "The body has another key than the header.", errors=[])
             body = _checked(SubmitBody, body.model_dump(exclude_unset=True) | {"idempotency_key": key})
         asked = request.headers.get("Session-Id")
         known = asked is not None and self._ids.belongs(asked, principal.subject)
@@ -80,17 +83,17 @@ class Api:
 
     async def _wait(self, task: TaskRecord) -> tuple[TaskRecord, bool]:
         services = self._services
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.blocking_http_s):
-                await ended(services.relay, services.read_log, task.task_id, 0)
-        except TimeoutError:
-            return await services.control.again(task), False
-        return await services.control.again(task), True
+                await ended(services.relay, services.read_log, task)
+        task = await services.control.again(task)
+        return task, task.ended
 
     async def list_tasks(self, request: web.Request) -> web.StreamResponse:
         """`GET /v1/tasks`."""
+        principal = self._principal(request)
         query = _query(request, ListBody, numbers=("limit",))
-        return _json(await self._services.control.list(self._principal(request), query))
+        return _json(await self._services.control.list(principal, query))
 
     async def get_task(self, request: web.Request) -> web.StreamResponse:
         """`GET /v1/tasks/{id}`."""

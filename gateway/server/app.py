@@ -133,11 +133,16 @@ class Gateway:
         self._log.info("gateway stopped")
 
     async def _run(self, ready: Callable[[str], None], stop: asyncio.Event) -> None:
-        async with asyncio.TaskGroup() as loops:
-            running = self._start_loops(loops)
-            await self._serve_clients(ready, stop)
-            for loop in running:
-                loop.cancel()
+        try:
+            async with asyncio.TaskGroup() as loops:
+                running = self._start_loops(loops)
+                await self._serve_clients(ready, stop)
+                for loop in running:
+                    loop.cancel()
+        except BaseExceptionGroup as group:
+            # A start that is refused is one clear line, not the story of a group of loops.
+            refused = group.subgroup(StartError)
+            raise (refused.exceptions[0] if refused is not None else group) from None
 
     def _start_loops(self, loops: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """What runs as long as the gateway does; `docs/architecture.md` tells of each."""
@@ -186,8 +191,10 @@ class Gateway:
     async def _drain(self, endpoint: Endpoint) -> None:
         self._log.info("draining", running=self._dispatcher.running)
         self._health.draining = True
+        self._services.control.draining = True
         endpoint.refuse_new()
         await self._dispatcher.drain(self._settings.drain_s)
+        self._relay.close_soon()
         endpoint.send_off()
         await endpoint.emptied(CLOSE_S)
 

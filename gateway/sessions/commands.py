@@ -115,7 +115,8 @@ async def _submit_task(services: Services, caller: Caller, request: frames.Submi
     created = await _submit(services, caller, request)
     task = created.task
     if request.mode == "blocking":
-        await ended(services.relay, services.read_log, task.task_id, 0)
+        if not await ended(services.relay, services.read_log, task):
+            raise GatewayError("unavailable", "The server restarts; the task goes on.", task_id=task.task_id)
         task = await services.control.again(task)
     described = await services.control.describe(caller.principal, task)
     return Reply({"task": described, "replayed": created.replayed})

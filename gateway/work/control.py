@@ -1,7 +1,7 @@
 """What people may do to tasks: submit, cancel, look. The one place that both the socket and HTTP ask."""
 
 import hashlib
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -13,11 +13,15 @@ from gateway.principal import Principal
 from gateway.state.base import Created, Decide, NewTask, StateStore, TaskQuery
 from gateway.tasks import Outcome, TaskRecord, listed, to_wire, wish_cancel
 
+RETRY_AFTER_MS: Final = 5000
+"""When to come again to a server that drains."""
+
 
 class Control:
     """Commands on tasks, each in the name of a principal; what a principal may not see does not exist for it."""
 
     def __init__(self, store: StateStore, registry: Registry, clock: Clock) -> None:
+        self.draining = False
         self._store = store
         self._registry = registry
         self._clock = clock
@@ -26,6 +30,8 @@ class Control:
         """A durable task. Raises `GatewayError`: `bad_frame`, `unknown_agent`, `forbidden`, `workflow_not_found`…"""
         principal.require("tasks:write")
         principal.require_whole()
+        if self.draining:
+            raise GatewayError("overloaded", "The server is draining.", retry_after_ms=RETRY_AFTER_MS)
         self._registry.check_input(body.agent, body.input)
         now_ms = self._clock.now_ms()
         task = TaskRecord(

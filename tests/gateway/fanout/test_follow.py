@@ -10,7 +10,8 @@ from gateway.events import TaskEvents
 from gateway.fanout.follow import ended, follow
 from gateway.fanout.hub import Hub
 from gateway.fanout.relay import Relay
-from tests.support.records import output
+from gateway.tasks import TaskStatus
+from tests.support.records import output, record
 from tests.support.sinks import Log
 from tests.support.waiting import let_pass
 
@@ -79,7 +80,7 @@ async def test_follow_of_an_ended_log_ends_at_once() -> None:
 async def test_follow_that_is_cancelled_leaves() -> None:
     """A reader that goes is not rung for any more."""
     place = Place()
-    waiting = asyncio.ensure_future(ended(place.relay, place.log.read, "t1", 0))
+    waiting = asyncio.ensure_future(ended(place.relay, place.log.read, record(task_id="t1")))
     await let_pass(1)
     assert repr(place.bus) == "<MemoryBus 1 channels>"
     waiting.cancel()
@@ -90,9 +91,28 @@ async def test_follow_that_is_cancelled_leaves() -> None:
 async def test_ended_waits_for_the_last_event() -> None:
     """Not for any other."""
     place = Place()
-    waiting = asyncio.ensure_future(ended(place.relay, place.log.read, "t1", 0))
+    waiting = asyncio.ensure_future(ended(place.relay, place.log.read, record(task_id="t1")))
     place.publish(place.log.add(output("x")))
     await let_pass(60)
     assert not waiting.done()
     place.publish(place.log.finish())
-    await waiting
+    assert await waiting is True
+
+
+async def test_ended_knows_a_task_that_has_ended() -> None:
+    """Of a task that is known to have ended the log is not read again."""
+    place = Place()
+    assert await ended(place.relay, place.log.read, record(task_id="t1", status=TaskStatus.COMPLETED)) is True
+
+
+async def test_nobody_waits_for_an_instance_that_ends() -> None:
+    """Whoever follows when the instance is about to end gives up, and who begins then does not begin to wait."""
+    place = Place()
+    place.publish(place.log.add(output("x")))
+    waiting = asyncio.ensure_future(ended(place.relay, place.log.read, record(task_id="t1")))
+    await let_pass(1)
+    place.relay.close_soon()
+    async with asyncio.timeout(5):
+        assert await waiting is False
+        batches = [batch async for batch in follow(place.relay, place.log.read, "t1", 0)]
+    assert [event.seq for batch in batches for event in batch.events] == [1]

@@ -15,12 +15,17 @@ class Ear:
         self.task_id = task_id
         self.hub = hub
         self.heard: list[TaskEvents] = []
+        self.told = False
 
     def offer(self, batch: TaskEvents) -> None:
         """See `Follower.offer`."""
         self.heard.append(batch)
         if self.hub is not None:
             self.hub.remove(self)
+
+    def close_soon(self) -> None:
+        """See `Follower.close_soon`."""
+        self.told = True
 
 
 def test_hub_delivers_to_all_who_follow_the_task() -> None:
@@ -81,3 +86,13 @@ async def test_relay_joins_for_a_block() -> None:
     bus.publish_nowait([(task_channel("t1"), batch_of("t1", 2, 2))])
     assert len(ear.heard) == 1
     assert repr(bus) == "<MemoryBus 0 channels>"
+
+
+def test_close_soon_reaches_every_follower() -> None:
+    """Each follower of each task is told that the instance is about to end."""
+    hub = Hub()
+    ears = [Ear("t1"), Ear("t1"), Ear("t2")]
+    for ear in ears:
+        hub.add(ear)
+    hub.close_soon()
+    assert [ear.told for ear in ears] == [True] * 3
