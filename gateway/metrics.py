@@ -26,23 +26,13 @@ class Metrics:
             registry=r,
         )
         self.events = Counter("gateway_events", "Events made durable here.", registry=r)
-        self.deliveries = Counter("gateway_deliveries", "Events handed to client sockets.", registry=r)
         self.lagging = Counter("gateway_lagging", "Times a subscription fell back to the log.", registry=r)
         self.running = Gauge("gateway_tasks_running", "Tasks this instance runs now.", registry=r)
         self.ended = Counter("gateway_tasks_ended", "Tasks ended here, by status.", ["status"], registry=r)
         self.run_seconds = Histogram(
             "gateway_run_seconds", "From a claim to the run's end.", buckets=_SLOW, registry=r
         )
-        self.commit_seconds = Histogram(
-            "gateway_store_commit_seconds",
-            "From asking for a write to its being durable.",
-            buckets=_FAST,
-            registry=r,
-        )
         self.sandbox_slots = Gauge("gateway_sandbox_slots", "Room for sessions.", ["state"], registry=r)
-        self.sandbox_isolated = Gauge(
-            "gateway_sandbox_isolated", "1 where every connected sandbox of ours is jailed.", registry=r
-        )
 
     def render(self) -> bytes:
         """The text Prometheus reads."""

@@ -5,6 +5,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
@@ -19,7 +20,7 @@ from gateway.clock import Clock
 from gateway.errors import GatewayError, StoreUnavailableError
 from gateway.metrics import Metrics
 from gateway.state.base import StateStore
-from gateway.tasks import TaskRecord, claimed, failed
+from gateway.tasks import ENDED, TaskRecord, claimed, failed
 from gateway.work.run import Run
 from sandbox_bridge.bridge import Bridge
 from sandbox_bridge.pool import Pool, Want
@@ -106,11 +107,11 @@ class Dispatcher:
         async with asyncio.TaskGroup() as runs:
             while True:
                 try:
-                    waiting = await self._dispatch(runs)
+                    look_again_s = await self._dispatch(runs)
                 except StoreUnavailableError as error:
                     self._log.warning("store unavailable, no task is claimed", error=str(error))
-                    waiting = True
-                await self._wait_for_bell(LOOK_AGAIN_S if waiting else None)
+                    look_again_s = LOOK_AGAIN_S
+                await self._wait_for_bell(look_again_s)
 
     async def drain(self, within_s: float) -> None:
         """Claim nothing more; runs may end within `within_s`, the rest are given back."""
@@ -145,10 +146,10 @@ class Dispatcher:
 
     # --- one look at the queue --------------------------------------------------------------------------
 
-    async def _dispatch(self, runs: asyncio.TaskGroup) -> bool:
-        """Start what can be started; whether something still waits."""
+    async def _dispatch(self, runs: asyncio.TaskGroup) -> float | None:
+        """Start what can be started; when to look again, in s, where something still waits."""
         if self._draining:
-            return False
+            return None
         waiting = await self._store.pending_tasks(per_subject=PER_SUBJECT)
         now_ms = self._clock.now_ms()
         ready = [task for task in waiting if task.not_before <= now_ms and task.agent in self._registry]
@@ -156,7 +157,12 @@ class Dispatcher:
         order = assign(ready, running, limit=self._running_per_subject, last=self._last_subject)
         started = [await self._try(task, runs) for task in order]
         self._forget({task.task_id for task in waiting})
-        return len(waiting) > sum(started)
+        if len(waiting) <= sum(started):
+            return None
+        due_ms = min(
+            (task.not_before - now_ms for task in waiting if task.not_before > now_ms), default=math.inf
+        )
+        return min(LOOK_AGAIN_S, due_ms / 1000)
 
     async def _try(self, task: TaskRecord, runs: asyncio.TaskGroup) -> bool:
         """Claim `task` and run it, if there is a place for it; whether it no longer waits."""
@@ -173,6 +179,8 @@ class Dispatcher:
     async def _claim(
         self, task: TaskRecord, agent: Agent, bridge: Bridge | None, runs: asyncio.TaskGroup
     ) -> bool:
+        if self._draining:
+            return False
         sandbox_id = bridge.info.sandbox_id if bridge is not None and bridge.info is not None else None
         try:
             owned = await self._store.change_task(
@@ -195,7 +203,9 @@ class Dispatcher:
         self._metrics.running.inc()
         try:
             with self._metrics.run_seconds.time():
-                await run.execute()
+                status = await run.execute()
+            if status in ENDED:
+                self._metrics.ended.labels(str(status)).inc()
         except Exception:  # noqa: BLE001 - one run's failure must not end the others
             self._log.exception("a run failed; its task is taken up at the next start", run=repr(run))
         finally:

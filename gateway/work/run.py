@@ -12,7 +12,7 @@ from gateway.clock import Clock
 from gateway.errors import LeaseLostError
 from gateway.events import Draft
 from gateway.state.base import Decide, StateStore
-from gateway.tasks import Change, Desire, Fence, TaskRecord, cancelled, completed, failed, lost
+from gateway.tasks import Change, Desire, Fence, TaskRecord, TaskStatus, cancelled, completed, failed, lost
 from gateway.work.journal import Journal, durably
 from sandbox_bridge.bridge import Bridge
 
@@ -82,16 +82,20 @@ class Run:
             self._giving_back = True
             self._working.cancel()
 
-    async def execute(self) -> None:
-        """Run the attempt to its end, and write how it ended. Cancelled itself, it writes nothing: like a crash."""
+    async def execute(self) -> TaskStatus | None:
+        """Run the attempt to its end, and write how it ended; the task's status then.
+
+        None where the task has another owner now. Cancelled itself, it writes nothing: like a crash.
+        """
         loop = asyncio.get_running_loop()
         listener = loop.create_task(self._listen(), name="wishes")
         self._working = loop.create_task(self._outcome(), name="agent")
         try:
             await asyncio.wait([self._working])
-            await self._settle(self._stopped if self._working.cancelled() else self._working.result())
+            return await self._settle(self._stopped if self._working.cancelled() else self._working.result())
         except LeaseLostError:
             self._log.warning("the task has another owner; this run stops")
+            return None
         finally:
             listener.cancel()
             self._working.cancel()
@@ -142,14 +146,15 @@ class Run:
         message = f"CancelledError in agent {self._agent.name}"
         return failed(task, "agent_error", message, now_ms=now_ms, details={})
 
-    async def _settle(self, decide: Decide) -> None:
+    async def _settle(self, decide: Decide) -> TaskStatus:
         await self._journal.flush()
 
         def write() -> Any:
             return self._store.change_task(self.task.task_id, decide, fence=self._journal.fence)
 
-        after = await durably(write, log=self._log)
+        after: TaskRecord = await durably(write, log=self._log)
         self._log.info("run ended", status=str(after.status))
+        return after.status
 
 
 def _failure(code: str, message: str, details: dict[str, Any], now: Callable[[], int]) -> Decide:
