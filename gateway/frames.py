@@ -13,7 +13,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    JsonValue,
     StringConstraints,
     TypeAdapter,
     ValidationError,
@@ -26,16 +25,23 @@ MAX_DEPTH: Final = 64
 """How deep a client's JSON may nest: well below what every parser and encoder we use can take."""
 MAX_PAGE_BYTES: Final = 768 << 10
 """Items in one answer: a page of a list ends early rather than exceed a frame."""
+MAX_VALUES: Final = 100_000
+"""Values in a client's JSON, however small each is: looking at them takes time that others wait for."""
+MAX_KEYS: Final = 100
+"""Keys of a request: what is unknown is told one by one."""
 MAX_INT: Final = 2**63 - 1
 """The largest integer that every store and encoder we use keeps exactly."""
 
 
 def check_json(value: Any) -> Any:
-    """`value`, if it can be stored and sent as it is. Raises ValueError for what JSON can't say exactly."""
-    level = [value]
+    """`value`, parsed JSON, if it can be stored and sent as it is. Raises ValueError for what can't."""
+    level, count = [value], 0
     for _depth in range(MAX_DEPTH):
+        count += len(level)
         if not level:
             return value
+        if count > MAX_VALUES:
+            raise ValueError(f"more than {MAX_VALUES} values")
         level = [child for item in level for child in _children(item)]
     if level:
         raise ValueError(f"nested deeper than {MAX_DEPTH}")
@@ -60,7 +66,7 @@ def _no_nul(text: str) -> str:
     return text
 
 
-Json = Annotated[dict[str, JsonValue], AfterValidator(check_json)]
+Json = Annotated[dict[str, Any], AfterValidator(check_json)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_no_nul)]
 Text = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_no_nul)]
 TaskId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -194,11 +200,29 @@ _requests: Final[TypeAdapter[Request]] = TypeAdapter(Request)
 
 def parse_request(text: str | bytes) -> Request:
     """The request in `text`. Raises `GatewayError` `bad_frame`."""
+    value = parse_object(text)
     try:
-        return _requests.validate_json(text)
+        return _requests.validate_python(value)
     except ValidationError as error:
         # The first part of a place is the request's type, which its sender did not write as a key.
         raise bad_frame(error, skip=1) from None
+
+
+def parse_object(text: str | bytes) -> dict[str, Any]:
+    """The JSON object in `text`, of no more than `MAX_KEYS` keys. Raises `GatewayError` `bad_frame`."""
+    try:
+        value = from_json(text)
+    except ValueError as error:
+        raise _not_a_request(f"Invalid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise _not_a_request("Input should be an object")
+    if len(value) > MAX_KEYS:
+        raise _not_a_request(f"Input has more than {MAX_KEYS} keys")
+    return value
+
+
+def _not_a_request(message: str) -> GatewayError:
+    return GatewayError("bad_frame", message, errors=[{"loc": [], "msg": message}])
 
 
 def bad_frame(error: ValidationError, *, skip: int = 0, within: Sequence[str] = ()) -> GatewayError:

@@ -4,6 +4,7 @@ Pure: parses and builds, does no I/O. A frame is one JSON object in one text mes
 a peer sends are ignored; a frame of an unknown type is an error of the peer, told apart from a broken one.
 """
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
@@ -338,10 +339,9 @@ def path_error(path: str) -> str | None:
 
 def path_conflict(paths: list[str]) -> str | None:
     """The first of `paths` that would have to be a file and a folder at once, or None."""
-    known = set(paths)
-    for path in sorted(known):
-        parts = path.split("/")
-        for depth in range(1, len(parts)):
-            if "/".join(parts[:depth]) in known:
-                return path
+    # With the separator below every other character, what lies below a path comes right behind it.
+    keys = sorted({path.replace("/", "\0") for path in paths})
+    for upper, lower in pairwise(keys):
+        if lower.startswith(upper + "\0"):
+            return lower.replace("\0", "/")
     return None

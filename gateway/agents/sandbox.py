@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     StringConstraints,
     field_validator,
@@ -22,6 +23,8 @@ from sandbox_bridge.errors import SandboxBusy, SandboxLost, TaskFailed
 from sandbox_bridge.pool import Want
 from sandbox_bridge.protocol import Base64File, Collect, Command, Limits, TtySize, path_conflict, path_error
 
+MAX_FILES: Final = 10_000
+MAX_COMMANDS: Final = 1000
 END_GRACE_S: Final = 5.0
 """How much longer than its running time a task gets for its sandbox to tell of the end."""
 
@@ -78,6 +81,17 @@ class _Sandbox(_Strict):
     labels: dict[str, str] = {}
 
 
+def _at_most(most: int) -> Callable[[Any], Any]:
+    """A check that comes before every other: what is too much is not looked at."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, list | dict) and len(value) > most:
+            raise ValueError(f"{len(value)} are too many; at most {most} are taken")
+        return value
+
+    return check
+
+
 def _no_nul(line: str) -> str:
     if "\0" in line:
         raise ValueError("contains NUL, which no command can be given")
@@ -90,8 +104,10 @@ Line = Annotated[str, StringConstraints(max_length=1 << 20), AfterValidator(_no_
 class SandboxInput(_Strict):
     """What the agent takes: files by path, and commands that run one after another in their folder."""
 
-    files: Annotated[dict[str, str | _File], AfterValidator(_paths_are_good)] = {}
-    commands: list[Line | _Command] = []
+    files: Annotated[
+        dict[str, str | _File], BeforeValidator(_at_most(MAX_FILES)), AfterValidator(_paths_are_good)
+    ] = {}
+    commands: Annotated[list[Line | _Command], BeforeValidator(_at_most(MAX_COMMANDS))] = []
     limits: _Limits | None = None
     collect: _Collect | None = None
     stdin: bool = False

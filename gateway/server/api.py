@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from gateway.agents.registry import Registry
 from gateway.errors import GatewayError, StoreUnavailableError
 from gateway.fanout.follow import ended, follow
-from gateway.frames import ListBody, SubmitBody, Text, bad_frame
+from gateway.frames import ListBody, SubmitBody, Text, bad_frame, parse_object
 from gateway.principal import Principal
 from gateway.server import sse
 from gateway.sessions.commands import Services, expiry, internal_error
@@ -28,6 +28,10 @@ from gateway.tasks import TaskRecord
 
 MAX_PAGE: Final = 10_000
 """Events in one JSON answer."""
+MAX_READING_BYTES: Final = 256 << 20
+"""Bodies that are being received at once, by their announced sizes."""
+BODY_TIMEOUT_S: Final = 60.0
+"""How long a body may take."""
 PAGE_BYTES: Final = 8 << 20
 """Bytes of events in one JSON answer."""
 
@@ -45,6 +49,7 @@ class Api:
         self._registry = registry
         self._ids = ids
         self._settings = settings
+        self._reading_bytes = 0
 
     def add_routes(self, app: web.Application) -> None:
         """Put the handlers where the contract says."""
@@ -61,7 +66,7 @@ class Api:
     async def submit(self, request: web.Request) -> web.StreamResponse:
         """`POST /v1/tasks`: 201, or 200 where it was there before, or 202 where `blocking` took too long."""
         principal = self._principal(request)
-        body = await _body(request, SubmitBody)
+        body = await self._body(request, SubmitBody)
         if (key := request.headers.get("Idempotency-Key")) is not None:
             if body.idempotency_key not in {None, key}:
                 raise GatewayError("bad_frame", "The body has another key than the header.", errors=[])
@@ -106,7 +111,7 @@ class Api:
     async def cancel(self, request: web.Request) -> web.StreamResponse:
         """`POST /v1/tasks/{id}/cancel`; a body may give a reason."""
         principal = self._principal(request)
-        reason = (await _body(request, _Reason)).reason if request.can_read_body else None
+        reason = (await self._body(request, _Reason)).reason if request.can_read_body else None
         task = await self._services.control.cancel(principal, request.match_info["id"], reason)
         return _json({"task": await self._services.control.describe(principal, task)})
 
@@ -162,6 +167,27 @@ class Api:
         scopes = sorted(principal.scopes)
         return _json({"subject": principal.subject, "scopes": scopes, "expires_at": expiry(principal)})
 
+    async def _body(self, request: web.Request, model: type[Body]) -> Body:
+        if request.headers.get("Content-Encoding", "identity") != "identity":
+            raise web.HTTPUnsupportedMediaType(text="Send the body as it is, without a Content-Encoding.")
+        if request.content_type != "application/json":
+            raise web.HTTPUnsupportedMediaType(text="Send the body as application/json.")
+        return _checked(model, parse_object(await self._read(request)))
+
+    async def _read(self, request: web.Request) -> bytes:
+        size = request.content_length
+        size = self._settings.max_body_bytes if size is None else min(size, self._settings.max_body_bytes)
+        if self._reading_bytes + size > MAX_READING_BYTES:
+            raise GatewayError("overloaded", "Too many large bodies come in at once.", retry_after_ms=1000)
+        self._reading_bytes += size
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                return await request.read()
+        except TimeoutError:
+            raise web.HTTPRequestTimeout(text=f"The body took longer than {BODY_TIMEOUT_S:.0f} s.") from None
+        finally:
+            self._reading_bytes -= size
+
     def _principal(self, request: web.Request) -> Principal:
         return authenticated(request, self._services.authenticator)
 
@@ -185,17 +211,6 @@ class _EventsQuery(_Strict):
     def model_post_init(self, _context: Any) -> None:
         if self.after_seq < 0 or not 1 <= self.limit <= MAX_PAGE:
             raise GatewayError("bad_frame", f"after_seq is at least 0, limit 1 to {MAX_PAGE}", errors=[])
-
-
-async def _body(request: web.Request, model: type[Body]) -> Body:
-    if request.headers.get("Content-Encoding", "identity") != "identity":
-        raise web.HTTPUnsupportedMediaType(text="Send the body as it is, without a Content-Encoding.")
-    if request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType(text="Send the body as application/json.")
-    try:
-        return model.model_validate_json(await request.read())
-    except ValidationError as error:
-        raise bad_frame(error) from None
 
 
 def _query(request: web.Request, model: type[Body], *, numbers: tuple[str, ...] = ()) -> Body:
@@ -250,6 +265,7 @@ def errors_answered(services: Services) -> Middleware:
 _HTTP_CODES: Final = {
     404: "not_found",
     405: "method_not_allowed",
+    408: "request_timeout",
     413: "too_large",
     415: "unsupported_media_type",
 }

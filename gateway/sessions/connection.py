@@ -39,7 +39,7 @@ class ClientSocket(web.WebSocketResponse):
             compress=False,
             autoping=False,
             autoclose=False,
-            max_msg_size=settings.max_frame_bytes,
+            max_msg_size=settings.max_frame_bytes + 1,  # aiohttp refuses what reaches it
             timeout=CLOSE_TIMEOUT_S,
         )
         self.on_close: Callable[[int], Awaitable[None]] | None = None
@@ -120,6 +120,7 @@ class Connection:
             await self._feeder.aclose()
             for task_id in list(self._subscriptions):
                 self._drop(task_id)
+            await self.outbox.settle(CLOSE_TIMEOUT_S)
         return self._close_code or self._socket.close_code or 1006
 
     def close(self, code: Close, reason: str | None = None, *, reconnect_in_ms: int | None = None) -> None:

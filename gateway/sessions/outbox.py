@@ -79,6 +79,15 @@ class Outbox:
         self.flush()
         self._closed = True
 
+    async def settle(self, within_s: float) -> None:
+        """Give the client `within_s` to take what is left, then cut it off: a socket nobody reads must not stay."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within_s
+        while self._transport.get_write_buffer_size() and loop.time() < deadline:  # noqa: ASYNC110 - nobody tells us
+            await asyncio.sleep(0.01)
+        if self._transport.get_write_buffer_size():
+            self._transport.abort()
+
     async def linger(self, code: int, within_s: float) -> None:
         """Send a close frame and end our side, then let the peer finish, for at most `within_s`.
 
