@@ -229,11 +229,10 @@ def bad_frame(error: ValidationError, *, skip: int = 0, within: Sequence[str] = 
     """The `bad_frame` that says what `error` found, and where, below `within`."""
     found = error.errors(include_url=False, include_input=False, include_context=False)[:20]
     places = [[*within, *item["loc"][skip:]] for item in found]
-    errors = [{"loc": loc, "msg": item["msg"]} for loc, item in zip(places, found, strict=True)]
+    messages = [item["msg"].removeprefix("Value error, ") for item in found]
+    errors = [{"loc": loc, "msg": message} for loc, message in zip(places, messages, strict=True)]
     where = ".".join(map(str, places[0]))
-    return GatewayError(
-        "bad_frame", f"{where}: {found[0]['msg']}" if where else found[0]["msg"], errors=errors
-    )
+    return GatewayError("bad_frame", f"{where}: {messages[0]}" if where else messages[0], errors=errors)
 
 
 def usable_id(text: str | bytes) -> str | None:

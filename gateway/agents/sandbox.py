@@ -10,7 +10,9 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     StringConstraints,
+    Tag,
     field_validator,
     model_validator,
 )
@@ -98,16 +100,27 @@ def _no_nul(line: str) -> str:
     return line
 
 
+def _text_or_object(value: Any) -> str:
+    return "text" if isinstance(value, str) else "object"
+
+
+# With the choice made by kind, an error is told of the one branch that was meant.
 Line = Annotated[str, StringConstraints(max_length=1 << 20), AfterValidator(_no_nul)]
+File = Annotated[
+    Annotated[str, Tag("text")] | Annotated[_File, Tag("object")], Discriminator(_text_or_object)
+]
+AnyCommand = Annotated[
+    Annotated[Line, Tag("text")] | Annotated[_Command, Tag("object")], Discriminator(_text_or_object)
+]
 
 
 class SandboxInput(_Strict):
     """What the agent takes: files by path, and commands that run one after another in their folder."""
 
     files: Annotated[
-        dict[str, str | _File], BeforeValidator(_at_most(MAX_FILES)), AfterValidator(_paths_are_good)
+        dict[str, File], BeforeValidator(_at_most(MAX_FILES)), AfterValidator(_paths_are_good)
     ] = {}
-    commands: Annotated[list[Line | _Command], BeforeValidator(_at_most(MAX_COMMANDS))] = []
+    commands: Annotated[list[AnyCommand], BeforeValidator(_at_most(MAX_COMMANDS))] = []
     limits: _Limits | None = None
     collect: _Collect | None = None
     stdin: bool = False

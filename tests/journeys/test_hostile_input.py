@@ -52,6 +52,10 @@ BAD_FRAMES: dict[str, tuple[str, str | None, list[str] | None]] = {
     "NUL in argv": (submit(input={"commands": [{"argv": ["a", "\0"]}]}), "q", ["input"]),
     "no name in env": (submit(input={"commands": [{"sh": "a", "env": {"": "b"}}]}), "q", ["input"]),
     "cursor of nobody": ('{"type":"list_tasks","id":"q","cursor":"x"}', "q", ["cursor"]),
+    "too many commands": (submit(input={"commands": ["true"] * 1001}), "q", ["input"]),
+    "too many files": (submit(input={"files": {str(i): "" for i in range(10_001)}}), "q", ["input"]),
+    "too many values": (submit(input={"commands": [1] * 100_001}), "q", ["input"]),
+    "too many keys": (json.dumps({"type": "ping", "id": "q"} | {str(i): 1 for i in range(100)}), "q", []),
     "lone surrogate": ('{"type":"subscribe","id":"q","task_id":"\\ud800"}', None, None),
 }
 
@@ -92,6 +96,31 @@ async def test_frame_that_ends_the_connection_is_told_by_goodbye(gateway: Gatewa
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == code
         assert "time" in await other.ask("ping")
+
+
+async def test_frame_of_exactly_the_limit_is_taken(gateway: GatewayProcess) -> None:
+    """max_frame_bytes is the largest frame that is taken."""
+    async with client(gateway.socket_url) as me:
+        frame = json.dumps({"type": "ping", "id": "q"})
+        await me.socket.send(frame + " " * (me.welcome["limits"]["max_frame_bytes"] - len(frame)))
+        assert (await me.read())["type"] == "result"
+
+
+async def test_silent_peer_is_told_and_cut_off(tmp_path: Path) -> None:
+    """Who neither sends nor answers for two heartbeats is closed with 4408, after a goodbye."""
+    env = {"GATEWAY_HEARTBEAT_MS": "200"}
+    async with running_gateway(tmp_path / "data", "--no-local-sandbox", env=env) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway.url.rsplit(":", 1)[1]))
+        writer.write(
+            b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n"
+            b"Sec-WebSocket-Protocol: gateway.v1\r\n\r\n"
+        )
+        async with asyncio.timeout(10):
+            received = await reader.read(-1)
+        writer.close()
+        assert b'"type":"goodbye","code":4408' in received
+        assert b"\x88\x02" + (4408).to_bytes(2, "big") in received
 
 
 async def test_text_that_is_not_utf8_closes_with_1007(gateway: GatewayProcess) -> None:
