@@ -21,9 +21,13 @@ class Principal:
     expires_at: float | None = None
     tasks: frozenset[str] | None = None
 
+    def has(self, scope: str) -> bool:
+        """Whether it has `scope`; `admin` has every scope but `sandbox:server`."""
+        return scope in self.scopes or ("admin" in self.scopes and scope != "sandbox:server")
+
     def require(self, scope: str) -> None:
-        """Raise `GatewayError` `forbidden` unless it has `scope`; `admin` has every scope but `sandbox:server`."""
-        if scope not in self.scopes and not ("admin" in self.scopes and scope != "sandbox:server"):
+        """Raise `GatewayError` `forbidden` unless it has `scope`."""
+        if not self.has(scope):
             raise GatewayError("forbidden", f"This needs the scope {scope}.")
 
     def require_whole(self) -> None:

@@ -52,8 +52,8 @@ class Caller(Protocol):
     def session_id(self) -> str:
         """The session behind it."""
 
-    def set_principal(self, principal: Principal) -> None:
-        """The token was renewed."""
+    async def renew(self, principal: Principal) -> None:
+        """Go on as `principal`; what it may not see is followed no more."""
 
     def place_for_subscription(self) -> AbstractContextManager[None]:
         """Keep a place for one that is to come. Raises `GatewayError` `overloaded`."""
@@ -174,7 +174,7 @@ async def _authenticate(services: Services, caller: Caller, request: frames.Auth
     principal = services.authenticator.principal(request.token)
     if principal.subject != caller.principal.subject:
         raise GatewayError("forbidden", "A connection keeps its subject; open another for another.")
-    caller.set_principal(principal)
+    await caller.renew(principal)
     return Reply({"subject": principal.subject, "expires_at": expiry(principal)})
 
 

@@ -43,6 +43,7 @@ class ClientSocket(web.WebSocketResponse):
             timeout=CLOSE_TIMEOUT_S,
         )
         self.on_close: Callable[[int], Awaitable[None]] | None = None
+        self.cut_off: Callable[[], None] = lambda: None
         self.peer_closed = False
 
     async def close(self, *, code: int = 1000, message: bytes = b"", drain: bool = True) -> bool:
@@ -55,6 +56,8 @@ class ClientSocket(web.WebSocketResponse):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 return await super().close(code=code, message=message, drain=drain)
         except TimeoutError:
+            # It waits for a peer that takes nothing; so would the reader, and the socket would stay.
+            self.cut_off()
             return True
 
 
@@ -95,6 +98,7 @@ class Connection:
         self._unsent_before = 0
         self._told = asyncio.Event()
         socket.on_close = self._say_goodbye
+        socket.cut_off = transport.abort
 
     @property
     def session_id(self) -> str:
@@ -231,9 +235,14 @@ class Connection:
 
     # --- what commands do here ----------------------------------------------------------------------------
 
-    def set_principal(self, principal: Principal) -> None:
-        """See `Caller.set_principal`."""
+    async def renew(self, principal: Principal) -> None:
+        """See `Caller.renew`."""
         self.principal = principal
+        if not principal.has("tasks:read") or principal.tasks is not None:
+            self.unwatch()
+        for task_id in list(self._subscriptions):
+            if not await self._services.control.may_read(principal, task_id):
+                self._drop(task_id)
 
     async def subscribe(self, task_id: str, after_seq: int) -> Callable[[], None]:
         """See `Caller.subscribe`. Raises `GatewayError` `overloaded`."""

@@ -78,6 +78,14 @@ class Control:
         principal.require("tasks:read")
         return _must_see(principal, await self._store.get_task(task_id))
 
+    async def may_read(self, principal: Principal, task_id: str) -> bool:
+        """Whether `get` would give it the task."""
+        try:
+            await self.get(principal, task_id)
+        except GatewayError:
+            return False
+        return True
+
     async def again(self, task: TaskRecord) -> TaskRecord:
         """The row of a task that its asker has been shown already, as it is now. Raises as `get`."""
         if (found := await self._store.get_task(task.task_id)) is None:

@@ -5,6 +5,7 @@ import contextlib
 import json
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from websockets.asyncio.client import connect
@@ -106,16 +107,50 @@ async def test_frame_of_exactly_the_limit_is_taken(gateway: GatewayProcess) -> N
         assert (await me.read())["type"] == "result"
 
 
+async def _raw(gateway: GatewayProcess) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A socket that has shaken hands and takes no part in the protocol by itself."""
+    port = int(gateway.url.rsplit(":", 1)[1])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=4096)
+    writer.write(
+        b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n"
+        b"Sec-WebSocket-Protocol: gateway.v1\r\n\r\n"
+    )
+    return reader, writer
+
+
+async def test_peer_that_stops_reading_does_not_keep_its_socket(tmp_path: Path) -> None:
+    """Who takes nothing for two heartbeats while much is due is cut off, and its socket is gone."""
+    env = {"GATEWAY_HEARTBEAT_MS": "300"}
+    async with running_gateway(tmp_path / "data", env=env) as gateway, client(gateway.socket_url) as me:
+        task_id = await me.submit("yes 0123456789 | head -c 30000000", mode="background")
+        _, writer = await _raw(gateway)
+        request = json.dumps({"type": "subscribe", "id": "1", "task_id": task_id}).encode()
+        head = (
+            b"\x81\xfe" + len(request).to_bytes(2, "big")
+            if len(request) > 125
+            else bytes((0x81, 0x80 | len(request)))
+        )
+        writer.write(head + bytes(4) + request)  # masked with zeros
+        async with asyncio.timeout(20):
+            while await _connections(gateway) != 2:
+                pass
+            while await _connections(gateway) != 1:
+                await me.ask("ping")
+        writer.close()
+
+
+async def _connections(gateway: GatewayProcess) -> int:
+    text = await asyncio.to_thread(lambda: urlopen(f"{gateway.url}/metrics", timeout=10).read().decode())  # noqa: S310
+    (line,) = [line for line in text.splitlines() if line.startswith("gateway_connections ")]
+    return int(float(line.split()[1]))
+
+
 async def test_silent_peer_is_told_and_cut_off(tmp_path: Path) -> None:
     """Who neither sends nor answers for two heartbeats is closed with 4408, after a goodbye."""
     env = {"GATEWAY_HEARTBEAT_MS": "200"}
     async with running_gateway(tmp_path / "data", "--no-local-sandbox", env=env) as gateway:
-        reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway.url.rsplit(":", 1)[1]))
-        writer.write(
-            b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n"
-            b"Sec-WebSocket-Protocol: gateway.v1\r\n\r\n"
-        )
+        reader, writer = await _raw(gateway)
         async with asyncio.timeout(10):
             received = await reader.read(-1)
         writer.close()
