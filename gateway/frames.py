@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_core import from_json
 
 from gateway.errors import GatewayError
+from gateway.events import cut_text
 
 MAX_DEPTH: Final = 64
 """How deep a client's JSON may nest: well below what every parser and encoder we use can take."""
@@ -29,6 +30,8 @@ MAX_VALUES: Final = 100_000
 """Values in a client's JSON, however small each is: looking at them takes time that others wait for."""
 MAX_KEYS: Final = 100
 """Keys of a request: what is unknown is told one by one."""
+MAX_ERROR_BYTES: Final = 500
+"""An error's text, which may repeat what was sent."""
 MAX_INT: Final = 2**63 - 1
 """The largest integer that every store and encoder we use keeps exactly."""
 
@@ -229,7 +232,7 @@ def bad_frame(error: ValidationError, *, skip: int = 0, within: Sequence[str] = 
     """The `bad_frame` that says what `error` found, and where, below `within`."""
     found = error.errors(include_url=False, include_input=False, include_context=False)[:20]
     places = [[*within, *item["loc"][skip:]] for item in found]
-    messages = [item["msg"].removeprefix("Value error, ") for item in found]
+    messages = [cut_text(item["msg"].removeprefix("Value error, "), MAX_ERROR_BYTES) for item in found]
     errors = [{"loc": loc, "msg": message} for loc, message in zip(places, messages, strict=True)]
     where = ".".join(map(str, places[0]))
     return GatewayError("bad_frame", f"{where}: {messages[0]}" if where else messages[0], errors=errors)
