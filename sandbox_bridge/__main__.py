@@ -17,6 +17,8 @@ from sandbox_bridge.local.doors import is_loopback
 from sandbox_bridge.local.probe import ProbeError, find_profile, probe
 from sandbox_bridge.local.server import Service, listen
 from sandbox_bridge.local.session import Place
+from sandbox_bridge.local.sites import Keeper
+from sandbox_bridge.local.visits import Visits
 from sandbox_bridge.local.watchdog import watchdog
 from sandbox_bridge.settings import SandboxSettings
 
@@ -90,7 +92,9 @@ async def run(settings: SandboxSettings, *, parent_stdin: bool) -> None:
         loop.add_reader(0, _read_stdin, stopped)
     with watchdog() as group:
         profile = find_profile(group)
-        await _serve(Place(settings, profile, await probe(profile, settings)), stopped)
+        isolation = await probe(profile, settings)
+        visits, keeper = Visits(settings.max_visits), Keeper(settings.max_sites)
+        await _serve(Place(settings, profile, isolation, visits, keeper), stopped)
 
 
 async def _serve(place: Place, stopped: asyncio.Event) -> None:

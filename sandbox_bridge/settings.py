@@ -45,6 +45,14 @@ class SandboxSettings(BaseSettings):
     staging_timeout_s: float = Field(default=60.0, gt=0)
     """How long files sent ahead wait for their task, from the last piece on (the protocol's number)."""
 
+    # --- sites
+    max_sites: int = Field(default=32, ge=1)
+    """Tasks that have ended and whose site is up. One more, and the longest idle goes: each is a jail."""
+    site_idle_s: float = Field(default=900.0, gt=0)
+    """How long a site stays after its task and its last request (the protocol's number)."""
+    max_visits: int = Field(default=128, ge=1)
+    """Connections to all sites at once, of three file descriptors each; one site has a quarter of them."""
+
     # --- what a task may use: default and ceiling
     timeout_s: float = Field(default=300.0, gt=0)
     """Wall clock of a task that names none."""

@@ -15,7 +15,8 @@ from sandbox_bridge.local.credit import Allowance
 from sandbox_bridge.local.limits import BadInputError
 from sandbox_bridge.local.orders import check_order
 from sandbox_bridge.local.session import Files, Place, Session
-from sandbox_bridge.local.staging import Staging
+from sandbox_bridge.local.sites import KeptSite
+from sandbox_bridge.local.staging import Staging, Stagings
 from sandbox_bridge.protocol import (
     INITIAL_CREDIT_BYTES,
     MAX_FRAME_BYTES,
@@ -40,8 +41,6 @@ MAX_REMEMBERED = 10_000
 MAX_BAD_FRAMES = 20
 BAD_FRAMES_WINDOW_S = 60.0
 """A peer that sends so many broken frames within so long is hopeless."""
-MAX_STAGINGS = 64
-"""Sessions whose files were sent ahead, of one connection; a peer that exceeds it is hopeless, too."""
 POLICY_VIOLATION = 1008
 
 log = structlog.get_logger()
@@ -77,28 +76,33 @@ class Connection:
         self._is_extended = False
         self._bad_frames_at: deque[float] = deque(maxlen=MAX_BAD_FRAMES)
         self._sessions: dict[str, Session] = {}
-        self._stagings: dict[str, Staging] = {}
-        # One per staging: drops it when its task does not come.
-        self._expiries: dict[str, asyncio.TimerHandle] = {}
+        self._stagings = Stagings(place.settings.max_disk_mb << 20, place.settings.staging_timeout_s)
         self._ended: OrderedDict[str, None] = OrderedDict()
-        # One per session, owned by the task group that lives as long as `run`.
+        # What tasks that have ended have left, by their sessions.
+        self._sites: dict[str, KeptSite] = {}
+        # One per session, owned by the task group that lives as long as `run`; of them, those that only
+        # keep a site, which a lost socket leaves alone.
         self._tasks: set[asyncio.Task[None]] = set()
+        self._keeping: set[asyncio.Task[None]] = set()
+        self.is_gone = False
+        """Whether the peer is; its sites may be there still."""
 
     async def run(self) -> None:
-        """Serve the peer until its socket goes; its sessions go with it."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                try:
-                    await self._receive(group)
-                finally:
-                    self.drop_nowait()
-        finally:
-            for session_id in list(self._stagings):
-                self._unstage(session_id)
+        """Serve the peer until its socket goes; its sessions go with it, and its sites when they are idle."""
+        async with asyncio.TaskGroup() as group:
+            try:
+                await self._receive(group)
+            finally:
+                self.is_gone = True
+                self._drop(self._tasks - self._keeping)
+                self._stagings.close()
 
     def drop_nowait(self) -> None:
-        """Kill all sessions of this connection, without a last word."""
-        for task in self._tasks:
+        """Kill all sessions and sites of this connection, without a last word."""
+        self._drop(self._tasks)
+
+    def _drop(self, tasks: set[asyncio.Task[None]]) -> None:
+        for task in tasks:
             # Once: a second cancel would interrupt the wait for the jail's end.
             if not task.cancelling():
                 task.cancel()
@@ -144,7 +148,10 @@ class Connection:
             case CancelTask():
                 await self._cancel(frame.session_id)
             case FileChunk():
-                await self._stage(frame)
+                if frame.session_id in self._sessions:
+                    log.warning("file_chunk_after_task", session_id=frame.session_id)
+                elif not self._stagings.add(frame):
+                    await self._socket.close(POLICY_VIOLATION, "too many sessions sent ahead")
             case SessionSignal(type="close_session"):
                 self._close_session(frame.session_id)
             case SessionSignal() | TaskInput() | Resize():
@@ -168,16 +175,16 @@ class Connection:
         if session is not None:
             session.stop_nowait()
         elif session_id in self._stagings:
-            self._unstage(session_id)
+            self._stagings.drop(session_id)
             await self._end(session_id, "cancelled before it began", "cancelled", reason="cancelled")
         elif session_id not in self._ended:
             await self._send_error(session_id, "no such session", "unknown_session")
 
     def _close_session(self, session_id: str) -> None:
-        session = self._sessions.get(session_id)
-        if session is not None:
-            session.stop_nowait()
-        self._unstage(session_id)
+        for closed in (self._sessions.get(session_id), self._sites.get(session_id)):
+            if closed is not None:
+                closed.stop_nowait()
+        self._stagings.drop(session_id)
 
     async def _complain(self, message: str | bytes, words: str) -> None:
         now = asyncio.get_running_loop().time()
@@ -191,38 +198,6 @@ class Connection:
         if is_hopeless and now - self._bad_frames_at[0] < BAD_FRAMES_WINDOW_S:
             await self._socket.close(POLICY_VIOLATION, "too many broken frames")
 
-    # --- files sent ahead -----------------------------------------------------------------------------
-
-    async def _stage(self, chunk: FileChunk) -> None:
-        if chunk.session_id in self._sessions:
-            log.warning("file_chunk_after_task", session_id=chunk.session_id)
-            return
-        staging = self._stagings.get(chunk.session_id)
-        if staging is None:
-            if len(self._stagings) >= MAX_STAGINGS:
-                await self._socket.close(POLICY_VIOLATION, "too many sessions sent ahead")
-                return
-            staging = self._stagings[chunk.session_id] = Staging(self._place.settings.max_disk_mb << 20)
-        staging.add(chunk)
-        self._expire_later(chunk.session_id)
-
-    def _expire_later(self, session_id: str) -> None:
-        if (former := self._expiries.pop(session_id, None)) is not None:
-            former.cancel()
-        self._expiries[session_id] = asyncio.get_running_loop().call_later(
-            self._place.settings.staging_timeout_s, self._unstage, session_id
-        )
-
-    def _unstage(self, session_id: str) -> None:
-        staging = self._take_staging(session_id)
-        if staging is not None:
-            staging.close()
-
-    def _take_staging(self, session_id: str) -> Staging | None:
-        if (expiry := self._expiries.pop(session_id, None)) is not None:
-            expiry.cancel()
-        return self._stagings.pop(session_id, None)
-
     # --- sessions -------------------------------------------------------------------------------------
 
     async def _accept(self, task: ExecuteTask, group: asyncio.TaskGroup) -> None:
@@ -230,7 +205,7 @@ class Connection:
         if session_id in self._sessions:
             await self._send_error(session_id, "this session is running already", "bad_input")
             return
-        staging = self._take_staging(session_id)
+        staging = self._stagings.take(session_id)
         try:
             order = check_order(task, self._place.settings, staging.paths() if staging else [])
         except BadInputError as error:
@@ -239,6 +214,8 @@ class Connection:
         if not self._slots.take():
             await self._refuse(session_id, "all sessions are taken", "busy", staging)
             return
+        if (former := self._sites.get(session_id)) is not None:
+            former.stop_nowait()
         credit = Allowance(INITIAL_CREDIT_BYTES if self._is_extended else None)
         session = Session(order, self._place, credit, self._progress_sender(session_id))
         self._sessions[session_id] = session
@@ -257,16 +234,39 @@ class Connection:
         self, session_id: str, session: Session, files: Files, staging: Staging | None
     ) -> None:
         try:
+            await self._finish(session_id, session, files, staging)
+            if session.site is not None and not self.is_gone:
+                await self._keep(session.site)
+        finally:
+            if session.site is not None:
+                if self._sites.get(session_id) is session.site:
+                    del self._sites[session_id]
+                await session.site.aclose()
+
+    async def _finish(self, session_id: str, session: Session, files: Files, staging: Staging | None) -> None:
+        try:
             frame = await self._outcome(session, files)
             del self._sessions[session_id]
+            if session.site is not None:
+                self._sites[session_id] = session.site
             self._remember(session_id)
             # The place is free only when the last frame is out: a peer that takes none can't have more.
             await self._send({"session_id": session_id} | frame)
         finally:
-            self._sessions.pop(session_id, None)
+            if self._sessions.get(session_id) is session:
+                del self._sessions[session_id]
             self._slots.release()
             if staging is not None:
                 staging.close()
+
+    async def _keep(self, site: KeptSite) -> None:
+        task = asyncio.current_task()
+        self._keeping.update({task} if task is not None else ())
+        try:
+            with self._place.keeper.keep(site):
+                await site.wait(self._place.settings.site_idle_s)
+        finally:
+            self._keeping -= {task}
 
     async def _outcome(self, session: Session, files: Files) -> dict[str, Any]:
         try:

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -18,10 +18,12 @@ from typing import Self
 import orjson
 import structlog
 
+from sandbox_bridge.local.agent import relay
 from sandbox_bridge.local.agent.main import (
     DATA,
     FAILED,
     FILE,
+    HELPER,
     READY,
     SIGNAL,
     SYNC,
@@ -30,6 +32,8 @@ from sandbox_bridge.local.agent.main import (
     Unpacker,
     pack,
 )
+from sandbox_bridge.local.agent.relay import PipesEnd
+from sandbox_bridge.local.ports import Ports
 from sandbox_bridge.local.profile import ETC_FILES, JailFds, Profile, memory_file
 from sandbox_bridge.settings import SandboxSettings
 
@@ -37,6 +41,8 @@ MAX_AGENT_FRAME_BYTES = 64 << 10
 _READ_BYTES = 64 << 10
 _MAX_STATUS_BYTES = 4096
 _MAX_COMPLAINT_BYTES = 4096
+_SO_PASSRIGHTS = 83
+_FORWARDER = Path(relay.__file__).read_bytes()
 _INIT_TIMEOUT_S = 1.0
 """For bubblewrap to name its first process, when a jail is given up while it starts."""
 
@@ -70,12 +76,21 @@ class JailSize:
 class Jail:
     """A running jail. Made by `Jail.open`; `aclose` kills it and waits until nothing of it is left."""
 
-    def __init__(self, process: subprocess.Popen[bytes], status_fd: int, settings: SandboxSettings) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        status_fd: int,
+        door: socket.socket,
+        settings: SandboxSettings,
+    ) -> None:
         self._process = process
+        self._door = door
         self._settings = settings
         self._monitor_fd = os.pidfd_open(process.pid)
         self._status_fd = status_fd
         self._init_fd: int | None = None
+        self._init_pid = 0
+        self._has_forwarder = False
         self._unpacker = Unpacker(MAX_AGENT_FRAME_BYTES)
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
@@ -85,9 +100,14 @@ class Jail:
     async def open(cls, profile: Profile, size: JailSize, settings: SandboxSettings) -> AsyncIterator[Self]:
         """A jail with its agent ready, until the block is left; then it is gone. Raises `JailError`."""
         ours, theirs = socket.socketpair()
-        with ours, theirs:
-            jail = cls(*_spawn(profile, size, theirs), settings)
+        # Bounded by the kernel, in messages: a jail that takes none fills it, and that is all.
+        door, inner_door = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, theirs, door, inner_door:
+            for end in (ours, door):
+                refuse_descriptors(end)
+            jail = cls(*_spawn(profile, size, theirs, inner_door), door, settings)
             theirs.close()
+            inner_door.close()
             try:
                 await jail._become_ready(ours)
                 yield jail
@@ -128,6 +148,13 @@ class Jail:
             raise JailLostError("the agent hung up")
         self._unpacker.feed(data)
 
+    async def discard(self) -> None:
+        """Read, and throw away, until the end. Raises `JailLostError` there."""
+        while True:
+            while self.next_nowait() is not None:
+                pass
+            await self.fill()
+
     async def _next(self) -> tuple[bytes, bytes]:
         while (frame := self.next_nowait()) is None:
             await self.fill()
@@ -161,6 +188,36 @@ class Jail:
         if kind != SYNCED:
             raise JailLostError("the agent did not answer for its files")
 
+    # --- its ports ------------------------------------------------------------------------------------
+
+    def ports(self) -> Ports:
+        """What listens in there, as the kernel says. Raises `JailLostError`."""
+        if self._init_fd is None:
+            raise JailLostError("its first process has no name")
+        return Ports(self._init_pid, self._init_fd)
+
+    async def start_forwarder(self) -> None:
+        """Have the agent start what `connect_nowait` needs, once. Raises `JailLostError`."""
+        if not self._has_forwarder:
+            self._has_forwarder = True
+            await self.send(pack(HELPER, _FORWARDER))
+
+    def connect_nowait(self, port: int) -> PipesEnd:
+        """Our end of a new connection to `port` of the jail. Where it can't be made, the end ends at once.
+
+        Raises OSError where there are too many on their way.
+        """
+        with ExitStack() as theirs, ExitStack() as ours:
+            inner_read, our_write = os.pipe()
+            theirs.callback(os.close, inner_read)
+            ours.callback(os.close, our_write)
+            our_read, inner_write = os.pipe()
+            theirs.callback(os.close, inner_write)
+            ours.callback(os.close, our_read)
+            socket.send_fds(self._door, [b"%d" % port], [inner_read, inner_write], socket.MSG_DONTWAIT)
+            ours.pop_all()
+        return PipesEnd(our_read, our_write)
+
     # --- its end --------------------------------------------------------------------------------------
 
     async def _find_init(self) -> None:
@@ -174,7 +231,8 @@ class Jail:
             status += piece
         # The line is bubblewrap's, and the pid is its child: the number can't be another's while it lives.
         with suppress(ProcessLookupError, orjson.JSONDecodeError, KeyError):
-            self._init_fd = os.pidfd_open(orjson.loads(status.split(b"\n")[0])["child-pid"])
+            self._init_pid = orjson.loads(status.split(b"\n")[0])["child-pid"]
+            self._init_fd = os.pidfd_open(self._init_pid)
 
     async def _aclose(self) -> None:
         """Kill the jail and wait until all of it is gone."""
@@ -224,11 +282,23 @@ class Jail:
         return (stderr.read(_MAX_COMPLAINT_BYTES) or b"").decode(errors="replace").strip()
 
 
-def _spawn(profile: Profile, size: JailSize, control: socket.socket) -> tuple[subprocess.Popen[bytes], int]:
+def refuse_descriptors(sock: socket.socket) -> None:
+    """Have the kernel (6.16 and newer) take no file descriptors that come through `sock`.
+
+    An older one drops them where we read, and the last owner of a socket may wait long to close it.
+    """
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
+
+
+def _spawn(
+    profile: Profile, size: JailSize, control: socket.socket, door: socket.socket
+) -> tuple[subprocess.Popen[bytes], int]:
     """Start bubblewrap; returns it and where it writes its status. Raises `JailError`."""
     status_read, status_write = os.pipe()
     fds = JailFds(
         control=control.fileno(),
+        door=door.fileno(),
         status=status_write,
         agent=memory_file("agent", profile.agent_source),
         etc={path: memory_file("etc", content) for path, content in ETC_FILES.items()},

@@ -3,12 +3,16 @@
 import binascii
 from base64 import b64decode
 from dataclasses import dataclass
+from pathlib import Path
 
+from sandbox_bridge.local.agent import static
 from sandbox_bridge.local.agent.main import EXEC, WORK, pack
 from sandbox_bridge.local.limits import BadInputError, TaskLimits, settle
 from sandbox_bridge.protocol import Command, ExecuteTask, FileContent, command_of, path_conflict, path_error
 from sandbox_bridge.settings import SandboxSettings
 
+PYTHON = "/usr/bin/python3"
+_STATIC_SERVER = Path(static.__file__).read_text("utf-8")
 MAX_COMMANDS = 1000
 """Commands of one task: each costs a record in the result."""
 MAX_ARGUMENT_BYTES = (128 << 10) - 1
@@ -30,6 +34,11 @@ class Order:
     commands: list[Command]
     limits: TaskLimits
     stream: bool
+
+    @property
+    def ends_in_serve(self) -> bool:
+        """Whether the last command is `serve`, so that its site outlives the task."""
+        return bool(self.commands) and is_serve(self.commands[-1])
 
 
 def check_order(task: ExecuteTask, settings: SandboxSettings, staged_paths: list[str]) -> Order:
@@ -92,6 +101,17 @@ def _check_command(index: int, command: Command) -> None:
 
 def _argv(command: Command) -> list[str]:
     return command.argv if command.argv is not None else ["/bin/sh", "-c", command.sh or ""]
+
+
+def is_serve(command: Command) -> bool:
+    """Whether it is the one command that is ours: the folder as a web site."""
+    return command.text.strip() == "serve"
+
+
+def serve_frame(command: Command, port: int) -> bytes:
+    """What the agent is told to put `command`'s folder up on `port`."""
+    argv = [PYTHON, "-I", "-S", "-c", _STATIC_SERVER, str(port)]
+    return exec_frame(command.model_copy(update={"sh": None, "argv": argv}))
 
 
 def exec_frame(command: Command) -> bytes:

@@ -15,12 +15,11 @@ import orjson
 
 from sandbox_bridge.local.agent import main as agent
 from sandbox_bridge.local.jail import Jail, JailError, JailLostError, JailSize
-from sandbox_bridge.local.orders import exec_frame
+from sandbox_bridge.local.orders import PYTHON, exec_frame
 from sandbox_bridge.local.profile import NOBODY, Profile, counts_processes
 from sandbox_bridge.protocol import Command
 from sandbox_bridge.settings import SandboxSettings
 
-PYTHON = "/usr/bin/python3"
 _PROBE_TIMEOUT_S = 15.0
 _MAX_REPORT_BYTES = 64 << 10
 

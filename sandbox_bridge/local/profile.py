@@ -60,7 +60,7 @@ class Profile:
             # The root is a disk without a size: nobody may write there.
             *("--remount-ro", "/", "--chdir", WORK),
             *("--json-status-fd", str(fds.status)),
-            *(self.python, "-I", "-S", f"/dev/fd/{fds.agent}", str(fds.control), str(limit)),
+            *(self.python, "-I", "-S", f"/dev/fd/{fds.agent}", str(fds.control), str(fds.door), str(limit)),
         ]
 
 
@@ -69,13 +69,14 @@ class JailFds:
     """The file descriptors that a jail inherits."""
 
     control: int
+    door: int
     status: int
     agent: int
     etc: dict[str, int]
 
     def all(self) -> list[int]:
         """Each of them."""
-        return [self.control, self.status, self.agent, *self.etc.values()]
+        return [self.control, self.door, self.status, self.agent, *self.etc.values()]
 
 
 def memory_file(name: str, content: bytes) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from sandbox_bridge.local.output import Kept
+from sandbox_bridge.local.output import Gap, Kept
 from sandbox_bridge.protocol import EndReason, Stream
 
 MAX_RESULT_BYTES = 512 << 10
@@ -95,15 +95,38 @@ def command_record(
 
 
 def task_result(
-    status: str, transcript: Transcript, *, exit_code: int | None, isolation: dict[str, Any]
+    status: str,
+    transcript: Transcript,
+    *,
+    exit_code: int | None,
+    url: str | None,
+    isolation: dict[str, Any],
 ) -> dict[str, Any]:
     """A task's result as it stands in its last frame."""
     result = {
         "status": status,
         "exit_code": exit_code,
-        "url": None,
+        "url": url,
         "commands": transcript.records(),
         "files": [],
         "isolation": isolation,
     }
     return result | {"truncated": True} if transcript.truncated else result
+
+
+def gap_progress(gap: Gap) -> dict[str, Any]:
+    """The progress that tells of output left out."""
+    return {
+        "kind": "output_gap",
+        "stream": gap.stream,
+        "dropped_bytes": gap.dropped_bytes,
+        "reason": gap.reason,
+    }
+
+
+def command_progress(
+    index: int, text: str, exit_code: int | None, reason: EndReason | None
+) -> dict[str, Any]:
+    """The progress that tells of a command's start, or with a `reason` of its end."""
+    progress = {"kind": "command", "index": index, "command": text, "exit_code": exit_code}
+    return progress if reason is None else progress | {"reason": reason}

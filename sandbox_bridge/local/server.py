@@ -17,7 +17,7 @@ from sandbox_bridge.local.session import Place
 from sandbox_bridge.protocol import MAX_CORE_FRAME_BYTES, PROTOCOL
 from sandbox_bridge.settings import SandboxSettings
 
-CAPABILITIES = ["limits", "backpressure", "stderr_split"]
+CAPABILITIES = ["serve", "limits", "backpressure", "stderr_split"]
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
 
 log = structlog.get_logger()
@@ -56,7 +56,8 @@ class Service:
     async def check(self, websocket: ServerConnection, request: Request) -> Response | None:
         """Refuse a handshake, or let it go on."""
         answer = refusal(request, self._place.settings)
-        if answer is None and len(self._connections) >= self._place.settings.max_connections:
+        present = sum(not connection.is_gone for connection in self._connections)
+        if answer is None and present >= self._place.settings.max_connections:
             answer = HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n"
         return None if answer is None else websocket.respond(*answer)
 

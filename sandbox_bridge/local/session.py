@@ -1,29 +1,32 @@
 """A session: one task in one jail, from its files to its one last frame."""
 
 import asyncio
-import os
 import signal
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from errno import EDQUOT, ENOSPC
 from typing import Any
 
 import structlog
 
-from sandbox_bridge.local.agent.main import EXITED, NOT_STARTED, STDERR, STDOUT
+from sandbox_bridge.local.agent.main import STDERR, STDOUT
 from sandbox_bridge.local.credit import Allowance
+from sandbox_bridge.local.endings import Ending, command_ending, end_frame, file_ending, status_of
 from sandbox_bridge.local.jail import FileError, Jail, JailError, JailLostError, JailSize
-from sandbox_bridge.local.orders import Order, exec_frame
+from sandbox_bridge.local.orders import Order, exec_frame, is_serve, serve_frame
 from sandbox_bridge.local.output import GATHER_S, MAX_TEXT_BYTES, Gap, OutputFlow, Text
 from sandbox_bridge.local.profile import Profile
 from sandbox_bridge.local.results import (
     MAX_COMMAND_TEXT_CHARS,
     Transcript,
+    command_progress,
     command_record,
+    gap_progress,
     shorten,
     task_result,
 )
+from sandbox_bridge.local.sites import Keeper, KeptSite, Sites, open_sites
+from sandbox_bridge.local.visits import Visits
 from sandbox_bridge.protocol import Command, EndReason, Stream
 from sandbox_bridge.settings import SandboxSettings
 
@@ -34,22 +37,14 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """How a task, or one command of it, came to its end. `code` None is a good end."""
-
-    code: str | None
-    exit_code: int | None
-    reason: EndReason | None
-    words: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Place:
     """What all sessions of a service share."""
 
     settings: SandboxSettings
     profile: Profile
     isolation: dict[str, Any]
+    visits: Visits
+    keeper: Keeper
 
 
 @dataclass(slots=True)
@@ -84,6 +79,9 @@ class Session:
         # The task's wall clock. Expires early when the session is told to stop.
         self._scope: asyncio.Timeout | None = None
         self._stop_reason: EndReason | None = None
+        self._sites: Sites | None = None
+        self.site: KeptSite | None = None
+        """What the task has left, once `run` has returned; whoever takes it closes it."""
 
     def grant_nowait(self, count: int) -> None:
         """Allow so many more bytes of output."""
@@ -97,7 +95,10 @@ class Session:
                 self._scope.reschedule(self._now())
 
     async def run(self, files: Files) -> dict[str, Any]:
-        """Run the task with `files`; returns its last frame, without the id, once its jail is gone."""
+        """Run the task with `files`; returns its last frame, without the id.
+
+        Its jail is gone then, unless the task has left a `site`.
+        """
         try:
             ending = await self._in_jail(files)
         except JailLostError as error:
@@ -118,20 +119,26 @@ class Session:
             try:
                 async with asyncio.timeout_at(deadline) as self._scope:
                     jail = await stack.enter_async_context(Jail.open(self._place.profile, size, settings))
-                    return await self._work(jail, files)
+                    sites = open_sites(jail, self._place.visits, self._tell)
+                    self._sites = await stack.enter_async_context(sites)
+                    ending = await self._work(jail, self._sites, files)
             except TimeoutError:
                 return await self._wind_down(jail)
             finally:
                 self._scope = None
+            if ending.code is None and self._order.ends_in_serve and self._sites.is_serving:
+                await self._sites.stop_watching()
+                self.site = KeptSite(jail, self._sites, stack.pop_all())
+            return ending
 
-    async def _work(self, jail: Jail, files: Files) -> Ending:
+    async def _work(self, jail: Jail, sites: Sites, files: Files) -> Ending:
         try:
             await jail.write_files(files)
         except FileError as error:
             return file_ending(error)
         ending = Ending(None, None, None)
         for index, command in enumerate(self._order.commands):
-            ending = await self._command(jail, index, command)
+            ending = await self._command(jail, sites, index, command)
             if ending.code is not None and not command.continue_on_error:
                 return ending
         return Ending(None, ending.exit_code, ending.reason)
@@ -141,10 +148,8 @@ class Session:
         reason = self._stop_reason or "timeout"
         exit_code = None
         if jail is not None and self._running is not None and self._running.ending is None:
-            jail.signal_nowait(signal.SIGTERM)
             with suppress(TimeoutError, JailLostError):
-                async with asyncio.timeout(self._place.settings.cancel_grace_s):
-                    exit_code = (await self._until_exit(jail)).exit_code
+                exit_code = await self._terminate(jail, self._running)
         words = (
             "cancelled"
             if reason == "cancelled"
@@ -152,17 +157,31 @@ class Session:
         )
         return Ending(reason, exit_code, reason, words)
 
+    async def _terminate(self, jail: Jail, running: _Running) -> int | None:
+        """The exit code of a command that ends on our TERM. Raises `TimeoutError`, `JailLostError`."""
+        jail.signal_nowait(signal.SIGTERM)
+        async with asyncio.timeout(self._place.settings.cancel_grace_s):
+            ended = await self._until_exit(jail)
+        if ended.was_signalled:
+            return ended.exit_code
+        # It had ended by itself; what was stopped is only what would have come.
+        self._keep_record(running, ended)
+        return None
+
     # --- one command ----------------------------------------------------------------------------------
 
-    async def _command(self, jail: Jail, index: int, command: Command) -> Ending:
+    async def _command(self, jail: Jail, sites: Sites, index: int, command: Command) -> Ending:
         self._running = _Running(index, shorten(command.text, MAX_COMMAND_TEXT_CHARS), self._now())
         await self._tell_command(self._running, exit_code=None)
-        await jail.send(exec_frame(command))
+        port = sites.free_port() if is_serve(command) else None
+        await jail.send(exec_frame(command) if port is None else serve_frame(command, port))
         try:
             async with asyncio.timeout(command.timeout_s):
                 ending = await self._until_exit(jail)
         except TimeoutError:
             ending = await self._stop_command(jail)
+        if port is not None and ending.code is None and not await sites.serve(port):
+            ending = Ending("command_failed", None, "lost", "the site was put up, but does not answer")
         await self._end_command(self._running, ending)
         return ending
 
@@ -248,14 +267,7 @@ class Session:
 
     async def _send_item(self, item: Text | Gap) -> None:
         if isinstance(item, Gap):
-            await self._tell(
-                {
-                    "kind": "output_gap",
-                    "stream": item.stream,
-                    "dropped_bytes": item.dropped_bytes,
-                    "reason": item.reason,
-                }
-            )
+            await self._tell(gap_progress(item))
             return
         self._credit.spend(len(item.data))
         index = self._running.index if self._running is not None else 0
@@ -266,59 +278,18 @@ class Session:
     async def _tell_command(
         self, running: _Running, *, exit_code: int | None, reason: EndReason | None = None
     ) -> None:
-        progress = {
-            "kind": "command",
-            "index": running.index,
-            "command": running.text,
-            "exit_code": exit_code,
-        }
-        await self._tell(progress if reason is None else progress | {"reason": reason})
+        await self._tell(command_progress(running.index, running.text, exit_code, reason))
 
     async def _tell(self, progress: dict[str, Any]) -> None:
         if self._order.stream:
             await self._send_progress(progress)
 
     def _last_frame(self, ending: Ending) -> dict[str, Any]:
-        status = _STATUS_OF.get(ending.code, "failed")
         result = task_result(
-            status, self._transcript, exit_code=ending.exit_code, isolation=self._place.isolation
+            status_of(ending),
+            self._transcript,
+            exit_code=ending.exit_code,
+            url=self._sites.url if self._sites is not None else None,
+            isolation=self._place.isolation,
         )
-        if ending.code is None:
-            return {"type": "task_completed", "result": result}
-        info = {
-            "code": ending.code,
-            "exit_code": ending.exit_code,
-            "reason": ending.reason,
-            "result": result,
-        }
-        return {"type": "task_error", "error": ending.words or ending.code, "error_info": info}
-
-
-_STATUS_OF = {None: "completed", "cancelled": "cancelled"}
-
-
-def file_ending(error: FileError) -> Ending:
-    """The end of a task whose files could not be written."""
-    if error.errno in {ENOSPC, EDQUOT}:
-        return Ending("resource_limit", None, "disk", "the files do not fit on the task's disk")
-    return Ending("bad_input", None, None, f"a file can't be written: {error}")
-
-
-def command_ending(kind: bytes, payload: bytes) -> Ending:
-    """How a command ended, as the agent says. Raises `JailLostError` where that can't be."""
-    if kind == NOT_STARTED:
-        words = f"the command could not be started: {payload[:200].decode(errors='replace')}"
-        return Ending("resource_limit", None, "processes", words)
-    status = int.from_bytes(payload[:4], "big")
-    if kind != EXITED or len(payload) != 5 or status > 0xFFFF:
-        raise JailLostError("the agent sent nonsense")
-    if not os.WIFEXITED(status):
-        return Ending(
-            "command_failed", None, "signal", f"the command was killed by signal {os.WTERMSIG(status)}"
-        )
-    exit_code = os.WEXITSTATUS(status)
-    if exit_code == 0:
-        return Ending(None, 0, "exit")
-    if payload[4]:
-        return Ending("resource_limit", exit_code, "disk", "the task's disk is full")
-    return Ending("command_failed", exit_code, "exit", f"the command failed with exit code {exit_code}")
+        return end_frame(ending, result)

@@ -1,5 +1,6 @@
 """Files sent ahead of their task, kept in files of ours that have no name until it comes."""
 
+import asyncio
 import tempfile
 from collections.abc import Iterator
 from typing import IO
@@ -8,6 +9,8 @@ from sandbox_bridge.local.limits import BadInputError
 from sandbox_bridge.local.orders import check_paths, decode_base64
 from sandbox_bridge.protocol import FileChunk
 
+MAX_STAGINGS = 64
+"""Sessions whose files were sent ahead, of one connection; a peer that exceeds it is hopeless."""
 _PIECE_BYTES = 64 << 10
 MAX_FILES = 100_000
 """Files of one session: their names are held in memory."""
@@ -82,3 +85,51 @@ class Staging:
     def close(self) -> None:
         """Let go of the disk space."""
         self._disk.close()
+
+
+class Stagings:
+    """What one peer has sent ahead: for each session `max_bytes` at most, for `timeout_s` after the last piece."""
+
+    def __init__(self, max_bytes: int, timeout_s: float) -> None:
+        self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
+        self._stagings: dict[str, Staging] = {}
+        # One per staging: drops it when its task does not come.
+        self._expiries: dict[str, asyncio.TimerHandle] = {}
+
+    def __contains__(self, session_id: str) -> bool:
+        return session_id in self._stagings
+
+    def add(self, chunk: FileChunk) -> bool:
+        """Take the next piece; whether there was room for its session."""
+        staging = self._stagings.get(chunk.session_id)
+        if staging is None:
+            if len(self._stagings) >= MAX_STAGINGS:
+                return False
+            staging = self._stagings[chunk.session_id] = Staging(self._max_bytes)
+        staging.add(chunk)
+        self._expire_later(chunk.session_id)
+        return True
+
+    def take(self, session_id: str) -> Staging | None:
+        """A session's files, which the caller closes; or None."""
+        if (expiry := self._expiries.pop(session_id, None)) is not None:
+            expiry.cancel()
+        return self._stagings.pop(session_id, None)
+
+    def drop(self, session_id: str) -> None:
+        """Let go of a session's files, if there are any."""
+        if (staging := self.take(session_id)) is not None:
+            staging.close()
+
+    def close(self) -> None:
+        """Let go of all."""
+        for session_id in list(self._stagings):
+            self.drop(session_id)
+
+    def _expire_later(self, session_id: str) -> None:
+        if (former := self._expiries.pop(session_id, None)) is not None:
+            former.cancel()
+        self._expiries[session_id] = asyncio.get_running_loop().call_later(
+            self._timeout_s, self.drop, session_id
+        )

@@ -7,12 +7,14 @@ jail may kill it or speak in its place.
 
 A frame, both ways, is one byte of kind, four bytes of length (big endian) and a payload:
 
-host to agent   FILE path · DATA bytes · SYNC · EXEC fields · SIGNAL one byte
+host to agent   FILE path · DATA bytes · SYNC · EXEC fields · SIGNAL one byte · HELPER source
 agent to host   READY · SYNCED · FAILED errno, NUL, words · STDOUT bytes · STDERR bytes · EXITED status, full
                 NOT_STARTED words
 
 EXEC's fields are divided by NUL: the folder, the number of arguments, the arguments, then KEY=VALUE.
-EXITED is the four bytes of the kernel's wait status and one byte that says whether a disk is full.
+EXITED is the four bytes of the kernel's wait status and one of flags: DISK_FULL, SIGNALLED (by the host).
+HELPER's source is a Python program that runs beside the commands, with the door as its standard input: a
+second socket, on which the host hands in what its sites need. It is not a command: nobody hears of its end.
 
 There is no credit on this socket: the agent reads no more output while the host does not read, and a full
 pipe stops the process that writes.
@@ -33,7 +35,8 @@ import sys
 import termios
 
 READY, SYNCED, FAILED, STDOUT, STDERR, EXITED, NOT_STARTED = b"R", b"K", b"E", b"o", b"e", b"x", b"n"
-FILE, DATA, SYNC, EXEC, SIGNAL = b"F", b"D", b"Z", b"X", b"S"
+FILE, DATA, SYNC, EXEC, SIGNAL, HELPER = b"F", b"D", b"Z", b"X", b"S", b"H"
+DISK_FULL, SIGNALLED = 1, 2
 
 HEADER_BYTES = 5
 READ_BYTES = 64 << 10
@@ -78,14 +81,16 @@ class Unpacker:
 class Agent:
     """One loop over the host's socket, the two output pipes and the running command."""
 
-    def __init__(self, control: int) -> None:
+    def __init__(self, control: int, door: int) -> None:
         self._control = control
+        self._door = door
         self._inbox = Unpacker(max_payload=64 << 20)
         self._outbox = bytearray()
         self._file = -1
         self._failure = b""
         self._child = 0
         self._pidfd = -1
+        self._was_signalled = False
         # One pair of pipes for the whole session, so that what a command left in the background can write on.
         self._pipes: dict[int, bytes] = {}
         self._write_ends = [self._open_pipe(STDOUT), self._open_pipe(STDERR)]
@@ -95,6 +100,7 @@ class Agent:
             SYNC: self._sync,
             EXEC: self._exec,
             SIGNAL: self._signal,
+            HELPER: self._help,
         }
 
     def _open_pipe(self, kind: bytes) -> int:
@@ -197,6 +203,7 @@ class Agent:
         if self._child == 0:
             self._become(folder, argv, environment)
         self._pidfd = os.pidfd_open(self._child)
+        self._was_signalled = False
 
     def _become(self, folder: bytes, argv: list[bytes], environment: dict[bytes, bytes]) -> None:
         try:
@@ -214,9 +221,24 @@ class Agent:
         finally:
             os._exit(126)
 
+    def _help(self, source: bytes) -> None:
+        try:
+            if os.fork():
+                return
+        except OSError:
+            return  # the host finds that its site does not answer
+        try:
+            os.setsid()
+            os.dup2(self._door, 0)
+            argv = [sys.executable, "-I", "-S", "-c", source.decode()]
+            os.execve(argv[0], argv, {})  # noqa: S606 - the host says what to run
+        finally:
+            os._exit(126)
+
     def _signal(self, payload: bytes) -> None:
         if not self._child:
             return
+        self._was_signalled = True
         try:
             os.killpg(self._child, payload[0])
         except ProcessLookupError:
@@ -234,7 +256,9 @@ class Agent:
             left = int.from_bytes(waiting, sys.byteorder)
             while left > 0 and (carried := self._carry(fd, min(left, READ_BYTES))):
                 left -= carried
-        self._send(EXITED, status.to_bytes(4, "big") + (b"\1" if is_full(WORK) or is_full(TMP) else b"\0"))
+        flags = DISK_FULL if is_full(WORK) or is_full(TMP) else 0
+        flags |= SIGNALLED if self._was_signalled else 0
+        self._send(EXITED, status.to_bytes(4, "big") + bytes([flags]))
 
     def _carry(self, fd: int, most: int) -> int:
         try:
@@ -271,11 +295,13 @@ def limit_self(processes: int) -> None:
         pass
 
 
-def main(control: int, processes: int) -> None:
-    """Run on the socket `control`, inherited from the host."""
-    os.closerange(3, control)
-    os.closerange(control + 1, 1024)
+def main(control: int, door: int, processes: int) -> None:
+    """Run on the sockets `control` and `door`, inherited from the host."""
+    low, high = sorted((control, door))
+    for first, end in ((3, low), (low + 1, high), (high + 1, 1024)):
+        os.closerange(first, end)
     os.set_inheritable(control, False)
+    os.set_inheritable(door, False)
     os.set_blocking(control, False)
     quiet = os.open("/dev/null", os.O_RDWR)
     for fd in range(3):
@@ -285,8 +311,8 @@ def main(control: int, processes: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     limit_self(processes)
     os.chdir(WORK)
-    Agent(control).run()
+    Agent(control, door).run()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(*map(int, sys.argv[1:4]))
