@@ -37,25 +37,29 @@ async def test_killed_gateway_loses_no_event_and_no_task(tmp_path: Path) -> None
     """Over 20 kills every answered submit is there, and every follower sees the same whole log with one end."""
     rng = random.Random(1)
     data, port = tmp_path / "data", free_port()
-    followers: list[list[asyncio.Task[list[str]]]] = []
     async with asyncio.TaskGroup() as group:
-        for life in range(KILLS + 1):
+        async with running_gateway(data, "--port", str(port)) as gateway:
+            task_ids = await submits(gateway)
+            followers = [
+                [group.create_task(follow(gateway.url, i)) for _ in range(FOLLOWERS)] for i in task_ids
+            ]
+            await kill_soon(gateway, rng)
+        for _ in range(KILLS - 1):
             async with running_gateway(data, "--port", str(port)) as gateway:
-                if life == 0:
-                    for task_id in await submits(gateway):
-                        followers.append(
-                            [group.create_task(follow(gateway.url, task_id)) for _ in range(FOLLOWERS)]
-                        )
-                if life < KILLS:
-                    await asyncio.sleep(rng.uniform(0.05, 1.0))
-                    await gateway.kill()
-                else:
-                    histories = [[await follower for follower in several] for several in followers]
+                await kill_soon(gateway, rng)
+        async with running_gateway(data, "--port", str(port)):
+            histories = [[await follower for follower in several] for several in followers]
     for several in histories:
         check_all(several)
     ends = [json.loads(several[0][-1])["data"] for several in histories]
     assert {end["status"] for end in ends} == {"completed"}
     assert sum(end["attempt"] for end in ends) >= TASKS + KILLS, "the kills hit too little that ran"
+
+
+async def kill_soon(gateway: GatewayProcess, rng: random.Random) -> None:
+    """Kill it after a moment of work."""
+    await asyncio.sleep(rng.uniform(0.05, 1.0))
+    await gateway.kill()
 
 
 async def submits(gateway: GatewayProcess) -> list[str]:
