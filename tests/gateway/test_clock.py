@@ -1,12 +1,13 @@
 """Times as the contract writes them, and ids that randomness and time are given to."""
 
+import random
 import uuid
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.clock import rfc3339
+from gateway.clock import Clock, rfc3339
 from tests.support.records import NOW_MS, FakeTime, deterministic
 
 LAST_MS = 253_402_300_799_999
@@ -49,3 +50,13 @@ def test_new_ordered_id_sorts_by_time(ms: int, later: int) -> None:
     assert ms == (1 << 48) - 1 or before < after
     assert all(uuid.UUID(found).version == 7 for found in (before, after))
     assert uuid.UUID(before).int >> 80 == ms
+
+
+def test_ordered_ids_follow_each_other_whatever_the_clock_does() -> None:
+    """Ids made within a millisecond, or after the clock was set back, sort in the order of their making."""
+    times = iter([NOW_MS] * 200 + [NOW_MS - 5000] * 50 + [NOW_MS + 1] * 50)
+    clock = Clock(now_ms=lambda: next(times), rng=random.Random(1))
+    made = [clock.new_ordered_id() for _ in range(300)]
+    assert made == sorted(made)
+    assert len(set(made)) == 300
+    assert {uuid.UUID(one).version for one in made} == {7}
