@@ -11,6 +11,7 @@ import structlog
 
 from sandbox_bridge.local.agent.main import STDERR, STDOUT
 from sandbox_bridge.local.credit import Allowance
+from sandbox_bridge.local.doors import is_loopback
 from sandbox_bridge.local.endings import Ending, command_ending, end_frame, file_ending, status_of
 from sandbox_bridge.local.jail import FileError, Jail, JailError, JailLostError, JailSize
 from sandbox_bridge.local.orders import Order, exec_frame, is_serve, serve_frame
@@ -119,7 +120,8 @@ class Session:
             try:
                 async with asyncio.timeout_at(deadline) as self._scope:
                     jail = await stack.enter_async_context(Jail.open(self._place.profile, size, settings))
-                    sites = open_sites(jail, self._place.visits, self._tell)
+                    shown = is_loopback(settings.host)
+                    sites = open_sites(jail, self._place.visits, self._tell, are_shown=shown)
                     self._sites = await stack.enter_async_context(sites)
                     ending = await self._work(jail, self._sites, files)
             except TimeoutError:

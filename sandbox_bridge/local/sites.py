@@ -37,19 +37,23 @@ Tell = Callable[[dict[str, Any]], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Site:
-    """One port of a jail and where it is reached."""
+    """One port of a jail and where it is reached; `url` None where that is nowhere."""
 
     port: int
-    url: str
+    url: str | None
 
 
 class Sites:
-    """The sites of one jail. Made by `open_sites`; `tell` takes the progress `server_ready`."""
+    """The sites of one jail. Made by `open_sites`; `tell` takes the progress `server_ready`.
 
-    def __init__(self, jail: Jail, visits: Visits, tell: Tell) -> None:
+    `are_shown` is false where our loopback is not our peer's: an address on it would be another machine's.
+    """
+
+    def __init__(self, jail: Jail, visits: Visits, tell: Tell, *, are_shown: bool) -> None:
         self._jail = jail
         self._visits = visits
         self._tell = tell
+        self._are_shown = are_shown
         self._sites: dict[int, Site] = {}
         self._served: Site | None = None
         self._now = asyncio.get_running_loop().time
@@ -67,8 +71,8 @@ class Sites:
 
     @property
     def is_serving(self) -> bool:
-        """Whether `serve` has put one up."""
-        return self._served is not None
+        """Whether `serve` has put one up that somebody can reach."""
+        return self._served is not None and self._served.url is not None
 
     def free_port(self) -> int:
         """A port for `serve`. Raises `JailLostError`."""
@@ -118,15 +122,16 @@ class Sites:
         if port in self._sites or len(self._sites) >= MAX_SITES:
             return self._sites.get(port)
         try:
-            door = socket.create_server((HOST, 0), backlog=_BACKLOG)
+            door = socket.create_server((HOST, 0), backlog=_BACKLOG) if self._are_shown else None
         except OSError as error:
             log.warning("site_not_opened", error=str(error))
             return None
-        door.setblocking(False)
-        site = self._sites[port] = Site(port, f"http://{HOST}:{door.getsockname()[1]}/")
-        self._own(self._welcome(site, door))
+        url = None if door is None else f"http://{HOST}:{door.getsockname()[1]}/"
+        site = self._sites[port] = Site(port, url)
+        if door is not None:
+            self._own(self._welcome(site, door))
         await self._jail.start_forwarder()
-        await self._tell({"kind": "server_ready", "port": port, "url": site.url, "scope": "gateway"})
+        await self._tell({"kind": "server_ready", "port": port, "url": url, "scope": "gateway"})
         return site
 
     async def _answers(self, port: int) -> bool:
@@ -148,6 +153,7 @@ class Sites:
     async def _welcome(self, site: Site, door: socket.socket) -> None:
         """Take everybody who comes to `site`."""
         loop = asyncio.get_running_loop()
+        door.setblocking(False)
         with door:
             while True:
                 try:
@@ -202,9 +208,9 @@ def _close(end: SocketEnd, _visit: asyncio.Task[None]) -> None:
 
 
 @asynccontextmanager
-async def open_sites(jail: Jail, visits: Visits, tell: Tell) -> AsyncIterator[Sites]:
+async def open_sites(jail: Jail, visits: Visits, tell: Tell, *, are_shown: bool) -> AsyncIterator[Sites]:
     """The sites of `jail`, until the block is left."""
-    sites = Sites(jail, visits, tell)
+    sites = Sites(jail, visits, tell, are_shown=are_shown)
     try:
         yield sites
     finally:

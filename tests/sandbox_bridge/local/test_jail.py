@@ -177,6 +177,23 @@ async def test_cancelled_command_may_clean_up(peer: Peer) -> None:
     assert (code_of(frames[-1]), frames[-1]["error_info"]["exit_code"]) == ("cancelled", 9)
 
 
+async def test_cancel_of_a_command_that_has_just_ended(peer: Peer, marker: str) -> None:
+    """A command that ended before our TERM keeps its own end; what was cancelled has no exit code."""
+    await peer.send(task(f": {marker}; echo up; sleep 0.3; :", "sleep 60"))
+    await peer.until(lambda frame: text_of([frame]) == "up\n")
+    shell = min(processes_with(marker))
+    agent = parent_of(shell)
+    os.kill(agent, signal.SIGSTOP)
+    assert eventually(lambda: processes_with(marker) == [])
+    await peer.send({"type": "cancel_task", "session_id": "s"})
+    await peer.send({"type": "health_check"})
+    await peer.until(lambda frame: frame["type"] == "health")
+    os.kill(agent, signal.SIGCONT)
+    info = (await peer.until_end())[-1]["error_info"]
+    assert (info["code"], info["exit_code"], info["reason"]) == ("cancelled", None, "cancelled")
+    assert [(c["exit_code"], c["reason"]) for c in info["result"]["commands"]] == [(0, "exit")]
+
+
 async def test_cancel_at_any_moment_of_the_start(peer: Peer) -> None:
     """A cancel right behind its task, or a little later, always ends it, once."""
     for step in range(20):
@@ -259,6 +276,11 @@ async def test_service_killed_while_jails_start_leaves_none(step: int, marker: s
     # A jail's processes leave the service's session only when the jail stands.
     assert eventually(lambda: not session_exists(service.process.pid))
     assert eventually(lambda: processes_with(marker) == [])
+
+
+def parent_of(pid: int) -> int:
+    """The process that started `pid`."""
+    return int(Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[1])
 
 
 async def pass_time(seconds: float) -> None:
