@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Self
 
@@ -135,14 +137,18 @@ def want(value: Mapping[str, Any]) -> Want | None:
     return Want(runtime=asked.get("runtime"), labels=asked.get("labels", {}))
 
 
-async def run(context: RunContext) -> dict[str, Any]:
-    """One attempt: a session in the sandbox from begin to end."""
+async def run(context: RunContext, *, shows_sites: bool = True) -> dict[str, Any]:
+    """One attempt: a session in the sandbox from begin to end.
+
+    Without `shows_sites` no site's address is told: it is on a loopback that whoever watches can't reach.
+    """
     bridge = context.bridge
     if bridge is None:
         raise PlaceLostError("sandbox_lost", "the sandbox is gone")
     try:
         async with asyncio.timeout(context.time_left_s + END_GRACE_S):
-            return await _run_in(bridge, context)
+            result = await _run_in(bridge, context, shows_sites=shows_sites)
+            return result if shows_sites else result | {"url": None}
     except TimeoutError:
         message = "The task ran longer than its timeout_s."
         raise TaskFailedError("timeout", message, exit_code=None, reason="timeout", result=None) from None
@@ -154,21 +160,22 @@ async def run(context: RunContext) -> dict[str, Any]:
         raise _translated(error, cancel_wanted=context.cancel_wanted.is_set()) from error
 
 
-async def _run_in(bridge: Bridge, context: RunContext) -> dict[str, Any]:
+async def _run_in(bridge: Bridge, context: RunContext, *, shows_sites: bool) -> dict[str, Any]:
     session = bridge.open(context.sandbox_session, _spec(context.input, context.time_left_s))
     context.on_output_durable = session.grant_nowait
     async with session:
         canceller = asyncio.get_running_loop().create_task(_cancel_when_wanted(context, session))
         try:
-            await _tell(context, session)
+            await _tell(context, session, shows_sites=shows_sites)
         finally:
             canceller.cancel()
     return session.result or {}
 
 
-async def _tell(context: RunContext, session: BridgeSession) -> None:
+async def _tell(context: RunContext, session: BridgeSession, *, shows_sites: bool) -> None:
     async for progress in session:
-        for draft in events_of(progress):
+        told = progress if shows_sites else progress | {"url": None}
+        for draft in events_of(told):
             await context.emit(draft)
 
 
@@ -279,3 +286,5 @@ def events_of(progress: Mapping[str, Any]) -> list[Draft]:
 
 
 SANDBOX: Final = Agent(name="sandbox", input_model=SandboxInput, run=run, want=want)
+SANDBOX_WITHOUT_SITES: Final = dataclasses.replace(SANDBOX, run=functools.partial(run, shows_sites=False))
+"""The agent on a public gateway: its sandboxes' sites are on a loopback that is not the watcher's."""

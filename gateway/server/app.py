@@ -20,7 +20,7 @@ from aiohttp.typedefs import Handler, Middleware
 from structlog.typing import FilteringBoundLogger
 
 from gateway.agents.registry import Registry
-from gateway.agents.sandbox import SANDBOX
+from gateway.agents.sandbox import SANDBOX, SANDBOX_WITHOUT_SITES
 from gateway.bus.base import announce
 from gateway.bus.memory import MemoryBus
 from gateway.clock import Clock
@@ -87,7 +87,7 @@ class Gateway:
         self._store.on_commit = self._committed
         self._relay = Relay(self._bus, Hub())
         self._watch = Watch(self._store, self._bus)
-        self._registry = Registry([SANDBOX])
+        self._registry = Registry([SANDBOX if settings.loopback else SANDBOX_WITHOUT_SITES])
         self._pool = Pool()
         self._sandbox_seen = asyncio.Event()
         self._embedded = (
