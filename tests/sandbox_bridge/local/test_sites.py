@@ -1,15 +1,9 @@
 """Web sites out of jails: the command `serve`, ports that are noticed, and how long they stay."""
 
 import asyncio
-import os
 import platform
 import random
-import signal
-import urllib.error
-import urllib.request
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,12 +16,12 @@ from tests.sandbox_bridge.local.service import (
     code_of,
     eventually,
     open_files,
-    processes_with,
     progress,
     running_service,
     task,
     text_of,
 )
+from tests.sandbox_bridge.local.visitors import Answer, close, get, is_up, site, visit
 
 ECHO = """
 import socket, threading
@@ -41,52 +35,6 @@ while True:
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a site said."""
-
-    status: int
-    kind: str | None
-    body: bytes
-
-
-def get(url: str) -> Answer:
-    """Ask a site. Raises OSError where nobody answers."""
-    try:
-        with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 - a test's own site
-            return Answer(response.status, response.headers["Content-Type"], response.read())
-    except urllib.error.HTTPError as error:
-        with error:
-            return Answer(error.code, error.headers["Content-Type"], error.read())
-
-
-def is_up(url: str) -> bool:
-    """Whether somebody answers there."""
-    try:
-        return get(url).status > 0
-    except OSError:
-        return False
-
-
-def listens(url: str) -> bool:
-    """Whether there is a door at all, found without knocking."""
-    wanted = f"0100007F:{urlsplit(url).port:04X} 00000000:0000 0A"
-    return wanted in Path("/proc/net/tcp").read_text("ascii")
-
-
-async def site(peer: Peer, *, session_id: str = "s", **files: str) -> str:
-    """The address of a new site that stays."""
-    frames = await peer.run("serve", session_id=session_id, files=files or {"index.html": session_id})
-    assert frames[-1]["type"] == "task_completed", frames[-1]
-    url: str = frames[-1]["result"]["url"]
-    return url
-
-
-async def close(peer: Peer, session_id: str = "s") -> None:
-    """Close a session."""
-    await peer.send({"type": "close_session", "session_id": session_id})
-
-
 @pytest.fixture
 async def listening(bridge: Peer) -> AsyncIterator[str]:
     """The address of a site that echoes bytes, of a task that runs."""
@@ -96,36 +44,6 @@ async def listening(bridge: Peer) -> AsyncIterator[str]:
     yield ready["url"]
     await bridge.send({"type": "cancel_task", "session_id": "s"})
     await bridge.until_end()
-
-
-@asynccontextmanager
-async def visit(url: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A plain connection to a site."""
-    parts = urlsplit(url)
-    async with asyncio.timeout(20):
-        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-        try:
-            yield reader, writer
-        finally:
-            writer.transport.abort()
-            with suppress(OSError):
-                await writer.wait_closed()
-
-
-async def ends(reader: asyncio.StreamReader) -> bool:
-    """Whether the other side hangs up without a word."""
-    try:
-        async with asyncio.timeout(5):
-            return await reader.read(1) == b""
-    except ConnectionResetError:
-        return True
-
-
-@pytest.fixture
-def small() -> Iterator[Service]:
-    """A service with room for one task, two sites, and four connections."""
-    with running_service(SANDBOX_MAX_SESSIONS="1", SANDBOX_MAX_SITES="2", SANDBOX_MAX_VISITS="4") as service:
-        yield service
 
 
 # --- serve --------------------------------------------------------------------------------------------
@@ -287,109 +205,6 @@ async def test_site_on_the_other_loopback_is_reached(peer: Peer) -> None:
     async with visit(ready["url"]) as (reader, writer):
         writer.write(b"six")
         assert await reader.readexactly(3) == b"six"
-
-
-async def test_silent_visitors_make_room(small: Service) -> None:
-    """Visitors who only hold a connection are sent away when others come, and only from their own site."""
-    async with Peer(small.url) as peer:
-        first, second = await site(peer, session_id="1"), await site(peer, session_id="2")
-        async with visit(second) as (reader, writer):
-            silent = [await asyncio.open_connection("127.0.0.1", urlsplit(first).port) for _ in range(40)]
-            try:
-                assert (await asyncio.to_thread(get, first)).body == b"1"
-                assert all(await asyncio.gather(*(ends(silent_reader) for silent_reader, _ in silent)))
-                writer.write(b"GET / HTTP/1.0\r\n\r\n")
-                assert (await reader.read(-1)).endswith(b"2")
-            finally:
-                for _, silent_writer in silent:
-                    silent_writer.transport.abort()
-
-
-# --- how long it stays --------------------------------------------------------------------------------
-
-
-async def test_site_takes_no_sessions_place(small: Service) -> None:
-    """A site that stays counts for nothing among the sessions."""
-    async with Peer(small.url) as peer:
-        url = await site(peer)
-        await peer.send({"type": "health_check"})
-        assert (await peer.recv())["active_sessions"] == 0
-        assert text_of(await peer.run("echo next", session_id="next")) == "next\n"
-        assert is_up(url)
-
-
-async def test_close_session_takes_the_site_down(service: Service, bridge: Peer) -> None:
-    """A closed session's site is gone, with its jail and all that we held open for it."""
-    await bridge.run("true", session_id="warm")
-    before = open_files(service)
-    url = await site(bridge, a="b")
-    assert is_up(url)
-    await close(bridge)
-    assert eventually(lambda: not is_up(url))
-    assert eventually(lambda: open_files(service) <= before)
-
-
-async def test_cancel_after_the_end_leaves_the_site(peer: Peer) -> None:
-    """A cancel that comes after the task has completed is ignored."""
-    url = await site(peer)
-    await peer.send({"type": "cancel_task", "session_id": "s"})
-    await peer.send({"type": "health_check"})
-    assert (await peer.recv())["type"] == "health"
-    assert is_up(url)
-
-
-async def test_longest_idle_site_goes_first(small: Service) -> None:
-    """One site too many: the one that nobody has asked for longest goes, the others stay."""
-    async with Peer(small.url) as peer:
-        first, second = await site(peer, session_id="1"), await site(peer, session_id="2")
-        assert is_up(first)
-        third = await site(peer, session_id="3")
-        assert eventually(lambda: not is_up(second))
-        assert (get(first).body, get(third).body) == (b"1", b"3")
-
-
-async def test_idle_site_goes() -> None:
-    """A site that nobody asks for goes, also when its peer is gone; a request begins its time anew."""
-    with running_service(SANDBOX_SITE_IDLE_S="1") as service:
-        async with Peer(service.url) as peer:
-            before = open_files(service)
-            url, other = await site(peer), await site(peer, session_id="other")
-        assert eventually(lambda: is_up(url) and not listens(other))
-        assert is_up(url)
-        assert eventually(lambda: not listens(url))
-        assert eventually(lambda: open_files(service) < before)
-
-
-async def test_new_task_of_a_session_replaces_its_site(peer: Peer) -> None:
-    """A session has one site: that of its last task."""
-    first = await site(peer, a="1")
-    second = await site(peer, a="2")
-    assert eventually(lambda: not is_up(first))
-    assert get(f"{second}a").body == b"2"
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-async def test_sites_end_with_their_service(number: signal.Signals) -> None:
-    """However the service ends, its sites and their jails do, too."""
-    with running_service() as service:
-        async with Peer(service.url) as peer:
-            marker = f"site-{os.getpid()}-{number}"
-            script = f"import time; '{marker}'; time.sleep(60)"
-            frames = await peer.run(f'setsid python3 -c "{script}" & true', "serve")
-            url = frames[-1]["result"]["url"]
-            assert is_up(url)
-            assert processes_with(marker)
-            service.process.send_signal(number)
-            await asyncio.to_thread(service.process.wait, 10)
-    assert not is_up(url)
-    assert eventually(lambda: processes_with(marker) == [])
-
-
-async def test_jail_that_dies_takes_its_site_along(peer: Peer) -> None:
-    """A site whose jail ends by itself is gone, and its address with it."""
-    frames = await peer.run("(sleep 0.5; kill -9 2) & true", "serve")
-    url = frames[-1]["result"]["url"]
-    assert eventually(lambda: not is_up(url))
 
 
 # --- a hostile jail -----------------------------------------------------------------------------------
