@@ -1,15 +1,20 @@
-import type { Task, TaskEvent } from "./protocol.ts";
-import type { GatewaySession } from "./session.ts";
+import type { Params, RequestType, Result, Task, TaskEvent } from "./protocol.ts";
 import type { Subscription } from "./subscription.ts";
+
+/** What a task needs of the session that it belongs to. */
+export interface TaskSession {
+  request<T extends RequestType>(type: T, params: Params<T>): Promise<Result<T>>;
+  events(taskId: string, afterSeq?: number): Subscription;
+}
 
 /** One task of the gateway. `for await (const event of task)` gives its events from the first to the last. */
 export class TaskHandle implements AsyncIterable<TaskEvent> {
   readonly taskId: string;
   /** The task as its submit was answered; null for one that was only named. */
   readonly submitted: Task | null;
-  readonly #session: GatewaySession;
+  readonly #session: TaskSession;
 
-  constructor(session: GatewaySession, taskId: string, submitted: Task | null) {
+  constructor(session: TaskSession, taskId: string, submitted: Task | null) {
     this.#session = session;
     this.taskId = taskId;
     this.submitted = submitted;
