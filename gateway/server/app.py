@@ -7,6 +7,7 @@ simulated (`tests/simulation`).
 import asyncio
 import contextlib
 import fcntl
+import functools
 import secrets
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -216,7 +217,7 @@ class Gateway:
         token = self._settings.sandbox_token
         secret = token.get_secret_value() if token is not None else None
         for url in self._settings.websocket_url:
-            self._add_bridge(url, lambda url=url: dial(url, token=secret))  # type: ignore[misc]
+            self._add_bridge(url, functools.partial(dial, url, token=secret))
         if self._embedded is not None:
             self._add_bridge(EMBEDDED, self._embedded.dial)
 
