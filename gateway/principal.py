@@ -36,6 +36,11 @@ class Principal:
             raise GatewayError("forbidden", "This token is for named tasks only.")
 
     @property
+    def counted_as(self) -> tuple[object, ...]:
+        """Whose limits it counts against: its subject's, or, where it is narrowed to named tasks, its token's own."""
+        return (self.subject,) if self.tasks is None else (self.subject, self.tasks, self.expires_at)
+
+    @property
     def sees_subject(self) -> str | None:
         """Whose tasks it sees; None for everybody's."""
         return None if "admin" in self.scopes else self.subject

@@ -29,7 +29,10 @@ from gateway.tasks import TaskRecord
 MAX_PAGE: Final = 10_000
 """Events in one JSON answer."""
 MAX_READING_BYTES: Final = 256 << 20
-"""Bodies that are being received at once, by their announced sizes."""
+"""Of bodies that are being received at once."""
+SMALL_BODY_BYTES: Final = 1 << 20
+"""A body of so much is taken however much else comes in."""
+PART_BYTES: Final = 64 << 10
 BODY_TIMEOUT_S: Final = 60.0
 """How long a body may take."""
 PAGE_BYTES: Final = 8 << 20
@@ -175,18 +178,26 @@ class Api:
         return _checked(model, parse_object(await self._read(request)))
 
     async def _read(self, request: web.Request) -> bytes:
-        size = request.content_length
-        size = self._settings.max_body_bytes if size is None else min(size, self._settings.max_body_bytes)
-        if self._reading_bytes + size > MAX_READING_BYTES:
-            raise GatewayError("overloaded", "Too many large bodies come in at once.", retry_after_ms=1000)
-        self._reading_bytes += size
+        """The body, its bytes counted as they come: what is only announced costs nobody anything."""
+        parts, held = list[bytes](), 0
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
-                return await request.read()
+                async for part in request.content.iter_chunked(PART_BYTES):
+                    held += len(part)
+                    self._reading_bytes += len(part)
+                    self._check_size(held)
+                    parts.append(part)
         except TimeoutError:
             raise web.HTTPRequestTimeout(text=f"The body took longer than {BODY_TIMEOUT_S:.0f} s.") from None
         finally:
-            self._reading_bytes -= size
+            self._reading_bytes -= held
+        return b"".join(parts)
+
+    def _check_size(self, held: int) -> None:
+        if held > self._settings.max_body_bytes:
+            raise GatewayError("too_large", f"A body has at most {self._settings.max_body_bytes} bytes.")
+        if held > SMALL_BODY_BYTES and self._reading_bytes > MAX_READING_BYTES:
+            raise GatewayError("overloaded", "Too many large bodies come in at once.", retry_after_ms=1000)
 
     def _principal(self, request: web.Request) -> Principal:
         return authenticated(request, self._services.authenticator)

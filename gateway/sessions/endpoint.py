@@ -86,7 +86,9 @@ class Endpoint:
         principal = authenticated(request, self._services.authenticator)
         if not principal.scopes & CLIENT_SCOPES:
             raise HandshakeError("forbidden", Close.FORBIDDEN, "The token has no scope for tasks.")
-        mine = sum(connection.principal.subject == principal.subject for connection in self._connections)
+        mine = sum(
+            connection.principal.counted_as == principal.counted_as for connection in self._connections
+        )
         limit = (
             NARROW_CONNECTIONS if principal.tasks is not None else self._settings.max_connections_per_subject
         )

@@ -18,6 +18,9 @@ from gateway.principal import Principal
 from gateway.settings import Settings
 
 _RANDOM_BITS = 58
+NARROW_PER_S = 20.0
+"""Requests of one token for named tasks, on average."""
+NARROW_BURST = 40
 
 
 class SessionIds:
@@ -93,6 +96,7 @@ class Sessions:
         self._settings = settings
         self._now = now
         self._live: WeakValueDictionary[str, Session] = WeakValueDictionary()
+        self._narrow: WeakValueDictionary[tuple[object, ...], TokenBucket] = WeakValueDictionary()
 
     def find(self, principal: Principal, asked: str | None) -> Session:
         """The session asked for where it is the principal's, else a new one."""
@@ -101,12 +105,14 @@ class Sessions:
         session_id = asked if asked and known else self._ids.new(principal.subject)
         session = self._live.get(session_id)
         if session is None:
-            per_s, burst = self._rate(principal)
-            session = Session(session_id, TokenBucket(per_s, burst, self._now))
-            self._live[session_id] = session
+            session = self._live[session_id] = Session(session_id, self._bucket(principal))
         return session
 
-    def _rate(self, principal: Principal) -> tuple[float, int]:
-        if principal.tasks is not None:
-            return 20.0, 40
-        return self._settings.requests_per_s, self._settings.request_burst
+    def _bucket(self, principal: Principal) -> TokenBucket:
+        if principal.tasks is None:
+            return TokenBucket(self._settings.requests_per_s, self._settings.request_burst, self._now)
+        # All who use such a token share what it may ask.
+        bucket = self._narrow.get(principal.counted_as)
+        if bucket is None:
+            bucket = self._narrow[principal.counted_as] = TokenBucket(NARROW_PER_S, NARROW_BURST, self._now)
+        return bucket

@@ -5,7 +5,8 @@ import contextlib
 import json
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from websockets.asyncio.client import connect
@@ -271,3 +272,33 @@ async def test_unmet_sandbox_wish_leaves_the_gateway_up(tmp_path: Path) -> None:
             answer = await me.ask("cancel_task", task_id=task_id)
             assert answer["task"]["status"] == "cancelled"
             await me.until_ended(task_id)
+
+
+async def test_announced_bodies_keep_nobody_out(gateway: GatewayProcess) -> None:
+    """Twenty bodies of 32 MiB that are announced and do not come cost the next submit nothing."""
+    port = int(gateway.url.rsplit(":", 1)[1])
+    writers = []
+    for _ in range(20):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 33554432\r\n\r\n{"
+        )
+        await writer.drain()
+        writers.append(writer)
+    body = {"mode": "background", "input": {"commands": ["true"]}}
+    assert await asyncio.to_thread(_posted, gateway.url, json.dumps(body).encode()) == 201
+    assert await asyncio.to_thread(_posted, gateway.url, b" " * (33 << 20)) == 413
+    for writer in writers:
+        writer.close()
+
+
+def _posted(url: str, body: bytes) -> int:
+    request = Request(f"{url}/v1/tasks", body, {"Content-Type": "application/json"})  # noqa: S310 - our own
+    try:
+        with urlopen(request, timeout=20) as answer:  # noqa: S310
+            status: int = answer.status
+    except HTTPError as error:
+        with error:
+            status = error.code
+    return status

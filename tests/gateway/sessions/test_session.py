@@ -180,3 +180,17 @@ def test_find_gives_a_token_for_named_tasks_a_session_of_its_own() -> None:
     narrow = live.find(alice(tasks=frozenset(["t1"])), first.session_id)
     assert narrow.session_id != first.session_id
     assert (narrow.bucket.per_s, first.bucket.per_s, first.bucket.burst) == (20.0, 100.0, 200)
+
+
+def test_holders_of_one_narrow_token_share_its_rate() -> None:
+    """A token for named tasks has limits of its own, however many sessions are made with it."""
+    sessions = Sessions(ids(), Settings(_env_file=None), lambda: 0.0)
+    first, second = (sessions.find(alice(frozenset({"t1"})), None) for _ in range(2))
+    other = sessions.find(alice(frozenset({"t2"})), None)
+    assert first.session_id != second.session_id
+    for _ in range(20):
+        first.bucket.take()
+        second.bucket.take()
+    with pytest.raises(GatewayError, match="rate_limited"):
+        first.bucket.take()
+    other.bucket.take()
