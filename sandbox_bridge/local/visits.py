@@ -46,8 +46,8 @@ class Visits:
         """Those of whom one must go before `site` gets another: its own, or the site's that has most."""
         counts = Counter(visit.site for visit in self._all)
         if counts[site] >= self._most_of_one:
-            return [visit for visit in self._all if visit.site is site]
+            return [visit for visit in self._all if visit.site == site]
         if len(self._all) >= self._most:
             busiest = counts.most_common(1)[0][0]
-            return [visit for visit in self._all if visit.site is busiest]
+            return [visit for visit in self._all if visit.site == busiest]
         return []
