@@ -3,8 +3,10 @@
 A request that does not fit its type is a `bad_frame` that says where; JSON types are exact.
 """
 
+import gc
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, Final, Literal
 
 import orjson
@@ -28,6 +30,8 @@ MAX_PAGE_BYTES: Final = 768 << 10
 """Items in one answer: a page of a list ends early rather than exceed a frame."""
 MAX_VALUES: Final = 100_000
 """Values in a client's JSON, however small each is: looking at them takes time that others wait for."""
+LARGE_BYTES: Final = 64 << 10
+"""Requests larger than this are looked over before they are parsed."""
 MAX_KEYS: Final = 100
 """Keys of a request: what is unknown is told one by one."""
 MAX_ERROR_BYTES: Final = 500
@@ -214,6 +218,8 @@ def parse_request(text: str | bytes) -> Request:
 def parse_object(text: str | bytes) -> dict[str, Any]:
     """The JSON object in `text`, of no more than `MAX_KEYS` keys. Raises `GatewayError` `bad_frame`."""
     try:
+        if len(text) > LARGE_BYTES:
+            _look_over(text)
         value = from_json(text)
     except ValueError as error:
         raise _not_a_request(f"Invalid JSON: {error}") from None
@@ -222,6 +228,34 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
     if len(value) > MAX_KEYS:
         raise _not_a_request(f"Input has more than {MAX_KEYS} keys")
     return value
+
+
+def _look_over(text: str | bytes) -> None:
+    """Refuse what is made of too many values before the exact parser, which is slow at them, gets to see it.
+
+    Raises ValueError for what is not JSON, and `GatewayError` `bad_frame`.
+    """
+    with _collector_paused():
+        value = orjson.loads(text)
+        try:
+            check_json(value)
+        except ValueError as error:
+            message = f"input: {error}"
+            raise GatewayError("bad_frame", message, errors=[{"loc": ["input"], "msg": str(error)}]) from None
+        finally:
+            del value
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    # Millions of small lists make the collector look at all of them again and again: 5 s for 25 MiB, not 0.7.
+    paused = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if paused:
+            gc.enable()
 
 
 def _not_a_request(message: str) -> GatewayError:
