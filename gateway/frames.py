@@ -42,17 +42,24 @@ MAX_INT: Final = 2**63 - 1
 
 def check_json(value: Any) -> Any:
     """`value`, parsed JSON, if it can be stored and sent as it is. Raises ValueError for what can't."""
+    if (problem := _problem_of(value)) is not None:
+        raise ValueError(problem)
+    return value
+
+
+def _problem_of(value: Any) -> str | None:
     level, count = [value], 0
     for _depth in range(MAX_DEPTH):
         count += len(level)
         if not level:
-            return value
+            return None
         if count > MAX_VALUES:
-            raise ValueError(f"more than {MAX_VALUES} values")
-        level = [child for item in level for child in _children(item)]
-    if level:
-        raise ValueError(f"nested deeper than {MAX_DEPTH}")
-    return value
+            return f"more than {MAX_VALUES} values"
+        try:
+            level = [child for item in level for child in _children(item)]
+        except ValueError as error:
+            return str(error)
+    return f"nested deeper than {MAX_DEPTH}" if level else None
 
 
 def _children(item: Any) -> Sequence[Any]:
@@ -236,14 +243,10 @@ def _look_over(text: str | bytes) -> None:
     Raises ValueError for what is not JSON, and `GatewayError` `bad_frame`.
     """
     with _collector_paused():
-        value = orjson.loads(text)
-        try:
-            check_json(value)
-        except ValueError as error:
-            message = f"input: {error}"
-            raise GatewayError("bad_frame", message, errors=[{"loc": ["input"], "msg": str(error)}]) from None
-        finally:
-            del value
+        # No exception may hold on to the value: freeing it is half the work.
+        problem = _problem_of(orjson.loads(text))
+    if problem is not None:
+        raise GatewayError("bad_frame", f"input: {problem}", errors=[{"loc": ["input"], "msg": problem}])
 
 
 @contextmanager
