@@ -10,8 +10,8 @@ from gateway.clock import Clock
 from gateway.errors import GatewayError
 from gateway.frames import ListBody, SubmitBody, fitting
 from gateway.principal import Principal
-from gateway.state.base import Created, Decide, NewTask, StateStore, TaskQuery
-from gateway.tasks import Outcome, TaskRecord, listed, to_wire, wish_cancel
+from gateway.state.base import Created, NewTask, StateStore, TaskQuery
+from gateway.tasks import Change, Outcome, TaskRecord, listed, to_wire, wish_cancel
 
 RETRY_AFTER_MS: Final = 5000
 """When to come again to a server that drains."""
@@ -64,13 +64,10 @@ class Control:
         """The task with the wish durable. Raises `GatewayError` `task_not_found` or `invalid_state`."""
         principal.require("tasks:write")
 
-        def decide(task: TaskRecord) -> Any:
+        def decide(task: TaskRecord) -> Change:
             _must_see(principal, task)
             return wish_cancel(task, now_ms=self._clock.now_ms(), by=principal.subject, reason=reason)
 
-        return await self._change(task_id, decide)
-
-    async def _change(self, task_id: str, decide: Decide) -> TaskRecord:
         return await self._store.change_task(task_id, decide)
 
     async def get(self, principal: Principal, task_id: str) -> TaskRecord:
