@@ -168,18 +168,21 @@ class ListTasks(ListBody, _Request):
     type: Literal["list_tasks"]
 
 
+Topic = Literal["tasks", "sandboxes"]
+
+
 class Watch(_Request):
     """Follow a topic's items."""
 
     type: Literal["watch"]
-    topic: Literal["tasks"]
+    topic: Topic
 
 
 class Unwatch(_Request):
     """Follow a topic no more."""
 
     type: Literal["unwatch"]
-    topic: Literal["tasks"]
+    topic: Topic
 
 
 class Authenticate(_Request):
@@ -311,14 +314,14 @@ def fitting(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return fit
 
 
-def update(item: Mapping[str, Any]) -> bytes:
-    """A watched task's newest state."""
-    return orjson.dumps({"type": "update", "topic": "tasks", "item": item})
+def update(topic: str, item: Mapping[str, Any]) -> bytes:
+    """The newest state of a watched item."""
+    return orjson.dumps({"type": "update", "topic": topic, "item": item})
 
 
-def reset(items: Sequence[Mapping[str, Any]]) -> bytes:
-    """Everything watched, after doubt."""
-    return orjson.dumps({"type": "update", "topic": "tasks", "items": items, "reset": True})
+def reset(topic: str, items: Sequence[Mapping[str, Any]]) -> bytes:
+    """Everything watched of a topic, after doubt."""
+    return orjson.dumps({"type": "update", "topic": topic, "items": items, "reset": True})
 
 
 def goodbye(code: int, reason: str, *, reconnect: bool, reconnect_in_ms: int | None = None) -> bytes:

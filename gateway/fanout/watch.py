@@ -14,6 +14,7 @@ from gateway.principal import Principal
 from gateway.state.base import StateStore, TaskQuery
 from gateway.tasks import Changed, TaskRecord, listed
 
+TOPIC: Final = "tasks"
 ROUND_S: Final = 0.2
 """Time between two updates of one item."""
 MAX_ITEMS: Final = 500
@@ -23,7 +24,7 @@ MAX_MARKS: Final = 10_000
 
 
 class Watcher(Protocol):
-    """Whoever watches the list of tasks."""
+    """Whoever watches a list."""
 
     principal: Principal
 
@@ -32,6 +33,16 @@ class Watcher(Protocol):
 
     def send(self, payload: bytes) -> None:
         """Take one frame."""
+
+
+class Watched(Protocol):
+    """A list that can be watched."""
+
+    async def add(self, watcher: Watcher) -> list[dict[str, Any]]:
+        """`watcher` hears of every change from now on; the items as they are now."""
+
+    def remove(self, watcher: Watcher) -> None:
+        """`watcher` hears nothing more; to remove it twice does nothing."""
 
 
 class Watch:
@@ -90,7 +101,7 @@ class Watch:
             self._tell(task)
 
     def _tell(self, task: TaskRecord) -> None:
-        frame = update(listed(task))
+        frame = update(TOPIC, listed(task))
         for watcher in self._watchers:
             if watcher.principal.sees(task) and watcher not in self._stale:
                 self._send(watcher, frame)
@@ -101,7 +112,7 @@ class Watch:
         items = await self._items(watcher)
         if watcher in self._stale:
             del self._stale[watcher]
-            watcher.send(reset(items))
+            watcher.send(reset(TOPIC, items))
 
     def _send(self, watcher: Watcher, frame: bytes) -> None:
         if watcher.room() < len(frame):

@@ -17,27 +17,27 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 from structlog.typing import FilteringBoundLogger
 
 from gateway.agents.registry import Registry
 from gateway.agents.sandbox import SANDBOX, SANDBOX_WITHOUT_SITES
+from gateway.agents.sandboxes import Sandboxes
 from gateway.bus.base import announce
 from gateway.bus.memory import MemoryBus
 from gateway.clock import Clock
-from gateway.errors import GatewayError
 from gateway.fanout.hub import Hub
 from gateway.fanout.relay import Relay
 from gateway.fanout.watch import Watch
+from gateway.fanout.watch_sandboxes import SandboxWatch, visible
 from gateway.metrics import CONTENT_TYPE, Metrics
 from gateway.server import dashboard
 from gateway.server.api import Api, errors_answered
+from gateway.server.doors import doors_checked, secured
 from gateway.server.embedded import EmbeddedSandbox
 from gateway.server.health import Health
 from gateway.sessions.auth import Authenticator, Doors
 from gateway.sessions.commands import Services
 from gateway.sessions.endpoint import Endpoint, authenticated
-from gateway.sessions.problems import problem
 from gateway.sessions.session import SessionIds, Sessions
 from gateway.settings import Settings
 from gateway.state.base import Page, StateStore
@@ -90,6 +90,8 @@ class Gateway:
         self._watch = Watch(self._store, self._bus)
         self._registry = Registry([SANDBOX if settings.loopback else SANDBOX_WITHOUT_SITES])
         self._pool = Pool()
+        self._sandboxes = Sandboxes(self._pool, instance=self._instance)
+        self._sandbox_watch = SandboxWatch(self._sandboxes.described)
         self._sandbox_seen = asyncio.Event()
         self._embedded = (
             EmbeddedSandbox(token=secrets.token_urlsafe(32), log=self._log)
@@ -114,7 +116,7 @@ class Gateway:
             control=Control(self._store, self._registry, clock),
             relay=self._relay,
             read_log=self._read_log,
-            watch=self._watch,
+            watched={"tasks": self._watch, "sandboxes": self._sandbox_watch},
             authenticator=Authenticator(settings),
             clock=clock,
             metrics=self._metrics,
@@ -150,6 +152,7 @@ class Gateway:
         running = [
             loops.create_task(self._dispatcher.run(), name="dispatcher"),
             loops.create_task(self._watch.run(), name="watch"),
+            loops.create_task(self._sandbox_watch.run(), name="watch of sandboxes"),
         ]
         running += [loops.create_task(b.run(), name=f"bridge {b.address}") for b in self._pool.bridges]
         if self._embedded is not None:
@@ -231,6 +234,7 @@ class Gateway:
         if self._pool.fits():
             self._sandbox_seen.set()
         self._dispatcher.look()
+        self._sandbox_watch.ring()
         slots = self._metrics.sandbox_slots
         slots.labels("free").set(self._pool.free)
         slots.labels("busy").set(sum(bridge.active for bridge in self._pool.bridges))
@@ -271,46 +275,20 @@ class Gateway:
         app.router.add_get("/readyz", self._health.readyz)
         app.router.add_get("/metrics", self._metrics_page)
         Api(self._services, self._store, self._registry, ids, settings).add_routes(app)
+        app.router.add_get("/v1/sandboxes", self._sandboxes_page)
         dashboard.add_routes(app)
-        app.on_response_prepare.append(_secured)
+        app.on_response_prepare.append(secured)
         return app
+
+    async def _sandboxes_page(self, request: web.Request) -> web.Response:
+        principal = authenticated(request, self._services.authenticator)
+        principal.require("tasks:read")
+        principal.require_whole()
+        return web.json_response({"sandboxes": visible(self._sandboxes.described(), principal)})
 
     async def _metrics_page(self, request: web.Request) -> web.Response:
         authenticated(request, self._services.authenticator).require("admin")
         return web.Response(body=self._metrics.render(), headers={"Content-Type": CONTENT_TYPE})
-
-
-def doors_checked(doors: Doors) -> Middleware:
-    """The middleware that refuses foreign hosts and origins before anything looks at the request."""
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path in {"/livez", "/readyz"}:
-            return await handler(request)
-        # Said twice, each would have to be right: whoever stands before us may read the other one.
-        for host in request.headers.getall("Host", [""]):
-            if not doors.allows_host(host, reached=_reached(request)):
-                message = f"This is not {host[:100]!r}; to answer to it, put it into GATEWAY_ALLOWED_HOSTS."
-                return problem(GatewayError("forbidden", message))
-        for origin in request.headers.getall("Origin", []):
-            if not doors.allows_origin(origin, request.headers.get("Host", "")):
-                message = f"Origin {origin[:100]!r} is not in GATEWAY_ALLOWED_ORIGINS."
-                return problem(GatewayError("forbidden", message))
-        return await handler(request)
-
-    return middleware
-
-
-def _reached(request: web.Request) -> str | None:
-    """The address of ours that a request's connection came to."""
-    address = request.transport.get_extra_info("sockname") if request.transport is not None else None
-    return str(address[0]) if isinstance(address, tuple) else None
-
-
-async def _secured(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Referrer-Policy", "no-referrer")
-    response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
 
 
 async def _listening(site: web.TCPSite, settings: Settings) -> None:

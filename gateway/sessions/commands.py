@@ -13,7 +13,7 @@ from gateway.errors import GatewayError, StoreUnavailableError
 from gateway.fanout.follow import ended
 from gateway.fanout.relay import Relay
 from gateway.fanout.replay import ReadLog
-from gateway.fanout.watch import Watch
+from gateway.fanout.watch import Watched, Watcher
 from gateway.metrics import Metrics
 from gateway.principal import Principal
 from gateway.sessions.auth import Authenticator
@@ -28,7 +28,8 @@ class Services:
     control: Control
     relay: Relay
     read_log: ReadLog
-    watch: Watch
+    watched: Mapping[str, Watched]
+    """The lists that can be watched, by topic."""
     authenticator: Authenticator
     clock: Clock
     metrics: Metrics
@@ -43,10 +44,8 @@ class Reply:
     then: Callable[[], None] | None = None
 
 
-class Caller(Protocol):
+class Caller(Watcher, Protocol):
     """The connection a request came by, as far as a command needs it."""
-
-    principal: Principal
 
     @property
     def session_id(self) -> str:
@@ -63,12 +62,6 @@ class Caller(Protocol):
 
     async def unsubscribe(self, task_id: str) -> None:
         """Follow a task no more."""
-
-    async def watch(self) -> list[dict[str, Any]]:
-        """Watch the list of tasks; its items now."""
-
-    def unwatch(self) -> None:
-        """Watch it no more."""
 
 
 async def answer(
@@ -159,14 +152,14 @@ async def _list_tasks(services: Services, caller: Caller, request: frames.ListTa
     return Reply(await services.control.list(caller.principal, request))
 
 
-async def _watch(_services: Services, caller: Caller, _request: frames.Watch) -> Reply:
+async def _watch(services: Services, caller: Caller, request: frames.Watch) -> Reply:
     caller.principal.require("tasks:read")
     caller.principal.require_whole()
-    return Reply({"items": await caller.watch()})
+    return Reply({"items": await services.watched[request.topic].add(caller)})
 
 
-async def _unwatch(_services: Services, caller: Caller, _request: frames.Unwatch) -> Reply:
-    caller.unwatch()
+async def _unwatch(services: Services, caller: Caller, request: frames.Unwatch) -> Reply:
+    services.watched[request.topic].remove(caller)
     return Reply({})
 
 

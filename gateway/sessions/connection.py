@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import WSMessage, WSMsgType, web
 from structlog.typing import FilteringBoundLogger
@@ -120,7 +120,7 @@ class Connection:
             pass
         finally:
             self.outbox.close()
-            self.unwatch()
+            self._unwatch_all()
             await self._feeder.aclose()
             for task_id in list(self._subscriptions):
                 self._drop(task_id)
@@ -239,7 +239,7 @@ class Connection:
         """See `Caller.renew`."""
         self.principal = principal
         if not principal.has("tasks:read") or principal.tasks is not None:
-            self.unwatch()
+            self._unwatch_all()
         for task_id in list(self._subscriptions):
             if not await self._services.control.may_read(principal, task_id):
                 self._drop(task_id)
@@ -298,13 +298,9 @@ class Connection:
         self._log.warning("can't feed from the log", error=repr(error))
         self.close(Close.OVERLOADED, "The log can't be read now.")
 
-    async def watch(self) -> list[dict[str, Any]]:
-        """See `Caller.watch`."""
-        return await self._services.watch.add(self)
-
-    def unwatch(self) -> None:
-        """See `Caller.unwatch`."""
-        self._services.watch.remove(self)
+    def _unwatch_all(self) -> None:
+        for watched in self._services.watched.values():
+            watched.remove(self)
 
     # --- what a watched list needs of its watcher --------------------------------------------------------
 

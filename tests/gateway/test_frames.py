@@ -132,7 +132,7 @@ def test_submit_field_has_its_bounds(field: str, good: list[Any], bad: list[Any]
         ("list_tasks", "status", ["paused", None], ["ended", 1]),
         ("list_tasks", "label", ["k=v", "k=", "k=a=b", None], ["k", "=v", "", 1]),
         ("list_tasks", "limit", [1, 500], [0, 501, True, "50"]),
-        ("watch", "topic", ["tasks"], ["task", None, 1]),
+        ("watch", "topic", ["tasks", "sandboxes"], ["task", None, 1]),
         ("authenticate", "token", ["x"], ["", "x" * 16_385, None, 1]),
     ],
 )
@@ -279,8 +279,8 @@ def test_frames_to_clients_have_the_contracts_keys() -> None:
         frames.welcome(session_id="s"),
         frames.result("1", {"a": 1}),
         frames.error(None, problem),
-        frames.update({"task_id": "t"}),
-        frames.reset([]),
+        frames.update("tasks", {"task_id": "t"}),
+        frames.reset("tasks", []),
         frames.goodbye(1012, "restart", reconnect=True, reconnect_in_ms=7),
     ]
     assert [orjson.loads(frame) for frame in made] == [

@@ -4,45 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-import orjson
 import pytest
 
 from gateway.bus.base import announce
 from gateway.bus.memory import MemoryBus
 from gateway.fanout.watch import ROUND_S, Watch
-from gateway.principal import SCOPES, Principal
 from gateway.state.base import Append
 from tests.support.records import fence_of, output
+from tests.support.viewer import Viewer
 from tests.support.waiting import let_pass
 from tests.support.work import Bench, bench
 
 pytestmark = pytest.mark.looptime
-
-
-class Viewer:
-    """A watcher that keeps its frames while it has room."""
-
-    def __init__(self, subject: str = "alice", *scopes: str) -> None:
-        self.principal = Principal(subject, frozenset(scopes or SCOPES - {"admin"}))
-        self.space = 1 << 20
-        self.frames: list[dict[str, Any]] = []
-
-    def room(self) -> int:
-        """See `Watcher.room`."""
-        return self.space
-
-    def send(self, payload: bytes) -> None:
-        """See `Watcher.send`."""
-        self.frames.append(orjson.loads(payload))
-
-    @property
-    def items(self) -> list[tuple[str, str]]:
-        """Task and status of each update."""
-        return [
-            (frame["item"]["task_id"], frame["item"]["status"]) for frame in self.frames if "item" in frame
-        ]
 
 
 class Scene:
@@ -75,11 +49,11 @@ async def test_watcher_is_given_the_items_then_their_changes(tmp_path: Path) -> 
         await on.bench.claim(old.task_id)
         new = await on.bench.pending()
         await let_pass(1)
-        assert sorted(viewer.items) == [(old.task_id, "running"), (new.task_id, "pending")]
+        assert sorted(viewer.tasks) == [(old.task_id, "running"), (new.task_id, "pending")]
         on.watch.remove(viewer)
         await on.bench.pending()
         await let_pass(1)
-        assert len(viewer.items) == 2
+        assert len(viewer.tasks) == 2
 
 
 async def test_one_item_is_told_at_most_five_times_a_second(tmp_path: Path) -> None:
@@ -105,8 +79,8 @@ async def test_watcher_sees_its_own_tasks_only(tmp_path: Path) -> None:
             await on.watch.add(viewer)
         task = await on.bench.pending()
         await let_pass(1)
-        assert (alice.items, bob.items) == ([(task.task_id, "pending")], [])
-        assert admin.items == alice.items
+        assert (alice.tasks, bob.tasks) == ([(task.task_id, "pending")], [])
+        assert admin.tasks == alice.tasks
         assert await on.watch.add(bob) == []
 
 
@@ -119,7 +93,7 @@ async def test_full_watcher_is_told_everything_anew_when_it_has_room(tmp_path: P
         slow.space = 0
         tasks = [await on.bench.pending() for _ in range(3)]
         await let_pass(5)
-        assert (slow.frames, len(quick.items)) == ([], 3)
+        assert (slow.frames, len(quick.tasks)) == ([], 3)
         slow.space = 1 << 20
         await let_pass(1)
         (reset,) = slow.frames

@@ -1,0 +1,48 @@
+"""The sandboxes of this instance, as people are told of them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sandbox_bridge.bridge import Bridge, SandboxInfo
+from sandbox_bridge.pool import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A sandbox in words for whoever may see it: its `subject`, and admins. None: admins only."""
+
+    subject: str | None
+    item: dict[str, Any]
+
+
+class Sandboxes:
+    """Describes the bridges of `pool`; remembers who was at an address while nobody is."""
+
+    def __init__(self, pool: Pool, *, instance: str) -> None:
+        self._pool = pool
+        self._instance = instance
+        self._last: dict[str, SandboxInfo] = {}
+
+    def described(self) -> dict[str, Described]:
+        """Each sandbox by its id; one that has never been reached is known by its address."""
+        bridges = self._pool.bridges
+        self._last = {b.address: info for b in bridges if (info := b.info or self._last.get(b.address))}
+        found = (self._describe(bridge) for bridge in bridges)
+        return {one.item["sandbox_id"]: one for one in found}
+
+    def _describe(self, bridge: Bridge) -> Described:
+        info = self._last.get(bridge.address)
+        item = {
+            "sandbox_id": info.sandbox_id if info else bridge.address,
+            "instance": self._instance,
+            "connected": bridge.info is not None,
+            "problem": bridge.problem,
+            "runtime": info.runtime if info else "unknown",
+            "trust": info.trust if info else "server",
+            "labels": dict(info.labels) if info else {},
+            "capabilities": sorted(info.capabilities) if info else [],
+            "active": bridge.active,
+            "max_sessions": info.max_sessions if info else 0,
+            "isolation": dict(info.isolation) if info else {},
+        }
+        return Described(None, item)
