@@ -4,6 +4,9 @@ A store has three kinds of writes. `create_task` begins a task; `change_task` le
 row and say what to write; `append` is the owner's short way for events that change nothing else. Each is one
 transaction: row, events and outcome together, and whoever asked is answered when it is on disk. What was
 committed is handed to `on_commit`, on the event loop, before the asker is answered: persist, then publish.
+
+Files are kept in sets, which grow batch by batch. A set is nobody's until `create_task` names it, or it is a
+run's that gives files back; what is nobody's can be dropped, and is swept.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -11,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gateway.events import Draft, Event
+from gateway.files import Batch, FileInfo, Stored
 from gateway.tasks import Change, Commit, Fence, Outcome, TaskRecord
 
 Decide = Callable[[TaskRecord], Change]
@@ -19,10 +23,11 @@ OnCommit = Callable[[Commit], None]
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A task to be: its row, its input as JSON, and by what a repeat of the same submit is known."""
+    """A task to be: its row, its input as JSON and as a set of files, and by what a repeat of the submit is known."""
 
     task: TaskRecord
     input: bytes
+    files: str | None = None
     idempotency_key: str | None = None
     fingerprint: bytes = b""
     names_workflow: bool = False
@@ -121,3 +126,32 @@ class StateStore(Protocol):
 
     async def owned_tasks(self) -> list[TaskRecord]:
         """Tasks that have an owner."""
+
+    # --- files ----------------------------------------------------------------------------------------
+
+    async def add_files(self, set_id: str, batch: Batch, *, fence: Fence | None = None) -> None:
+        """Add to a set, which begins with its first batch.
+
+        With `fence` the set is what that run gives back, in place of what earlier runs gave. Raises `LeaseLostError`
+        where its owner or epoch no longer hold; its `last_seq` doesn't matter.
+        """
+
+    async def drop_files(self, set_id: str) -> None:
+        """Drop a set that is nobody's; with any other nothing happens."""
+
+    async def sweep_files(self, *, idle_s: float) -> None:
+        """Drop what tasks and runs have let go of, and what came in for nobody and didn't grow for `idle_s`."""
+
+    async def find_files(self, task_id: str, epoch: int = 0) -> str | None:
+        """The set that was uploaded for a task, or that its run of `epoch` gave back."""
+
+    async def list_files(self, set_id: str) -> list[FileInfo]:
+        """The files of a set that are there whole, in the order they came."""
+
+    async def read_files(
+        self, set_id: str, *, after: tuple[int, int] = (-1, 0), max_bytes: int
+    ) -> list[Stored]:
+        """Pieces of whole files in order, behind the one at `after`: up to `max_bytes` and one piece more.
+
+        `(n, -1)` is right before the file of number n.
+        """

@@ -19,6 +19,9 @@ import orjson
 from gateway.clock import Clock
 from gateway.errors import StoreUnavailableError
 from gateway.events import Event
+from gateway.files import Batch as FileBatch
+from gateway.files import FileInfo, Stored
+from gateway.state import sqlite_files as files
 from gateway.state import sqlite_rows as rows
 from gateway.state.base import Append, Created, Decide, NewTask, OnCommit, Page, TaskQuery
 from gateway.state.group_commit import Batch, GroupCommit
@@ -133,6 +136,37 @@ class SqliteStore:
         """See `StateStore.owned_tasks`."""
         return await self._read(rows.owned_tasks)
 
+    # --- files ----------------------------------------------------------------------------------------
+
+    async def add_files(self, set_id: str, batch: FileBatch, *, fence: Fence | None = None) -> None:
+        """See `StateStore.add_files`."""
+        await self._group.write(lambda tx: tx.add_files(set_id, batch, fence))
+
+    async def drop_files(self, set_id: str) -> None:
+        """See `StateStore.drop_files`."""
+        while await self._group.write(lambda tx: tx.drop_some_files(set_id)):
+            pass
+
+    async def sweep_files(self, *, idle_s: float) -> None:
+        """See `StateStore.sweep_files`."""
+        before_ms = self._clock.now_ms() - round(idle_s * 1000)
+        for set_id in await self._read(lambda db: files.nobodys(db, before_ms=before_ms)):
+            await self.drop_files(set_id)
+
+    async def find_files(self, task_id: str, epoch: int = 0) -> str | None:
+        """See `StateStore.find_files`."""
+        return await self._read(lambda db: files.find(db, task_id, epoch))
+
+    async def list_files(self, set_id: str) -> list[FileInfo]:
+        """See `StateStore.list_files`."""
+        return await self._read(lambda db: files.infos(db, set_id))
+
+    async def read_files(
+        self, set_id: str, *, after: tuple[int, int] = (-1, 0), max_bytes: int
+    ) -> list[Stored]:
+        """See `StateStore.read_files`."""
+        return await self._read(lambda db: files.read(db, set_id, after, max_bytes))
+
     async def _read(self, query: Callable[[sqlite3.Connection], Value]) -> Value:
         return await self._in(self._readers, lambda: query(self._reader()))
 
@@ -165,6 +199,8 @@ class SqliteStore:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA journal_size_limit = 67108864")
+        # Some builds overwrite what is deleted, which costs files as much as writing them did.
+        connection.execute("PRAGMA secure_delete = FAST")
         _migrate(connection)
 
     def _close_all(self) -> None:

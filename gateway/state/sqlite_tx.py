@@ -9,6 +9,8 @@ import orjson
 
 from gateway.errors import GatewayError, LeaseLostError
 from gateway.events import Draft, TaskEvents, number
+from gateway.files import Batch
+from gateway.state import sqlite_files as files
 from gateway.state import sqlite_rows as rows
 from gateway.state.base import Append, Created, Decide, NewTask
 from gateway.tasks import (
@@ -73,6 +75,8 @@ class Transaction:
         task = dataclasses.replace(new.task, last_seq=1)
         self._insert("task", rows.encode({name: getattr(task, name) for name in COLUMNS}))
         self._insert("task_payload", {"task_id": task.task_id, "input": new.input})
+        if new.files is not None and not files.give(self._db, new.files, task.task_id):
+            raise GatewayError("unavailable", "The files that came with it are gone; send them again.")
         self._add_events(task.task_id, [submitted()], after_seq=0)
         self._changed.append(Changed(task.task_id, task.subject, queued=True))
         return Created(task, replayed=False)
@@ -164,6 +168,18 @@ class Transaction:
         self._add_events(fence.task_id, what.drafts, after_seq=fence.last_seq)
         self._changed.append(Changed(fence.task_id, fence.subject))
         return dataclasses.replace(fence, last_seq=last_seq)
+
+    # --- files ----------------------------------------------------------------------------------------
+
+    def add_files(self, set_id: str, batch: Batch, fence: Fence | None) -> None:
+        """See `StateStore.add_files`."""
+        files.add(self._db, set_id, batch, now_ms=self._now_ms)
+        if fence is not None:
+            files.hold(self._db, set_id, fence)
+
+    def drop_some_files(self, set_id: str) -> bool:
+        """Drop a part of a set that is nobody's; whether there is more of it."""
+        return files.drop_some(self._db, set_id)
 
     # --- statements -----------------------------------------------------------------------------------
 

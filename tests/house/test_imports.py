@@ -22,7 +22,12 @@ ENGINES: dict[str, tuple[str, ...]] = {
     "pydantic": EVERYWHERE,
     "pydantic_core": EVERYWHERE,
     "pydantic_settings": ("gateway.settings", "sandbox_bridge.settings"),
-    "sqlite3": ("gateway.state.sqlite", "gateway.state.sqlite_rows", "gateway.state.sqlite_tx"),
+    "sqlite3": (
+        "gateway.state.sqlite",
+        "gateway.state.sqlite_files",
+        "gateway.state.sqlite_rows",
+        "gateway.state.sqlite_tx",
+    ),
     "structlog": EVERYWHERE,
     "typer": ("gateway.server", "gateway.__main__", "sandbox_bridge.__main__"),
     "uvloop": ("gateway.server", "sandbox_bridge.__main__"),
