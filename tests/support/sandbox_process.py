@@ -13,9 +13,12 @@ START_S = 20.0
 
 
 @contextmanager
-def sandbox_service(**settings: str) -> Iterator[str]:
-    """The URL of a service that was started with `SANDBOX_*` `settings`; it ends with the context."""
-    command = [sys.executable, "-m", "sandbox_bridge", "serve", "--port", "0", "--parent-stdin"]
+def sandbox_service(*prefix: str, **settings: str) -> Iterator[str]:
+    """The URL of a service that was started with `SANDBOX_*` `settings`; it ends with the context.
+
+    `prefix` is a command line that runs the one behind it, perhaps as somebody else.
+    """
+    command = [*prefix, sys.executable, "-m", "sandbox_bridge", "serve", "--port", "0", "--parent-stdin"]
     env = {**os.environ, **{f"SANDBOX_{name.upper()}": value for name, value in settings.items()}}
     process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
