@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from gateway.events import Draft, Event
 from gateway.files import Batch, FileInfo, Stored
+from gateway.sites import Site
 from gateway.tasks import Change, Commit, Fence, Outcome, TaskRecord
 
 Decide = Callable[[TaskRecord], Change]
@@ -155,3 +156,20 @@ class StateStore(Protocol):
 
         `(n, -1)` is right before the file of number n.
         """
+
+    # --- sites ----------------------------------------------------------------------------------------
+
+    async def add_site(self, site: Site) -> None:
+        """Remember what a task has put up."""
+
+    async def find_site(self, label_hash: bytes) -> Site | None:
+        """The site of that label, or None."""
+
+    async def use_sites(self, used_at: Mapping[bytes, int]) -> None:
+        """Somebody asked for these then; by label hash, in ms since 1970 UTC. An earlier time changes nothing."""
+
+    async def sites_over(self, before_ms: int, *, limit: int) -> list[Site]:
+        """Sites whose task is gone, or has ended before then, and for which nobody has asked since."""
+
+    async def remove_site(self, label_hash: bytes) -> None:
+        """Forget one; to remove it twice does nothing."""

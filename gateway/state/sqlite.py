@@ -7,7 +7,7 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from importlib import resources
@@ -21,8 +21,10 @@ from gateway.errors import StoreUnavailableError
 from gateway.events import Event
 from gateway.files import Batch as FileBatch
 from gateway.files import FileInfo, Stored
+from gateway.sites import Site
 from gateway.state import sqlite_files as files
 from gateway.state import sqlite_rows as rows
+from gateway.state import sqlite_sites as sites
 from gateway.state.base import Append, Created, Decide, NewTask, OnCommit, Page, TaskQuery
 from gateway.state.group_commit import Batch, GroupCommit
 from gateway.state.sqlite_tx import Transaction
@@ -166,6 +168,28 @@ class SqliteStore:
     ) -> list[Stored]:
         """See `StateStore.read_files`."""
         return await self._read(lambda db: files.read(db, set_id, after, max_bytes))
+
+    # --- sites ----------------------------------------------------------------------------------------
+
+    async def add_site(self, site: Site) -> None:
+        """See `StateStore.add_site`."""
+        await self._group.write(lambda tx: tx.add_site(site))
+
+    async def find_site(self, label_hash: bytes) -> Site | None:
+        """See `StateStore.find_site`."""
+        return await self._read(lambda db: sites.find(db, label_hash))
+
+    async def use_sites(self, used_at: Mapping[bytes, int]) -> None:
+        """See `StateStore.use_sites`."""
+        await self._group.write(lambda tx: tx.use_sites(used_at))
+
+    async def sites_over(self, before_ms: int, *, limit: int) -> list[Site]:
+        """See `StateStore.sites_over`."""
+        return await self._read(lambda db: sites.over(db, before_ms, limit))
+
+    async def remove_site(self, label_hash: bytes) -> None:
+        """See `StateStore.remove_site`."""
+        await self._group.write(lambda tx: tx.remove_site(label_hash))
 
     async def _read(self, query: Callable[[sqlite3.Connection], Value]) -> Value:
         return await self._in(self._readers, lambda: query(self._reader()))

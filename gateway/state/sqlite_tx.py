@@ -10,8 +10,10 @@ import orjson
 from gateway.errors import GatewayError, LeaseLostError
 from gateway.events import Draft, TaskEvents, number
 from gateway.files import Batch
+from gateway.sites import Site
 from gateway.state import sqlite_files as files
 from gateway.state import sqlite_rows as rows
+from gateway.state import sqlite_sites as sites
 from gateway.state.base import Append, Created, Decide, NewTask
 from gateway.tasks import (
     COLUMNS,
@@ -180,6 +182,20 @@ class Transaction:
     def drop_some_files(self, set_id: str) -> bool:
         """Drop a part of a set that is nobody's; whether there is more of it."""
         return files.drop_some(self._db, set_id)
+
+    # --- sites ----------------------------------------------------------------------------------------
+
+    def add_site(self, site: Site) -> None:
+        """See `StateStore.add_site`."""
+        sites.add(self._db, site)
+
+    def use_sites(self, used_at: Mapping[bytes, int]) -> None:
+        """See `StateStore.use_sites`."""
+        sites.use(self._db, used_at)
+
+    def remove_site(self, label_hash: bytes) -> None:
+        """See `StateStore.remove_site`."""
+        sites.remove(self._db, label_hash)
 
     # --- statements -----------------------------------------------------------------------------------
 
