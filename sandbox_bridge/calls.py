@@ -6,23 +6,20 @@ and it ends once: whatever comes later changes nothing.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from sandbox_bridge.errors import SandboxBusy, SandboxError, SandboxLost, TaskFailed
-from sandbox_bridge.protocol import CancelTask, Credit, TaskError, encode
-from sandbox_bridge.spec import TaskSpec, start_frames
-
-CREDIT_BATCH_BYTES = 64 << 10
-"""Credit is sent in portions: a quarter of what a session begins with, so the sandbox never runs dry."""
-MAX_HELD_BYTES = 4 << 20
-"""Progress that may wait for its reader before the socket is left unread. Well above what the credit of
-an honest peer allows (256 KiB of text, up to six times that in JSON)."""
-FRAME_OVERHEAD_BYTES = 1 << 10
-"""What a frame costs in memory beside its text, so that many tiny ones are bounded too."""
+from sandbox_bridge.ahead import chunks_ahead, inline_files
+from sandbox_bridge.countdown import Countdown
+from sandbox_bridge.errors import SandboxBusy, SandboxError, SandboxLost, SandboxUnable, TaskFailed
+from sandbox_bridge.handshake import SandboxInfo
+from sandbox_bridge.inbox import Inbox
+from sandbox_bridge.outgoing import CREDIT_BATCH_BYTES, Outgoing
+from sandbox_bridge.protocol import FileChunk, FileContent, TaskError
+from sandbox_bridge.spec import FilePiece, TaskSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +32,15 @@ class CallTimes:
     """How long a sandbox that keeps `timeout_s` itself may be late with it."""
     end_s: float = 5.0
     """From `cancel_task` to the end frame; killing what ran may take the sandbox a second."""
+    signal_s: float = 12.0
+    """From `pause_task` or `resume_task` to its answer; a socket may drop and come back meanwhile."""
 
 
 class Call:
-    """A session's two directions and its one end. `on_work` is called when there is something to send."""
+    """A session's two directions and its one end.
+
+    `on_work` is called when there is something to send; `info` tells who the sandbox is.
+    """
 
     def __init__(
         self,
@@ -47,6 +49,7 @@ class Call:
         *,
         stream: bool,
         times: CallTimes,
+        info: Callable[[], SandboxInfo],
         on_work: Callable[["Call"], None],
         on_end: Callable[["Call"], None],
     ) -> None:
@@ -54,27 +57,24 @@ class Call:
         self.result: dict[str, Any] | None = None
         self.error: SandboxError | None = None
         self.ended = asyncio.Event()
-        self.arrived = asyncio.Event()
-        """Set when there may be something to `take`."""
-        self.has_room = asyncio.Event()
-        """Clear while so much waits to be taken that the socket is to be left unread."""
-        self.has_room.set()
-        self._spec = spec
-        self._stream = stream
+        self.inbox = Inbox()
+        self.is_paused = False
+        """What the sandbox said last."""
+        self._out = Outgoing(session_id, spec, stream=stream)
+        self._info = info
         self._times = times
         self._on_work = on_work
         self._on_end = on_end
-        self._left = False
-        self._progress: deque[tuple[dict[str, Any], int]] = deque()
-        self._held_bytes = 0
-        self._frames: Iterator[tuple[str, bool]] | None = None
-        self._started = False
-        self._cancel_wanted = False
-        self._cancel_sent = False
-        self._timed_out = False
-        self._credit = 0
-        # The one timer that runs: until the task's time is over, then until the sandbox has ended it.
-        self._timer: asyncio.TimerHandle | None = None
+        self._is_timed_out = False
+        # Until the task's time is over, which stands still with the task; then until the sandbox has ended it.
+        self._countdown = Countdown()
+        # Set at each frame that is sent, each signal that comes, and the end.
+        self._changed = asyncio.Event()
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the sandbox may have heard of the task."""
+        return self._out.is_started
 
     # --- to the sandbox ---
 
@@ -82,89 +82,130 @@ class Call:
         """The next frame to send, or None; `now` is the wall clock's time that a task is stamped with."""
         if self.ended.is_set():
             return None
-        if self._cancel_wanted:
-            return self._cancel_frame()
-        if not self._started:
-            return self._start_frame(extended=extended, now=now)
-        return self._credit_frame() if extended else None
-
-    def _cancel_frame(self) -> str | None:
-        if self._cancel_sent:
-            return None
-        self._cancel_sent = True
-        return encode(CancelTask(type="cancel_task", session_id=self.session_id))
-
-    def _start_frame(self, *, extended: bool, now: float) -> str | None:
+        was_started = self._out.is_started
         try:
-            if self._frames is None:
-                self._frames = start_frames(
-                    self._spec, self.session_id, stream=self._stream, extended=extended, now=now
-                )
-            frame, self._started = next(self._frames)
+            frame = self._out.next_frame(extended=extended, now=now)
         except TaskFailed as error:
             self.fail(error)
             return None
-        if self._started:
-            self._frames = None
-            timeout_s = self._spec.limits.timeout_s
+        if self._out.is_started and not was_started:
+            timeout_s = self._out.spec.limits.timeout_s
             grace_s = self._times.timeout_grace_s if extended else 0.0
-            self._set_timer(
+            self._countdown.start(
                 self._times.longest_task_s if timeout_s is None else timeout_s + grace_s, self._time_out
             )
+        self._changed.set()
         return frame
 
-    def _credit_frame(self) -> str | None:
-        if self._credit < CREDIT_BATCH_BYTES:
-            return None
-        credit, self._credit = self._credit, 0
-        return encode(Credit(type="credit", session_id=self.session_id, bytes=credit))
+    async def send_ahead(self) -> None:
+        """Send the files that go before the task, if there are any; then it may go. Raises what they raise."""
+        ahead = self._out.spec.ahead
+        if ahead is None or self.ended.is_set():
+            return
+        try:
+            inline = await self._send_pieces(ahead())
+        except TaskFailed as error:
+            self.fail(error)
+            return
+        except BaseException:
+            # There is no second try: what the sandbox has of the files is not all.
+            self.cancel()
+            raise
+        spec = self._out.spec
+        self._out.spec = dataclasses.replace(spec, files={**spec.files, **inline}, ahead=None)
+        self._on_work(self)
+
+    async def _send_pieces(self, pieces: AsyncIterator[FilePiece]) -> dict[str, FileContent]:
+        """Send `pieces`; those files that have to go with the task are returned."""
+        if not self._info().extended:
+            return await inline_files(pieces)
+        async for chunk in chunks_ahead(self.session_id, pieces):
+            if self.ended.is_set():
+                break
+            await self._send_piece(chunk)
+        return {}
+
+    async def _send_piece(self, chunk: FileChunk) -> None:
+        self._out.put_piece(chunk)
+        self._on_work(self)
+        # No deadline of its own: a writer that is held up ends with its connection, and the call with it.
+        while self._out.has_piece and not self.ended.is_set():
+            await self._change()
 
     def grant(self, nbytes: int) -> None:
         """Count `nbytes` of output as taken; it becomes a `credit` frame once it is worth one."""
-        self._credit += nbytes
-        if self._credit >= CREDIT_BATCH_BYTES:
+        self.inbox.grant(nbytes)
+        self._out.credit_bytes += nbytes
+        if self._out.credit_bytes >= CREDIT_BATCH_BYTES:
+            self._on_work(self)
+
+    def can(self, capability: str) -> bool:
+        """Whether the sandbox offers `capability`."""
+        return capability in self._info().capabilities
+
+    async def set_paused(self, wanted: bool) -> None:  # noqa: FBT001 -- it is what is set
+        """Have the task paused or resumed. Raises `SandboxError` if that does not come true."""
+        if not self.can("pause"):
+            raise SandboxUnable("the sandbox can't pause a task")
+        self._out.is_pause_wanted = wanted
+        self._on_work(self)
+        try:
+            async with asyncio.timeout(self._times.signal_s):
+                while self.is_paused is not wanted and not self.ended.is_set():
+                    await self._change()
+        except TimeoutError:
+            wish = "pause" if wanted else "resume"
+            raise SandboxUnable(f"the sandbox did not {wish} within {self._times.signal_s:g} s") from None
+        if self.ended.is_set():
+            raise self.error or SandboxUnable("the task has ended")
+
+    def add_input(self, data: str, *, eof: bool) -> None:
+        """Have `data` written to the task's standard input."""
+        if not self.can("stdin"):
+            raise SandboxUnable("the sandbox gives its tasks no standard input")
+        if not self.ended.is_set():
+            self._out.add_input(data, eof=eof)
+            self._on_work(self)
+
+    def resize(self, cols: int, rows: int) -> None:
+        """Have the terminal's size changed."""
+        if not self.can("tty"):
+            raise SandboxUnable("the sandbox has no terminals")
+        if not self.ended.is_set():
+            self._out.resize(cols, rows)
             self._on_work(self)
 
     def cancel(self) -> None:
         """Have the sandbox end the task; a task that it has not been told of ends here and now."""
-        if self._cancel_wanted or self.ended.is_set():
+        if self._out.is_cancel_wanted or self.ended.is_set():
             return
-        self._cancel_wanted = True
-        if self._started:
-            self._set_timer(self._times.end_s, self._give_up)
+        self._out.is_cancel_wanted = True
+        if self._out.is_started:
+            self._countdown.start(self._times.end_s, self._give_up)
             self._on_work(self)
         else:
             self.fail(TaskFailed("cancelled", "cancelled before it was sent", reason="cancelled"))
 
     def leave(self) -> None:
         """Nobody reads any more: end the task, drop what it still says."""
-        self._left = True
-        self._drop_progress()
+        self.inbox.close()
         self.cancel()
 
     # --- from the sandbox ---
 
     def deliver(self, progress: dict[str, Any], nbytes: int) -> None:
         """Keep `progress`, which came in a frame of `nbytes`, until it is taken."""
-        if self.ended.is_set() or self._left:
-            return
-        cost = nbytes + FRAME_OVERHEAD_BYTES
-        self._progress.append((progress, cost))
-        self._held_bytes += cost
-        if self._held_bytes > MAX_HELD_BYTES:
-            self.has_room.clear()
-        self.arrived.set()
+        if not self.ended.is_set():
+            self.inbox.put(progress, nbytes)
 
-    def take(self) -> dict[str, Any] | None:
-        """The oldest progress not taken yet, or None."""
-        if not self._progress:
-            self.arrived.clear()
-            return None
-        progress, cost = self._progress.popleft()
-        self._held_bytes -= cost
-        if self._held_bytes <= MAX_HELD_BYTES // 2:
-            self.has_room.set()
-        return progress
+    def signalled(self, *, is_paused: bool) -> None:
+        """The sandbox says that the task stands still, or runs again."""
+        self.is_paused = is_paused
+        if is_paused and not self._out.is_cancel_wanted:
+            self._countdown.stand_still()
+        else:
+            self._countdown.go_on()
+        self._changed.set()
 
     def complete(self, result: dict[str, Any]) -> None:
         """The good end."""
@@ -174,7 +215,7 @@ class Call:
 
     def fail_by(self, frame: TaskError) -> None:
         """The bad end that the sandbox tells of."""
-        self.fail(_error_of(frame, timed_out=self._timed_out))
+        self.fail(_error_of(frame, timed_out=self._is_timed_out))
 
     def fail(self, error: SandboxError) -> None:
         """A bad end."""
@@ -184,39 +225,28 @@ class Call:
 
     def _end(self) -> None:
         self.ended.set()
-        self.arrived.set()
-        self.has_room.set()
-        self._frames = None
-        self._clear_timer()
+        self._changed.set()
+        self.inbox.arrived.set()
+        self.inbox.has_room.set()
+        self._countdown.stop()
         self._on_end(self)
 
-    # --- timers ---
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    # --- time ---
 
     def _time_out(self) -> None:
-        self._timed_out = True
-        self._timer = None
+        self._is_timed_out = True
         self.cancel()
 
     def _give_up(self) -> None:
-        if not self.has_room.is_set():
+        if not self.inbox.has_room.is_set():
             # The end may be waiting, unread, behind progress that our own reader has not taken.
-            self._set_timer(self._times.end_s, self._give_up)
+            self._countdown.start(self._times.end_s, self._give_up)
             return
         self.fail(SandboxLost(f"the sandbox did not end the task within {self._times.end_s:g} s"))
-
-    def _set_timer(self, delay_s: float, callback: Callable[[], None]) -> None:
-        self._clear_timer()
-        self._timer = asyncio.get_running_loop().call_later(delay_s, callback)
-
-    def _clear_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _drop_progress(self) -> None:
-        self._progress.clear()
-        self._held_bytes = 0
-        self.has_room.set()
 
 
 class BridgeSession:
@@ -230,6 +260,8 @@ class BridgeSession:
 
     def __init__(self, call: Call) -> None:
         self._call = call
+        # One wish at a time: each is answered before the next is told.
+        self._signalling = asyncio.Lock()
 
     @property
     def session_id(self) -> str:
@@ -258,17 +290,50 @@ class BridgeSession:
         return self
 
     async def __anext__(self) -> dict[str, Any]:
-        while (progress := self._call.take()) is None:
+        await self._call.send_ahead()
+        while (progress := self._call.inbox.take()) is None:
             if self._call.error is not None:
                 raise self._call.error
             if self._call.ended.is_set():
                 raise StopAsyncIteration
             # No deadline of its own: the call's timer and the connection's life bound its end.
-            await self._call.arrived.wait()
+            await self._call.inbox.arrived.wait()
         return progress
 
+    def can(self, capability: str) -> bool:
+        """Whether the sandbox offers `capability`: `pause`, `stdin`, `tty`, `collect`, …"""
+        return self._call.can(capability)
+
+    async def pause(self) -> None:
+        """Have the task stand still; returns once the sandbox says that it does.
+
+        Raises `SandboxUnable` where it can't or does not answer, or what the session has ended with. Paused,
+        it keeps its place and its time does not run.
+        """
+        async with self._signalling:
+            await self._call.set_paused(True)
+
+    async def resume(self) -> None:
+        """Let a paused task go on; returns once the sandbox says that it does. Raises as `pause`."""
+        async with self._signalling:
+            await self._call.set_paused(False)
+
+    def send_input(self, data: str, *, eof: bool = False) -> None:
+        """Queue `data` for the task's standard input, and with `eof` its end; after the end it is dropped.
+
+        Kept for as long as the session: whoever calls this bounds it. Raises `SandboxUnable`.
+        """
+        self._call.add_input(data, eof=eof)
+
+    def resize_nowait(self, cols: int, rows: int) -> None:
+        """Have the running command's terminal resized, in characters. Raises `SandboxUnable`."""
+        self._call.resize(cols, rows)
+
     def grant_nowait(self, nbytes: int) -> None:
-        """Give back credit for `nbytes` of output (UTF-8 bytes of `text`), persisted or dropped for good."""
+        """Give back credit for `nbytes` of output, persisted or dropped for good.
+
+        Output costs the UTF-8 bytes of its `text`, a piece of a file the bytes of its `base64`.
+        """
         self._call.grant(nbytes)
 
     async def cancel(self) -> None:

@@ -3,7 +3,8 @@
     SandboxError
     ├── TaskFailed        the sandbox ended the task, and says why
     ├── SandboxBusy       no room there: try elsewhere, or later
-    └── SandboxLost       the connection or the sandbox is gone: what became of the task is not known
+    ├── SandboxLost       the connection or the sandbox is gone: what became of the task is not known
+    └── SandboxUnable     it can't do what was asked of it; its task goes on
     TransportClosed       below all this: the connection itself
 
 Only `SandboxBusy` and `SandboxLost` are worth another attempt: a task that failed by itself would fail again.
@@ -46,6 +47,10 @@ class SandboxBusy(SandboxError):  # noqa: N818 -- a situation, named as one
 
 class SandboxLost(SandboxError):  # noqa: N818 -- a situation, named as one
     """Nobody is left who could say how the session ended."""
+
+
+class SandboxUnable(SandboxError):  # noqa: N818 -- a situation, named as one
+    """A wish that the sandbox can't or does not fulfil: nothing is said of the task itself."""
 
 
 class TransportClosed(Exception):  # noqa: N818 -- a situation, named as one

@@ -25,6 +25,7 @@ from sandbox_bridge.protocol import (
     TaskCompleted,
     TaskError,
     TaskProgress,
+    TaskSignal,
     encode,
     parse_from_sandbox,
 )
@@ -80,7 +81,13 @@ class Link:
     def open(self, session_id: str, spec: TaskSpec, *, stream: bool) -> Call:
         """A new call, that the writer starts when it comes to it."""
         call = Call(
-            session_id, spec, stream=stream, times=self._call_times, on_work=self._post, on_end=self._ended
+            session_id,
+            spec,
+            stream=stream,
+            times=self._call_times,
+            info=lambda: self.info,
+            on_work=self._post,
+            on_end=self._ended,
         )
         self.calls[session_id] = call
         self._post(call)
@@ -125,7 +132,7 @@ class Link:
     def lose(self, problem: str) -> None:
         """The connection is gone, and every session with it."""
         for call in list(self.calls.values()):
-            call.fail(SandboxLost(problem))
+            call.fail(SandboxLost(problem) if call.is_started else SandboxBusy(problem))
         if self._health is not None and not self._health.done():
             self._health.set_result(None)
         if self._pause is not None:
@@ -158,7 +165,7 @@ class Link:
         call = self._dispatch(frame, nbytes)
         if call is not None:
             # Back-pressure: the socket waits while this session's reader is behind.
-            await call.has_room.wait()
+            await call.inbox.has_room.wait()
 
     def _dispatch(self, frame: FromSandbox, nbytes: int) -> Call | None:
         """Hand `frame` to whom it concerns; the call it was for, if any."""
@@ -176,8 +183,10 @@ class Link:
             case TaskProgress():
                 call.deliver(frame.progress, nbytes)
             case FileChunk():
-                chunk = frame.model_dump(exclude={"type", "session_id"})
+                chunk = frame.model_dump(exclude={"type", "session_id", "seq"})
                 call.deliver({"kind": "file_chunk", **chunk}, nbytes)
+            case TaskSignal():
+                call.signalled(is_paused=frame.type == "task_paused")
             case TaskCompleted():
                 call.complete(frame.result)
             case TaskError():

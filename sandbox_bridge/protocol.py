@@ -19,6 +19,8 @@ INITIAL_CREDIT_BYTES = 256 << 10
 """Output a session may send before its first `credit`, in UTF-8 bytes of `text`."""
 HELLO_TIMEOUT_S = 2.0
 PING_INTERVAL_S = 2.0
+RESUME_S = 8.0
+"""How long a session outlives its socket, counted from the last byte that came over it."""
 
 EndReason = Literal[
     "exit", "signal", "timeout", "idle", "cpu", "memory", "processes", "disk", "cancelled", "lost"
@@ -153,12 +155,13 @@ class SessionSignal(_Frame):
 
 
 class TaskInput(_Frame):
-    """Bytes for the running command's standard input, as text."""
+    """Bytes for the running command's standard input, as text; `seq` counts a session's from 1."""
 
     type: Literal["task_input"]
     session_id: str
     data: str = ""
     eof: bool = False
+    seq: int | None = None
 
 
 class Resize(_Frame):
@@ -179,7 +182,7 @@ class Credit(_Frame):
 
 
 class FileChunk(_Frame):
-    """A piece of a file, in order; `last` ends the file."""
+    """A piece of a file, in order; `last` ends the file. Only what a sandbox sends has a `seq`."""
 
     type: Literal["file_chunk"]
     session_id: str
@@ -187,6 +190,7 @@ class FileChunk(_Frame):
     offset: int = Field(ge=0)
     base64: str
     last: bool
+    seq: int | None = None
 
 
 ToSandbox = Annotated[
@@ -252,10 +256,11 @@ class Health(_Frame):
 
 
 class ResumeOffer(_Frame):
-    """A session that outlived its socket; `last_seq` is the last progress it produced."""
+    """A session that outlived its socket: the last frame it produced, the last `task_input` it received."""
 
     session_id: str
     last_seq: int
+    input_seq: int = 0
 
 
 class SandboxHello(_Frame):

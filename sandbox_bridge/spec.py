@@ -2,7 +2,7 @@
 number of `file_chunk`s before it."""
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,15 +27,29 @@ CHUNK_BYTES = 512 << 10
 """Of a file in one `file_chunk`: with base64 and an escaped path well within a frame."""
 
 
+@dataclass(frozen=True, slots=True)
+class FilePiece:
+    """Bytes of a file, of any number, behind those of the piece before; `last` ends the file."""
+
+    path: str
+    data: bytes
+    last: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec:
-    """A task for a sandbox: its files by path, its commands in order, and the terms it runs on."""
+    """A task for a sandbox: its files by path, its commands in order, and the terms it runs on.
+
+    `ahead` gives more files, that need not be in memory, one after another: they go before the task, as the
+    session's reader begins to iterate. What it raises comes out of the iteration.
+    """
 
     files: Mapping[str, FileContent] = field(default_factory=dict)
     commands: Sequence[str | Command] = ()
     limits: Limits = field(default_factory=Limits)
     collect: Collect | None = None
     stdin: bool = False
+    ahead: Callable[[], AsyncIterator[FilePiece]] | None = None
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> "TaskSpec":
@@ -119,15 +133,20 @@ def _chunks(session_id: str, path: str, content: FileContent) -> Iterator[FileCh
         if isinstance(content, Base64File)
         else content.encode()
     )
-    for offset in range(0, len(data) or 1, CHUNK_BYTES):
-        piece = data[offset : offset + CHUNK_BYTES]
+    yield from chunks_of(session_id, FilePiece(path, data, last=True), offset=0)
+
+
+def chunks_of(session_id: str, piece: FilePiece, *, offset: int) -> Iterator[FileChunk]:
+    """The frames of `piece`, which begins at `offset` of its file; an empty one has a frame if it is the last."""
+    size = len(piece.data)
+    for start in range(0, size or int(piece.last), CHUNK_BYTES):
         yield FileChunk(
             type="file_chunk",
             session_id=session_id,
-            path=path,
-            offset=offset,
-            base64=base64.b64encode(piece).decode(),
-            last=offset + CHUNK_BYTES >= len(data),
+            path=piece.path,
+            offset=offset + start,
+            base64=base64.b64encode(piece.data[start : start + CHUNK_BYTES]).decode(),
+            last=piece.last and start + CHUNK_BYTES >= size,
         )
 
 

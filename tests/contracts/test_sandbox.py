@@ -5,51 +5,14 @@ The commands are those that the fake's language and a shell have in common.
 
 import asyncio
 import base64
-import functools
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 
 import pytest
 
-from sandbox_bridge.bridge import Bridge
-from sandbox_bridge.connection import dial
 from sandbox_bridge.protocol import INITIAL_CREDIT_BYTES, MAX_FRAME_BYTES, Command, Limits
 from sandbox_bridge.spec import TaskSpec
 from tests.support.bare_client import DEADLINE_S, ENDS, client, text_of
-from tests.support.bridges import connected, failure_of, is_failure, outputs
-from tests.support.fake_sandbox import FakeSandbox
-from tests.support.sandbox_process import sandbox_service
-
-MAX_SESSIONS = 2
-
-
-@pytest.fixture(scope="module")
-def real_url() -> Iterator[str]:
-    """The real service."""
-    with sandbox_service(max_sessions=str(MAX_SESSIONS)) as url:
-        yield url
-
-
-@pytest.fixture(params=["fake", "real"])
-async def url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
-    """A service with room for two sessions and none open."""
-    if request.param == "fake":
-        async with FakeSandbox(max_sessions=MAX_SESSIONS) as fake:
-            yield fake.url
-    else:
-        service: str = request.getfixturevalue("real_url")
-        yield service
-        async with client(service) as after, asyncio.timeout(DEADLINE_S):
-            while (await after.health())["active_sessions"]:
-                """A test's connection has closed; what ran on it ends within moments."""
-
-
-@asynccontextmanager
-async def bridge_to(url: str) -> AsyncIterator[Bridge]:
-    """A connected bridge."""
-    async with connected(functools.partial(dial, url)) as bridge:
-        yield bridge
-
+from tests.support.bridges import bridge_to, failure_of, is_failure, outputs
+from tests.support.sandbox_process import SANDBOX_SESSIONS
 
 # --- the core protocol, from a client that never says hello ---
 
@@ -69,7 +32,7 @@ async def test_health_check_is_answered(url: str) -> None:
             "type": "health",
             "status": "healthy",
             "active_sessions": 0,
-            "max_sessions": MAX_SESSIONS,
+            "max_sessions": SANDBOX_SESSIONS,
         }
 
 
@@ -175,7 +138,7 @@ async def test_cancel_of_a_session_never_seen_is_unknown(url: str) -> None:
 async def test_session_beyond_the_room_is_busy(url: str) -> None:
     """A service with no room says `busy`, harms nobody, and takes sessions again when there is room."""
     async with client(url) as bare:
-        for number in range(MAX_SESSIONS):
+        for number in range(SANDBOX_SESSIONS):
             await bare.say("execute_task", f"s{number}", commands=["sleep 1000"])
         await bare.say("execute_task", "late", commands=["echo x"])
         _, end = await bare.session("late")
@@ -245,7 +208,7 @@ async def test_hello_is_answered(url: str) -> None:
     async with client(url) as greeting:
         hello = await greeting.greet()
         assert (hello["type"], hello["protocol"]) == ("hello", "sandbox.v1")
-        assert hello["max_sessions"] == MAX_SESSIONS
+        assert hello["max_sessions"] == SANDBOX_SESSIONS
         assert hello["sandbox_id"]
         assert hello["boot_id"]
         assert isinstance(hello["isolation"], dict)

@@ -9,6 +9,7 @@ import pytest
 from sandbox_bridge.bridge import Bridge, BridgeTimes
 from sandbox_bridge.calls import Call, CallTimes
 from sandbox_bridge.errors import SandboxLost
+from sandbox_bridge.handshake import SandboxInfo
 from sandbox_bridge.protocol import Limits
 from sandbox_bridge.spec import TaskSpec
 from tests.support.bridges import connected, failure_of, greeted, is_failure, next_within, outputs, until
@@ -87,7 +88,7 @@ async def test_slow_reader_of_a_cancelled_task_does_not_lose_its_end() -> None:
         spec = TaskSpec(commands=["cat big"] * 20 + ["hang"], files={"big": "x" * 500_000})
         async with bridge.open("s1", spec) as session:
             await anext(session)
-            await until(lambda: not session._call.has_room.is_set())
+            await until(lambda: not session._call.inbox.has_room.is_set())
             await session.cancel()
             await elapse(60)
             assert is_failure(await failure_of(session), "cancelled")
@@ -96,7 +97,16 @@ async def test_slow_reader_of_a_cancelled_task_does_not_lose_its_end() -> None:
 async def test_call_ends_once() -> None:
     """Whatever is said of a call after its end changes nothing."""
     calls: list[Call] = []
-    call = Call("s1", TaskSpec(), stream=True, times=CallTimes(), on_work=calls.append, on_end=calls.append)
+    info = SandboxInfo(address="a", sandbox_id="s", boot_id="b", runtime="local", max_sessions=1)
+    call = Call(
+        "s1",
+        TaskSpec(),
+        stream=True,
+        times=CallTimes(),
+        info=lambda: info,
+        on_work=calls.append,
+        on_end=calls.append,
+    )
     call.complete({"exit_code": 0})
     call.fail(SandboxLost("late"))
     call.complete({"exit_code": 1})

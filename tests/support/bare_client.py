@@ -34,16 +34,20 @@ class Client:
             frame: Frame = orjson.loads(await self._connection.recv(decode=True))
         return frame
 
-    async def session(self, session_id: str) -> tuple[list[Frame], Frame]:
-        """The progress of a session to come, and its end; what comes of others is passed over."""
+    async def session(self, session_id: str, passing: str | None = None) -> tuple[list[Frame], Frame]:
+        """The progress of a session to come, and its end.
+
+        What comes of others is passed over, and its frames of the type `passing`.
+        """
         progress: list[Frame] = []
         while True:
             frame = await self.next()
             if frame["session_id"] == session_id:
                 if frame["type"] in ENDS:
                     return progress, frame
-                assert frame["type"] == "task_progress"
-                progress.append(frame)
+                if frame["type"] != passing:
+                    assert frame["type"] == "task_progress"
+                    progress.append(frame)
 
     async def health(self) -> Frame:
         """The answer to a health check."""

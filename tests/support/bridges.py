@@ -1,6 +1,7 @@
 """Bridges for tests: connected ones, and one whose sandbox is the test itself."""
 
 import asyncio
+import functools
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -9,7 +10,7 @@ from typing import Any
 import orjson
 
 from sandbox_bridge.bridge import DEFAULT_TIMES, Bridge, BridgeSession, BridgeTimes
-from sandbox_bridge.connection import FrameTransport
+from sandbox_bridge.connection import FrameTransport, dial
 from sandbox_bridge.errors import SandboxError, TaskFailed
 from tests.support.memory_transport import MemoryTransport, memory_pair
 from tests.support.task_script import elapse
@@ -53,6 +54,13 @@ async def connected(
     """A bridge that has its connection."""
     async with running(dial, times=times) as bridge:
         await until(lambda: bridge.info is not None, within_s=10)
+        yield bridge
+
+
+@asynccontextmanager
+async def bridge_to(url: str) -> AsyncIterator[Bridge]:
+    """A bridge that is connected to the service at `url`."""
+    async with connected(functools.partial(dial, url)) as bridge:
         yield bridge
 
 
@@ -112,11 +120,13 @@ class Peer:
 
 
 @asynccontextmanager
-async def greeted(on_change: Callable[[], None] | None = None) -> AsyncIterator[tuple[Bridge, Peer]]:
+async def greeted(
+    on_change: Callable[[], None] | None = None, *, hello: dict[str, Any] = HELLO
+) -> AsyncIterator[tuple[Bridge, Peer]]:
     """A bridge and its peer that have said `hello` to each other."""
     peer = Peer()
     async with running(peer.dial, on_change=on_change) as bridge:
-        await peer.greet()
+        await peer.greet(hello)
         await until(lambda: bridge.info is not None)
         yield bridge, peer
 

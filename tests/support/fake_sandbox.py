@@ -29,7 +29,9 @@ from sandbox_bridge.protocol import (
     FileChunk,
     HealthCheck,
     ProtocolError,
+    Resize,
     SessionSignal,
+    TaskInput,
     ToSandbox,
     parse_to_sandbox,
 )
@@ -37,6 +39,7 @@ from tests.support.fake_session import FakeSession
 from tests.support.memory_transport import MemoryTransport, memory_pair
 from tests.support.task_script import elapse
 
+CAPABILITIES = ("pause", "stdin", "tty", "limits", "collect", "backpressure", "stderr_split")
 HelloManner = Literal["answer", "ignore", "refuse", "close"]
 """What it does when greeted: `ignore`, `refuse` (another frame in return) and `close` are core-only peers."""
 
@@ -55,6 +58,7 @@ class FakeSandbox:
         hello_delay_s: float = 0.0,
         mute: bool = False,
         max_sessions: int = 8,
+        capabilities: tuple[str, ...] = CAPABILITIES,
         sandbox_id: str = "fake-1",
         boot_id: str = "boot-1",
         token: str | None = None,
@@ -66,6 +70,7 @@ class FakeSandbox:
         self.hello_delay_s = hello_delay_s
         self.mute = mute
         self.max_sessions = max_sessions
+        self.capabilities = capabilities
         self.sandbox_id = sandbox_id
         self.boot_id = boot_id
         self.token = token
@@ -244,10 +249,8 @@ class _Connection:
             case FileChunk():
                 files = self._files.setdefault(frame.session_id, {})
                 files.setdefault(frame.path, bytearray()).extend(base64.b64decode(frame.base64))
-            case CancelTask() | SessionSignal() | Credit():
-                await self._on_session_frame(frame)
             case _:
-                await self.fail(frame.session_id, "bad_input", f"{frame.type} is not for me")
+                await self._on_session_frame(frame)
 
     async def _on_hello(self, group: asyncio.TaskGroup) -> None:
         match self._sandbox.hello:
@@ -270,7 +273,7 @@ class _Connection:
                 "runtime": "local",
                 "max_sessions": self._sandbox.max_sessions,
                 "isolation": {"tier": "none", "network": False},
-                "capabilities": ["limits", "backpressure", "stderr_split"],
+                "capabilities": list(self._sandbox.capabilities),
                 "labels": {},
                 "resume": [],
             }
@@ -290,15 +293,25 @@ class _Connection:
             self._ended.discard(session_id)
             group.create_task(session.run())
 
-    async def _on_session_frame(self, frame: CancelTask | SessionSignal | Credit) -> None:
+    async def _on_session_frame(
+        self, frame: CancelTask | SessionSignal | Credit | TaskInput | Resize
+    ) -> None:
         session = self._mine.get(frame.session_id)
         if session is None:
-            if frame.session_id not in self._ended:
+            if isinstance(frame, CancelTask) and frame.session_id not in self._ended:
                 await self.fail(frame.session_id, "unknown_session", "no such session")
-        elif isinstance(frame, Credit):
-            session.grant(frame.bytes)
-        elif frame.type in ("cancel_task", "close_session"):
-            session.cancel()
+            return
+        match frame:
+            case Credit():
+                session.grant(frame.bytes)
+            case TaskInput():
+                session.feed(frame)
+            case SessionSignal(type="pause_task" | "resume_task"):
+                session.hold(still=frame.type == "pause_task")
+                told = "task_paused" if session.is_still else "task_resumed"
+                await self.send({"type": told, "session_id": frame.session_id})
+            case CancelTask() | SessionSignal():
+                session.cancel()
 
 
 def _bytes_of(content: str | Base64File) -> bytes:

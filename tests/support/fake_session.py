@@ -1,11 +1,17 @@
 """One session of the fake sandbox: its script, run on the loop's timers."""
 
 import asyncio
+import base64
+import fnmatch
+import hashlib
 import itertools
 from typing import Any, Literal, Protocol
 
-from sandbox_bridge.protocol import INITIAL_CREDIT_BYTES, ExecuteTask, command_of
+from sandbox_bridge.protocol import INITIAL_CREDIT_BYTES, ExecuteTask, TaskInput, command_of
 from tests.support.task_script import run_command
+
+CHUNK_BYTES = 32 << 10
+"""Of a collected file in one frame."""
 
 
 class Connection(Protocol):
@@ -41,6 +47,13 @@ class FakeSession:
         self._scope: asyncio.Timeout | None = None
         self._stop_code: Literal["timeout", "cancelled"] = "timeout"
         self._is_deaf = False
+        self.is_still = False
+        """Paused."""
+        self._moving = asyncio.Event()
+        self._moving.set()
+        # What is left of the task's time, while it is paused.
+        self._left_s: float | None = None
+        self._stdin: asyncio.Queue[TaskInput] = asyncio.Queue()
         self._done: list[dict[str, Any]] = []
 
     def grant(self, nbytes: int) -> None:
@@ -48,8 +61,38 @@ class FakeSession:
         self._credit += nbytes
         self._credited.set()
 
+    def feed(self, frame: TaskInput) -> None:
+        """Have it for standard input."""
+        if self._task.stdin:
+            self._stdin.put_nowait(frame)
+
+    async def read(self) -> str | None:
+        """The next of standard input, or None at its end."""
+        if not self._task.stdin:
+            return None
+        frame = await self._stdin.get()
+        if frame.eof and frame.data:
+            self._stdin.put_nowait(frame.model_copy(update={"data": ""}))
+        return frame.data or None
+
+    def hold(self, *, still: bool) -> None:
+        """Stand still or go on; the task's time with it."""
+        if still is self.is_still:
+            return
+        self.is_still = still
+        now = asyncio.get_running_loop().time()
+        if still:
+            self._moving.clear()
+            when = self._scope.when() if self._scope is not None else None
+            self._left_s = None if when is None else when - now
+        else:
+            self._moving.set()
+        if self._scope is not None and not self._scope.expired():
+            self._scope.reschedule(None if still or self._left_s is None else now + self._left_s)
+
     def cancel(self) -> None:
         """End the script now, unless it is deaf to that."""
+        self.hold(still=False)
         if not self._is_deaf:
             self._stop_code = "cancelled"
             if self._scope is not None and not self._scope.expired():
@@ -62,6 +105,7 @@ class FakeSession:
             async with asyncio.timeout(limit_s) as self._scope:
                 for index, command in enumerate(self._task.commands):
                     await self._run_command(index, command_of(command).text)
+                await self._collect()
         except TimeoutError:
             await self._end_badly(self._stop_code, None, self._stop_code)
         except _CommandError as failure:
@@ -86,7 +130,10 @@ class FakeSession:
             "exit_code": exit_code,
             "url": None,
             "commands": self._done,
-            "files": [],
+            "files": [
+                {"path": path, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+                for path, data in self._collected()
+            ],
             "isolation": {"tier": "none", "network": False},
         }
 
@@ -112,20 +159,45 @@ class FakeSession:
 
     async def output(self, stream: str, text: str, index: int) -> None:
         """Send output once there is credit for it."""
-        if self._connection.extended and self._task.type == "stream_task":
+        if self._task.type == "stream_task":
+            await self._spend(text)
+        await self._progress({"kind": "output", "stream": stream, "text": text, "command": index})
+
+    def _collected(self) -> list[tuple[str, bytes]]:
+        globs = self._task.collect.globs if self._task.collect is not None else []
+        return [
+            (path, data)
+            for path, data in sorted(self.files.items())
+            if any(fnmatch.fnmatchcase(path, glob) for glob in globs)
+        ]
+
+    async def _collect(self) -> None:
+        for path, data in self._collected():
+            for start in range(0, len(data) or 1, CHUNK_BYTES):
+                text = base64.b64encode(data[start : start + CHUNK_BYTES]).decode()
+                await self._spend(text)
+                last = start + CHUNK_BYTES >= len(data)
+                await self._send(
+                    {"type": "file_chunk", "path": path, "offset": start, "base64": text, "last": last}
+                )
+
+    async def _spend(self, text: str) -> None:
+        if self._connection.extended:
             while self._credit < len(text.encode()):
                 self._credited.clear()
                 await self._credited.wait()
             self._credit -= len(text.encode())
-        await self._progress({"kind": "output", "stream": stream, "text": text, "command": index})
 
     async def _progress(self, progress: dict[str, Any]) -> None:
-        if self._task.type == "execute_task":
-            return
-        frame: dict[str, Any] = {"type": "task_progress", "session_id": self.session_id, "progress": progress}
+        if self._task.type == "stream_task":
+            await self._send({"type": "task_progress", "progress": progress})
+
+    async def _send(self, frame: dict[str, Any]) -> None:
+        while self.is_still:
+            await self._moving.wait()
         if self._connection.extended:
             frame["seq"] = next(self._seq)
-        await self._connection.send(frame)
+        await self._connection.send(frame | {"session_id": self.session_id})
 
     def go_deaf(self) -> None:
         """Take no notice of cancel any more."""

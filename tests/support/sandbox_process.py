@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 READY = "sandbox ready on "
+SANDBOX_SESSIONS = 2
+"""Room of the services that the contract suite meets."""
 START_S = 20.0
 """For the service to have tried its jail and to listen, also on a busy machine."""
 

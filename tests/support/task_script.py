@@ -2,7 +2,7 @@
 
 One command a line; words that a shell knows too mean there what they mean here:
 
-    echo TEXT [>&2]    true    false    exit N    sleep SECONDS    seq N    cat PATH    wc -c PATH    yes
+    echo TEXT [>&2]    true    false    exit N    sleep SECONDS    seq N    cat [PATH]    wc -c PATH    yes
     stderr TEXT        lines N (`line 1` … `line N`)          sleepy N MS (the same, MS apart)
     fail CODE          hang (until ended)                     trap (until ended, and deaf to cancel)
 """
@@ -21,6 +21,9 @@ class Session(Protocol):
 
     async def output(self, stream: str, text: str, index: int) -> None:
         """Send output, once it is allowed."""
+
+    async def read(self) -> str | None:
+        """The next of standard input, or None at its end."""
 
     def go_deaf(self) -> None:
         """Take no notice of cancel any more."""
@@ -111,6 +114,10 @@ class _Script:
         return 0
 
     async def _cat(self, rest: str) -> int:
+        if not rest:
+            while (text := await self._session.read()) is not None:
+                await self._print(text)
+            return 0
         data = self._session.files.get(rest)
         if data is None:
             await self._print(f"cat: {rest}: No such file or directory\n", "stderr")

@@ -1,0 +1,128 @@
+"""What a session has to say to its sandbox: one frame at a time, the most urgent first. Does no I/O."""
+
+from collections.abc import Iterator
+
+from sandbox_bridge.protocol import (
+    CancelTask,
+    Credit,
+    FileChunk,
+    Resize,
+    SessionSignal,
+    TaskInput,
+    TtySize,
+    encode,
+)
+from sandbox_bridge.spec import TaskSpec, start_frames
+
+CREDIT_BATCH_BYTES = 64 << 10
+"""Credit is sent in portions: a quarter of what a session begins with, so the sandbox never runs dry."""
+
+
+class Outgoing:
+    """A session's wishes, as the frames that tell of them; nothing but the files goes before its task."""
+
+    def __init__(self, session_id: str, spec: TaskSpec, *, stream: bool, is_started: bool = False) -> None:
+        self.spec = spec
+        self.is_started = is_started
+        """The frame of its task has been given out."""
+        self.is_cancel_wanted = False
+        self.is_pause_wanted = False
+        self.credit_bytes = 0
+        """Granted, and not told yet."""
+        self._session_id = session_id
+        self._stream = stream
+        self._frames: Iterator[tuple[str, bool]] | None = None
+        self._piece: str | None = None
+        self._is_cancel_told = False
+        # What the sandbox was told last; None where that may have been lost with a socket.
+        self._pause_told: bool | None = False
+        self._size: TtySize | None = None
+        self._is_size_told = True
+        # Every input of the session, since a socket may be lost with any of them; the first so many are sent.
+        self._inputs: list[str] = []
+        self._sent_inputs = 0
+
+    # --- wishes ---
+
+    def put_piece(self, chunk: FileChunk) -> None:
+        """Have a piece of a file sent ahead of the task; the next one once there `has_piece` no more."""
+        self._piece = encode(chunk)
+
+    @property
+    def has_piece(self) -> bool:
+        """Whether a piece waits to be sent."""
+        return self._piece is not None
+
+    def add_input(self, data: str, *, eof: bool) -> None:
+        """Have `data` written to the standard input of the running command."""
+        seq = len(self._inputs) + 1
+        frame = TaskInput(type="task_input", session_id=self._session_id, data=data, eof=eof, seq=seq)
+        self._inputs.append(encode(frame))
+
+    def resize(self, cols: int, rows: int) -> None:
+        """Have the terminal's size changed."""
+        self._size = TtySize(cols=cols, rows=rows)
+        self._is_size_told = False
+
+    # --- frames ---
+
+    def next_frame(self, *, extended: bool, now: float) -> str | None:
+        """The next frame to send, or None. Raises `TaskFailed` for a task that can't be said.
+
+        `now` is the wall clock's time that a task is stamped with.
+        """
+        if self.is_cancel_wanted:
+            return self._cancel_frame()
+        if not self.is_started:
+            return self._start_frame(extended=extended, now=now)
+        if not extended:
+            return None
+        return self._pause_frame() or self._credit_frame() or self._size_frame() or self._input_frame()
+
+    def _cancel_frame(self) -> str | None:
+        if self._is_cancel_told:
+            return None
+        self._is_cancel_told = True
+        return encode(CancelTask(type="cancel_task", session_id=self._session_id))
+
+    def _start_frame(self, *, extended: bool, now: float) -> str | None:
+        if self._piece is not None or self.spec.ahead is not None:
+            piece, self._piece = self._piece, None
+            return piece
+        if self._frames is None:
+            self._frames = start_frames(
+                self.spec, self._session_id, stream=self._stream, extended=extended, now=now
+            )
+        frame, self.is_started = next(self._frames)
+        if self.is_started:
+            self._frames = None
+        return frame
+
+    def _pause_frame(self) -> str | None:
+        if self._pause_told is self.is_pause_wanted:
+            return None
+        self._pause_told = self.is_pause_wanted
+        return encode(
+            SessionSignal(
+                type="pause_task" if self.is_pause_wanted else "resume_task", session_id=self._session_id
+            )
+        )
+
+    def _credit_frame(self) -> str | None:
+        if self.credit_bytes < CREDIT_BATCH_BYTES:
+            return None
+        credit, self.credit_bytes = self.credit_bytes, 0
+        return encode(Credit(type="credit", session_id=self._session_id, bytes=credit))
+
+    def _size_frame(self) -> str | None:
+        if self._is_size_told or self._size is None:
+            return None
+        self._is_size_told = True
+        size = self._size
+        return encode(Resize(type="resize", session_id=self._session_id, cols=size.cols, rows=size.rows))
+
+    def _input_frame(self) -> str | None:
+        if self._sent_inputs == len(self._inputs):
+            return None
+        self._sent_inputs += 1
+        return self._inputs[self._sent_inputs - 1]
