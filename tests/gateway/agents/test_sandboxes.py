@@ -3,7 +3,7 @@
 from gateway.agents.sandboxes import Sandboxes
 from sandbox_bridge.pool import Pool
 from tests.support.bridges import running, until
-from tests.support.fake_sandbox import FakeSandbox
+from tests.support.fake_sandbox import CAPABILITIES, FakeSandbox
 
 
 async def test_sandbox_is_described_before_while_and_after_it_is_there() -> None:
@@ -25,7 +25,7 @@ async def test_sandbox_is_described_before_while_and_after_it_is_there() -> None
             "runtime": "local",
             "trust": "server",
             "labels": {},
-            "capabilities": ["backpressure", "limits", "stderr_split"],
+            "capabilities": sorted(CAPABILITIES),
             "active": 0,
             "max_sessions": 3,
             "isolation": {"tier": "none", "network": False},
