@@ -3,10 +3,7 @@
 A request that does not fit its type is a `bad_frame` that says where; JSON types are exact.
 """
 
-import gc
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
 import orjson
@@ -23,61 +20,31 @@ from pydantic_core import from_json
 
 from gateway.errors import GatewayError
 from gateway.events import cut_text
+from gateway.strict_json import MAX_INT, check_json, parse_object
 
-MAX_DEPTH: Final = 64
-"""How deep a client's JSON may nest: well below what every parser and encoder we use can take."""
 MAX_PAGE_BYTES: Final = 768 << 10
 """Items in one answer: a page of a list ends early rather than exceed a frame."""
-MAX_VALUES: Final = 100_000
-"""Values in a client's JSON, however small each is: looking at them takes time that others wait for."""
-LARGE_BYTES: Final = 64 << 10
-"""Requests larger than this are looked over before they are parsed."""
-MAX_KEYS: Final = 100
-"""Keys of a request: what is unknown is told one by one."""
 MAX_ERROR_BYTES: Final = 500
 """An error's text, which may repeat what was sent."""
-MAX_INT: Final = 2**63 - 1
-"""The largest integer that every store and encoder we use keeps exactly."""
-
-
-def check_json(value: Any) -> Any:
-    """`value`, parsed JSON, if it can be stored and sent as it is. Raises ValueError for what can't."""
-    if (problem := _problem_of(value)) is not None:
-        raise ValueError(problem)
-    return value
-
-
-def _problem_of(value: Any) -> str | None:
-    level, count = [value], 0
-    for _depth in range(MAX_DEPTH):
-        count += len(level)
-        if not level:
-            return None
-        if count > MAX_VALUES:
-            return f"more than {MAX_VALUES} values"
-        try:
-            level = [child for item in level for child in _children(item)]
-        except ValueError as error:
-            return str(error)
-    return f"nested deeper than {MAX_DEPTH}" if level else None
-
-
-def _children(item: Any) -> Sequence[Any]:
-    if isinstance(item, dict):
-        return list(item.values())
-    if isinstance(item, list):
-        return item
-    if isinstance(item, float) and not math.isfinite(item):
-        raise ValueError("not a finite number")
-    if isinstance(item, int) and abs(item) > MAX_INT:
-        raise ValueError("an integer of more than 64 bits")
-    return ()
+MAX_SENT_BYTES: Final = 64 << 10
+"""What a running task is sent at once."""
 
 
 def _no_nul(text: str) -> str:
     if "\0" in text:
         raise ValueError("contains NUL")
     return text
+
+
+def input_bytes(data: Any) -> int:
+    """What an input to a running task counts: text as UTF-8, anything else as JSON."""
+    return len(data.encode() if isinstance(data, str) else orjson.dumps(data))
+
+
+def _small_json(data: Any) -> Any:
+    if input_bytes(check_json(data)) > MAX_SENT_BYTES:
+        raise ValueError(f"more than {MAX_SENT_BYTES} bytes")
+    return data
 
 
 Json = Annotated[dict[str, Any], AfterValidator(check_json)]
@@ -132,12 +99,56 @@ class Unsubscribe(_Request):
     task_id: TaskId
 
 
-class CancelTask(_Request):
+class WishBody(_Strict):
+    """Why something is wished of a task, by socket or by HTTP."""
+
+    reason: Text | None = None
+
+
+class _Wish(WishBody, _Request):
+    task_id: TaskId
+
+
+class CancelTask(_Wish):
     """Wish a task cancelled."""
 
     type: Literal["cancel_task"]
+
+
+class PauseTask(_Wish):
+    """Wish a task paused."""
+
+    type: Literal["pause_task"]
+
+
+class ResumeTask(_Wish):
+    """Wish that a task go on."""
+
+    type: Literal["resume_task"]
+
+
+class InputBody(_Strict):
+    """What is sent to a task while it runs, by socket or by HTTP."""
+
+    data: Annotated[Any, AfterValidator(_small_json)]
+    eof: bool = False
+    key: Name | None = None
+
+
+class SendInput(InputBody, _Request):
+    """Send a running task something."""
+
+    type: Literal["send_input"]
     task_id: TaskId
-    reason: Text | None = None
+
+
+class Resize(_Request):
+    """Tell how large a task's terminal is to be."""
+
+    type: Literal["resize"]
+    task_id: TaskId
+    cols: int = Field(ge=1, le=1000)
+    rows: int = Field(ge=1, le=1000)
 
 
 class GetTask(_Request):
@@ -203,6 +214,10 @@ Request = Annotated[
     | Subscribe
     | Unsubscribe
     | CancelTask
+    | PauseTask
+    | ResumeTask
+    | SendInput
+    | Resize
     | GetTask
     | ListTasks
     | Watch
@@ -223,49 +238,6 @@ def parse_request(text: str | bytes) -> Request:
     except ValidationError as error:
         # The first part of a place is the request's type, which its sender did not write as a key.
         raise bad_frame(error, skip=1) from None
-
-
-def parse_object(text: str | bytes) -> dict[str, Any]:
-    """The JSON object in `text`, of no more than `MAX_KEYS` keys. Raises `GatewayError` `bad_frame`."""
-    try:
-        if len(text) > LARGE_BYTES:
-            _look_over(text)
-        value = from_json(text)
-    except ValueError as error:
-        raise _not_a_request(f"Invalid JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise _not_a_request("Input should be an object")
-    if len(value) > MAX_KEYS:
-        raise _not_a_request(f"Input has more than {MAX_KEYS} keys")
-    return value
-
-
-def _look_over(text: str | bytes) -> None:
-    """Refuse what is made of too many values before the exact parser, which is slow at them, gets to see it.
-
-    Raises ValueError for what is not JSON, and `GatewayError` `bad_frame`.
-    """
-    with _collector_paused():
-        # No exception may hold on to the value: freeing it is half the work.
-        problem = _problem_of(orjson.loads(text))
-    if problem is not None:
-        raise GatewayError("bad_frame", f"input: {problem}", errors=[{"loc": ["input"], "msg": problem}])
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    # Millions of small lists make the collector look at all of them again and again: 5 s for 25 MiB, not 0.7.
-    paused = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if paused:
-            gc.enable()
-
-
-def _not_a_request(message: str) -> GatewayError:
-    return GatewayError("bad_frame", message, errors=[{"loc": [], "msg": message}])
 
 
 def bad_frame(error: ValidationError, *, skip: int = 0, within: Sequence[str] = ()) -> GatewayError:

@@ -8,11 +8,11 @@ so that every write of an earlier owner fails.
 `TRANSITIONS` is the whole machine: everything that changes a status goes through `step`, and a signal that
 the table does not allow raises and changes nothing. The functions below the table decide and do not act:
 each takes a row and gives the `Change` (new column values and the events that tell of them), which a store
-applies in one transaction.
+applies in one transaction. What people and policies wish is decided in `wishes`.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -97,7 +97,10 @@ class TaskRecord:
     """A task's row: the sum of its log, without its input, result and error, which may be large.
 
     Times are ms since 1970 UTC. `ran_ms` is the running time of earlier spells, `running_since` begins the
-    present one; `uncounted` is how many of its attempts don't count against `max_attempts`.
+    present one; `uncounted` is how many of its attempts don't count against `max_attempts`. A paused task has
+    an owner while its sandbox is kept for it. `detached` says that the present wish is the detach policy's,
+    `watched` that the policy still minds: somebody has watched since it last took effect. `inputs` and
+    `input_bytes` are what was sent to it while it ran, `input_given_bytes` how much of that an attempt was given.
     """
 
     task_id: str
@@ -130,6 +133,13 @@ class TaskRecord:
     waiting_for: dict[str, Any] | None = None
     wish_by: str | None = None
     wish_reason: str | None = None
+    detached: bool = False
+    watched: bool = False
+    takes_input: bool = False
+    inputs: int = 0
+    input_bytes: int = 0
+    input_given_bytes: int = 0
+    tty: dict[str, Any] | None = None
     error_code: str | None = None
     error_message: str | None = None
     first_seq: int = 1
@@ -218,9 +228,46 @@ def claimed(task: TaskRecord, *, owner: str, sandbox_id: str | None, now_ms: int
     return Change(fields, [status(moved, previous=task.status, attempt=task.attempt + 1)])
 
 
+def paused(task: TaskRecord, *, now_ms: int) -> Change:
+    """The wish to pause has taken effect; its event tells who wished it and why. The owner keeps the place."""
+    moved = step(task.status, Signal.PAUSE)
+    fields = {"status": moved, "running_since": None, "ran_ms": task.ran_ms_at(now_ms)}
+    return Change(fields, [_told_of_wish(task, moved)])
+
+
+def resumed(task: TaskRecord, *, now_ms: int) -> Change:
+    """A paused task goes on in the place that was kept for it, in the same attempt."""
+    moved = step(task.status, Signal.RESUME)
+    return Change({"status": moved, "running_since": now_ms}, [_told_of_wish(task, moved)])
+
+
+def requeued(task: TaskRecord) -> Change:
+    """A paused task whose place was given up waits for its next attempt."""
+    moved = step(task.status, Signal.REQUEUE)
+    return Change({"status": moved}, [_told_of_wish(task, moved)])
+
+
+def _told_of_wish(task: TaskRecord, moved: TaskStatus) -> Draft:
+    return status(moved, previous=task.status, attempt=task.attempt, reason=task.wish_reason, by=task.wish_by)
+
+
+def given_up(task: TaskRecord, note: str, *, now_ms: int) -> Change:
+    """The place of a paused task is kept no longer: resuming will be a new attempt, which does not count."""
+    fields = _released(task, now_ms) | {"uncounted": task.uncounted + 1}
+    return Change(fields, [Draft("log", {"level": "info", "message": note})])
+
+
 def completed(task: TaskRecord, result: dict[str, Any], *, now_ms: int) -> Change:
-    """The agent gave a result."""
+    """The agent gave a result; one that gave it in a pause went on for it."""
+    if task.status is TaskStatus.PAUSED:
+        return chained(task, resumed(task, now_ms=now_ms), lambda row: completed(row, result, now_ms=now_ms))
     return _end(task, Signal.COMPLETE, now_ms=now_ms, outcome=Outcome(result=fit_outcome(result)))
+
+
+def chained(task: TaskRecord, first: Change, decide: Callable[[TaskRecord], Change]) -> Change:
+    """`first`, and what `decide` then says of the row, as one change."""
+    then = decide(dataclasses.replace(task, **first.fields))
+    return Change({**first.fields, **then.fields}, [*first.drafts, *then.drafts], then.outcome)
 
 
 def failed(task: TaskRecord, code: str, message: str, *, now_ms: int, details: dict[str, Any]) -> Change:
@@ -237,7 +284,8 @@ def cancelled(task: TaskRecord, *, now_ms: int) -> Change:
 
 def _end(task: TaskRecord, signal: Signal, *, now_ms: int, outcome: Outcome, **why: str | None) -> Change:
     moved = step(task.status, signal)
-    fields = _released(task, now_ms) | {"status": moved, "ended_at": now_ms, "waiting_for": None}
+    ended = {"status": moved, "ended_at": now_ms, "waiting_for": None, "watched": False}
+    fields = _released(task, now_ms) | ended
     if moved is TaskStatus.CANCELLED:
         fields["desire"] = Desire.CANCEL
     if outcome.error is not None:
@@ -253,10 +301,10 @@ def _released(task: TaskRecord, now_ms: int) -> dict[str, Any]:
 
 
 def lost(task: TaskRecord, reason: str, *, now_ms: int, back_off_ms: int = 0, counts: bool = True) -> Change:
-    """The place of a running task was lost: it waits for the next attempt, or ends where that was the last.
+    """The place of an owned task was lost: it waits for the next attempt, or ends where that was the last.
 
-    `reason` is `instance_lost`, `sandbox_lost`, or for what does not count `drain` or `busy`. A task that was
-    to be cancelled has its wish.
+    `reason` is `instance_lost`, `sandbox_lost`, or for what does not count `drain` or `busy`. A wish to cancel
+    or to pause takes effect with it; a task that is paused stays so, without a place.
     """
     if task.desire is Desire.CANCEL:
         return cancelled(task, now_ms=now_ms)
@@ -264,26 +312,15 @@ def lost(task: TaskRecord, reason: str, *, now_ms: int, back_off_ms: int = 0, co
     if task.attempt - uncounted >= task.max_attempts:
         message = f"Lost on attempt {task.attempt}, the last one allowed."
         return failed(task, reason, message, now_ms=now_ms, details={"reason": reason})
+    given_back = _released(task, now_ms) | {"uncounted": uncounted, "not_before": now_ms + back_off_ms}
+    if task.status is TaskStatus.PAUSED and task.desire is Desire.PAUSE:
+        return Change(given_back)
     moved = step(task.status, Signal.REQUEUE)
-    fields = _released(task, now_ms) | {
-        "status": moved,
-        "uncounted": uncounted,
-        "not_before": now_ms + back_off_ms,
-    }
-    return Change(fields, [status(moved, previous=task.status, attempt=task.attempt, reason=reason)])
-
-
-def wish_cancel(task: TaskRecord, *, now_ms: int, by: str, reason: str | None = None) -> Change:
-    """Somebody wants the task cancelled: at once where nobody owns it, else by its owner, who is rung."""
-    if task.status is TaskStatus.CANCELLED or (task.desire is Desire.CANCEL and not task.ended):
-        return Change()
-    if task.ended:
-        raise GatewayError("invalid_state", f"The task is already {task.status}.", status=task.status)
-    wish = {"desire": Desire.CANCEL, "wish_by": by, "wish_reason": reason}
-    if task.owner is not None:
-        return Change(wish)
-    done = cancelled(dataclasses.replace(task, wish_by=by, wish_reason=reason), now_ms=now_ms)
-    return dataclasses.replace(done, fields=wish | dict(done.fields))
+    told = status(moved, previous=task.status, attempt=task.attempt, reason=reason)
+    waits = Change(given_back | {"status": moved}, [told])
+    if task.desire is Desire.PAUSE:
+        return chained(task, waits, lambda row: paused(row, now_ms=now_ms))
+    return waits
 
 
 # --- the wire -----------------------------------------------------------------------------------------

@@ -68,3 +68,7 @@ class Agent:
     want: Callable[[dict[str, Any]], Want | None]
     """From an input which sandbox the agent needs; None where any will do."""
     takes_sandbox: bool = True
+    takes_input: Callable[[dict[str, Any]], bool] = lambda _input: True
+    """From an input whether the task can be sent more while it runs."""
+    takes_text: bool = False
+    """Whether what it is sent is text for a standard input, and not any JSON."""

@@ -137,6 +137,11 @@ def want(value: Mapping[str, Any]) -> Want | None:
     return Want(runtime=asked.get("runtime"), labels=asked.get("labels", {}))
 
 
+def has_stdin(value: Mapping[str, Any]) -> bool:
+    """Whether an input wants a standard input that can be written to."""
+    return value.get("stdin") is True
+
+
 async def run(context: RunContext, *, shows_sites: bool = True) -> dict[str, Any]:
     """One attempt: a session in the sandbox from begin to end.
 
@@ -285,6 +290,8 @@ def events_of(progress: Mapping[str, Any]) -> list[Draft]:
     return [Draft(kind, data)]
 
 
-SANDBOX: Final = Agent(name="sandbox", input_model=SandboxInput, run=run, want=want)
+SANDBOX: Final = Agent(
+    name="sandbox", input_model=SandboxInput, run=run, want=want, takes_input=has_stdin, takes_text=True
+)
 SANDBOX_WITHOUT_SITES: Final = dataclasses.replace(SANDBOX, run=functools.partial(run, shows_sites=False))
 """The agent on a public gateway: its sandboxes' sites are on a loopback that is not the watcher's."""

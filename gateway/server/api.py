@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from gateway.agents.registry import Registry
 from gateway.errors import GatewayError, StoreUnavailableError
 from gateway.fanout.follow import ended, follow
-from gateway.frames import ListBody, SubmitBody, Text, bad_frame, parse_object
+from gateway.frames import InputBody, ListBody, SubmitBody, WishBody, bad_frame
 from gateway.principal import Principal
 from gateway.server import sse
 from gateway.sessions.commands import Services, expiry, internal_error
@@ -24,6 +24,7 @@ from gateway.sessions.problems import problem
 from gateway.sessions.session import SessionIds
 from gateway.settings import Settings
 from gateway.state.base import StateStore
+from gateway.strict_json import parse_object
 from gateway.tasks import TaskRecord
 
 MAX_PAGE: Final = 10_000
@@ -59,7 +60,8 @@ class Api:
         app.router.add_post("/v1/tasks", self.submit)
         app.router.add_get("/v1/tasks", self.list_tasks)
         app.router.add_get("/v1/tasks/{id}", self.get_task)
-        app.router.add_post("/v1/tasks/{id}/cancel", self.cancel)
+        app.router.add_post("/v1/tasks/{id}/{wish:cancel|pause|resume}", self.wish)
+        app.router.add_post("/v1/tasks/{id}/input", self.send_input)
         app.router.add_get("/v1/tasks/{id}/events", self.events)
         app.router.add_get("/v1/agents", self.agents)
         app.router.add_get("/v1/whoami", self.whoami)
@@ -111,12 +113,22 @@ class Api:
         described = await self._services.control.describe(principal, task, include_input=include_input)
         return _json({"task": described})
 
-    async def cancel(self, request: web.Request) -> web.StreamResponse:
-        """`POST /v1/tasks/{id}/cancel`; a body may give a reason."""
+    async def wish(self, request: web.Request) -> web.StreamResponse:
+        """`POST /v1/tasks/{id}/cancel`, `pause` and `resume`; a body may give a reason."""
         principal = self._principal(request)
-        reason = (await self._body(request, _Reason)).reason if request.can_read_body else None
-        task = await self._services.control.cancel(principal, request.match_info["id"], reason)
-        return _json({"task": await self._services.control.describe(principal, task)})
+        reason = (await self._body(request, WishBody)).reason if request.can_read_body else None
+        control = self._services.control
+        wishes = {"cancel": control.cancel, "pause": control.pause, "resume": control.resume}
+        wish = wishes[request.match_info["wish"]]
+        task = await wish(principal, request.match_info["id"], reason)
+        return _json({"task": await control.describe(principal, task)})
+
+    async def send_input(self, request: web.Request) -> web.StreamResponse:
+        """`POST /v1/tasks/{id}/input`."""
+        principal = self._principal(request)
+        body = await self._body(request, InputBody)
+        await self._services.control.send_input(principal, request.match_info["id"], body)
+        return _json({})
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """`GET /v1/tasks/{id}/events`: a page as JSON, or a stream where the reader takes `text/event-stream`."""
@@ -205,10 +217,6 @@ class Api:
 
 class _Strict(BaseModel):
     model_config = {"extra": "forbid", "strict": True}
-
-
-class _Reason(_Strict):
-    reason: Text | None = None
 
 
 class _TaskQuery(_Strict):

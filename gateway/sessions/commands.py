@@ -142,6 +142,26 @@ async def _cancel_task(services: Services, caller: Caller, request: frames.Cance
     return Reply({"task": await services.control.describe(caller.principal, task)})
 
 
+async def _pause_task(services: Services, caller: Caller, request: frames.PauseTask) -> Reply:
+    task = await services.control.pause(caller.principal, request.task_id, request.reason)
+    return Reply({"task": await services.control.describe(caller.principal, task)})
+
+
+async def _resume_task(services: Services, caller: Caller, request: frames.ResumeTask) -> Reply:
+    task = await services.control.resume(caller.principal, request.task_id, request.reason)
+    return Reply({"task": await services.control.describe(caller.principal, task)})
+
+
+async def _send_input(services: Services, caller: Caller, request: frames.SendInput) -> Reply:
+    await services.control.send_input(caller.principal, request.task_id, request)
+    return Reply({})
+
+
+async def _resize(services: Services, caller: Caller, request: frames.Resize) -> Reply:
+    await services.control.resize(caller.principal, request.task_id, request.cols, request.rows)
+    return Reply({})
+
+
 async def _get_task(services: Services, caller: Caller, request: frames.GetTask) -> Reply:
     task = await services.control.get(caller.principal, request.task_id)
     described = await services.control.describe(caller.principal, task, include_input=request.include_input)
@@ -185,6 +205,10 @@ _COMMANDS: Final[dict[type, Callable[[Services, Caller, Any], Awaitable[Reply]]]
     frames.Subscribe: _subscribe,
     frames.Unsubscribe: _unsubscribe,
     frames.CancelTask: _cancel_task,
+    frames.PauseTask: _pause_task,
+    frames.ResumeTask: _resume_task,
+    frames.SendInput: _send_input,
+    frames.Resize: _resize,
     frames.GetTask: _get_task,
     frames.ListTasks: _list_tasks,
     frames.Watch: _watch,

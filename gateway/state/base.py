@@ -77,6 +77,25 @@ class Append:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class NewInput:
+    """What is sent to a task while it runs: JSON, and by what a repeat of it is known."""
+
+    data: bytes
+    eof: bool = False
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInput:
+    """What was sent to a task, as the `n`-th."""
+
+    n: int
+    data: bytes
+    eof: bool = False
+    key: str | None = None
+
+
 class StateStore(Protocol):
     """The port. Every method raises `StoreUnavailableError` where the store can't be reached or won't commit."""
 
@@ -107,6 +126,15 @@ class StateStore(Protocol):
     async def append(self, fence: Fence, what: Append) -> Fence:
         """Add the owner's events; the fence for its next write. Raises `LeaseLostError`."""
 
+    async def add_input(self, task_id: str, new: NewInput, decide: Decide) -> TaskRecord:
+        """Keep what is sent to a task, with what `decide` says of the row; a repeat of its key changes nothing.
+
+        Raises what `decide` raises, and `GatewayError` `task_not_found`.
+        """
+
+    async def read_input(self, task_id: str, after_n: int, *, max_bytes: int) -> list[StoredInput]:
+        """What was sent after the `after_n`-th: no more than `max_bytes`, but one at least where there is one."""
+
     async def get_task(self, task_id: str) -> TaskRecord | None:
         """The row, or None."""
 
@@ -127,6 +155,9 @@ class StateStore(Protocol):
 
     async def owned_tasks(self) -> list[TaskRecord]:
         """Tasks that have an owner."""
+
+    async def watched_tasks(self) -> list[TaskRecord]:
+        """Tasks whose detach policy minds who watches."""
 
     # --- files ----------------------------------------------------------------------------------------
 

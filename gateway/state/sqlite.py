@@ -25,7 +25,17 @@ from gateway.sites import Site
 from gateway.state import sqlite_files as files
 from gateway.state import sqlite_rows as rows
 from gateway.state import sqlite_sites as sites
-from gateway.state.base import Append, Created, Decide, NewTask, OnCommit, Page, TaskQuery
+from gateway.state.base import (
+    Append,
+    Created,
+    Decide,
+    NewInput,
+    NewTask,
+    OnCommit,
+    Page,
+    StoredInput,
+    TaskQuery,
+)
 from gateway.state.group_commit import Batch, GroupCommit
 from gateway.state.sqlite_tx import Transaction
 from gateway.tasks import Commit, Fence, Outcome, TaskRecord
@@ -80,6 +90,10 @@ class SqliteStore:
         """See `StateStore.append`."""
         return await self._group.write(lambda tx: tx.append(fence, what))
 
+    async def add_input(self, task_id: str, new: NewInput, decide: Decide) -> TaskRecord:
+        """See `StateStore.add_input`."""
+        return await self._group.write(lambda tx: tx.add_input(task_id, new, decide))
+
     async def secret(self) -> bytes:
         """See `StateStore.secret`."""
         fresh = self._clock.rng.getrandbits(256).to_bytes(32, "big")
@@ -130,6 +144,20 @@ class SqliteStore:
 
         return await self._read(read)
 
+    async def read_input(self, task_id: str, after_n: int, *, max_bytes: int) -> list[StoredInput]:
+        """See `StateStore.read_input`."""
+
+        def read(db: sqlite3.Connection) -> list[StoredInput]:
+            found, size = list[StoredInput](), 0
+            for item in rows.input_after(db, task_id, after_n):
+                size += len(item.data)
+                if found and size > max_bytes:
+                    break
+                found.append(item)
+            return found
+
+        return await self._read(read)
+
     async def pending_tasks(self, *, per_subject: int) -> list[TaskRecord]:
         """See `StateStore.pending_tasks`."""
         return await self._read(lambda db: rows.pending_tasks(db, per_subject))
@@ -137,6 +165,10 @@ class SqliteStore:
     async def owned_tasks(self) -> list[TaskRecord]:
         """See `StateStore.owned_tasks`."""
         return await self._read(rows.owned_tasks)
+
+    async def watched_tasks(self) -> list[TaskRecord]:
+        """See `StateStore.watched_tasks`."""
+        return await self._read(rows.watched_tasks)
 
     # --- files ----------------------------------------------------------------------------------------
 

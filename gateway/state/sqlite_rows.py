@@ -7,11 +7,12 @@ from typing import Any, Final
 import orjson
 
 from gateway.events import Event
-from gateway.state.base import TaskQuery
+from gateway.state.base import StoredInput, TaskQuery
 from gateway.tasks import COLUMNS, Desire, TaskRecord, TaskStatus
 
 TASK_COLUMNS: Final = ", ".join(COLUMNS)
-_JSON: Final = frozenset({"labels", "progress", "waiting_for"})
+_JSON: Final = frozenset({"labels", "progress", "waiting_for", "tty"})
+_BOOLS: Final = ("detached", "watched", "takes_input")
 
 
 def encode(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,6 +29,8 @@ def decode(row: tuple[Any, ...]) -> TaskRecord:
     for name in _JSON:
         if fields[name] is not None:
             fields[name] = orjson.loads(fields[name])
+    for name in _BOOLS:
+        fields[name] = bool(fields[name])
     fields["status"] = TaskStatus(fields["status"])
     fields["desire"] = Desire(fields["desire"])
     return TaskRecord(**fields)
@@ -110,3 +113,16 @@ def pending_tasks(db: sqlite3.Connection, per_subject: int) -> list[TaskRecord]:
 def owned_tasks(db: sqlite3.Connection) -> list[TaskRecord]:
     """Tasks that have an owner."""
     return [decode(row) for row in db.execute(f"SELECT {TASK_COLUMNS} FROM task WHERE owner IS NOT NULL")]
+
+
+def watched_tasks(db: sqlite3.Connection) -> list[TaskRecord]:
+    """Tasks whose detach policy minds who watches."""
+    return [decode(row) for row in db.execute(f"SELECT {TASK_COLUMNS} FROM task WHERE watched = 1")]
+
+
+def input_after(db: sqlite3.Connection, task_id: str, after_n: int) -> Iterator[StoredInput]:
+    """What was sent to the task after the `after_n`-th."""
+    rows = db.execute(
+        "SELECT n, data, eof, key FROM task_input WHERE task_id = ? AND n > ? ORDER BY n", (task_id, after_n)
+    )
+    return (StoredInput(n, bytes(data), bool(eof), key) for n, data, eof, key in rows)

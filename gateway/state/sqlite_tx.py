@@ -14,7 +14,7 @@ from gateway.sites import Site
 from gateway.state import sqlite_files as files
 from gateway.state import sqlite_rows as rows
 from gateway.state import sqlite_sites as sites
-from gateway.state.base import Append, Created, Decide, NewTask
+from gateway.state.base import Append, Created, Decide, NewInput, NewTask
 from gateway.tasks import (
     COLUMNS,
     ENDED,
@@ -158,6 +158,22 @@ class Transaction:
             f" AND status NOT IN ({', '.join('?' * len(ENDED))}))",
             (task.status, self._now_ms, task.workflow_id, *sorted(ENDED)),
         )
+
+    def add_input(self, task_id: str, new: NewInput, decide: Decide) -> TaskRecord:
+        """See `StateStore.add_input`."""
+        task = rows.get_task(self._db, task_id)
+        if task is None:
+            raise GatewayError("task_not_found")
+        if new.key is not None and self._has_input(task_id, new.key):
+            return task
+        after = self._apply(task, decide(task), ring=True)
+        fields = {"task_id": task_id, "n": after.inputs, "key": new.key, "data": new.data, "eof": new.eof}
+        self._insert("task_input", fields)
+        return after
+
+    def _has_input(self, task_id: str, key: str) -> bool:
+        sql = "SELECT 1 FROM task_input WHERE task_id = ? AND key = ?"
+        return self._db.execute(sql, (task_id, key)).fetchone() is not None
 
     def append(self, fence: Fence, what: Append) -> Fence:
         """See `StateStore.append`."""

@@ -1,17 +1,19 @@
-"""What people may do to tasks: submit, cancel, look. The one place that both the socket and HTTP ask."""
+"""What people may do to tasks: submit, steer, look. The one place that both the socket and HTTP ask."""
 
 import hashlib
+from functools import partial
 from typing import Any, Final
 
 import orjson
 
+from gateway import wishes
 from gateway.agents.registry import Registry
 from gateway.clock import Clock
 from gateway.errors import GatewayError
-from gateway.frames import ListBody, SubmitBody, fitting
+from gateway.frames import InputBody, ListBody, SubmitBody, fitting, input_bytes
 from gateway.principal import Principal
-from gateway.state.base import Created, NewTask, StateStore, TaskQuery
-from gateway.tasks import Change, Outcome, TaskRecord, listed, to_wire, wish_cancel
+from gateway.state.base import Created, Decide, NewInput, NewTask, StateStore, TaskQuery
+from gateway.tasks import Outcome, TaskRecord, listed, to_wire
 
 RETRY_AFTER_MS: Final = 5000
 """When to come again to a server that drains."""
@@ -49,6 +51,7 @@ class Control:
             detach_after_s=body.detach_after_s,
             created_at=now_ms,
             updated_at=now_ms,
+            takes_input=self._registry.get(body.agent).takes_input(body.input),
         )
         return await self._store.create_task(
             NewTask(
@@ -62,13 +65,40 @@ class Control:
 
     async def cancel(self, principal: Principal, task_id: str, reason: str | None) -> TaskRecord:
         """The task with the wish durable. Raises `GatewayError` `task_not_found` or `invalid_state`."""
+        now_ms, by = self._clock.now_ms(), principal.subject
+        wish = partial(wishes.wish_cancel, now_ms=now_ms, by=by, reason=reason)
+        return await self._wish(principal, task_id, wish)
+
+    async def pause(self, principal: Principal, task_id: str, reason: str | None) -> TaskRecord:
+        """See `cancel`."""
+        now_ms, by = self._clock.now_ms(), principal.subject
+        wish = partial(wishes.wish_pause, now_ms=now_ms, by=by, reason=reason)
+        return await self._wish(principal, task_id, wish)
+
+    async def resume(self, principal: Principal, task_id: str, reason: str | None) -> TaskRecord:
+        """See `cancel`."""
+        wish = partial(wishes.wish_resume, by=principal.subject, reason=reason)
+        return await self._wish(principal, task_id, wish)
+
+    async def resize(self, principal: Principal, task_id: str, cols: int, rows: int) -> None:
+        """Keep the size that the task's terminal is to have. Raises as `cancel`."""
+        await self._wish(principal, task_id, partial(wishes.resize, size={"cols": cols, "rows": rows}))
+
+    async def _wish(self, principal: Principal, task_id: str, wish: Decide) -> TaskRecord:
         principal.require("tasks:write")
+        return await self._store.change_task(task_id, lambda task: wish(_must_see(principal, task)))
 
-        def decide(task: TaskRecord) -> Change:
-            _must_see(principal, task)
-            return wish_cancel(task, now_ms=self._clock.now_ms(), by=principal.subject, reason=reason)
-
-        return await self._store.change_task(task_id, decide)
+    async def send_input(self, principal: Principal, task_id: str, body: InputBody) -> None:
+        """Keep what is sent to the task. Raises `GatewayError`: `invalid_state`, `overloaded`, `too_large`…"""
+        principal.require("tasks:write")
+        task = _must_see(principal, await self._store.get_task(task_id))
+        text = task.agent in self._registry and self._registry.get(task.agent).takes_text
+        if text and not isinstance(body.data, str):
+            problem = {"loc": ["data"], "msg": "Input should be a valid string"}
+            raise GatewayError("bad_frame", "data: Input should be a valid string", errors=[problem])
+        new = NewInput(orjson.dumps(body.data), body.eof, body.key)
+        nbytes = input_bytes(body.data)
+        await self._store.add_input(task_id, new, lambda row: wishes.send_input(row, nbytes))
 
     async def get(self, principal: Principal, task_id: str) -> TaskRecord:
         """The task's row. Raises `GatewayError` `task_not_found`."""

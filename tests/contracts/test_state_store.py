@@ -18,8 +18,8 @@ from gateway.tasks import (
     completed,
     failed,
     lost,
-    wish_cancel,
 )
+from gateway.wishes import wish_cancel
 from tests.support.records import NOW_MS, fence_of, new_task, output, record
 from tests.support.stores import AMPLE, Published, SqliteBackend, claim, code_of, run, seqs
 

@@ -15,8 +15,8 @@ from gateway.tasks import (
     TaskStatus,
     completed,
     lost,
-    wish_cancel,
 )
+from gateway.wishes import wish_cancel
 from tests.support.records import NOW_MS, fence_of, new_task, output, record
 from tests.support.stores import AMPLE, Published, SqliteBackend, run, seqs
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from gateway import frames
 from gateway.errors import GatewayError
-from gateway.frames import MAX_DEPTH, MAX_INT, check_json, fitting, parse_request, usable_id
+from gateway.frames import fitting, parse_request, usable_id
+from gateway.strict_json import MAX_DEPTH, MAX_INT, check_json
 from tests.support.json_values import JSON, TEXT
 from tests.support.records import deterministic
 
@@ -35,6 +36,10 @@ ROWS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("subscribe", {"task_id": "t"}, {"after_seq": 0}),
     ("unsubscribe", {"task_id": "t"}, {}),
     ("cancel_task", {"task_id": "t"}, {"reason": None}),
+    ("pause_task", {"task_id": "t"}, {"reason": None}),
+    ("resume_task", {"task_id": "t"}, {"reason": None}),
+    ("send_input", {"task_id": "t", "data": "x"}, {"eof": False, "key": None}),
+    ("resize", {"task_id": "t", "cols": 80, "rows": 24}, {}),
     ("get_task", {"task_id": "t"}, {"include_input": False}),
     ("list_tasks", {}, LIST),
     ("watch", {"topic": "tasks"}, {}),
@@ -128,6 +133,18 @@ def test_submit_field_has_its_bounds(field: str, good: list[Any], bad: list[Any]
         ("subscribe", "after_seq", [0, MAX_INT], [-1, MAX_INT + 1, True, "0", 1.0, None]),
         ("subscribe", "task_id", ["t"], ["", "x" * 65, 1, None]),
         ("cancel_task", "reason", ["", "why", None], [1, "x" * 4097, "a\0b"]),
+        ("pause_task", "reason", ["", "why", None], [1, "x" * 4097, "a\0b"]),
+        ("resume_task", "task_id", ["t"], ["", "x" * 65, 1, None]),
+        (
+            "send_input",
+            "data",
+            ["", "é" * 32_768, None, 1, {"a": [1.5]}],
+            ["x" * 65_537, ["x" * 65_536], 2**63],
+        ),
+        ("send_input", "eof", [True, False], [1, "true", None]),
+        ("send_input", "key", ["k", None], ["", "x" * 201, 1, "k\0"]),
+        ("resize", "cols", [1, 1000], [0, 1001, True, "80", 80.0, None]),
+        ("resize", "rows", [1, 1000], [0, 1001, True, "24", None]),
         ("get_task", "include_input", [True, False], [1, 0, "true", None]),
         ("list_tasks", "status", ["paused", None], ["ended", 1]),
         ("list_tasks", "label", ["k=v", "k=", "k=a=b", None], ["k", "=v", "", 1]),

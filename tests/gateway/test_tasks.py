@@ -1,6 +1,7 @@
 """A task's state machine: what the table allows, what each decision writes, and what the docs say of it."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,13 +24,16 @@ from gateway.tasks import (
     claimed,
     completed,
     failed,
+    given_up,
     listed,
     lost,
+    paused,
+    resumed,
     step,
     submitted,
     to_wire,
-    wish_cancel,
 )
+from gateway.wishes import watcher_came, watchers_gone, wish_cancel, wish_pause, wish_resume
 from tests.support.records import NOW_MS, deterministic, record, running
 from tests.support.state_diagram import PAGE, page
 
@@ -100,7 +104,19 @@ def test_table_is_the_contracts() -> None:
 
 # --- random lives ---------------------------------------------------------------------------------------
 
-DECISIONS = {
+
+def obeys(task: TaskRecord, desire: Desire) -> bool:
+    """Whether the task's owner has something to do about that desire."""
+    done = TaskStatus.PAUSED if desire is Desire.PAUSE else TaskStatus.RUNNING
+    return task.owner is not None and task.desire is desire and task.status is not done
+
+
+def kept(task: TaskRecord) -> bool:
+    """Whether it is paused and its place is kept for it."""
+    return task.owner is not None and task.status is TaskStatus.PAUSED
+
+
+DECISIONS: dict[str, Callable[[TaskRecord, int], Change]] = {
     "claim": lambda task, now: claimed(task, owner="instance-1", sandbox_id="s1", now_ms=now),
     "complete": lambda task, now: completed(task, {"exit_code": 0}, now_ms=now),
     "fail": lambda task, now: failed(task, "command_failed", "no", now_ms=now, details={}),
@@ -108,18 +124,31 @@ DECISIONS = {
     "lose": lambda task, now: lost(task, "sandbox_lost", now_ms=now, back_off_ms=100),
     "drain": lambda task, now: lost(task, "drain", now_ms=now, counts=False),
     "wish": lambda task, now: wish_cancel(task, now_ms=now, by="alice", reason="why"),
+    "wish pause": lambda task, now: wish_pause(task, now_ms=now, by="bob"),
+    "wish resume": lambda task, _now: wish_resume(task, by="bob"),
+    "came": lambda task, _now: watcher_came(task),
+    "gone": lambda task, now: watchers_gone(task, now_ms=now),
+    "pause": lambda task, now: paused(task, now_ms=now) if obeys(task, Desire.PAUSE) else Change(),
+    "resume": lambda task, now: resumed(task, now_ms=now) if obeys(task, Desire.RUN) else Change(),
+    "hold over": lambda task, now: given_up(task, "", now_ms=now) if kept(task) else Change(),
 }
+OWNERS = {"complete", "lose", "drain"}
+"""What only an owner does."""
 LIVES = st.lists(st.tuples(st.sampled_from(sorted(DECISIONS)), st.integers(0, 2000)), max_size=40)
 
 
-@given(LIVES, st.integers(1, 4))
+@given(LIVES, st.integers(1, 4), st.sampled_from(["continue", "pause", "cancel"]))
 @deterministic
-def test_any_life_of_a_task_keeps_its_rules(life: list[tuple[str, int]], max_attempts: int) -> None:
+def test_any_life_of_a_task_keeps_its_rules(
+    life: list[tuple[str, int]], max_attempts: int, detach: str
+) -> None:
     """Whatever is decided in whatever order: a refusal is `invalid_state`, what is written is legal."""
-    task, now = record(max_attempts=max_attempts, last_seq=1), NOW_MS
+    task, now = record(max_attempts=max_attempts, detach=detach, last_seq=1), NOW_MS
     drafts = [submitted()]
     for name, pause in life:
         now += pause
+        if name in OWNERS and task.owner is None:
+            continue
         try:
             change = DECISIONS[name](task, now)
         except GatewayError as error:
@@ -135,10 +164,15 @@ def test_any_life_of_a_task_keeps_its_rules(life: list[tuple[str, int]], max_att
 def check_move(before: TaskRecord, change: Change, now: TaskRecord) -> None:
     """One decision's row is a legal successor, and its events tell of it."""
     assert not (before.ended and (change.fields or change.drafts))
-    moved = now.status is not before.status
-    assert bool(change.drafts) == moved
-    assert not moved or now.status in TRANSITIONS[before.status].values()
-    assert (now.owner is not None) == (now.status is TaskStatus.RUNNING)
+    status = before.status
+    for draft in change.drafts:
+        assert draft.kind == "log" or draft.data["previous"] == status
+        assert draft.kind == "log" or draft.data["status"] in TRANSITIONS[status].values()
+        status = draft.data.get("status", status)
+    assert now.status == status
+    assert (now.owner is not None) == (now.status is TaskStatus.RUNNING) or now.status is TaskStatus.PAUSED
+    assert now.status is not TaskStatus.PENDING or now.desire is Desire.RUN
+    assert not now.detached or now.desire is Desire.PAUSE
     assert (now.running_since is not None) == (now.status is TaskStatus.RUNNING)
     assert (now.ended_at is not None) == now.ended
     assert (change.outcome is not None) == (now.ended and not before.ended)
@@ -151,12 +185,14 @@ def check_move(before: TaskRecord, change: Change, now: TaskRecord) -> None:
 
 def check_log(drafts: list[Draft], task: TaskRecord) -> None:
     """The events of a life follow each other, end with the task, and tell the last status."""
+    drafts = [draft for draft in drafts if draft.kind == "status"]
     told = [draft.data for draft in drafts]
     assert [data["previous"] for data in told] == [None, *(data["status"] for data in told[:-1])]
     assert [draft.final for draft in drafts] == [False] * (len(drafts) - 1) + [task.ended]
     assert told[-1]["status"] == task.status
     assert told[-1]["attempt"] == task.attempt
-    attempts = [data["attempt"] for data in told if data["status"] == "running"]
+    claims = [data for data in told if (data["status"], data["previous"]) == ("running", "pending")]
+    attempts = [data["attempt"] for data in claims]
     assert attempts == list(range(1, len(attempts) + 1))
 
 
@@ -254,37 +290,53 @@ def test_lost_place_of_a_task_to_be_cancelled_cancels_it() -> None:
     assert after(task, lost(task, "instance_lost", now_ms=LATER_MS)).status is TaskStatus.CANCELLED
 
 
-def test_wish_cancel_takes_effect_at_once_without_an_owner() -> None:
-    """A waiting task is cancelled by the wish itself."""
-    change = wish_cancel(record(), now_ms=LATER_MS, by="bob", reason="enough")
-    done = after(record(), change)
-    assert (done.status, done.desire, done.wish_by) == (TaskStatus.CANCELLED, Desire.CANCEL, "bob")
-    assert change.drafts[0].data["by"] == "bob"
+def test_pause_and_resume_tell_who_and_why() -> None:
+    """Both events name who wished it; the attempt stays, and the time between does not count."""
+    wished = running(desire=Desire.PAUSE, wish_by="bob", wish_reason="lunch")
+    pause = paused(wished, now_ms=LATER_MS)
+    why = {"by": "bob", "reason": "lunch"}
+    assert pause.drafts[0].data == {"status": "paused", "previous": "running", "attempt": 1} | why
+    held = after(wished, pause)
+    assert (held.owner, held.ran_ms_at(LATER_MS + 60_000)) == ("instance-1", 5000)
+    resume = resumed(dataclasses.replace(held, wish_reason=None), now_ms=LATER_MS + 60_000)
+    assert resume.drafts[0].data == {"status": "running", "previous": "paused", "attempt": 1, "by": "bob"}
+    assert after(held, resume).ran_ms_at(LATER_MS + 61_000) == 6000
 
 
-def test_wish_cancel_of_an_owned_task_is_only_a_wish() -> None:
-    """The owner has to obey: the row says what is wanted, and no event says that it is so."""
-    task = running()
-    change = wish_cancel(task, now_ms=LATER_MS, by="bob")
-    assert change.drafts == ()
-    assert (after(task, change).status, after(task, change).desire) == (TaskStatus.RUNNING, Desire.CANCEL)
+def test_given_up_place_costs_no_attempt() -> None:
+    """The task stays paused, nobody owns it, and the log says what that means."""
+    held = running(status=TaskStatus.PAUSED, desire=Desire.PAUSE, running_since=None, max_attempts=1)
+    change = given_up(held, "kept for 900 s", now_ms=LATER_MS)
+    row = after(held, change)
+    assert (row.status, row.owner, row.sandbox_id) == (TaskStatus.PAUSED, None, None)
+    assert change.drafts == [Draft("log", {"level": "info", "message": "kept for 900 s"})]
+    pending = after(row, wish_resume(row, by="bob"))
+    again = after(pending, claimed(pending, owner="i2", sandbox_id=None, now_ms=LATER_MS))
+    assert (again.attempt, again.attempt - again.uncounted) == (2, 1)
 
 
-@pytest.mark.parametrize(
-    "task", [record(status=TaskStatus.CANCELLED, desire=Desire.CANCEL), running(desire=Desire.CANCEL)]
-)
-def test_wish_cancel_that_is_true_already_changes_nothing(task: TaskRecord) -> None:
-    """A repeat is answered, and who wished it first stays."""
-    assert wish_cancel(task, now_ms=LATER_MS, by="eve") == Change()
+@pytest.mark.parametrize("status", [TaskStatus.RUNNING, TaskStatus.PAUSED])
+def test_lost_place_of_a_task_to_be_paused_leaves_it_paused(status: TaskStatus) -> None:
+    """The wish takes effect with the loss; a task that was paused already says nothing new."""
+    task = running(status=status, desire=Desire.PAUSE, wish_by="bob")
+    change = lost(task, "instance_lost", now_ms=LATER_MS)
+    assert (after(task, change).status, after(task, change).owner) == (TaskStatus.PAUSED, None)
+    said = [(draft.data["status"], draft.data.get("reason")) for draft in change.drafts]
+    assert said == ([("pending", "instance_lost"), ("paused", None)] if status == "running" else [])
 
 
-@pytest.mark.parametrize("desire", list(Desire))
-@pytest.mark.parametrize("status", [TaskStatus.COMPLETED, TaskStatus.FAILED])
-def test_wish_cancel_of_an_ended_task_is_refused(status: TaskStatus, desire: Desire) -> None:
-    """What ended otherwise can't be cancelled, also where that had been wished before it ended."""
-    with pytest.raises(GatewayError) as caught:
-        wish_cancel(record(status=status, desire=desire), now_ms=LATER_MS, by="bob")
-    assert (caught.value.code, caught.value.details) == ("invalid_state", {"status": status})
+def test_lost_place_of_a_paused_task_counts_like_any_other() -> None:
+    """On the last attempt allowed it ends the task, also in a pause."""
+    task = running(status=TaskStatus.PAUSED, desire=Desire.PAUSE, max_attempts=1)
+    assert after(task, lost(task, "sandbox_lost", now_ms=LATER_MS)).status is TaskStatus.FAILED
+
+
+def test_completed_in_a_pause_went_on_for_it() -> None:
+    """A sandbox that ends a task that it had paused is believed, and the log stays legal."""
+    task = running(status=TaskStatus.PAUSED, desire=Desire.PAUSE, running_since=None)
+    change = completed(task, {}, now_ms=LATER_MS)
+    assert [draft.data["status"] for draft in change.drafts] == ["running", "completed"]
+    assert change.outcome == Outcome(result={})
 
 
 def test_to_wire_has_the_contracts_keys() -> None:

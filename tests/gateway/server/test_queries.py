@@ -5,16 +5,17 @@ from typing import Any
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.server.api import MAX_PAGE, _checked, _EventsQuery, _number, _Reason
+from gateway.frames import WishBody
+from gateway.server.api import MAX_PAGE, _checked, _EventsQuery, _number
 
 
 @pytest.mark.parametrize("wrong", [{"reason": "x" * 4097}, {"reason": "a\0"}, {"reason": 1}, {"why": "x"}])
 def test_reason_has_the_sockets_bounds(wrong: dict[str, Any]) -> None:
     """A reason becomes part of an event, which has to fit into a frame."""
     with pytest.raises(GatewayError) as caught:
-        _checked(_Reason, wrong)
+        _checked(WishBody, wrong)
     assert caught.value.code == "bad_frame"
-    assert _checked(_Reason, {"reason": "x" * 4096}).reason == "x" * 4096
+    assert _checked(WishBody, {"reason": "x" * 4096}).reason == "x" * 4096
 
 
 @pytest.mark.parametrize("wrong", [{"after_seq": -1}, {"limit": 0}, {"limit": MAX_PAGE + 1}, {"limit": "x"}])

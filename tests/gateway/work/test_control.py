@@ -8,7 +8,7 @@ import pytest
 from gateway.agents.registry import Registry
 from gateway.agents.sandbox import SANDBOX
 from gateway.errors import GatewayError
-from gateway.frames import ListBody, SubmitBody
+from gateway.frames import InputBody, ListBody, SubmitBody
 from gateway.principal import SCOPES, Principal
 from gateway.state.base import Created
 from gateway.tasks import Desire, TaskStatus, completed, failed
@@ -120,6 +120,59 @@ async def test_cancel_notes_who_and_why(control: Control, bench: Bench) -> None:
     done = await bench.running()
     await bench.store.change_task(done.task_id, lambda row: completed(row, {}, now_ms=NOW_MS))
     assert await code_of(control.cancel(ALICE, done.task_id, None)) == "invalid_state"
+
+
+async def test_wishes_are_in_the_name_of_who_asks(control: Control, bench: Bench) -> None:
+    """Pause and resume of a waiting task are true at once, and their events say by whom and why."""
+    task_id = (await submit(control)).task.task_id
+    paused = await control.pause(ALICE, task_id, "lunch")
+    assert (paused.status, paused.desire) == (TaskStatus.PAUSED, Desire.PAUSE)
+    assert (await control.pause(ALICE, task_id, "again")).last_seq == paused.last_seq
+    assert await bench.last(task_id) == {
+        "status": "paused",
+        "previous": "pending",
+        "attempt": 0,
+        "reason": "lunch",
+        "by": "alice",
+    }
+    resumed = await control.resume(ADMIN, task_id, None)
+    assert (resumed.status, resumed.desire) == (TaskStatus.PENDING, Desire.RUN)
+    assert (await bench.last(task_id))["by"] == "root"
+
+
+async def test_wishes_on_tasks_of_others_find_nothing(control: Control) -> None:
+    """And without the scope they are forbidden."""
+    task_id = (await submit(control, input={"stdin": True})).task.task_id
+    body = InputBody(data="x")
+    for principal, code in ((BOB, "task_not_found"), (READER, "forbidden")):
+        assert await code_of(control.pause(principal, task_id, None)) == code
+        assert await code_of(control.resume(principal, task_id, None)) == code
+        assert await code_of(control.resize(principal, task_id, 80, 24)) == code
+        assert await code_of(control.send_input(principal, task_id, body)) == code
+    await control.send_input(ALICE, task_id, body)
+
+
+async def test_input_is_for_tasks_that_have_a_stdin(control: Control, bench: Bench) -> None:
+    """Stored with the task in the order it came; text only, and only where it was asked for."""
+    deaf = (await submit(control)).task.task_id
+    assert await code_of(control.send_input(ALICE, deaf, InputBody(data="x"))) == "invalid_state"
+    task_id = (await submit(control, input={"stdin": True})).task.task_id
+    with pytest.raises(GatewayError) as caught:
+        await control.send_input(ALICE, task_id, InputBody(data={"a": 1}))
+    assert (caught.value.code, caught.value.details["errors"][0]["loc"]) == ("bad_frame", ["data"])
+    await control.send_input(ALICE, task_id, InputBody(data="one\n", key="k"))
+    await control.send_input(ALICE, task_id, InputBody(data="one\n", key="k"))
+    await control.send_input(ALICE, task_id, InputBody(data="", eof=True))
+    found = await bench.store.read_input(task_id, 0, max_bytes=1000)
+    assert [(item.data, item.eof) for item in found] == [(b'"one\\n"', False), (b'""', True)]
+
+
+async def test_input_that_waits_is_bounded(control: Control) -> None:
+    """1 MiB may wait for an attempt; more is `overloaded`, and retryable."""
+    task_id = (await submit(control, input={"stdin": True})).task.task_id
+    for _ in range(16):
+        await control.send_input(ALICE, task_id, InputBody(data="x" * 65_536))
+    assert await code_of(control.send_input(ALICE, task_id, InputBody(data="x"))) == "overloaded"
 
 
 async def test_describe_shows_outcome_and_input_where_asked(control: Control, bench: Bench) -> None:

@@ -17,7 +17,8 @@ from gateway.bus.base import announce
 from gateway.bus.memory import MemoryBus
 from gateway.errors import TASK_ERRORS
 from gateway.metrics import Metrics
-from gateway.tasks import Commit, TaskRecord, TaskStatus, wish_cancel
+from gateway.tasks import Commit, TaskRecord, TaskStatus
+from gateway.wishes import wish_cancel
 from gateway.work.dispatcher import Dispatcher, assign
 from sandbox_bridge.bridge import Bridge
 from sandbox_bridge.connection import FrameTransport

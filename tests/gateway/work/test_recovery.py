@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from gateway.tasks import Commit, TaskRecord, TaskStatus, completed, lost, wish_cancel
+from gateway.tasks import Commit, TaskRecord, TaskStatus, completed, lost
+from gateway.wishes import wish_cancel
 from gateway.work.recovery import take_orphans
 from tests.support.records import NOW_MS
 from tests.support.work import LOG, Bench

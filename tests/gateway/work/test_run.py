@@ -7,7 +7,8 @@ import pytest
 
 from gateway.agents.runner import PlaceLostError, RunContext, TaskCancelledError, TaskFailedError
 from gateway.state.base import Append
-from gateway.tasks import Desire, Outcome, TaskRecord, TaskStatus, lost, wish_cancel
+from gateway.tasks import Desire, Outcome, TaskRecord, TaskStatus, lost
+from gateway.wishes import wish_cancel
 from gateway.work.run import MAX_BACK_OFF_MS, Run
 from tests.support.agents import agent_that
 from tests.support.records import NOW_MS, fence_of, output
