@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("gateway", "sandbox_bridge")
-EVERYTHING = (*PRODUCT, "tests")
+EVERYTHING = (*PRODUCT, "tests", "benchmarks")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 BLOCKS = (

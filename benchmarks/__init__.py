@@ -1,0 +1,1 @@
+"""What the product claims, measured beside peers and the machine's own floor in the same run."""

@@ -1,0 +1,1 @@
+"""The local sandbox beside bubblewrap, a bare socket and the disk."""
