@@ -91,7 +91,7 @@ async def run(settings: SandboxSettings, *, parent_stdin: bool) -> None:
     if parent_stdin:
         loop.add_reader(0, _read_stdin, stopped)
     with watchdog() as group:
-        profile = find_profile(group)
+        profile = find_profile(group, settings.open_files)
         isolation = await probe(profile, settings)
         visits, keeper = Visits(settings.max_visits), Keeper(settings.max_sites)
         await _serve(Place(settings, profile, isolation, visits, keeper), stopped)

@@ -40,6 +40,8 @@ class SandboxSettings(BaseSettings):
     """For a jail to be ready. It takes 0.05 s; a machine that needs 10 s is in trouble, and we say so."""
     cancel_grace_s: float = Field(default=0.5, ge=0)
     """Between TERM and the end of the jail. All must be gone within 1 s of a cancel."""
+    open_files: int = Field(default=4096, ge=64)
+    """What one process of a task may open at once: no program needs more, and all of it is the host's memory."""
     kill_timeout_s: float = Field(default=5.0, gt=0)
     """For the kernel to take a killed jail apart. It takes 0.02 s; beyond this we log and go on."""
     staging_timeout_s: float = Field(default=60.0, gt=0)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from errno import EDQUOT, ENOSPC
 from typing import Any
 
-from sandbox_bridge.local.agent.main import DISK_FULL, EXITED, NOT_STARTED, SIGNALLED
-from sandbox_bridge.local.jail import FileError, JailLostError
+from sandbox_bridge.local.agent.frames import DISK_FULL, EXITED, NOT_STARTED, SIGNALLED
+from sandbox_bridge.local.errors import FileError, JailLostError
 from sandbox_bridge.protocol import EndReason
 
 _STATUS_OF = {None: "completed", "cancelled": "cancelled"}

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox_bridge.local.agent import static
-from sandbox_bridge.local.agent.main import EXEC, WORK, pack
+from sandbox_bridge.local.agent.frames import WORK
+from sandbox_bridge.local.jail import Exec
 from sandbox_bridge.local.limits import BadInputError, TaskLimits, settle
 from sandbox_bridge.protocol import Command, ExecuteTask, FileContent, command_of, path_conflict, path_error
 from sandbox_bridge.settings import SandboxSettings
@@ -108,16 +109,12 @@ def is_serve(command: Command) -> bool:
     return command.text.strip() == "serve"
 
 
-def serve_frame(command: Command, port: int) -> bytes:
-    """What the agent is told to put `command`'s folder up on `port`."""
+def serve_order(command: Command, port: int) -> Exec:
+    """How the agent puts `command`'s folder up on `port`."""
     argv = [PYTHON, "-I", "-S", "-c", _STATIC_SERVER, str(port)]
-    return exec_frame(command.model_copy(update={"sh": None, "argv": argv}))
+    return exec_order(command.model_copy(update={"sh": None, "argv": argv}))
 
 
-def exec_frame(command: Command) -> bytes:
-    """What the agent is told to start `command`."""
-    argv = _argv(command)
-    environment = ENVIRONMENT | command.env
-    pairs = [f"{name}={value}" for name, value in environment.items()]
-    fields = [command.cwd or WORK, str(len(argv)), *argv, *pairs]
-    return pack(EXEC, "\0".join(fields).encode())
+def exec_order(command: Command) -> Exec:
+    """How the agent runs `command`."""
+    return Exec(_argv(command), ENVIRONMENT | command.env, cwd=command.cwd or WORK)

@@ -8,14 +8,15 @@ import os
 import re
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import orjson
 
-from sandbox_bridge.local.agent import main as agent
-from sandbox_bridge.local.jail import Jail, JailError, JailLostError, JailSize
-from sandbox_bridge.local.orders import PYTHON, exec_frame
+from sandbox_bridge.local.agent import frames, main, terminal
+from sandbox_bridge.local.bundle import bundle
+from sandbox_bridge.local.errors import JailError, JailLostError
+from sandbox_bridge.local.jail import Jail, JailSize
+from sandbox_bridge.local.orders import PYTHON, exec_order
 from sandbox_bridge.local.profile import NOBODY, Profile, counts_processes
 from sandbox_bridge.protocol import Command
 from sandbox_bridge.settings import SandboxSettings
@@ -116,7 +117,7 @@ def advice_for(complaint: str) -> str:
     return "run `bwrap --unshare-all --unshare-user --ro-bind / / true` to see what the system forbids"
 
 
-def find_profile(process_group: int) -> Profile:
+def find_profile(process_group: int, open_files: int) -> Profile:
     """The profile for this machine and user. Raises `ProbeError` where a part is missing."""
     bwrap = shutil.which("bwrap")
     if bwrap is None:
@@ -126,10 +127,11 @@ def find_profile(process_group: int) -> Profile:
     return Profile(
         bwrap=bwrap,
         python=PYTHON,
-        agent_source=Path(agent.__file__).read_bytes(),
+        agent_source=bundle(main, frames, terminal).encode(),
         drop_to=NOBODY if os.geteuid() == 0 else None,
         process_group=process_group,
         count_processes=counts_processes(os.uname().release),
+        open_files=open_files,
     )
 
 
@@ -168,13 +170,13 @@ async def probe(profile: Profile, settings: SandboxSettings) -> dict[str, Any]:
 
 
 async def _try_inside(jail: Jail) -> dict[str, Any]:
-    await jail.send(exec_frame(Command(argv=[PYTHON, "-I", "-S", "-c", _SCRIPT])))
+    await jail.start(exec_order(Command(argv=[PYTHON, "-I", "-S", "-c", _SCRIPT])))
     report = b""
     while True:
         frame = jail.next_nowait()
         if frame is None:
             await jail.fill()
-        elif frame[0] in {agent.STDOUT, agent.STDERR}:
+        elif frame[0] in {frames.STDOUT, frames.STDERR}:
             report = (report + frame[1])[:_MAX_REPORT_BYTES]
         else:
             break

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox_bridge.local.agent.main import TMP, WORK
+from sandbox_bridge.local.agent.frames import TMP, WORK
 
 INSIDE_UID = 1000
 NOBODY = 65534
@@ -37,12 +37,11 @@ class Profile:
     """Where every jail's bubblewrap belongs, to die with us."""
     count_processes: bool
     """Whether this kernel counts a limit on processes per jail (Linux 5.14), not per user of the host."""
+    open_files: int
+    """What one process in a jail may have open at once."""
 
-    def arguments(self, fds: "JailFds", *, disk_mb: int, processes: int) -> list[str]:
+    def arguments(self, fds: "JailFds", *, disk_mb: int) -> list[str]:
         """The command line that runs the agent in a new jail."""
-        limit = (
-            processes + 2 if self.count_processes else 0
-        )  # the jail's init and the agent are not the task's
         return [
             self.bwrap,
             *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
@@ -59,8 +58,9 @@ class Profile:
             *(word for path, fd in fds.etc.items() for word in ("--file", str(fd), path)),
             # The root is a disk without a size: nobody may write there.
             *("--remount-ro", "/", "--chdir", WORK),
-            *("--json-status-fd", str(fds.status)),
-            *(self.python, "-I", "-S", f"/dev/fd/{fds.agent}", str(fds.control), str(fds.door), str(limit)),
+            *("--json-status-fd", str(fds.status), "--block-fd", str(fds.block)),
+            *(self.python, "-I", "-S", f"/dev/fd/{fds.agent}"),
+            *map(str, [self.open_files, *fds.wires]),
         ]
 
 
@@ -68,15 +68,16 @@ class Profile:
 class JailFds:
     """The file descriptors that a jail inherits."""
 
-    control: int
-    door: int
+    wires: tuple[int, ...]
+    """The agent's own, in its order."""
     status: int
+    block: int
     agent: int
     etc: dict[str, int]
 
     def all(self) -> list[int]:
         """Each of them."""
-        return [self.control, self.door, self.status, self.agent, *self.etc.values()]
+        return [*self.wires, self.status, self.block, self.agent, *self.etc.values()]
 
 
 def memory_file(name: str, content: bytes) -> int:

@@ -9,12 +9,13 @@ from typing import Any
 
 import structlog
 
-from sandbox_bridge.local.agent.main import STDERR, STDOUT
+from sandbox_bridge.local.agent.frames import STDERR, STDOUT
 from sandbox_bridge.local.credit import Allowance
 from sandbox_bridge.local.doors import is_loopback
 from sandbox_bridge.local.endings import Ending, command_ending, end_frame, file_ending, status_of
-from sandbox_bridge.local.jail import FileError, Jail, JailError, JailLostError, JailSize
-from sandbox_bridge.local.orders import Order, exec_frame, is_serve, serve_frame
+from sandbox_bridge.local.errors import FileError, JailError, JailLostError
+from sandbox_bridge.local.jail import Jail, JailSize
+from sandbox_bridge.local.orders import Order, exec_order, is_serve, serve_order
 from sandbox_bridge.local.output import GATHER_S, MAX_TEXT_BYTES, Gap, OutputFlow, Text
 from sandbox_bridge.local.profile import Profile
 from sandbox_bridge.local.results import (
@@ -176,7 +177,7 @@ class Session:
         self._running = _Running(index, shorten(command.text, MAX_COMMAND_TEXT_CHARS), self._now())
         await self._tell_command(self._running, exit_code=None)
         port = sites.free_port() if is_serve(command) else None
-        await jail.send(exec_frame(command) if port is None else serve_frame(command, port))
+        await jail.start(exec_order(command) if port is None else serve_order(command, port))
         try:
             async with asyncio.timeout(command.timeout_s):
                 ending = await self._until_exit(jail)

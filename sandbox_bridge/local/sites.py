@@ -16,7 +16,8 @@ from typing import Any
 import structlog
 
 from sandbox_bridge.local.agent.relay import SocketEnd, read_some, relay, write_all
-from sandbox_bridge.local.jail import Jail, JailLostError
+from sandbox_bridge.local.errors import JailLostError
+from sandbox_bridge.local.jail import Jail
 from sandbox_bridge.local.visits import Visit, Visits
 
 HOST = "127.0.0.1"

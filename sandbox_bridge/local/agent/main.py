@@ -1,155 +1,114 @@
 """The agent: process 2 of a jail, the only one there that speaks with the host.
 
-It writes the task's files, runs its commands one at a time, and carries their output out. It runs on the
-system's Python (3.9 or newer) with few imports, since every session waits for its start. The host imports
-this module too, for the frames; nothing here is trusted by the host: whatever runs beside the agent in the
-jail may kill it or speak in its place.
+It writes the task's files and runs its commands one at a time. What they print does not go through it: every
+command inherits the write ends of two pipes whose other ends the host holds, and a full pipe stops the
+process that writes. It runs on the system's Python (3.9 or newer) with few imports, since a session may wait
+for its start. Nothing here is trusted by the host: whatever runs beside the agent in the jail may kill it or
+speak in its place.
 
-A frame, both ways, is one byte of kind, four bytes of length (big endian) and a payload:
-
-host to agent   FILE path · DATA bytes · SYNC · EXEC fields · SIGNAL one byte · HELPER source
-agent to host   READY · SYNCED · FAILED errno, NUL, words · STDOUT bytes · STDERR bytes · EXITED status, full
-                NOT_STARTED words
-
-EXEC's fields are divided by NUL: the folder, the number of arguments, the arguments, then KEY=VALUE.
-EXITED is the four bytes of the kernel's wait status and one of flags: DISK_FULL, SIGNALLED (by the host).
-HELPER's source is a Python program that runs beside the commands, with the door as its standard input: a
-second socket, on which the host hands in what its sites need. It is not a command: nobody hears of its end.
-
-There is no credit on this socket: the agent reads no more output while the host does not read, and a full
-pipe stops the process that writes.
+The host speaks on a socket whose way back is shut, so that nothing can be queued towards it; the agent
+answers on a pipe.
 """
 
-# pathlib and contextlib would cost each session 10 ms of its start.
+# pathlib, contextlib, signal and socket would cost each session 10 ms of its start.
 # ruff: noqa: PTH103, PTH120, PTH123, SIM105
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
+import _socket
 import errno
 import fcntl
 import os
 import resource
 import select
-import signal
 import sys
 import termios
 
-READY, SYNCED, FAILED, STDOUT, STDERR, EXITED, NOT_STARTED = b"R", b"K", b"E", b"o", b"e", b"x", b"n"
-FILE, DATA, SYNC, EXEC, SIGNAL, HELPER = b"F", b"D", b"Z", b"X", b"S", b"H"
-DISK_FULL, SIGNALLED = 1, 2
+from sandbox_bridge.local.agent.frames import (
+    BRINGS_INPUT,
+    BRINGS_OUTPUT,
+    DATA,
+    DISK_FULL,
+    EXEC,
+    EXITED,
+    FAILED,
+    FILE,
+    HELPER,
+    LIMIT,
+    NOT_STARTED,
+    READY,
+    RESIZE,
+    SIGNAL,
+    SIGNALLED,
+    SWEEP,
+    SYNC,
+    SYNCED,
+    TMP,
+    WORK,
+    Unpacker,
+    pack,
+)
+from sandbox_bridge.local.agent.terminal import Terminal
 
-HEADER_BYTES = 5
-READ_BYTES = 64 << 10
-WORK, TMP = "/work", "/tmp"  # noqa: S108 - the jail's own, fresh for each session
-
-
-class MalformedError(ValueError):
-    """A peer's bytes that are no frame."""
-
-
-def pack(kind: bytes, payload: bytes = b"") -> bytes:
-    """One frame."""
-    return kind + len(payload).to_bytes(4, "big") + payload
-
-
-class Unpacker:
-    """Takes bytes as they come and gives whole frames, with payloads of at most `max_payload` bytes."""
-
-    def __init__(self, max_payload: int) -> None:
-        self._max_payload = max_payload
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> None:
-        """Take what was read."""
-        self._buffer += data
-
-    def next_nowait(self) -> tuple[bytes, bytes] | None:
-        """The next whole frame as (kind, payload), or None while there is none. Raises `MalformedError`."""
-        if len(self._buffer) < HEADER_BYTES:
-            return None
-        length = int.from_bytes(self._buffer[1:HEADER_BYTES], "big")
-        if length > self._max_payload:
-            raise MalformedError(f"a frame of {length} bytes")
-        end = HEADER_BYTES + length
-        if len(self._buffer) < end:
-            return None
-        kind, payload = bytes(self._buffer[:1]), bytes(self._buffer[HEADER_BYTES:end])
-        del self._buffer[:end]
-        return kind, payload
+_READ_BYTES = 64 << 10
 
 
 class Agent:
-    """One loop over the host's socket, the two output pipes and the running command."""
+    """One loop over the host's socket, the running command and its terminal, if it has one."""
 
-    def __init__(self, control: int, door: int) -> None:
-        self._control = control
+    def __init__(self, control: int, report: int, outputs: tuple[int, int], door: int) -> None:
+        self._control = _socket.socket(fileno=control)
+        self._report = report
+        self._outputs = outputs
         self._door = door
         self._inbox = Unpacker(max_payload=64 << 20)
-        self._outbox = bytearray()
+        self._brought: list[int] = []
         self._file = -1
         self._failure = b""
         self._child = 0
         self._pidfd = -1
         self._was_signalled = False
-        # One pair of pipes for the whole session, so that what a command left in the background can write on.
-        self._pipes: dict[int, bytes] = {}
-        self._write_ends = [self._open_pipe(STDOUT), self._open_pipe(STDERR)]
+        self._terminal: Terminal | None = None
         self._handlers = {
             FILE: self._open_file,
             DATA: self._write_data,
             SYNC: self._sync,
+            LIMIT: limit_processes,
             EXEC: self._exec,
+            RESIZE: self._resize,
             SIGNAL: self._signal,
+            SWEEP: self._sweep,
             HELPER: self._help,
         }
 
-    def _open_pipe(self, kind: bytes) -> int:
-        read_end, write_end = os.pipe()
-        # Whoever is in the jail may read our pipe behind our back: a read must not block.
-        os.set_blocking(read_end, False)
-        self._pipes[read_end] = kind
-        return write_end
-
     def run(self) -> None:
         """Serve until the host hangs up."""
-        self._send(READY)
+        self._tell(READY)
         while True:
-            ready = self._wait()
+            poll = select.poll()
+            poll.register(self._control.fileno(), select.POLLIN)
+            if self._child and not (self._terminal is not None and self._terminal.is_waiting):
+                poll.register(self._pidfd, select.POLLIN)
+            if self._terminal is not None:
+                self._terminal.watch(poll)
+            ready = dict(poll.poll())
+            if self._terminal is not None:
+                self._terminal.carry(ready)
             if self._pidfd in ready:
                 self._end_command()
-            for fd in self._pipes:
-                if fd in ready:
-                    self._carry(fd, READ_BYTES)
-            if ready.get(self._control, 0) & ~select.POLLOUT and not self._receive():
+            if self._control.fileno() in ready and not self._receive():
                 return
-            self._flush()
 
-    def _wait(self) -> dict[int, int]:
-        poll = select.poll()
-        poll.register(self._control, select.POLLIN | (select.POLLOUT if self._outbox else 0))
-        if not self._outbox:
-            for fd in [*self._pipes, *([self._pidfd] if self._child else [])]:
-                poll.register(fd, select.POLLIN)
-        return dict(poll.poll())
-
-    # --- the host's socket ----------------------------------------------------------------------------
-
-    def _send(self, kind: bytes, payload: bytes = b"") -> None:
-        self._outbox += pack(kind, payload)
-        self._flush()
-
-    def _flush(self) -> None:
-        try:
-            while self._outbox:
-                del self._outbox[: os.write(self._control, self._outbox)]
-        except BlockingIOError:
-            pass
+    def _tell(self, kind: bytes, payload: bytes = b"") -> None:
+        # So few and so short that they fit into a pipe that nobody reads.
+        os.write(self._report, pack(kind, payload))
 
     def _receive(self) -> bool:
-        try:
-            data = os.read(self._control, READ_BYTES)
-        except BlockingIOError:
-            return True
+        room = _socket.CMSG_SPACE(2 * 4)
+        data, extra, _, _ = self._control.recvmsg(_READ_BYTES, room, _socket.MSG_CMSG_CLOEXEC)
+        for _, _, fds in extra:
+            self._brought += memoryview(fds[: len(fds) // 4 * 4]).cast("i").tolist()
         self._inbox.feed(data)
         while (frame := self._inbox.next_nowait()) is not None:
             self._handlers[frame[0]](frame[1])
@@ -186,31 +145,46 @@ class Agent:
     def _sync(self, _payload: bytes) -> None:
         self._close_file()
         if self._failure:
-            self._send(FAILED, self._failure)
+            self._tell(FAILED, self._failure)
         else:
-            self._send(SYNCED)
+            self._tell(SYNCED)
 
     # --- commands -------------------------------------------------------------------------------------
 
     def _exec(self, payload: bytes) -> None:
-        folder, count, *rest = payload.split(b"\0")
+        folder, brings, size, count, *rest = payload.split(b"\0")
         argv, environment = rest[: int(count)], dict(pair.split(b"=", 1) for pair in rest[int(count) :])
-        try:
-            self._child = os.fork()
-        except OSError as error:
-            self._send(NOT_STARTED, os.strerror(error.errno or 0).encode())
-            return
-        if self._child == 0:
-            self._become(folder, argv, environment)
-        self._pidfd = os.pidfd_open(self._child)
+        brought = {kind: self._brought.pop(0) for kind in (BRINGS_INPUT, BRINGS_OUTPUT) if kind in brings}
         self._was_signalled = False
+        try:
+            if size:
+                self._terminal = Terminal(size, brought.pop(BRINGS_INPUT, -1), self._outputs[0])
+            self._child = os.fork()
+            if self._child == 0:
+                self._become(folder, argv, environment, brought)
+            self._pidfd = os.pidfd_open(self._child)
+        except OSError as error:
+            self._close_terminal()
+            self._tell(NOT_STARTED, os.strerror(error.errno or 0).encode())
+        finally:
+            for fd in brought.values():
+                os.close(fd)
 
-    def _become(self, folder: bytes, argv: list[bytes], environment: dict[bytes, bytes]) -> None:
+    def _become(
+        self, folder: bytes, argv: list[bytes], environment: dict[bytes, bytes], brought: dict[bytes, int]
+    ) -> None:
         try:
             # A group of its own, to be signalled as one.
             os.setsid()
-            for target, write_end in enumerate(self._write_ends, start=1):
-                os.dup2(write_end, target)
+            if self._terminal is not None:
+                fds = (self._terminal.slave,) * 3
+                fcntl.ioctl(self._terminal.slave, termios.TIOCSCTTY, 0)
+            else:
+                # Opened anew: a program that sets its own to not block does so for itself alone.
+                stdout, stderr = (os.open(f"/proc/self/fd/{fd}", os.O_WRONLY) for fd in self._outputs)
+                fds = (brought.get(BRINGS_INPUT, 0), brought.get(BRINGS_OUTPUT, stdout), stderr)
+            for target, fd in enumerate(fds):
+                os.dup2(fd, target)
             restore_signals()
             os.chdir(folder)
             os.execvpe(argv[0], argv, environment)  # noqa: S606 - the task says what to run
@@ -235,38 +209,43 @@ class Agent:
         finally:
             os._exit(126)
 
+    def _resize(self, payload: bytes) -> None:
+        if self._terminal is not None:
+            self._terminal.resize(payload)
+
     def _signal(self, payload: bytes) -> None:
         if not self._child:
             return
         self._was_signalled = True
+        groups = {self._child} if self._terminal is None else {self._child, self._terminal.foreground()}
+        for group in groups - {0}:
+            try:
+                os.killpg(group, payload[0])
+            except ProcessLookupError:
+                pass
+
+    def _sweep(self, _payload: bytes) -> None:
         try:
-            os.killpg(self._child, payload[0])
+            os.kill(-1, _signal.SIGKILL)
         except ProcessLookupError:
             pass
 
     def _end_command(self) -> None:
-        """Send what the command left in the pipes, then its status."""
+        """Send the command's status, once its terminal's last words are with the host."""
+        if self._terminal is not None and not self._terminal.is_drained():
+            return
+        self._close_terminal()
         _, status = os.waitpid(self._child, 0)
         os.close(self._pidfd)
         self._child, self._pidfd = 0, -1
-        for fd in self._pipes:
-            # What is there now is the command's; what the background writes later comes later.
-            waiting = bytearray(4)
-            fcntl.ioctl(fd, termios.FIONREAD, waiting)
-            left = int.from_bytes(waiting, sys.byteorder)
-            while left > 0 and (carried := self._carry(fd, min(left, READ_BYTES))):
-                left -= carried
         flags = DISK_FULL if is_full(WORK) or is_full(TMP) else 0
         flags |= SIGNALLED if self._was_signalled else 0
-        self._send(EXITED, status.to_bytes(4, "big") + bytes([flags]))
+        self._tell(EXITED, status.to_bytes(4, "big") + bytes([flags]))
 
-    def _carry(self, fd: int, most: int) -> int:
-        try:
-            data = os.read(fd, most)
-        except BlockingIOError:
-            return 0
-        self._send(self._pipes[fd], data)
-        return len(data)
+    def _close_terminal(self) -> None:
+        if self._terminal is not None:
+            self._terminal.close()
+            self._terminal = None
 
 
 def is_full(folder: str) -> bool:
@@ -277,16 +256,16 @@ def is_full(folder: str) -> bool:
 
 def restore_signals() -> None:
     """Give a command the signals' defaults, whatever this interpreter did with them."""
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)
+    for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM, _signal.SIGPIPE, _signal.SIGXFSZ):
+        _signal.signal(number, _signal.SIG_DFL)
 
 
-def limit_self(processes: int) -> None:
-    """Take on the limits that everything below inherits and nothing can raise; `processes` 0 sets none."""
+def limit_self(open_files: int) -> None:
+    """Take on the limits that everything below inherits and nothing can raise."""
     # 1, not 0: only 1 also keeps the kernel from starting the host's crash handler.
     resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
-    if processes:
-        resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
+    hard = min(open_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, hard), hard))
     try:
         # When the machine runs out of memory, what runs in a jail goes first.
         with open("/proc/self/oom_score_adj", "w") as score:
@@ -295,24 +274,30 @@ def limit_self(processes: int) -> None:
         pass
 
 
-def main(control: int, door: int, processes: int) -> None:
-    """Run on the sockets `control` and `door`, inherited from the host."""
-    low, high = sorted((control, door))
-    for first, end in ((3, low), (low + 1, high), (high + 1, 1024)):
-        os.closerange(first, end)
-    os.set_inheritable(control, False)
-    os.set_inheritable(door, False)
-    os.set_blocking(control, False)
+def limit_processes(payload: bytes) -> None:
+    """Have the kernel allow no more than so many processes here, ourselves among them."""
+    resource.setrlimit(resource.RLIMIT_NPROC, (int(payload), int(payload)))
+
+
+def main(open_files: int, *wires: int) -> None:
+    """Run on the descriptors `wires`, inherited from the host: control, report, the two outputs, door."""
+    first = 3
+    for fd in (*sorted(wires), 1024):
+        os.closerange(first, fd)
+        first = fd + 1
+    for fd in wires:
+        os.set_inheritable(fd, False)
     quiet = os.open("/dev/null", os.O_RDWR)
     for fd in range(3):
         os.dup2(quiet, fd)
     # A command that signals everybody should not end its own session.
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    limit_self(processes)
+    for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
+        _signal.signal(number, _signal.SIG_IGN)
+    limit_self(open_files)
     os.chdir(WORK)
-    Agent(control, door).run()
+    control, report, stdout, stderr, door = wires
+    Agent(control, report, (stdout, stderr), door).run()
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:4]))
+    main(*map(int, sys.argv[1:]))

@@ -5,6 +5,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from sandbox_bridge.local.probe import find_profile
+from sandbox_bridge.local.profile import Profile
+from sandbox_bridge.local.watchdog import watchdog
 from tests.sandbox_bridge.local.service import Peer, Service, running_service
 
 # looptime asks for the loop of tests that have none; asyncio would make one then, which nobody closes.
@@ -31,3 +34,10 @@ async def bridge(service: Service) -> AsyncIterator[Peer]:
     async with Peer(service.url) as client:
         await client.hello()
         yield client
+
+
+@pytest.fixture(scope="session")
+def profile() -> Iterator[Profile]:
+    """What jails are made of here."""
+    with watchdog() as group:
+        yield find_profile(group, open_files=4096)

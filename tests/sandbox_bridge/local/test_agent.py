@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox_bridge.local.agent.main import MalformedError, Unpacker, pack
+from sandbox_bridge.local.agent.frames import MalformedError, Unpacker, pack
 from sandbox_bridge.local.endings import command_ending
-from sandbox_bridge.local.jail import JailLostError
+from sandbox_bridge.local.errors import JailLostError
 from sandbox_bridge.local.profile import counts_processes
 
 

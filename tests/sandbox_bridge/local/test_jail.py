@@ -134,22 +134,6 @@ async def test_task_inherits_nothing(peer: Peer) -> None:
     )
 
 
-async def test_jail_speaking_nonsense_is_lost(peer: Peer) -> None:
-    """Whoever speaks in the agent's place fails the task alone; the service and its neighbours go on."""
-    script = (
-        "import ctypes,os;libc=ctypes.CDLL(None,use_errno=True);"
-        "fds=[f for f in os.listdir('/proc/2/fd')];"
-        "pidfd=os.pidfd_open(2);"
-        "got=[libc.syscall(438,pidfd,int(f),0) for f in fds];"
-        "[os.write(g,b'\\xff'*5000) for g in got if g>=0 and 'socket' in os.readlink(f'/proc/self/fd/{g}')];"
-        "import time;time.sleep(5)"
-    )
-    await peer.send(task({"argv": ["python3", "-c", script]}, session_id="evil"))
-    info = (await peer.until_end("evil"))[-1]["error_info"]
-    assert (info["code"], info["exit_code"], info["reason"]) == ("command_failed", None, "lost")
-    assert text_of(await peer.run("echo fine")) == "fine\n"
-
-
 # --- how it ends --------------------------------------------------------------------------------------
 
 

@@ -210,22 +210,6 @@ async def test_site_on_the_other_loopback_is_reached(peer: Peer) -> None:
 # --- a hostile jail -----------------------------------------------------------------------------------
 
 
-async def test_jail_hands_nothing_to_the_service(peer: Peer) -> None:
-    """The kernel takes no descriptor from a jail, on neither of the agent's sockets (Linux 6.16)."""
-    if tuple(map(int, platform.release().split(".")[:2])) < (6, 16):
-        pytest.skip("this kernel can't refuse descriptors")
-    script = (
-        "import ctypes, os, socket\n"
-        "libc, agent = ctypes.CDLL(None), os.pidfd_open(2)\n"
-        "for fd in os.listdir('/proc/2/fd'):\n"
-        "    got = libc.syscall(438, agent, int(fd), 0)\n"
-        "    if got < 0 or 'socket' not in os.readlink(f'/proc/self/fd/{got}'): continue\n"
-        "    try: socket.send_fds(socket.socket(fileno=got), [b'x'], [0]); print('sent')\n"
-        "    except OSError as error: print(error.errno)\n"
-    )
-    assert text_of(await peer.run({"argv": ["python3", "-c", script]})).split() == ["1", "1"]
-
-
 async def test_many_listeners_are_shown_in_part(peer: Peer) -> None:
     """A jail that listens everywhere gets only so many of our ports, and a port's news comes once."""
     script = (
