@@ -31,6 +31,9 @@ class SandboxSettings(BaseSettings):
     send_timeout_s: float = Field(default=300.0, gt=0)
     """For a peer to take what is sent. A slow one is waited for; one that takes nothing holds a place."""
 
+    resume_s: float = Field(default=8.0, ge=0)
+    """How long a session waits for a bridge that is silent (the protocol's number); 0: not at all."""
+
     # --- the jail
     isolation: Literal["bwrap", "none"] = "bwrap"
     """What keeps a task in. There is one answer so far; the setting is there to be refused loudly."""

@@ -14,6 +14,8 @@ class Allowance:
     def __init__(self, initial: int | None) -> None:
         self._left = initial
         self._granted = asyncio.Event()
+        self.is_awaited = False
+        """Whether somebody is held back for want of it."""
 
     def grant_nowait(self, count: int) -> None:
         """Add to it."""
@@ -31,10 +33,25 @@ class Allowance:
         """What may be sent, once that is anything. Waits as long as the session lives."""
         while not (room := self.room_nowait()):
             self._granted.clear()
-            await self._granted.wait()
+            self.is_awaited = True
+            try:
+                await self._granted.wait()
+            finally:
+                self.is_awaited = False
         return room
 
     def spend(self, count: int) -> None:
         """Take away what was sent."""
         if self._left is not None:
             self._left -= count
+
+    def set_nowait(self, left: int) -> None:
+        """Begin anew with `left`, which may be below zero: so much must be granted before anything is sent."""
+        if self._left is not None:
+            self._left = left
+            self._granted.set()
+
+    def cap_nowait(self, most: int) -> None:
+        """Leave no more than `most`."""
+        if self._left is not None:
+            self._left = min(self._left, most)

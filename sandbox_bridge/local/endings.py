@@ -42,6 +42,12 @@ def end_frame(ending: Ending, result: dict[str, Any]) -> dict[str, Any]:
     return {"type": "task_error", "error": ending.words or ending.code, "error_info": info}
 
 
+def error_frame(words: str, code: str, *, reason: str | None = None) -> dict[str, Any]:
+    """A `task_error` of a task that has not run, without its id."""
+    info = {"code": code, "exit_code": None, "reason": reason, "result": None}
+    return {"type": "task_error", "error": words, "error_info": info}
+
+
 def file_ending(error: FileError) -> Ending:
     """The end of a task whose files could not be written."""
     if error.errno in {ENOSPC, EDQUOT}:

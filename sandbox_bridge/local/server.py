@@ -11,9 +11,11 @@ import structlog
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
-from sandbox_bridge.local.connection import Connection, Slots
+from sandbox_bridge.local.connection import Connection
 from sandbox_bridge.local.doors import PATH, refusal
+from sandbox_bridge.local.floor import Floor
 from sandbox_bridge.local.session import Place
+from sandbox_bridge.local.sessions import Sessions
 from sandbox_bridge.protocol import MAX_CORE_FRAME_BYTES, PROTOCOL
 from sandbox_bridge.settings import SandboxSettings
 
@@ -24,11 +26,12 @@ log = structlog.get_logger()
 
 
 class Service:
-    """Takes connections and gives each its Connection."""
+    """Takes connections and gives each its Connection; its sessions may outlive them, until `aclose`."""
 
     def __init__(self, place: Place, *, sandbox_id: str, boot_id: str) -> None:
         self._place = place
-        self._slots = Slots(place.settings.max_sessions)
+        self._floor = Floor(place.settings.max_sessions)
+        self._shared = Sessions(place, self._floor, is_extended=True)
         self._connections: set[Connection] = set()
         self._hello: dict[str, Any] = {
             "type": "hello",
@@ -45,8 +48,11 @@ class Service:
 
     async def handle(self, websocket: ServerConnection) -> None:
         """Serve one peer, from its handshake on."""
+        assert isinstance(websocket, _BoundedConnection)  # noqa: S101 - the class that `listen` names
         keep_alive(websocket)
-        connection = Connection(websocket, self._place, self._slots, self._hello)
+        own = Sessions(self._place, self._floor, is_extended=False)
+        settings = self._place.settings
+        connection = Connection(websocket, settings, self._floor, self._hello, own=own, shared=self._shared)
         self._connections.add(connection)
         try:
             await connection.run()
@@ -56,15 +62,13 @@ class Service:
     async def check(self, websocket: ServerConnection, request: Request) -> Response | None:
         """Refuse a handshake, or let it go on."""
         answer = refusal(request, self._place.settings)
-        present = sum(not connection.is_gone for connection in self._connections)
-        if answer is None and present >= self._place.settings.max_connections:
+        if answer is None and len(self._connections) >= self._place.settings.max_connections:
             answer = HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n"
         return None if answer is None else websocket.respond(*answer)
 
-    def drop_nowait(self) -> None:
-        """Kill all sessions now."""
-        for connection in self._connections:
-            connection.drop_nowait()
+    async def aclose(self) -> None:
+        """Kill all sessions, and wait until they are gone."""
+        await self._floor.aclose()
 
 
 def keep_alive(websocket: ServerConnection) -> None:
@@ -76,10 +80,17 @@ def keep_alive(websocket: ServerConnection) -> None:
 
 
 class _BoundedConnection(ServerConnection):
-    """Hangs up on a socket too many at once: a silent flood must not take all descriptors."""
+    """Hangs up on a socket too many at once, for a silent flood must not take all descriptors; knows when it
+    last heard from its peer."""
 
     most: ClassVar[int]
     open_sockets: ClassVar[int]
+    heard_at = 0.0
+    """When a byte last came."""
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_at = self.loop.time()
+        super().data_received(data)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -118,7 +129,7 @@ async def listen(service: Service, settings: SandboxSettings) -> AsyncIterator[s
         try:
             yield address_of(server)
         finally:
-            service.drop_nowait()
+            await service.aclose()
 
 
 def address_of(server: Server) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from sandbox_bridge.local.agent.frames import STDERR, STDOUT
-from sandbox_bridge.local.credit import Allowance
+from sandbox_bridge.local.channel import Channel
 from sandbox_bridge.local.doors import is_loopback
 from sandbox_bridge.local.endings import Ending, command_ending, end_frame, file_ending, status_of
 from sandbox_bridge.local.errors import FileError, JailError, JailLostError
@@ -60,19 +60,13 @@ class _Running:
 
 
 class Session:
-    """Runs `order`; `send_progress` takes each progress to the peer, and may wait for it."""
+    """Runs `order`; what it says goes into `channel`, and may have to wait there."""
 
-    def __init__(
-        self,
-        order: Order,
-        place: Place,
-        credit: Allowance,
-        send_progress: Callable[[dict[str, Any]], Awaitable[None]],
-    ) -> None:
+    def __init__(self, order: Order, place: Place, channel: Channel) -> None:
         self._order = order
         self._place = place
-        self._credit = credit
-        self._send_progress = send_progress
+        self._channel = channel
+        self._credit = channel.credit
         self._flow = OutputFlow(order.limits.output_bytes, deliver=order.stream)
         self._transcript = Transcript()
         self._running: _Running | None = None
@@ -272,10 +266,10 @@ class Session:
         if isinstance(item, Gap):
             await self._tell(gap_progress(item))
             return
-        self._credit.spend(len(item.data))
         index = self._running.index if self._running is not None else 0
         await self._tell(
-            {"kind": "output", "stream": item.stream, "text": item.data.decode(), "command": index}
+            {"kind": "output", "stream": item.stream, "text": item.data.decode(), "command": index},
+            cost=len(item.data),
         )
 
     async def _tell_command(
@@ -283,9 +277,9 @@ class Session:
     ) -> None:
         await self._tell(command_progress(running.index, running.text, exit_code, reason))
 
-    async def _tell(self, progress: dict[str, Any]) -> None:
+    async def _tell(self, progress: dict[str, Any], *, cost: int = 0) -> None:
         if self._order.stream:
-            await self._send_progress(progress)
+            await self._channel.send({"type": "task_progress", "progress": progress}, cost=cost)
 
     def _last_frame(self, ending: Ending) -> dict[str, Any]:
         result = task_result(

@@ -16,8 +16,8 @@ asyncio.set_event_loop(None)
 
 @pytest.fixture(scope="session")
 def service() -> Iterator[Service]:
-    """A service with its defaults."""
-    with running_service() as running:
+    """A service with its defaults, but that a session ends with its socket: tests use the same ids."""
+    with running_service(SANDBOX_RESUME_S="0") as running:
         yield running
 
 

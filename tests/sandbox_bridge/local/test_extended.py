@@ -46,11 +46,11 @@ async def test_hello_of_another_protocol_is_refused(peer: Peer) -> None:
     assert "seq" not in (await peer.run("true"))[0]
 
 
-async def test_progress_is_numbered_per_session(bridge: Peer) -> None:
-    """Each session's progress counts 1, 2, 3 …; its end has no number."""
+async def test_frames_are_numbered_per_session(bridge: Peer) -> None:
+    """Each session's frames count 1, 2, 3 …, its end as well."""
     for session_id in ("a", "b"):
         frames = await bridge.run("echo 1; echo 2 >&2", "echo 3", session_id=session_id)
-        assert [frame.get("seq") for frame in frames] == [*range(1, len(frames)), None]
+        assert [frame.get("seq") for frame in frames] == [*range(1, len(frames) + 1)]
 
 
 @pytest.mark.parametrize(
