@@ -17,7 +17,7 @@ from sandbox_bridge.protocol import INITIAL_CREDIT_BYTES, encode
 WINDOW_BYTES = INITIAL_CREDIT_BYTES
 
 
-class Outlet(Protocol):
+class Line(Protocol):
     """The way to a peer: one connection."""
 
     async def send(self, text: str) -> None:
@@ -40,12 +40,12 @@ class Channel:
     """One session's way out. Without `is_numbered`, for a peer of the core protocol, frames have no number
     and none is kept; credit is without bound then."""
 
-    def __init__(self, session_id: str, outlet: Outlet, *, is_numbered: bool) -> None:
+    def __init__(self, session_id: str, line: Line, *, is_numbered: bool) -> None:
         self.session_id = session_id
         self.credit = Allowance(WINDOW_BYTES if is_numbered else None)
         self.last_seq = 0
         """The number of the last frame made."""
-        self.outlet: Outlet | None = outlet
+        self.line: Line | None = line
         """Where the frames go; None while the bridge is away."""
         self._is_numbered = is_numbered
         self._frames: deque[_Sent] = deque()
@@ -70,9 +70,9 @@ class Channel:
     async def flush(self) -> None:
         """Send what has not been sent over the present socket, in order."""
         async with self._turn:
-            while self.outlet is not None and (sent := self._next()) is not None:
+            while self.line is not None and (sent := self._next()) is not None:
                 self._sent_seq = sent.seq
-                await self.outlet.send(sent.text)
+                await self.line.send(sent.text)
                 self._forget()
 
     def _next(self) -> _Sent | None:
@@ -91,11 +91,11 @@ class Channel:
 
     def detach(self) -> None:
         """The socket is gone: what comes now is kept for the next one, and is no more than a window."""
-        self.outlet = None
+        self.line = None
         self.credit.cap_nowait(WINDOW_BYTES)
 
-    def attach(self, outlet: Outlet, after_seq: int) -> bool:
-        """Go on over `outlet` behind the frame `after_seq`; False where what follows that is not there.
+    def attach(self, line: Line, after_seq: int) -> bool:
+        """Go on over `line` behind the frame `after_seq`; False where what follows that is not there.
 
         Nothing is sent before the next `flush`. The credit is what a bridge grants that has stored so much.
         """
@@ -105,6 +105,6 @@ class Channel:
         while self._frames and self._frames[0].seq <= after_seq:
             self._frames.popleft()
         self._sent_seq = after_seq
-        self.outlet = outlet
+        self.line = line
         self.credit.set_nowait(WINDOW_BYTES - sum(frame.cost for frame in self._frames))
         return True

@@ -68,7 +68,7 @@ class Socket(Protocol):
 
 
 class Connection:
-    """Speaks the protocol with one peer. It is the `Outlet` of that peer's sessions, which may outlive it.
+    """Speaks the protocol with one peer. It is the `Line` of that peer's sessions, which may outlive it.
 
     Until the peer says hello its sessions are `own`; then they are those that all such peers share.
     """

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from sandbox_bridge.local.channel import Channel, Outlet
+from sandbox_bridge.local.channel import Channel, Line
 from sandbox_bridge.local.endings import error_frame
 from sandbox_bridge.local.floor import Floor, drop_nowait
 from sandbox_bridge.local.limits import BadInputError
@@ -93,8 +93,8 @@ class Sessions:
 
     # --- from a task to its end -----------------------------------------------------------------------
 
-    def accept(self, task: ExecuteTask, staging: Staging | None, outlet: Outlet) -> None:
-        """Begin the session of `task`, whose frames go to `outlet`. Raises `RefusedError`."""
+    def accept(self, task: ExecuteTask, staging: Staging | None, line: Line) -> None:
+        """Begin the session of `task`, whose frames go to `line`. Raises `RefusedError`."""
         session_id = task.session_id
         try:
             order = check_order(task, self._place.settings, staging.paths() if staging else [])
@@ -105,7 +105,7 @@ class Sessions:
         if (former := self._sites.get(session_id)) is not None:
             former.stop_nowait()
         self._give_up(session_id)
-        channel = Channel(session_id, outlet, is_numbered=self.is_extended)
+        channel = Channel(session_id, line, is_numbered=self.is_extended)
         stay = self._running[session_id] = _Stay(Session(order, self._place, channel), channel)
         stay.runner = self._floor.run(self._run(session_id, stay, order, staging))
 
@@ -161,10 +161,10 @@ class Sessions:
 
     # --- a bridge that goes and comes back ------------------------------------------------------------
 
-    def leave(self, outlet: Outlet, heard_at: float) -> None:
-        """The peer behind `outlet`, last heard at `heard_at`, is gone: its sessions wait, or end."""
+    def leave(self, line: Line, heard_at: float) -> None:
+        """The peer behind `line`, last heard at `heard_at`, is gone: its sessions wait, or end."""
         for session_id, stay in [*self._running.items(), *self._over.items()]:
-            if stay.channel.outlet is outlet:
+            if stay.channel.line is line:
                 stay.channel.detach()
                 if not self._hold_s:
                     self._give_up(session_id)
@@ -187,14 +187,14 @@ class Sessions:
         return [
             {"session_id": session_id, "last_seq": stay.channel.last_seq, "input_seq": 0}
             for session_id, stay in self._all()
-            if stay.channel.outlet is None or session_id in named
+            if stay.channel.line is None or session_id in named
         ]
 
     def _all(self) -> Iterator[tuple[str, _Stay]]:
         return chain(self._running.items(), self._over.items())
 
-    def resume(self, session_id: str, outlet: Outlet, after_seq: int) -> Channel | None:
-        """Let a session go on over `outlet`, behind the frame `after_seq`; its channel, to be flushed.
+    def resume(self, session_id: str, line: Line, after_seq: int) -> Channel | None:
+        """Let a session go on over `line`, behind the frame `after_seq`; its channel, to be flushed.
 
         None where that can't be: there is no such session, or what it would have to send again is gone. Then
         it is over.
@@ -202,11 +202,11 @@ class Sessions:
         stay = self._running.get(session_id) or self._over.get(session_id)
         if stay is None:
             return None
-        former = stay.channel.outlet
-        if not stay.channel.attach(outlet, after_seq):
+        former = stay.channel.line
+        if not stay.channel.attach(line, after_seq):
             self._give_up(session_id)
             return None
-        if former not in {None, outlet}:
+        if former not in {None, line}:
             # A bridge that comes again has lost its former socket, whether we know that already or not.
             former.abort()
         if session_id in self._running:
@@ -215,13 +215,13 @@ class Sessions:
 
     # --- told to end ----------------------------------------------------------------------------------
 
-    def cancel(self, session_id: str, outlet: Outlet) -> bool:
-        """Have a session end; whether there is one. Where its bridge is away, `outlet` hears its end."""
+    def cancel(self, session_id: str, line: Line) -> bool:
+        """Have a session end; whether there is one. Where its bridge is away, `line` hears its end."""
         stay = self._running.get(session_id)
         if stay is None:
             return False
-        if stay.channel.outlet is None:
-            self.resume(session_id, outlet, stay.channel.last_seq)
+        if stay.channel.line is None:
+            self.resume(session_id, line, stay.channel.last_seq)
         stay.session.stop_nowait()
         return True
 

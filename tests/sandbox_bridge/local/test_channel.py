@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sandbox_bridge.local.channel import WINDOW_BYTES, Channel
 from tests.support.records import deterministic
+from tests.support.waiting import let_pass
 
 PIECE_BYTES = 64 << 10
 
@@ -23,7 +24,7 @@ class Wire:
 
     async def send(self, text: str) -> None:
         """Take a frame."""
-        await asyncio.sleep(0)
+        await let_pass(0)
         self.frames.append(orjson.loads(text))
 
     def abort(self) -> None:
@@ -107,7 +108,7 @@ async def test_cancelled_frame_goes_out_with_the_next() -> None:
     channel = Channel("s", wire, is_numbered=True)
     sending = asyncio.ensure_future(channel.send({"cost": 0}))
     waiting = asyncio.ensure_future(channel.send({"cost": 0}))
-    await asyncio.sleep(0)
+    await let_pass(0)
     waiting.cancel()
     await asyncio.wait([sending, waiting])
     await channel.send({"cost": 0})
