@@ -1,21 +1,27 @@
 """Sends an attack into a jail, and has what came of it."""
 
+import asyncio
 import inspect
 import json
+import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.escapes.attacks import attempts, inside
 from tests.escapes.host import Bait
 from tests.support.bare_client import Client, Frame, client
+from tests.support.processes import children_of, rss_mib, until, with_marker
 
 Result = TypeVar("Result")
-_PACKAGE = Path(inside.__file__).parent
+NEIGHBOUR_S = 10.0
+"""For a neighbour to run on a machine that somebody makes as busy as he can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,7 @@ class Range:
     def __init__(self, url: str, bait: Bait) -> None:
         self.url = url
         self._bait = bait
+        self._service_pid = _listener_on(urlsplit(url).port or 0)
 
     async def __call__(self, attack: Callable[..., Result], *arguments: Any) -> Result:
         """What `attack` returned inside; it must have come to its end."""
@@ -71,13 +78,47 @@ class Range:
         session_id = f"escape-{secrets.token_hex(4)}"
         given = {name: value for name, value in fields.items() if value is not None}
         await bare.say(
-            "execute_task",
+            given.pop("kind", "execute_task"),
             session_id,
             files=self.files(attack, *arguments),
             commands=[COMMAND, *given.pop("then", [])],
             **given,
         )
         return session_id
+
+    async def start_greedy(self, bare: Client, attack: Callable[..., object], *arguments: Any) -> str:
+        """Start an attack that takes all it can, then says so, and waits; returns its session's id."""
+        session_id = await self.start(bare, attack, *arguments, kind="stream_task", limits={"timeout_s": 20})
+        while (await bare.next())["progress"]["kind"] != "output":
+            """Until it has all."""
+        return session_id
+
+    async def neighbour_is_well(self) -> None:
+        """Fail where another session can't run at all: files, processes, pipes, output."""
+        async with client(self.url) as bare, asyncio.timeout(NEIGHBOUR_S):
+            await bare.say(
+                "execute_task", "neighbour", files={"a": "b"}, commands=["cat a | sort; seq 3 > c && wc -l c"]
+            )
+            _, end = await bare.session("neighbour")
+        assert end["type"] == "task_completed", end
+        assert [record["stdout"] for record in end["result"]["commands"]] == ["b\n3 c\n"]
+
+    async def is_left(self, within_s: float) -> list[int]:
+        """Processes of attacks, should there be any after `within_s`."""
+        with suppress(AssertionError):
+            await until(lambda: not self._attackers(), within_s=within_s, what="all attackers are gone")
+        return self._attackers()
+
+    def _attackers(self) -> list[int]:
+        return sorted(set(with_marker(COMMAND["argv"][-1])) & set(children_of(self._service_pid)))
+
+    def service_mib(self) -> float:
+        """The service's resident memory."""
+        return rss_mib(self._service_pid)
+
+    def service_descriptors(self) -> int:
+        """How many files the service has open."""
+        return len(os.listdir(f"/proc/{self._service_pid}/fd"))
 
     def files(self, attack: Callable[..., object], *arguments: Any) -> dict[str, str]:
         """What the jail needs to make `attack`, after the proof that it is one."""
@@ -102,3 +143,13 @@ def _outcome(end: Frame) -> Outcome:
     reports = [line for line in first["stdout"].splitlines() if line.startswith(inside.REPORT)]
     report = json.loads(reports[-1].removeprefix(inside.REPORT)) if reports else None
     return Outcome(report, end, first["stdout"], first["stderr"])
+
+
+def _listener_on(port: int) -> int:
+    """The child of ours that listens on `port` of the loopback."""
+    lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()
+    inode = next(line.split()[9] for line in lines if f"0100007F:{port:04X} 00000000:0000 0A" in line)
+    for pid in children_of(os.getpid()):
+        if any(os.readlink(path) == f"socket:[{inode}]" for path in Path(f"/proc/{pid}/fd").glob("*")):
+            return pid
+    raise AssertionError(f"nobody listens on {port}")

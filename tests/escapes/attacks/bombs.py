@@ -1,0 +1,304 @@
+"""Taking more than one's share. Every loop is bounded in count, and the task in time."""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.escapes.attacks.attempts import LIBC, answer
+
+MOST = 20_000
+Counted = Callable[..., "tuple[int, str]"]
+PIECE = b"\1" * (1 << 20)
+F_SETPIPE_SZ = 1031
+
+
+def until_refused(action: Callable[[], object], most: int = MOST) -> tuple[int, str]:
+    """How often `action` went well, and what it ended in."""
+    for count in range(most):
+        try:
+            action()
+        except (OSError, RuntimeError, MemoryError) as error:
+            number = getattr(error, "errno", None)
+            return count, errno.errorcode.get(number, str(error)) if number else type(error).__name__
+    return most, "done"
+
+
+def processes(most: int) -> tuple[int, str]:
+    """Start processes that stay."""
+    children: list[int] = []
+    found = until_refused(lambda: children.append(_stay()), most)
+    _kill(children)
+    return found
+
+
+def _stay() -> int:
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+        os._exit(0)
+    return pid
+
+
+def _kill(children: list[int]) -> None:
+    for pid in children:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def zombies(most: int) -> tuple[int, str]:
+    """Start processes that end at once, and never ask how."""
+    return until_refused(_end_at_once, most)
+
+
+def _end_at_once() -> None:
+    if os.fork() == 0:
+        os._exit(0)
+
+
+def threads(most: int) -> tuple[int, str]:
+    """Start threads that stay."""
+    stop = threading.Event()
+    found = until_refused(lambda: threading.Thread(target=stop.wait, daemon=True).start(), most)
+    stop.set()
+    return found
+
+
+def daemons(count: int) -> int:
+    """Leave processes that have left our group and our session, and ignore every signal they can."""
+    for _ in range(count):
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork():
+                os._exit(0)
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+                signal.signal(number, signal.SIG_IGN)
+            while True:
+                signal.pause()
+    for _ in range(count):
+        os.wait()
+    return count
+
+
+def fork_for_ever() -> None:
+    """Every process starts two more, for ever: the task's clock ends it."""
+    while True:
+        try:
+            os.fork()
+        except OSError:
+            time.sleep(0.01)  # so that a machine without limits on CPU still gets to end us
+
+
+def spin(count: int) -> None:
+    """Keep every processor busy, for ever: the task's clock ends it."""
+    for _ in range(count):
+        if os.fork() == 0:
+            break
+    while True:
+        pass
+
+
+# --- memory ---
+
+
+def _write_on(write: Callable[[], object], most_mb: int) -> int:
+    """Call `write`, which takes a MiB, up to `most_mb` times; tells the progress on stderr."""
+    for count in range(most_mb):
+        write()
+        if count % 16 == 0:
+            sys.stderr.write(f"{count}\n")
+            sys.stderr.flush()
+            time.sleep(0.02)  # the watchdog of a plain user looks four times a second
+    return most_mb
+
+
+def memory(most_mb: int) -> int:
+    """Fill memory."""
+    kept: list[Any] = []
+    return _write_on(lambda: kept.append(bytearray(PIECE)), most_mb)
+
+
+def memory_of_many(most_mb: int, count: int) -> int:
+    """Fill memory from many processes, each of which has little."""
+    for _ in range(count):
+        if os.fork() == 0:
+            memory(most_mb // count)
+            signal.pause()
+    signal.pause()
+    return count
+
+
+def mapped_memory(most_mb: int) -> int:
+    """Fill shared anonymous memory."""
+    shared = mmap.mmap(-1, most_mb << 20)
+    return _write_on(lambda: shared.write(PIECE), most_mb)
+
+
+def memory_files(most_mb: int) -> int:
+    """Fill files that have no name, and are in nobody's address space."""
+    fd = os.memfd_create("bomb")
+    return _write_on(lambda: os.write(fd, PIECE), most_mb)
+
+
+def segments(most_mb: int) -> int:
+    """Fill System V segments, and detach them."""
+    LIBC.shmat.restype = ctypes.c_void_p
+    return _write_on(_segment, most_mb)
+
+
+def _segment() -> None:
+    segment = LIBC.shmget(0, len(PIECE), 0o1600)
+    if segment < 0:
+        raise OSError(ctypes.get_errno(), "shmget")
+    address = LIBC.shmat(segment, None, 0)
+    ctypes.memmove(address, PIECE, len(PIECE))
+    LIBC.shmdt(ctypes.c_void_p(address))
+
+
+def in_a_pipeline() -> int:
+    """Run a bomb in the middle of a pipeline whose last command ends well."""
+    bomb = "python3 -c 'x=[bytearray(1<<20) for _ in range(1024)]; print(len(x))'"
+    return os.waitstatus_to_exitcode(os.system(f"echo start | {bomb} | cat"))  # noqa: S605
+
+
+# --- disks ---
+
+
+def disk(folder: str, most_mb: int) -> tuple[int, str]:
+    """Fill a disk; it stays full."""
+    fd = os.open(f"{folder}/bomb", os.O_WRONLY | os.O_CREAT)
+    return until_refused(lambda: _write_all(fd), most_mb)
+
+
+def _write_all(fd: int) -> None:
+    left = PIECE
+    while left:
+        left = left[os.write(fd, left) :]
+
+
+def inodes(most: int) -> tuple[int, str]:
+    """Make empty files."""
+    names = iter(range(most + 1))
+    return until_refused(lambda: os.close(os.open(f"/work/{next(names)}", os.O_CREAT)), most)
+
+
+def sparse_file() -> dict[str, int]:
+    """Make a file of 1 TiB without a byte in it."""
+    os.truncate(os.open("/work/sparse", os.O_CREAT | os.O_RDWR), 1 << 40)
+    status = os.stat("/work/sparse")
+    return {"size": status.st_size, "blocks": status.st_blocks}
+
+
+def deep_tree(levels: int) -> int:
+    """Make folders in folders."""
+    for level in range(levels):
+        os.mkdir("d")
+        os.chdir("d")
+        if answer(os.stat, ".") != "done":
+            return level
+    Path("bottom").write_text("bottom", encoding="ascii")
+    return levels
+
+
+# --- the kernel's tables ---
+
+
+def descriptors() -> tuple[int, str]:
+    """Open files until there are no more."""
+    return until_refused(lambda: os.open("/dev/null", os.O_RDONLY), 200_000)
+
+
+def in_flight(sockets: int) -> tuple[int, str]:
+    """Put descriptors on their way through sockets, where the kernel counts them for the user as a whole."""
+    kept: list[Any] = []
+    null = os.open("/dev/null", os.O_RDONLY)
+
+    def send() -> None:
+        left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        kept.append((left, right))
+        rights = array.array("i", [null] * 250)
+        for _ in range(8):
+            left.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)], socket.MSG_DONTWAIT)
+
+    found = until_refused(send, sockets)
+    sys.stdout.write(f"in flight: {found}\n")
+    sys.stdout.flush()
+    signal.pause()
+    return found
+
+
+def pipes() -> tuple[int, str]:
+    """Take pipes as large as they get, and wait."""
+    kept: list[Any] = []
+
+    def make() -> None:
+        kept.append(os.pipe())
+        answer(fcntl.fcntl, kept[-1][1], F_SETPIPE_SZ, 1 << 20)
+
+    found = until_refused(make, 400)
+    sys.stdout.write(f"pipes: {found}\n")
+    sys.stdout.flush()
+    signal.pause()
+    return found
+
+
+def watches() -> tuple[int, str]:
+    """Take what the kernel counts for each user: watches, terminals, timers, queues; and wait."""
+    inotify = until_refused(lambda: _wanted(LIBC.inotify_init()))
+    terminals = until_refused(os.openpty, 2000)
+    events = until_refused(lambda: _wanted(LIBC.eventfd(0, 0)), 2000)
+    queues = until_refused(
+        lambda: _wanted(LIBC.mq_open(b"/q%d" % time.monotonic_ns(), 0o102, 0o600, None)), 2000
+    )
+    found = {"inotify": inotify, "terminals": terminals, "events": events, "queues": queues}
+    sys.stdout.write(f"{found}\n")
+    sys.stdout.flush()
+    signal.pause()
+    return inotify
+
+
+def _wanted(result: int) -> None:
+    if result < 0:
+        raise OSError(ctypes.get_errno() or errno.EMFILE, "refused")
+
+
+# --- output ---
+
+
+def output(stream: int) -> None:
+    """Write for ever: the task's clock ends it."""
+    while True:
+        os.write(stream, PIECE)
+
+
+def steal_output() -> None:
+    """Read back what we write, so that what the host has counted is not there when it reads. Until we are killed."""
+    read_end = os.open("/proc/self/fd/1", os.O_RDONLY | os.O_NONBLOCK)
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline:
+        os.write(1, b"x" * 4096)
+        answer(os.read, read_end, 1 << 16)
+
+
+def unsettle_output() -> list[str]:
+    """Make the pipes that we share with all commands after us small, not blocking, and ours."""
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+    answers = []
+    for fd in (1, 2):
+        answers.append(answer(fcntl.fcntl, fd, F_SETPIPE_SZ, 4096))
+        answers.append(answer(os.set_blocking, fd, False))
+        answers.append(answer(fcntl.fcntl, fd, fcntl.F_SETOWN, -os.getpgrp()))
+        answers.append(answer(fcntl.fcntl, fd, fcntl.F_SETFL, os.O_NONBLOCK | fcntl.FASYNC))
+    return answers
