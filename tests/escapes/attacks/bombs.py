@@ -95,10 +95,7 @@ def daemons(count: int) -> int:
 def fork_for_ever() -> None:
     """Every process starts two more, for ever: the task's clock ends it."""
     while True:
-        try:
-            os.fork()
-        except OSError:
-            time.sleep(0.01)  # so that a machine without limits on CPU still gets to end us
+        answer(os.fork)
 
 
 def spin(count: int) -> None:
@@ -113,49 +110,43 @@ def spin(count: int) -> None:
 # --- memory ---
 
 
-def _write_on(write: Callable[[], object], most_mb: int) -> int:
-    """Call `write`, which takes a MiB, up to `most_mb` times; tells the progress on stderr."""
-    for count in range(most_mb):
+def _write_on(write: Callable[[], object], most_mb: int) -> None:
+    """Call `write`, which takes a MiB, up to `most_mb` times, and keep it all until we are killed."""
+    for _ in range(most_mb):
         write()
-        if count % 16 == 0:
-            sys.stderr.write(f"{count}\n")
-            sys.stderr.flush()
-            time.sleep(0.02)  # the watchdog of a plain user looks four times a second
-    return most_mb
+    signal.pause()
 
 
-def memory(most_mb: int) -> int:
+def memory(most_mb: int) -> None:
     """Fill memory."""
     kept: list[Any] = []
-    return _write_on(lambda: kept.append(bytearray(PIECE)), most_mb)
+    _write_on(lambda: kept.append(bytearray(PIECE)), most_mb)
 
 
-def memory_of_many(most_mb: int, count: int) -> int:
+def memory_of_many(most_mb: int, count: int) -> None:
     """Fill memory from many processes, each of which has little."""
     for _ in range(count):
         if os.fork() == 0:
             memory(most_mb // count)
-            signal.pause()
     signal.pause()
-    return count
 
 
-def mapped_memory(most_mb: int) -> int:
+def mapped_memory(most_mb: int) -> None:
     """Fill shared anonymous memory."""
     shared = mmap.mmap(-1, most_mb << 20)
-    return _write_on(lambda: shared.write(PIECE), most_mb)
+    _write_on(lambda: shared.write(PIECE), most_mb)
 
 
-def memory_files(most_mb: int) -> int:
+def memory_files(most_mb: int) -> None:
     """Fill files that have no name, and are in nobody's address space."""
     fd = os.memfd_create("bomb")
-    return _write_on(lambda: os.write(fd, PIECE), most_mb)
+    _write_on(lambda: os.write(fd, PIECE), most_mb)
 
 
-def segments(most_mb: int) -> int:
+def segments(most_mb: int) -> None:
     """Fill System V segments, and detach them."""
     LIBC.shmat.restype = ctypes.c_void_p
-    return _write_on(_segment, most_mb)
+    _write_on(_segment, most_mb)
 
 
 def _segment() -> None:
