@@ -64,7 +64,7 @@ class Bubblewrap:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_INIT_TIMEOUT_S):
                     await self.find_init()
-        self._kill_nowait()
+        self.kill_nowait()
         try:
             async with asyncio.timeout(timeout_s):
                 await self.ended()
@@ -73,7 +73,8 @@ class Bubblewrap:
         finally:
             self._release()
 
-    def _kill_nowait(self) -> None:
+    def kill_nowait(self) -> None:
+        """Kill everything in there."""
         if self.init_fd is None:
             self._process.kill()
         else:
@@ -116,13 +117,14 @@ def spawn(profile: Profile, disk_mb: int, wires: tuple[int, ...]) -> Bubblewrap:
         status=status_write,
         block=block_read,
         agent=memory_file("agent", profile.agent_source),
+        seccomp=memory_file("seccomp", profile.seccomp) if profile.seccomp else None,
         etc={path: memory_file("etc", content) for path, content in ETC_FILES.items()},
     )
     try:
         # An empty environment, not only --clearenv: a jail can read its init's /proc/1/environ.
         process = subprocess.Popen(  # noqa: S603 - no shell, our own words
             profile.arguments(fds, disk_mb=disk_mb),
-            pass_fds=fds.all(),
+            pass_fds=[*wires, *fds.read_once()],
             env={},
             cwd="/",
             process_group=profile.process_group,
@@ -138,6 +140,6 @@ def spawn(profile: Profile, disk_mb: int, wires: tuple[int, ...]) -> Bubblewrap:
         os.close(block_write)
         raise JailError(str(error)) from error
     finally:
-        for fd in [status_write, block_read, fds.agent, *fds.etc.values()]:
+        for fd in fds.read_once():
             os.close(fd)
     return Bubblewrap(process, status_read, block_write)

@@ -8,8 +8,8 @@ import os
 import socket
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
-from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -38,10 +38,12 @@ from sandbox_bridge.local.agent.frames import (
 )
 from sandbox_bridge.local.agent.relay import PipesEnd
 from sandbox_bridge.local.bubblewrap import Bubblewrap, spawn
+from sandbox_bridge.local.cages.base import Cage, CageError, CageLimits
 from sandbox_bridge.local.errors import FileError, JailError, JailLostError
 from sandbox_bridge.local.ports import Ports
 from sandbox_bridge.local.profile import Profile
-from sandbox_bridge.local.wires import Faucet, Outlet, Tap, readable
+from sandbox_bridge.local.wires import Faucet, Tap, readable
+from sandbox_bridge.local.wiring import Wires, pipe, wiring
 from sandbox_bridge.protocol import TtySize
 from sandbox_bridge.settings import SandboxSettings
 
@@ -58,6 +60,7 @@ class JailSize:
 
     disk_mb: int
     processes: int
+    memory_mb: int = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,31 +75,17 @@ class Exec:
     """Whether there is something to read; without it there is none, on a terminal nobody types."""
 
 
-@dataclass(slots=True)
-class _Taps:
-    """The host's ends of what comes out."""
-
-    stdout: Tap
-    stderr: Tap
-    report: Tap
-    frames: deque[tuple[bytes, bytes]] = field(default_factory=deque)
-
-    def all(self) -> list[Tap]:
-        return [self.stdout, self.stderr, self.report]
-
-
 class Jail:
     """A running jail, made by `Jail.open`."""
 
-    def __init__(
-        self, bubblewrap: Bubblewrap, outlet: Outlet, taps: _Taps, door: socket.socket, profile: Profile
-    ) -> None:
+    def __init__(self, bubblewrap: Bubblewrap, wires: Wires, cage: Cage | None, profile: Profile) -> None:
         self._bubblewrap = bubblewrap
-        self._outlet = outlet
-        self._taps = taps
-        self._door = door
+        self._wires = wires
         self._profile = profile
+        self.cage = cage
+        """The host's grip on all of it."""
         self._unpacker = Unpacker(_MAX_REPORT_BYTES)
+        self._frames: deque[tuple[bytes, bytes]] = deque()
         self._stdin: Faucet | None = None
         self._is_running = False
         self._has_forwarder = False
@@ -105,40 +94,55 @@ class Jail:
     @asynccontextmanager
     async def open(cls, profile: Profile, size: JailSize, settings: SandboxSettings) -> AsyncIterator[Self]:
         """A jail with its agent ready, until the block is left; then it is gone. Raises `JailError`."""
-        with ExitStack() as ours:
-            with ExitStack() as theirs:
-                outlet, control = _outlet(ours, theirs)
-                report, stdout, stderr = (_tap(ours, theirs, profile.drop_to) for _ in range(3))
-                door, inner_door = _door(ours, theirs)
-                wires = (control, report[1], stdout[1], stderr[1], inner_door)
-                bubblewrap = spawn(profile, size.disk_mb, wires)
-            taps = _Taps(stdout[0], stderr[0], report[0])
-            jail = cls(bubblewrap, outlet, taps, door, profile)
+        with ExitStack() as stack:
+            cage = _make_cage(profile)
+            if cage is not None:
+                stack.callback(cage.close)
+            with ExitStack() as inner:
+                wires, inner_wires = stack.enter_context(wiring(inner, profile.drop_to))
+                bubblewrap = spawn(profile, size.disk_mb, inner_wires)
+            jail = cls(bubblewrap, wires, cage, profile)
             try:
-                await jail._become_ready(settings.start_timeout_s)
-                await jail.set_limits(size)
+                await jail._begin(size, settings.start_timeout_s)
                 yield jail
             finally:
-                jail.close_stdin_nowait()
-                await bubblewrap.aclose(settings.kill_timeout_s)
+                await jail._aclose(settings.kill_timeout_s)
 
-    async def _become_ready(self, timeout_s: float) -> None:
+    async def _begin(self, size: JailSize, timeout_s: float) -> None:
         try:
             async with asyncio.timeout(timeout_s):
                 await self._bubblewrap.find_init()
+                if self.cage is not None and self._bubblewrap.init_pid:
+                    self.cage.admit(self._bubblewrap.init_pid)
                 self._bubblewrap.release_nowait()
-                try:
-                    kind, _ = await self._next()
-                except JailLostError:
-                    await self._bubblewrap.ended()
-                    raise JailError(self._bubblewrap.complaint()) from None
+                await self._become_ready()
+                await self.set_limits(size)
         except TimeoutError:
             raise JailError("the jail did not start in time") from None
+        except CageError as error:
+            raise JailError(str(error)) from error
+
+    async def _become_ready(self) -> None:
+        try:
+            kind, _ = await self._next()
+        except JailLostError:
+            await self._bubblewrap.ended()
+            raise JailError(self._bubblewrap.complaint()) from None
         if kind != READY:
             raise JailError("the agent did not say that it is ready")
 
+    async def _aclose(self, timeout_s: float) -> None:
+        self.close_stdin_nowait()
+        if self.cage is not None:
+            # Before its first process is killed alone: one that stands still would not die of that.
+            with suppress(CageError):
+                self.cage.kill_nowait()
+        await self._bubblewrap.aclose(timeout_s)
+
     async def set_limits(self, size: JailSize) -> None:
-        """Put limits in force, before the first command. Raises `JailLostError`."""
+        """Put limits in force, before the first command. Raises `JailLostError`, `CageError`."""
+        if self.cage is not None:
+            self.cage.set_limits(CageLimits(size.memory_mb << 20, size.processes + _OWN_PROCESSES))
         if self._profile.count_processes:
             await self._send(pack(LIMIT, b"%d" % (size.processes + _OWN_PROCESSES)))
 
@@ -146,27 +150,30 @@ class Jail:
 
     def next_nowait(self) -> tuple[bytes, bytes] | None:
         """The next of what was read, or None: (STDOUT | STDERR, bytes), (EXITED | NOT_STARTED, payload)."""
-        return self._taps.frames.popleft() if self._taps.frames else None
+        return self._frames.popleft() if self._frames else None
 
     async def fill(self) -> None:
         """Read more; cancelled, it has read nothing. Raises `JailLostError` at the end."""
-        taps = self._taps
-        ready = await readable(tap.fd for tap in taps.all() if not tap.has_ended)
-        for kind, tap in ((STDOUT, taps.stdout), (STDERR, taps.stderr)):
+        outputs, report = self._outputs(), self._wires.report
+        ready = await readable(tap.fd for tap in (*outputs.values(), report) if not tap.has_ended)
+        for kind, tap in outputs.items():
             if tap.fd in ready and (data := tap.read(_READ_BYTES)):
-                taps.frames.append((kind, data))
-        if taps.report.fd in ready:
+                self._frames.append((kind, data))
+        if report.fd in ready:
             self._hear()
 
+    def _outputs(self) -> dict[bytes, Tap]:
+        return {STDOUT: self._wires.stdout, STDERR: self._wires.stderr}
+
     def _hear(self) -> None:
-        data = self._taps.report.read(_READ_BYTES)
-        if self._taps.report.has_ended:
+        data = self._wires.report.read(_READ_BYTES)
+        if self._wires.report.has_ended:
             raise JailLostError("the agent hung up")
         self._unpacker.feed(data)
         try:
             while (frame := self._unpacker.next_nowait()) is not None:
                 self._note_end(frame[0])
-                self._taps.frames.append(frame)
+                self._frames.append(frame)
         except MalformedError as error:
             raise JailLostError(f"the agent sent {error}") from None
 
@@ -178,8 +185,8 @@ class Jail:
             raise JailLostError("the agent told of an end that there was not")
         self._is_running = False
         self.close_stdin_nowait()
-        for mark, tap in ((STDOUT, self._taps.stdout), (STDERR, self._taps.stderr)):
-            self._taps.frames.extend((mark, piece) for piece in tap.read_present(_READ_BYTES))
+        for mark, tap in self._outputs().items():
+            self._frames.extend((mark, piece) for piece in tap.read_present(_READ_BYTES))
 
     async def discard(self) -> None:
         """Read, and throw away, until the end. Raises `JailLostError` there."""
@@ -197,7 +204,7 @@ class Jail:
 
     async def _send(self, frame: bytes, *fds: int) -> None:
         try:
-            await self._outlet.send(frame, fds)
+            await self._wires.outlet.send(frame, fds)
         except OSError as error:
             raise JailLostError(str(error)) from None
 
@@ -239,11 +246,11 @@ class Jail:
 
     def resize_nowait(self, cols: int, rows: int) -> None:
         """Give the running command's terminal, if it has one, a new size."""
-        self._outlet.send_nowait(pack(RESIZE, b"%d %d" % (cols, rows)))
+        self._wires.outlet.send_nowait(pack(RESIZE, b"%d %d" % (cols, rows)))
 
     def signal_nowait(self, number: int) -> None:
         """Have the agent signal the running command's process group, if there is one."""
-        self._outlet.send_nowait(pack(SIGNAL, bytes([number])))
+        self._wires.outlet.send_nowait(pack(SIGNAL, bytes([number])))
 
     # --- its ports ------------------------------------------------------------------------------------
 
@@ -265,9 +272,9 @@ class Jail:
         Raises OSError where there are too many on their way.
         """
         with ExitStack() as theirs, ExitStack() as ours:
-            inner_read, our_write = _pipe(theirs, ours)
-            our_read, inner_write = _pipe(ours, theirs)
-            socket.send_fds(self._door, [b"%d" % port], [inner_read, inner_write], socket.MSG_DONTWAIT)
+            inner_read, our_write = pipe(theirs, ours)
+            our_read, inner_write = pipe(ours, theirs)
+            socket.send_fds(self._wires.door, [b"%d" % port], [inner_read, inner_write], socket.MSG_DONTWAIT)
             ours.pop_all()
         return PipesEnd(our_read, our_write)
 
@@ -276,46 +283,15 @@ class Jail:
         return self._bubblewrap.host_uid()
 
 
+def _make_cage(profile: Profile) -> Cage | None:
+    try:
+        return profile.make_cage() if profile.make_cage is not None else None
+    except CageError as error:
+        raise JailError(str(error)) from error
+
+
 def _fields(command: Exec) -> bytes:
     size = f"{command.tty.cols} {command.tty.rows}" if command.tty is not None else ""
     pairs = [f"{name}={value}" for name, value in command.env.items()]
     brings = BRINGS_INPUT.decode() if command.stdin else ""
     return "\0".join([command.cwd, brings, size, str(len(command.argv)), *command.argv, *pairs]).encode()
-
-
-# --- wires, each end kept by a stack -----------------------------------------------------------------------
-
-
-def _pipe(readers: ExitStack, writers: ExitStack) -> tuple[int, int]:
-    read_end, write_end = os.pipe()
-    readers.callback(os.close, read_end)
-    writers.callback(os.close, write_end)
-    return read_end, write_end
-
-
-def _outlet(ours: ExitStack, theirs: ExitStack) -> tuple[Outlet, int]:
-    outer, inner = socket.socketpair()
-    theirs.enter_context(inner)
-    outlet = Outlet(outer)
-    ours.callback(outlet.close)
-    return outlet, inner.fileno()
-
-
-def _tap(ours: ExitStack, theirs: ExitStack, owner: int | None) -> tuple[Tap, int]:
-    read_end, write_end = os.pipe()
-    tap = Tap(read_end)
-    ours.callback(tap.close)
-    theirs.callback(os.close, write_end)
-    if owner is not None:
-        # So that who has it can also open it by name, as /dev/stderr.
-        os.fchown(write_end, owner, owner)
-    return tap, write_end
-
-
-def _door(ours: ExitStack, theirs: ExitStack) -> tuple[socket.socket, int]:
-    # Bounded by the kernel, in messages: a jail that takes none fills it, and that is all.
-    outer, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.enter_context(outer)
-    theirs.enter_context(inner)
-    outer.shutdown(socket.SHUT_RD)
-    return outer, inner.fileno()

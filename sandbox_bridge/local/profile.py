@@ -5,10 +5,12 @@ disks of its own, in memory; nothing it can write to is mounted on or into anyth
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox_bridge.local.agent.frames import TMP, WORK
+from sandbox_bridge.local.cages.base import Cage
 
 INSIDE_UID = 1000
 NOBODY = 65534
@@ -36,9 +38,13 @@ class Profile:
     process_group: int
     """Where every jail's bubblewrap belongs, to die with us."""
     count_processes: bool
-    """Whether this kernel counts a limit on processes per jail (Linux 5.14), not per user of the host."""
+    """Whether RLIMIT_NPROC holds processes: the kernel counts it per jail (Linux 5.14), and nothing better does."""
     open_files: int
     """What one process in a jail may have open at once."""
+    make_cage: Callable[[], Cage] | None = None
+    """Makes what holds a jail's memory and processes, and freezes them; None where nothing does."""
+    seccomp: bytes = b""
+    """The filter of system calls, as the kernel takes it; empty for none."""
 
     def arguments(self, fds: "JailFds", *, disk_mb: int) -> list[str]:
         """The command line that runs the agent in a new jail."""
@@ -59,6 +65,7 @@ class Profile:
             # The root is a disk without a size: nobody may write there.
             *("--remount-ro", "/", "--chdir", WORK),
             *("--json-status-fd", str(fds.status), "--block-fd", str(fds.block)),
+            *(() if fds.seccomp is None else ("--seccomp", str(fds.seccomp))),
             *(self.python, "-I", "-S", f"/dev/fd/{fds.agent}"),
             *map(str, [self.open_files, *fds.wires]),
         ]
@@ -73,11 +80,13 @@ class JailFds:
     status: int
     block: int
     agent: int
+    seccomp: int | None
     etc: dict[str, int]
 
-    def all(self) -> list[int]:
-        """Each of them."""
-        return [*self.wires, self.status, self.block, self.agent, *self.etc.values()]
+    def read_once(self) -> list[int]:
+        """Those that nobody needs any more once the agent runs; the wires are not ours to close."""
+        read = [self.status, self.block, self.agent, *self.etc.values()]
+        return read if self.seccomp is None else [*read, self.seccomp]
 
 
 def memory_file(name: str, content: bytes) -> int:
