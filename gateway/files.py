@@ -4,9 +4,9 @@ Nothing here knows a disk: a path is the name of some bytes, and stays one.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sandbox_bridge.protocol import path_error
 
@@ -42,6 +42,11 @@ class FileInfo:
     number: int = 0
 
 
+def to_entry(file: FileInfo) -> dict[str, Any]:
+    """A file as lists on the wire have it."""
+    return {"path": file.path, "size": file.size, "sha256": file.sha256}
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """Consecutive bytes of a file, the `part`th of them; an empty file has one without any."""
@@ -69,6 +74,16 @@ class Stored:
     at: tuple[int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What came with a submit beside its JSON: the set it is stored as, where there is any file, and its hash."""
+
+    set_id: str | None
+    files: Collection[str]
+    folders: Collection[str]
+    sha256: str
+
+
 class Intake:
     """A set of files on its way in: one file at a time, `begin`, `add` as often as it takes, `end`.
 
@@ -92,7 +107,12 @@ class Intake:
     @property
     def full(self) -> bool:
         """Whether it is time to `take`."""
-        return self._gathered_bytes >= BATCH_BYTES or len(self._whole) >= BATCH_FILES
+        return self._gathered_bytes + len(self._held) >= BATCH_BYTES or len(self._whole) >= BATCH_FILES
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to `take`."""
+        return not (self._pieces or self._whole or self._held)
 
     def begin(self, path: str) -> None:
         """A file of that name comes."""
@@ -133,6 +153,8 @@ class Intake:
 
     def take(self) -> Batch:
         """What has gathered since the last time; it is the caller's now."""
+        if self._held:
+            self._cut()
         batch = Batch(self._pieces, self._whole)
         self._pieces, self._whole, self._gathered_bytes = [], [], 0
         return batch

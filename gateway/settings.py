@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     max_frame_bytes: int = Field(default=1 << 20, ge=64 << 10)
     """Largest frame taken or sent on the client socket."""
     max_input_bytes: int = 256 << 20
-    """Largest input of a task, as `welcome` tells it; a JSON body, the one way in so far, takes `max_body_bytes`."""
+    """Bytes of the files that are uploaded with a task; what comes as JSON has `max_body_bytes`."""
     max_body_bytes: int = 32 << 20
     """Largest JSON body by HTTP."""
     max_inflight: int = 64

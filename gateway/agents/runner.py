@@ -1,13 +1,14 @@
 """What the gateway asks of whoever does a task, and what it gives: one run is one attempt."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pydantic import BaseModel
 
 from gateway.events import Draft
+from gateway.files import Batch, Stored
 from gateway.tasks import TaskRecord
 from sandbox_bridge.bridge import Bridge
 from sandbox_bridge.pool import Want
@@ -51,8 +52,14 @@ class RunContext(Protocol):
     on_output_durable: Callable[[int], None]
     """Called with the bytes of output text that have been made durable; the agent sets it."""
 
+    input_files: Callable[[], AsyncIterator[Stored]] | None
+    """The files that were uploaded with the input, piece by piece, where there are any."""
+
     async def emit(self, draft: Draft) -> None:
         """Put an event into the task's log; waits while too much is on its way to disk."""
+
+    async def keep_files(self, batch: Batch) -> None:
+        """Make files that the run gives back durable, in place of what earlier runs gave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +79,5 @@ class Agent:
     """From an input whether the task can be sent more while it runs."""
     takes_text: bool = False
     """Whether what it is sent is text for a standard input, and not any JSON."""
+    takes_files: bool = False
+    """Whether files may be uploaded with its input."""

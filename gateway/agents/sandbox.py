@@ -4,7 +4,7 @@ import asyncio
 import base64
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Annotated, Any, Final, Self
 
 from pydantic import (
@@ -19,15 +19,17 @@ from pydantic import (
     model_validator,
 )
 
+from gateway.agents.collected import Collected
 from gateway.agents.runner import Agent, PlaceLostError, RunContext, TaskCancelledError, TaskFailedError
 from gateway.errors import TASK_ERRORS
 from gateway.events import MAX_TEXT_BYTES, Draft, cut_text, split_text
+from gateway.files import MAX_FILES, Stored
 from sandbox_bridge.bridge import Bridge, BridgeSession, TaskSpec
 from sandbox_bridge.errors import SandboxBusy, SandboxLost, TaskFailed
 from sandbox_bridge.pool import Want
 from sandbox_bridge.protocol import Base64File, Collect, Command, Limits, TtySize, path_conflict, path_error
+from sandbox_bridge.spec import FilePiece
 
-MAX_FILES: Final = 10_000
 MAX_COMMANDS: Final = 1000
 END_GRACE_S: Final = 5.0
 """How much longer than its running time a task gets for its sandbox to tell of the end."""
@@ -166,19 +168,31 @@ async def run(context: RunContext, *, shows_sites: bool = True) -> dict[str, Any
 
 
 async def _run_in(bridge: Bridge, context: RunContext, *, shows_sites: bool) -> dict[str, Any]:
-    session = bridge.open(context.sandbox_session, _spec(context.input, context.time_left_s))
+    session = bridge.open(context.sandbox_session, _spec(context))
     context.on_output_durable = session.grant_nowait
+    collected = Collected(context.keep_files, session.grant_nowait, session_id=context.sandbox_session)
     async with session:
         canceller = asyncio.get_running_loop().create_task(_cancel_when_wanted(context, session))
         try:
-            await _tell(context, session, shows_sites=shows_sites)
+            await _tell(context, session, collected, shows_sites=shows_sites)
+            await collected.flush()
+        except TaskFailed as error:
+            await collected.flush()
+            error.result = collected.told_of(error.result)
+            raise
         finally:
             canceller.cancel()
-    return session.result or {}
+            await collected.aclose()
+    return collected.told_of(session.result) or {}
 
 
-async def _tell(context: RunContext, session: BridgeSession, *, shows_sites: bool) -> None:
+async def _tell(
+    context: RunContext, session: BridgeSession, collected: Collected, *, shows_sites: bool
+) -> None:
     async for progress in session:
+        if progress.get("kind") == "file_chunk":
+            await collected.take(progress)
+            continue
         told = progress if shows_sites else progress | {"url": None}
         for draft in events_of(told):
             await context.emit(draft)
@@ -189,10 +203,18 @@ async def _cancel_when_wanted(context: RunContext, session: BridgeSession) -> No
     await session.cancel()
 
 
-def _spec(value: Mapping[str, Any], time_left_s: float) -> TaskSpec:
-    limits = dict(value.get("limits") or {})
+def _spec(context: RunContext) -> TaskSpec:
+    limits = dict(context.input.get("limits") or {})
+    time_left_s = context.time_left_s
     limits["timeout_s"] = min(limits.get("timeout_s", time_left_s), max(time_left_s, 0.001))
-    return TaskSpec.parse({**value, "limits": limits})
+    spec = TaskSpec.parse({**context.input, "limits": limits})
+    stored = context.input_files
+    return spec if stored is None else dataclasses.replace(spec, ahead=lambda: _pieces(stored()))
+
+
+async def _pieces(stored: AsyncIterator[Stored]) -> AsyncIterator[FilePiece]:
+    async for piece in stored:
+        yield FilePiece(piece.path, piece.data, piece.last)
 
 
 def _translated(error: TaskFailed, *, cancel_wanted: bool) -> Exception:
@@ -291,7 +313,13 @@ def events_of(progress: Mapping[str, Any]) -> list[Draft]:
 
 
 SANDBOX: Final = Agent(
-    name="sandbox", input_model=SandboxInput, run=run, want=want, takes_input=has_stdin, takes_text=True
+    name="sandbox",
+    input_model=SandboxInput,
+    run=run,
+    want=want,
+    takes_files=True,
+    takes_input=has_stdin,
+    takes_text=True,
 )
 SANDBOX_WITHOUT_SITES: Final = dataclasses.replace(SANDBOX, run=functools.partial(run, shows_sites=False))
 """The agent on a public gateway: its sandboxes' sites are on a loopback that is not the watcher's."""

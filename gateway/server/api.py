@@ -5,6 +5,7 @@ The other border where an exception becomes an answer: here a problem document (
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from typing import Any, Final, Literal, TypeVar
 
 import orjson
@@ -15,15 +16,18 @@ from pydantic import BaseModel, ValidationError
 from gateway.agents.registry import Registry
 from gateway.errors import GatewayError, StoreUnavailableError
 from gateway.fanout.follow import ended, follow
+from gateway.files import Upload
 from gateway.frames import InputBody, ListBody, SubmitBody, WishBody, bad_frame
 from gateway.principal import Principal
 from gateway.server import sse
+from gateway.server.downloads import Downloads
+from gateway.server.uploads import Uploads
 from gateway.sessions.commands import Services, expiry, internal_error
 from gateway.sessions.endpoint import authenticated
 from gateway.sessions.problems import problem
 from gateway.sessions.session import SessionIds
 from gateway.settings import Settings
-from gateway.state.base import StateStore
+from gateway.state.base import Created, StateStore
 from gateway.strict_json import parse_object
 from gateway.tasks import TaskRecord
 
@@ -54,6 +58,8 @@ class Api:
         self._ids = ids
         self._settings = settings
         self._reading_bytes = 0
+        self._uploads = Uploads(store, services.clock, max_bytes=settings.max_input_bytes)
+        self._downloads = Downloads(services, store)
 
     def add_routes(self, app: web.Application) -> None:
         """Put the handlers where the contract says."""
@@ -63,6 +69,9 @@ class Api:
         app.router.add_post("/v1/tasks/{id}/{wish:cancel|pause|resume}", self.wish)
         app.router.add_post("/v1/tasks/{id}/input", self.send_input)
         app.router.add_get("/v1/tasks/{id}/events", self.events)
+        app.router.add_get("/v1/tasks/{id}/files", self._downloads.index)
+        app.router.add_get("/v1/tasks/{id}/files.tar", self._downloads.tar)
+        app.router.add_get("/v1/tasks/{id}/files/{path:.+}", self._downloads.file)
         app.router.add_get("/v1/agents", self.agents)
         app.router.add_get("/v1/whoami", self.whoami)
 
@@ -71,15 +80,11 @@ class Api:
     async def submit(self, request: web.Request) -> web.StreamResponse:
         """`POST /v1/tasks`: 201, or 200 where it was there before, or 202 where `blocking` took too long."""
         principal = self._principal(request)
-        body = await self._body(request, SubmitBody)
-        if (key := request.headers.get("Idempotency-Key")) is not None:
-            if body.idempotency_key not in {None, key}:
-                raise GatewayError("bad_frame", "The body has another key than the header.", errors=[])
-            body = _checked(SubmitBody, body.model_dump(exclude_unset=True) | {"idempotency_key": key})
-        asked = request.headers.get("Session-Id")
-        known = asked is not None and self._ids.belongs(asked, principal.subject)
-        session_id = asked if asked is not None and known else self._ids.new(principal.subject)
-        created = await self._services.control.submit(principal, session_id, body)
+        if request.content_type == "multipart/form-data":
+            body, created = await self._submit_files(request, principal)
+        else:
+            body = _keyed(request, await self._body(request, SubmitBody))
+            created = await self._submit(request, principal, body, None)
         task, status = created.task, 200 if created.replayed else 201
         if body.mode == "blocking":
             task, waited = await self._wait(task)
@@ -90,6 +95,27 @@ class Api:
             status=status,
             headers={"Location": f"/v1/tasks/{task.task_id}"},
         )
+
+    async def _submit(
+        self, request: web.Request, principal: Principal, body: SubmitBody, upload: Upload | None
+    ) -> Created:
+        asked = request.headers.get("Session-Id")
+        known = asked is not None and self._ids.belongs(asked, principal.subject)
+        session_id = asked if asked is not None and known else self._ids.new(principal.subject)
+        return await self._services.control.submit(principal, session_id, body, upload)
+
+    async def _submit_files(self, request: web.Request, principal: Principal) -> tuple[SubmitBody, Created]:
+        bodies: list[SubmitBody] = []
+
+        async def read_task(slices: AsyncIterator[bytes]) -> None:
+            body = _keyed(request, _checked(SubmitBody, parse_object(await self._read(slices))))
+            # Where it comes first, what is refused is refused before its files come.
+            self._services.control.check(principal, body)
+            bodies.append(body)
+
+        self._services.control.check(principal, None)
+        async with self._uploads.received(request, read_task) as upload:
+            return bodies[0], await self._submit(request, principal, bodies[0], upload)
 
     async def _wait(self, task: TaskRecord) -> tuple[TaskRecord, bool]:
         services = self._services
@@ -187,14 +213,14 @@ class Api:
             raise web.HTTPUnsupportedMediaType(text="Send the body as it is, without a Content-Encoding.")
         if request.content_type != "application/json":
             raise web.HTTPUnsupportedMediaType(text="Send the body as application/json.")
-        return _checked(model, parse_object(await self._read(request)))
+        return _checked(model, parse_object(await self._read(request.content.iter_chunked(PART_BYTES))))
 
-    async def _read(self, request: web.Request) -> bytes:
+    async def _read(self, parts_in: AsyncIterator[bytes]) -> bytes:
         """The body, its bytes counted as they come: what is only announced costs nobody anything."""
         parts, held = list[bytes](), 0
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
-                async for part in request.content.iter_chunked(PART_BYTES):
+                async for part in parts_in:
                     held += len(part)
                     self._reading_bytes += len(part)
                     self._check_size(held)
@@ -242,6 +268,16 @@ def _checked(model: type[Body], values: dict[str, Any]) -> Body:
         return model.model_validate(values)
     except ValidationError as error:
         raise bad_frame(error) from None
+
+
+def _keyed(request: web.Request, body: SubmitBody) -> SubmitBody:
+    """The body, with the key that the header may have brought."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return body
+    if body.idempotency_key not in {None, key}:
+        raise GatewayError("bad_frame", "The body has another key than the header.", errors=[])
+    return _checked(SubmitBody, body.model_dump(exclude_unset=True) | {"idempotency_key": key})
 
 
 def _number(text: str) -> int | str:

@@ -45,7 +45,7 @@ from gateway.state.sqlite import SqliteStore
 from gateway.tasks import Commit
 from gateway.work.control import Control
 from gateway.work.dispatcher import Dispatcher
-from gateway.work.recovery import take_orphans
+from gateway.work.recovery import sweep, take_orphans
 from sandbox_bridge.bridge import Bridge
 from sandbox_bridge.connection import dial
 from sandbox_bridge.pool import Pool
@@ -152,6 +152,7 @@ class Gateway:
         running = [
             loops.create_task(self._dispatcher.run(), name="dispatcher"),
             loops.create_task(self._watch.run(), name="watch"),
+            loops.create_task(sweep(self._store, log=self._log), name="sweep"),
             loops.create_task(self._sandbox_watch.run(), name="watch of sandboxes"),
         ]
         running += [loops.create_task(b.run(), name=f"bridge {b.address}") for b in self._pool.bridges]

@@ -12,15 +12,15 @@ DROP_PIECES: Final = 64
 
 
 def add(db: sqlite3.Connection, set_id: str, batch: Batch, *, now_ms: int) -> None:
-    """See `StateStore.add_files`."""
+    """See `StateStore.add_files`; done once more it changes nothing."""
     db.execute("INSERT OR IGNORE INTO file_set VALUES (?, NULL, 0, ?)", (set_id, now_ms))
     db.execute("UPDATE file_set SET added_at = ? WHERE set_id = ?", (now_ms, set_id))
     db.executemany(
-        "INSERT INTO file_piece VALUES (?, ?, ?, ?)",
+        "INSERT OR IGNORE INTO file_piece VALUES (?, ?, ?, ?)",
         [(set_id, piece.number, piece.part, piece.data) for piece in batch.pieces],
     )
     db.executemany(
-        "INSERT INTO file VALUES (?, ?, ?, ?, ?)",
+        "INSERT OR IGNORE INTO file VALUES (?, ?, ?, ?, ?)",
         [(set_id, file.number, file.path, file.size, file.sha256) for file in batch.files],
     )
 

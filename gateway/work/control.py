@@ -10,6 +10,7 @@ from gateway import wishes
 from gateway.agents.registry import Registry
 from gateway.clock import Clock
 from gateway.errors import GatewayError
+from gateway.files import MAX_FILES, Upload, conflicts, to_entry
 from gateway.frames import InputBody, ListBody, SubmitBody, fitting, input_bytes
 from gateway.principal import Principal
 from gateway.state.base import Created, Decide, NewInput, NewTask, StateStore, TaskQuery
@@ -28,13 +29,22 @@ class Control:
         self._registry = registry
         self._clock = clock
 
-    async def submit(self, principal: Principal, session_id: str, body: SubmitBody) -> Created:
-        """A durable task. Raises `GatewayError`: `bad_frame`, `unknown_agent`, `forbidden`, `workflow_not_found`…"""
+    def check(self, principal: Principal, body: SubmitBody | None) -> None:
+        """Raise what `submit` would, as far as it can be told from who asks, and from `body` where that is there."""
         principal.require("tasks:write")
         principal.require_whole()
         if self.draining:
             raise GatewayError("overloaded", "The server is draining.", retry_after_ms=RETRY_AFTER_MS)
-        self._registry.check_input(body.agent, body.input)
+        if body is not None:
+            self._registry.check_input(body.agent, body.input)
+
+    async def submit(
+        self, principal: Principal, session_id: str, body: SubmitBody, upload: Upload | None = None
+    ) -> Created:
+        """A durable task. Raises `GatewayError`: `bad_frame`, `unknown_agent`, `forbidden`, `workflow_not_found`…"""
+        self.check(principal, body)
+        if upload is not None:
+            _check_upload(body, upload, taken=self._registry.get(body.agent).takes_files)
         now_ms = self._clock.now_ms()
         task = TaskRecord(
             task_id=self._clock.new_ordered_id(),
@@ -57,8 +67,9 @@ class Control:
             NewTask(
                 task,
                 input=orjson.dumps(body.input),
+                files=upload.set_id if upload is not None else None,
                 idempotency_key=body.idempotency_key,
-                fingerprint=_fingerprint(body) if body.idempotency_key is not None else b"",
+                fingerprint=_fingerprint(body, upload) if body.idempotency_key is not None else b"",
                 names_workflow=body.workflow_id is not None,
             )
         )
@@ -127,6 +138,8 @@ class Control:
         wire = shown_to(principal, to_wire(task, outcome))
         if include_input and principal.tasks is None:
             wire["input"] = orjson.loads(await self._store.get_input(task.task_id))
+            if (set_id := await self._store.find_files(task.task_id)) is not None:
+                wire["input_files"] = [to_entry(file) for file in await self._store.list_files(set_id)]
         return wire
 
     async def list(self, principal: Principal, body: ListBody) -> dict[str, Any]:
@@ -161,6 +174,28 @@ def shown_to(principal: Principal, wire: dict[str, Any]) -> dict[str, Any]:
     return wire | {"session_id": None} if principal.tasks is not None else wire
 
 
-def _fingerprint(body: SubmitBody) -> bytes:
+def _check_upload(body: SubmitBody, upload: Upload, *, taken: bool) -> None:
+    """Raise `GatewayError` `bad_frame` where what was uploaded does not go with the rest of the input."""
+    if not taken:
+        raise _bad_files([], f"the agent {body.agent} takes no files")
+    inline = body.input.get("files", {})
+    if (twice := next((path for path in inline if path in upload.files), None)) is not None:
+        raise _bad_files([twice], "is there twice")
+    if len(inline) + len(upload.files) > MAX_FILES:
+        raise _bad_files([], f"{len(inline) + len(upload.files)} are too many; at most {MAX_FILES} are taken")
+    if clashes := conflicts([*inline, *upload.files], upload.folders):
+        raise _bad_files([clashes[0]], "lies below another file")
+
+
+def _bad_files(path: list[str], problem: str) -> GatewayError:
+    loc = ["input", "files", *path]
+    return GatewayError(
+        "bad_frame", f"{'.'.join(loc)[:500]}: {problem}", errors=[{"loc": loc, "msg": problem}]
+    )
+
+
+def _fingerprint(body: SubmitBody, upload: Upload | None) -> bytes:
     fields = body.model_dump(mode="json", exclude={"id", "type", "mode", "idempotency_key"})
+    if upload is not None:
+        fields["files"] = upload.sha256
     return hashlib.sha256(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).digest()

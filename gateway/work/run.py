@@ -1,7 +1,8 @@
 """One attempt of one task: from the claim to the event that ends it or gives it back."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -11,11 +12,14 @@ from gateway.agents.runner import Agent, PlaceLostError, TaskCancelledError, Tas
 from gateway.clock import Clock
 from gateway.errors import LeaseLostError
 from gateway.events import Draft
+from gateway.files import Batch, Stored
 from gateway.state.base import Decide, StateStore
 from gateway.tasks import Change, Desire, Fence, TaskRecord, TaskStatus, cancelled, completed, failed, lost
 from gateway.work.journal import Journal, durably
 from sandbox_bridge.bridge import Bridge
 
+READ_BYTES: Final = 1 << 20
+"""Of uploaded files in memory at once."""
 MAX_BACK_OFF_MS: Final = 5000
 """Longest wait before a lost task's next attempt."""
 
@@ -35,6 +39,7 @@ class Run:
     ) -> None:
         self.task = task
         self.input: dict[str, Any] = {}
+        self.input_files: Callable[[], AsyncIterator[Stored]] | None = None
         self.bridge = bridge
         self.sandbox_session = clock.new_id()
         self.time_left_s = max(task.timeout_s - task.ran_ms / 1000, 0.001)
@@ -69,6 +74,13 @@ class Run:
     async def emit(self, draft: Draft) -> None:
         """See `RunContext.emit`."""
         await self._journal.emit(draft)
+
+    async def keep_files(self, batch: Batch) -> None:
+        """See `RunContext.keep_files`."""
+        await durably(
+            lambda: self._store.add_files(self.sandbox_session, batch, fence=self._journal.fence),
+            log=self._log,
+        )
 
     # --- what the dispatcher does -----------------------------------------------------------------------
 
@@ -116,6 +128,7 @@ class Run:
             self.input = orjson.loads(
                 await durably(lambda: self._store.get_input(self.task.task_id), log=self._log)
             )
+            await self._find_input_files()
             result = await self._agent.run(self)
         except TaskFailedError as error:
             return _failure(error.code, error.message, error.details, now)
@@ -129,6 +142,27 @@ class Run:
             self._log.exception("the agent failed")
             return _failure("agent_error", f"{type(error).__name__} in agent {self._agent.name}", {}, now)
         return lambda task: completed(task, result, now_ms=now())
+
+    async def _find_input_files(self) -> None:
+        if not self._agent.takes_files:
+            return
+        set_id = await durably(lambda: self._store.find_files(self.task.task_id), log=self._log)
+        if set_id is not None:
+            self.input_files = partial(self._stored, set_id)
+
+    async def _stored(self, set_id: str) -> AsyncIterator[Stored]:
+        after = (-1, 0)
+        while pieces := await self._read_files(set_id, after):
+            for piece in pieces:
+                yield piece
+            after = pieces[-1].at
+
+    async def _read_files(self, set_id: str, after: tuple[int, int]) -> list[Stored]:
+        def read() -> Any:
+            return self._store.read_files(set_id, after=after, max_bytes=READ_BYTES)
+
+        pieces: list[Stored] = await durably(read, log=self._log)
+        return pieces
 
     def _place_lost(self, error: PlaceLostError) -> Decide:
         self._log.warning("place lost", reason=error.reason, error=str(error))

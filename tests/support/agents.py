@@ -1,13 +1,14 @@
 """Runs without a gateway around them: the context that an agent sees, and agents that do what a test says."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from gateway.agents.runner import Agent, RunContext
 from gateway.events import Draft
+from gateway.files import Batch, Stored
 from gateway.tasks import TaskRecord
 from sandbox_bridge.bridge import Bridge
 from tests.support.records import running
@@ -32,6 +33,8 @@ class Context:
         self.on_output_durable: Callable[[int], None] = lambda _bytes: None
         self.on_draft: Callable[[Draft], object] = lambda _draft: None
         self.drafts: list[Draft] = []
+        self.input_files: Callable[[], AsyncIterator[Stored]] | None = None
+        self.kept: list[Batch] = []
         self.result: dict[str, Any] | None = None
         self.error: Exception | None = None
 
@@ -41,6 +44,10 @@ class Context:
         self.on_draft(draft)
         if draft.kind == "output":
             self.on_output_durable(len(draft.data["text"].encode()))
+
+    async def keep_files(self, batch: Batch) -> None:
+        """See `RunContext.keep_files`; what is kept is durable at once."""
+        self.kept.append(batch)
 
     async def run(self, agent: Agent) -> None:
         """Let `agent` make one attempt, and note how it ended."""
