@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from gateway.agents.collected import Collected
+from gateway.agents.grip import SandboxGrip
 from gateway.agents.runner import Agent, PlaceLostError, RunContext, TaskCancelledError, TaskFailedError
 from gateway.errors import TASK_ERRORS
 from gateway.events import MAX_TEXT_BYTES, Draft, cut_text, split_text
@@ -153,8 +154,8 @@ async def run(context: RunContext, *, shows_sites: bool = True) -> dict[str, Any
     if bridge is None:
         raise PlaceLostError("sandbox_lost", "the sandbox is gone")
     try:
-        async with asyncio.timeout(context.time_left_s + END_GRACE_S):
-            result = await _run_in(bridge, context, shows_sites=shows_sites)
+        async with asyncio.timeout(context.time_left_s + END_GRACE_S) as scope:
+            result = await _run_in(bridge, context, scope, shows_sites=shows_sites)
             return result if shows_sites else result | {"url": None}
     except TimeoutError:
         message = "The task ran longer than its timeout_s."
@@ -167,40 +168,45 @@ async def run(context: RunContext, *, shows_sites: bool = True) -> dict[str, Any
         raise _translated(error, cancel_wanted=context.cancel_wanted.is_set()) from error
 
 
-async def _run_in(bridge: Bridge, context: RunContext, *, shows_sites: bool) -> dict[str, Any]:
+async def _run_in(
+    bridge: Bridge, context: RunContext, scope: asyncio.Timeout, *, shows_sites: bool
+) -> dict[str, Any]:
     session = bridge.open(context.sandbox_session, _spec(context))
     context.on_output_durable = session.grant_nowait
     collected = Collected(context.keep_files, session.grant_nowait, session_id=context.sandbox_session)
     async with session:
-        canceller = asyncio.get_running_loop().create_task(_cancel_when_wanted(context, session))
+        grip = SandboxGrip(session, scope)
+        context.steered_by(grip)
         try:
-            await _tell(context, session, collected, shows_sites=shows_sites)
+            await _tell(context, session, collected, grip, shows_sites=shows_sites)
             await collected.flush()
         except TaskFailed as error:
             await collected.flush()
             error.result = collected.told_of(error.result)
             raise
         finally:
-            canceller.cancel()
             await collected.aclose()
     return collected.told_of(session.result) or {}
 
 
 async def _tell(
-    context: RunContext, session: BridgeSession, collected: Collected, *, shows_sites: bool
+    context: RunContext,
+    session: BridgeSession,
+    collected: Collected,
+    grip: SandboxGrip,
+    *,
+    shows_sites: bool,
 ) -> None:
     async for progress in session:
+        grip.busy()
         if progress.get("kind") == "file_chunk":
             await collected.take(progress)
+            grip.idle()
             continue
         told = progress if shows_sites else progress | {"url": None}
         for draft in events_of(told):
             await context.emit(draft)
-
-
-async def _cancel_when_wanted(context: RunContext, session: BridgeSession) -> None:
-    await context.cancel_wanted.wait()
-    await session.cancel()
+        grip.idle()
 
 
 def _spec(context: RunContext) -> TaskSpec:
