@@ -13,6 +13,7 @@ import structlog
 import typer
 from pydantic import ValidationError
 
+from sandbox_bridge.local.descriptors import open_files_of_jails
 from sandbox_bridge.local.doors import is_loopback
 from sandbox_bridge.local.probe import ProbeError, find_profile, probe
 from sandbox_bridge.local.server import Service, listen
@@ -91,7 +92,7 @@ async def run(settings: SandboxSettings, *, parent_stdin: bool) -> None:
     if parent_stdin:
         loop.add_reader(0, _read_stdin, stopped)
     with watchdog() as group:
-        profile = find_profile(group, settings.open_files)
+        profile = find_profile(group, open_files_of_jails(settings.open_files))
         isolation = await probe(profile, settings)
         visits, keeper = Visits(settings.max_visits), Keeper(settings.max_sites)
         await _serve(Place(settings, profile, isolation, visits, keeper), stopped)

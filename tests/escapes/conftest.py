@@ -33,7 +33,8 @@ def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     try:
         with operator(request.param) as who, host_with_bait(who.guest_uid, folder) as host:
             secret = f"DATABASE_PASSWORD={host.bait.marker}"
-            with sandbox_service(*who.prefix, "env", secret) as url:
+            # A soft limit as low as most systems have it: what a service must raise, it should be seen to raise.
+            with sandbox_service(*who.prefix, "prlimit", "--nofile=1024:", "env", secret) as url:
                 yield Ground(who, url, host)
     finally:
         for path in folder.iterdir():

@@ -103,6 +103,16 @@ class Range:
         assert end["type"] == "task_completed", end
         assert [record["stdout"] for record in end["result"]["commands"]] == ["b\n3 c\n"]
 
+    async def neighbour_has_a_site(self) -> None:
+        """Fail where another session can't have a site: descriptors, pipes, a port."""
+        async with client(self.url) as bare, asyncio.timeout(NEIGHBOUR_S):
+            await bare.greet()
+            await bare.say("execute_task", "site", files={"index.html": "hello"}, commands=["serve"])
+            _, end = await bare.session("site")
+            assert end["type"] == "task_completed", end
+            assert (await fetch(end["result"]["url"], "/")).endswith("hello")
+            await bare.say("close_session", "site")
+
     async def is_left(self, within_s: float) -> list[int]:
         """Processes of attacks, should there be any after `within_s`."""
         with suppress(AssertionError):
@@ -153,3 +163,17 @@ def _listener_on(port: int) -> int:
         if any(os.readlink(path) == f"socket:[{inode}]" for path in Path(f"/proc/{pid}/fd").glob("*")):
             return pid
     raise AssertionError(f"nobody listens on {port}")
+
+
+async def fetch(url: str, path: str) -> str:
+    """The whole answer to a request for exactly `path`, which no client has made prettier."""
+    address = urlsplit(url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    try:
+        writer.write(
+            f"GET {path} HTTP/1.1\r\nHost: {address.netloc}\r\nConnection: close\r\n\r\n".encode("latin-1")
+        )
+        async with asyncio.timeout(NEIGHBOUR_S):
+            return (await reader.read()).decode(errors="replace")
+    finally:
+        writer.close()

@@ -77,13 +77,14 @@ async def test_deep_tree_goes_with_its_jail(attack: Range) -> None:
     assert await attack.is_left(within_s=2) == []
 
 
-@pytest.mark.parametrize("bomb", [bombs.pipes, bombs.watches])
+@pytest.mark.parametrize("bomb", [bombs.pipes, bombs.watches, bombs.in_flight])
 async def test_kernels_tables_are_shared_fairly(attack: Range, bomb: bombs.Counted) -> None:
-    """Whoever takes all pipes or watches that he gets leaves enough for a neighbour to run."""
+    """Whoever takes all pipes or watches that he gets leaves enough for a neighbour and his site."""
     async with client(attack.url) as bare:
         await bare.greet()
         session_id = await attack.start_greedy(bare, bomb)
         await attack.neighbour_is_well()
+        await attack.neighbour_has_a_site()
         await bare.say("cancel_task", session_id)
         _, end = await bare.session(session_id)
     assert end["error_info"]["code"] == "cancelled"

@@ -8,6 +8,7 @@ import errno
 import fcntl
 import mmap
 import os
+import resource
 import signal
 import socket
 import sys
@@ -211,23 +212,16 @@ def descriptors() -> tuple[int, str]:
     return until_refused(lambda: os.open("/dev/null", os.O_RDONLY), 200_000)
 
 
-def in_flight(sockets: int) -> tuple[int, str]:
-    """Put descriptors on their way through sockets, where the kernel counts them for the user as a whole."""
-    kept: list[Any] = []
-    null = os.open("/dev/null", os.O_RDONLY)
-
-    def send() -> None:
-        left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        kept.append((left, right))
-        rights = array.array("i", [null] * 250)
-        for _ in range(8):
-            left.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)], socket.MSG_DONTWAIT)
-
-    found = until_refused(send, sockets)
-    sys.stdout.write(f"in flight: {found}\n")
-    sys.stdout.flush()
-    signal.pause()
-    return found
+def in_flight() -> tuple[int, str]:
+    """Put descriptors on their way through sockets, as many as go, and wait."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    rights = array.array("i", [os.open("/dev/null", os.O_RDONLY)] * 250)
+    kept = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(100)]
+    ways = iter([left for left, _ in kept for _ in range(5)])
+    message = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
+    found = until_refused(lambda: next(ways).sendmsg([b"x"], message, socket.MSG_DONTWAIT), 5 * len(kept))
+    return _say_and_wait(found)
 
 
 def pipes() -> tuple[int, str]:
@@ -239,10 +233,7 @@ def pipes() -> tuple[int, str]:
         answer(fcntl.fcntl, kept[-1][1], F_SETPIPE_SZ, 1 << 20)
 
     found = until_refused(make, 400)
-    sys.stdout.write(f"pipes: {found}\n")
-    sys.stdout.flush()
-    signal.pause()
-    return found
+    return _say_and_wait(found)
 
 
 def watches() -> tuple[int, str]:
@@ -253,11 +244,14 @@ def watches() -> tuple[int, str]:
     queues = until_refused(
         lambda: _wanted(LIBC.mq_open(b"/q%d" % time.monotonic_ns(), 0o102, 0o600, None)), 2000
     )
-    found = {"inotify": inotify, "terminals": terminals, "events": events, "queues": queues}
-    sys.stdout.write(f"{found}\n")
+    return _say_and_wait((min(inotify[0], terminals[0], events[0], queues[0]), inotify[1]))
+
+
+def _say_and_wait(found: tuple[int, str]) -> tuple[int, str]:
+    sys.stdout.write(f"taken: {found}\n")
     sys.stdout.flush()
     signal.pause()
-    return inotify
+    return found
 
 
 def _wanted(result: int) -> None:
