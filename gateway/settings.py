@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREVIEW_HOST = r"^[a-zA-Z0-9-]{1,63}(\.[a-zA-Z0-9-]{1,63}){0,3}(:[0-9]{1,5})?$"
+"""So short that a label fits before it."""
 
 
 def _split(value: object) -> object:
@@ -65,6 +68,13 @@ class Settings(BaseSettings):
     allowed_hosts: CommaSeparated = ()
     """`Host` names answered to beside the bound address and localhost."""
 
+    # --- sites of tasks ---
+    preview_host: Annotated[str, StringConstraints(to_lower=True, pattern=PREVIEW_HOST)] | None = None
+    """DNS name, with a wildcard record and certificate, below which sites get an origin each; for machines other
+    than this one to see them, and never a name that serves anything else."""
+    site_idle_s: float = Field(default=900.0, gt=0)
+    """How long a site stays after its task and its last request (the protocol's number)."""
+
     # --- limits ---
     max_frame_bytes: int = Field(default=1 << 20, ge=64 << 10)
     """Largest frame taken or sent on the client socket."""
@@ -98,8 +108,6 @@ class Settings(BaseSettings):
     """How long running tasks may go on after SIGTERM."""
     queue_s: float = 300.0
     """How long on end no live sandbox may fit a task before it fails with `no_sandbox`."""
-    pause_hold_s: float = 900.0
-    """How long a paused task keeps its sandbox; then that is given up, and resuming is a new attempt."""
     blocking_http_s: float = 60.0
     """How long a blocking submit by HTTP waits before it answers 202."""
 

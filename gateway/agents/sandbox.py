@@ -20,8 +20,8 @@ from pydantic import (
 )
 
 from gateway.agents.collected import Collected
-from gateway.agents.grip import SandboxGrip
 from gateway.agents.runner import Agent, PlaceLostError, RunContext, TaskCancelledError, TaskFailedError
+from gateway.agents.sites import AS_SAID, AsSaid, RunSites, Sites
 from gateway.errors import TASK_ERRORS
 from gateway.events import MAX_TEXT_BYTES, Draft, cut_text, split_text
 from gateway.files import MAX_FILES, Stored
@@ -145,18 +145,17 @@ def has_stdin(value: Mapping[str, Any]) -> bool:
     return value.get("stdin") is True
 
 
-async def run(context: RunContext, *, shows_sites: bool = True) -> dict[str, Any]:
+async def run(context: RunContext, *, sites: Sites | AsSaid = AS_SAID) -> dict[str, Any]:
     """One attempt: a session in the sandbox from begin to end.
 
-    Without `shows_sites` no site's address is told: it is on a loopback that whoever watches can't reach.
+    `sites` says what is shown of the sites that it puts up.
     """
     bridge = context.bridge
     if bridge is None:
         raise PlaceLostError("sandbox_lost", "the sandbox is gone")
     try:
-        async with asyncio.timeout(context.time_left_s + END_GRACE_S) as scope:
-            result = await _run_in(bridge, context, scope, shows_sites=shows_sites)
-            return result if shows_sites else result | {"url": None}
+        async with asyncio.timeout(context.time_left_s + END_GRACE_S):
+            return await _run_in(bridge, context, sites)
     except TimeoutError:
         message = "The task ran longer than its timeout_s."
         raise TaskFailedError("timeout", message, exit_code=None, reason="timeout", result=None) from None
@@ -168,45 +167,41 @@ async def run(context: RunContext, *, shows_sites: bool = True) -> dict[str, Any
         raise _translated(error, cancel_wanted=context.cancel_wanted.is_set()) from error
 
 
-async def _run_in(
-    bridge: Bridge, context: RunContext, scope: asyncio.Timeout, *, shows_sites: bool
-) -> dict[str, Any]:
+async def _run_in(bridge: Bridge, context: RunContext, sites: Sites | AsSaid) -> dict[str, Any]:
     session = bridge.open(context.sandbox_session, _spec(context))
     context.on_output_durable = session.grant_nowait
     collected = Collected(context.keep_files, session.grant_nowait, session_id=context.sandbox_session)
+    shown = sites.of(context, bridge)
     async with session:
-        grip = SandboxGrip(session, scope)
-        context.steered_by(grip)
+        canceller = asyncio.get_running_loop().create_task(_cancel_when_wanted(context, session))
         try:
-            await _tell(context, session, collected, grip, shows_sites=shows_sites)
+            await _tell(context, session, collected, shown)
             await collected.flush()
         except TaskFailed as error:
             await collected.flush()
-            error.result = collected.told_of(error.result)
+            error.result = await shown.in_result(collected.told_of(error.result))
             raise
         finally:
+            canceller.cancel()
             await collected.aclose()
-    return collected.told_of(session.result) or {}
+    return await shown.in_result(collected.told_of(session.result)) or {}
 
 
 async def _tell(
-    context: RunContext,
-    session: BridgeSession,
-    collected: Collected,
-    grip: SandboxGrip,
-    *,
-    shows_sites: bool,
+    context: RunContext, session: BridgeSession, collected: Collected, shown: RunSites | AsSaid
 ) -> None:
     async for progress in session:
-        grip.busy()
         if progress.get("kind") == "file_chunk":
             await collected.take(progress)
-            grip.idle()
             continue
-        told = progress if shows_sites else progress | {"url": None}
+        told = await shown.in_progress(progress)
         for draft in events_of(told):
             await context.emit(draft)
-        grip.idle()
+
+
+async def _cancel_when_wanted(context: RunContext, session: BridgeSession) -> None:
+    await context.cancel_wanted.wait()
+    await session.cancel()
 
 
 def _spec(context: RunContext) -> TaskSpec:
@@ -327,5 +322,8 @@ SANDBOX: Final = Agent(
     takes_input=has_stdin,
     takes_text=True,
 )
-SANDBOX_WITHOUT_SITES: Final = dataclasses.replace(SANDBOX, run=functools.partial(run, shows_sites=False))
-"""The agent on a public gateway: its sandboxes' sites are on a loopback that is not the watcher's."""
+
+
+def showing(sites: Sites) -> Agent:
+    """The agent, which shows its sandboxes' sites as `sites` says."""
+    return dataclasses.replace(SANDBOX, run=functools.partial(run, sites=sites))

@@ -25,10 +25,27 @@ class Sandboxes:
 
     def described(self) -> dict[str, Described]:
         """Each sandbox by its id; one that has never been reached is known by its address."""
+        self.look()
+        found = (self._describe(bridge) for bridge in self._pool.bridges)
+        return {one.item["sandbox_id"]: one for one in found}
+
+    def bridge_to(self, sandbox_id: str, boot_id: str) -> Bridge | None:
+        """The bridge to that start of one of the operator's sandboxes, connected or away."""
+        self.look()
+        for bridge in self._pool.bridges:
+            info = self._last.get(bridge.address)
+            if info is not None and info.trust == "server" and info.sandbox_id == sandbox_id:
+                return bridge if info.boot_id == boot_id else None
+        return None
+
+    def is_connected(self, address: str) -> bool:
+        """Whether there is a bridge to that address, and a sandbox behind it."""
+        return any(b.address == address and b.info is not None for b in self._pool.bridges)
+
+    def look(self) -> None:
+        """See who is there; to be called when that has changed."""
         bridges = self._pool.bridges
         self._last = {b.address: info for b in bridges if (info := b.info or self._last.get(b.address))}
-        found = (self._describe(bridge) for bridge in bridges)
-        return {one.item["sandbox_id"]: one for one in found}
 
     def _describe(self, bridge: Bridge) -> Described:
         info = self._last.get(bridge.address)

@@ -15,13 +15,15 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from gateway.agents.registry import Registry
-from gateway.agents.sandbox import SANDBOX, SANDBOX_WITHOUT_SITES
+from gateway.agents.sandbox import showing
 from gateway.agents.sandboxes import Sandboxes
+from gateway.agents.sites import Sites
 from gateway.bus.base import announce
 from gateway.bus.memory import MemoryBus
 from gateway.clock import Clock
@@ -34,7 +36,9 @@ from gateway.server import dashboard
 from gateway.server.api import Api, errors_answered
 from gateway.server.doors import doors_checked, secured
 from gateway.server.embedded import EmbeddedSandbox
+from gateway.server.forward import Forwarder
 from gateway.server.health import Health
+from gateway.server.previews import Previews
 from gateway.sessions.auth import Authenticator, Doors
 from gateway.sessions.commands import Services
 from gateway.sessions.endpoint import Endpoint, authenticated
@@ -88,9 +92,20 @@ class Gateway:
         self._store.on_commit = self._committed
         self._relay = Relay(self._bus, Hub())
         self._watch = Watch(self._store, self._bus)
-        self._registry = Registry([SANDBOX if settings.loopback else SANDBOX_WITHOUT_SITES])
         self._pool = Pool()
         self._sandboxes = Sandboxes(self._pool, instance=self._instance)
+        self._sites = Sites(
+            self._store,
+            self._sandboxes,
+            clock,
+            hosts={url: str(urlsplit(url).hostname) for url in settings.websocket_url}
+            | {EMBEDDED: "127.0.0.1"},
+            preview_host=settings.preview_host,
+            on_loopback=settings.loopback,
+            idle_s=settings.site_idle_s,
+            log=self._log,
+        )
+        self._registry = Registry([showing(self._sites)])
         self._sandbox_watch = SandboxWatch(self._sandboxes.described)
         self._sandbox_seen = asyncio.Event()
         self._embedded = (
@@ -109,7 +124,6 @@ class Gateway:
             log=self._log,
             running_per_subject=settings.max_running_per_subject,
             queue_s=settings.queue_s,
-            pause_hold_s=settings.pause_hold_s,
         )
         self._add_bridges()
         self._health = Health(self._store, self._sandbox_state)
@@ -155,6 +169,7 @@ class Gateway:
             loops.create_task(self._watch.run(), name="watch"),
             loops.create_task(sweep(self._store, log=self._log), name="sweep"),
             loops.create_task(self._sandbox_watch.run(), name="watch of sandboxes"),
+            loops.create_task(self._sites.run(), name="sites"),
         ]
         running += [loops.create_task(b.run(), name=f"bridge {b.address}") for b in self._pool.bridges]
         if self._embedded is not None:
@@ -178,6 +193,7 @@ class Gateway:
             access_log=None,
             handle_signals=False,
             keepalive_timeout=settings.handshake_timeout_s,
+            auto_decompress=False,  # ours are taken as they are or refused, a site's are not our business
             shutdown_timeout=CLOSE_S,
         )
         await runner.setup()
@@ -236,6 +252,7 @@ class Gateway:
         if self._pool.fits():
             self._sandbox_seen.set()
         self._dispatcher.look()
+        self._sandboxes.look()
         self._sandbox_watch.ring()
         slots = self._metrics.sandbox_slots
         slots.labels("free").set(self._pool.free)
@@ -272,6 +289,9 @@ class Gateway:
             ],
             client_max_size=settings.max_body_bytes,
         )
+        if settings.preview_host is not None:
+            forwarder = Forwarder(self._services.authenticator.recognises)
+            Previews(self._sites, forwarder, settings.preview_host).add_to(app)
         app.router.add_get("/ws", endpoint.handle)
         app.router.add_get("/livez", self._health.livez)
         app.router.add_get("/readyz", self._health.readyz)

@@ -4,6 +4,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from gateway.errors import GatewayError
+from gateway.server.previews import IS_PREVIEW
 from gateway.sessions.auth import Doors
 from gateway.sessions.problems import problem
 
@@ -35,8 +36,10 @@ def _reached(request: web.Request) -> str | None:
     return str(address[0]) if isinstance(address, tuple) else None
 
 
-async def secured(_request: web.Request, response: web.StreamResponse) -> None:
-    """What every answer of ours says to browsers."""
+async def secured(request: web.Request, response: web.StreamResponse) -> None:
+    """What every answer of ours says to browsers; a site's is its own."""
+    if IS_PREVIEW in request:
+        return
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Referrer-Policy", "no-referrer")
     response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")

@@ -17,6 +17,7 @@ EVERYWHERE = PRODUCT
 ENGINES: dict[str, tuple[str, ...]] = {
     "aiohttp": ("gateway.sessions", "gateway.server"),
     "jwt": ("gateway.sessions.auth", "gateway.server"),
+    "multidict": ("gateway.server.forward",),  # aiohttp's headers, as yarl is its addresses
     "orjson": EVERYWHERE,
     "prometheus_client": ("gateway.metrics", "gateway.server"),
     "pydantic": EVERYWHERE,
@@ -32,6 +33,7 @@ ENGINES: dict[str, tuple[str, ...]] = {
     "structlog": EVERYWHERE,
     "typer": ("gateway.server", "gateway.__main__", "sandbox_bridge.__main__"),
     "uvloop": ("gateway.server", "sandbox_bridge.__main__"),
+    "yarl": ("gateway.server.forward",),
     "websockets": ("sandbox_bridge.connection", "sandbox_bridge.local", "gateway.client"),
 }
 
