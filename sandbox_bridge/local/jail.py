@@ -16,6 +16,8 @@ from typing import Self
 from sandbox_bridge.local.agent import relay
 from sandbox_bridge.local.agent.frames import (
     BRINGS_INPUT,
+    BRINGS_OUTPUT,
+    COLLECTED,
     DATA,
     EXEC,
     EXITED,
@@ -29,6 +31,7 @@ from sandbox_bridge.local.agent.frames import (
     SIGNAL,
     STDERR,
     STDOUT,
+    SWEEP,
     SYNC,
     SYNCED,
     WORK,
@@ -87,6 +90,7 @@ class Jail:
         self._unpacker = Unpacker(_MAX_REPORT_BYTES)
         self._frames: deque[tuple[bytes, bytes]] = deque()
         self._stdin: Faucet | None = None
+        self._collected: Tap | None = None
         self._is_running = False
         self._has_forwarder = False
 
@@ -133,6 +137,7 @@ class Jail:
 
     async def _aclose(self, timeout_s: float) -> None:
         self.close_stdin_nowait()
+        self._close_collected()
         if self.cage is not None:
             # Before its first process is killed alone: one that stands still would not die of that.
             with suppress(CageError):
@@ -163,7 +168,8 @@ class Jail:
             self._hear()
 
     def _outputs(self) -> dict[bytes, Tap]:
-        return {STDOUT: self._wires.stdout, STDERR: self._wires.stderr}
+        outputs = {STDOUT: self._wires.stdout, STDERR: self._wires.stderr}
+        return outputs if self._collected is None else {**outputs, COLLECTED: self._collected}
 
     def _hear(self) -> None:
         data = self._wires.report.read(_READ_BYTES)
@@ -187,6 +193,7 @@ class Jail:
         self.close_stdin_nowait()
         for mark, tap in self._outputs().items():
             self._frames.extend((mark, piece) for piece in tap.read_present(_READ_BYTES))
+        self._close_collected()
 
     async def discard(self) -> None:
         """Read, and throw away, until the end. Raises `JailLostError` there."""
@@ -226,12 +233,28 @@ class Jail:
         """Start `command`, once the one before has ended. Raises `JailLostError`."""
         self.close_stdin_nowait()
         self._is_running = True
-        fds = []
-        if command.stdin:
-            inner, ours = os.pipe()
-            self._stdin = Faucet(ours)
-            fds.append(inner)
-        await self._send(pack(EXEC, _fields(command)), *fds)
+        if not command.stdin:
+            await self._send(pack(EXEC, _fields(command)))
+            return
+        inner, ours = os.pipe()
+        self._stdin = Faucet(ours)
+        await self._send(pack(EXEC, _fields(command, brings=BRINGS_INPUT)), inner)
+
+    async def start_apart(self, command: Exec) -> None:
+        """As `start`, with nothing to read, and a standard output of its own: as COLLECTED. Raises `JailLostError`."""
+        self._is_running = True
+        ours, inner = os.pipe()
+        self._collected = Tap(ours)
+        await self._send(pack(EXEC, _fields(command, brings=BRINGS_OUTPUT)), inner)
+
+    def _close_collected(self) -> None:
+        if self._collected is not None:
+            self._collected.close()
+            self._collected = None
+
+    def sweep_nowait(self) -> None:
+        """Have the agent kill everything in there but itself, before it goes on."""
+        self._wires.outlet.send_nowait(pack(SWEEP))
 
     async def write_stdin(self, data: bytes) -> None:
         """Write to the running command's standard input, waiting for room; what nobody will read is dropped."""
@@ -290,8 +313,8 @@ def _make_cage(profile: Profile) -> Cage | None:
         raise JailError(str(error)) from error
 
 
-def _fields(command: Exec) -> bytes:
+def _fields(command: Exec, *, brings: bytes = b"") -> bytes:
     size = f"{command.tty.cols} {command.tty.rows}" if command.tty is not None else ""
     pairs = [f"{name}={value}" for name, value in command.env.items()]
-    brings = BRINGS_INPUT.decode() if command.stdin else ""
-    return "\0".join([command.cwd, brings, size, str(len(command.argv)), *command.argv, *pairs]).encode()
+    words = [command.cwd, brings.decode(), size, str(len(command.argv)), *command.argv, *pairs]
+    return "\0".join(words).encode()

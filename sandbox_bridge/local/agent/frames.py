@@ -18,8 +18,8 @@ what its sites need. It is not a command: nobody hears of its end.
 from __future__ import annotations
 
 READY, SYNCED, FAILED, EXITED, NOT_STARTED = b"R", b"K", b"E", b"x", b"n"
-STDOUT, STDERR = b"o", b"e"
-"""No frames of the agent's: so the host marks what it reads from the two pipes."""
+STDOUT, STDERR, COLLECTED = b"o", b"e", b"c"
+"""No frames of the agent's: so the host marks what it reads from a command's pipes."""
 FILE, DATA, SYNC, LIMIT, EXEC = b"F", b"D", b"Z", b"L", b"X"
 RESIZE, SIGNAL, SWEEP, HELPER = b"W", b"S", b"A", b"H"
 BRINGS_INPUT, BRINGS_OUTPUT = b"i", b"o"

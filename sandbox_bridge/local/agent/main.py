@@ -52,6 +52,8 @@ from sandbox_bridge.local.agent.frames import (
 from sandbox_bridge.local.agent.terminal import Terminal
 
 _READ_BYTES = 64 << 10
+_SWEEP_TRIES = 500
+"""Of a millisecond each, for killed processes to be gone."""
 
 
 class Agent:
@@ -225,8 +227,14 @@ class Agent:
                 pass
 
     def _sweep(self, _payload: bytes) -> None:
+        """Kill everybody else, and wait until those that are no command's have gone."""
         try:
-            os.kill(-1, _signal.SIGKILL)
+            for _ in range(_SWEEP_TRIES):
+                os.kill(-1, _signal.SIGKILL)
+                if self._child:
+                    return
+                reap()
+                select.poll().poll(1)
         except ProcessLookupError:
             pass
 
@@ -246,6 +254,15 @@ class Agent:
         if self._terminal is not None:
             self._terminal.close()
             self._terminal = None
+
+
+def reap() -> None:
+    """Let our dead children go."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
 
 
 def is_full(folder: str) -> bool:
