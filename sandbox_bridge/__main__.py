@@ -19,6 +19,7 @@ from sandbox_bridge.local.probe import ProbeError, find_profile, probe
 from sandbox_bridge.local.server import Service, listen
 from sandbox_bridge.local.session import Place
 from sandbox_bridge.local.sites import Keeper
+from sandbox_bridge.local.street import Street
 from sandbox_bridge.local.visits import Visits
 from sandbox_bridge.local.watchdog import watchdog
 from sandbox_bridge.settings import SandboxSettings
@@ -94,8 +95,9 @@ async def run(settings: SandboxSettings, *, parent_stdin: bool) -> None:
     with watchdog() as group:
         profile = find_profile(group, open_files_of_jails(settings.open_files))
         isolation = await probe(profile, settings)
+        street = Street(settings.host)
         visits, keeper = Visits(settings.max_visits), Keeper(settings.max_sites)
-        await _serve(Place(settings, profile, isolation, visits, keeper), stopped)
+        await _serve(Place(settings, profile, isolation, street, visits, keeper), stopped)
 
 
 async def _serve(place: Place, stopped: asyncio.Event) -> None:

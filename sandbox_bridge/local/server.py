@@ -12,7 +12,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from sandbox_bridge.local.connection import Connection
-from sandbox_bridge.local.doors import PATH, refusal
+from sandbox_bridge.local.doors import PATH, host_name, refusal
 from sandbox_bridge.local.floor import Floor
 from sandbox_bridge.local.session import Place
 from sandbox_bridge.local.sessions import Sessions
@@ -55,7 +55,8 @@ class Service:
         connection = Connection(websocket, settings, self._floor, self._hello, own=own, shared=self._shared)
         self._connections.add(connection)
         try:
-            await connection.run()
+            with self._place.street.peer(*_ends_of(websocket)):
+                await connection.run()
         finally:
             self._connections.discard(connection)
 
@@ -77,6 +78,12 @@ def keep_alive(websocket: ServerConnection) -> None:
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in _KEEPALIVE:
         raw.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _ends_of(websocket: ServerConnection) -> tuple[str, str]:
+    """The address that a peer comes from, and the name or address by which it reached us."""
+    host = websocket.request.headers.get("Host", "") if websocket.request is not None else ""
+    return str(websocket.remote_address[0]), host_name(host) or str(websocket.local_address[0])
 
 
 class _BoundedConnection(ServerConnection):

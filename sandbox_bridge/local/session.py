@@ -11,7 +11,6 @@ import structlog
 
 from sandbox_bridge.local.agent.frames import STDERR, STDOUT
 from sandbox_bridge.local.channel import Channel
-from sandbox_bridge.local.doors import is_loopback
 from sandbox_bridge.local.endings import Ending, command_ending, end_frame, file_ending, status_of
 from sandbox_bridge.local.errors import FileError, JailError, JailLostError
 from sandbox_bridge.local.jail import Jail, JailSize
@@ -28,6 +27,7 @@ from sandbox_bridge.local.results import (
     task_result,
 )
 from sandbox_bridge.local.sites import Keeper, KeptSite, Sites, open_sites
+from sandbox_bridge.local.street import Street
 from sandbox_bridge.local.visits import Visits
 from sandbox_bridge.protocol import Command, EndReason, Stream
 from sandbox_bridge.settings import SandboxSettings
@@ -45,6 +45,7 @@ class Place:
     settings: SandboxSettings
     profile: Profile
     isolation: dict[str, Any]
+    street: Street
     visits: Visits
     keeper: Keeper
 
@@ -115,8 +116,7 @@ class Session:
             try:
                 async with asyncio.timeout_at(deadline) as self._scope:
                     jail = await stack.enter_async_context(Jail.open(self._place.profile, size, settings))
-                    shown = is_loopback(settings.host)
-                    sites = open_sites(jail, self._place.visits, self._tell, are_shown=shown)
+                    sites = open_sites(jail, self._place.street, self._place.visits, self._tell)
                     self._sites = await stack.enter_async_context(sites)
                     ending = await self._work(jail, self._sites, files)
             except TimeoutError:

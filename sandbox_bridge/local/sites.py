@@ -1,6 +1,6 @@
-"""Web sites out of jails: each port that something in a jail listens on, on a loopback port of ours.
+"""Web sites out of jails: each port that something in a jail listens on, behind a door of its own.
 
-A jail has no network, and gets none. Whoever connects to our port gets a pair of pipes that the agent's
+A jail has no network, and gets none. Whoever comes in gets a pair of pipes that the agent's
 forwarder carries to the port inside; what goes through them is nobody's business here.
 """
 
@@ -18,12 +18,11 @@ import structlog
 from sandbox_bridge.local.agent.relay import SocketEnd, read_some, relay, write_all
 from sandbox_bridge.local.errors import JailLostError
 from sandbox_bridge.local.jail import Jail
+from sandbox_bridge.local.street import Street
 from sandbox_bridge.local.visits import Visit, Visits
 
-HOST = "127.0.0.1"
 MAX_SITES = 8
 """Ports of one jail that are shown; a jail that listens on more has no need for them all."""
-_BACKLOG = 64
 _POLL_S = 0.2
 _POLL_ANYWAY_EVERY = 10
 """Polls after which the ports are read although as many sockets are in use as before."""
@@ -38,23 +37,20 @@ Tell = Callable[[dict[str, Any]], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Site:
-    """One port of a jail and where it is reached; `url` None where that is nowhere."""
+    """One port of a jail and where it is reached."""
 
     port: int
-    url: str | None
+    url: str
 
 
 class Sites:
-    """The sites of one jail. Made by `open_sites`; `tell` takes the progress `server_ready`.
+    """The sites of one jail. Made by `open_sites`; `tell` takes the progress `server_ready`."""
 
-    `are_shown` is false where our loopback is not our peer's: an address on it would be another machine's.
-    """
-
-    def __init__(self, jail: Jail, visits: Visits, tell: Tell, *, are_shown: bool) -> None:
+    def __init__(self, jail: Jail, street: Street, visits: Visits, tell: Tell) -> None:
         self._jail = jail
         self._visits = visits
         self._tell = tell
-        self._are_shown = are_shown
+        self._street = street
         self._sites: dict[int, Site] = {}
         self._served: Site | None = None
         self._now = asyncio.get_running_loop().time
@@ -72,8 +68,8 @@ class Sites:
 
     @property
     def is_serving(self) -> bool:
-        """Whether `serve` has put one up that somebody can reach."""
-        return self._served is not None and self._served.url is not None
+        """Whether `serve` has put one up."""
+        return self._served is not None
 
     def free_port(self) -> int:
         """A port for `serve`. Raises `JailLostError`."""
@@ -123,14 +119,13 @@ class Sites:
         if port in self._sites or len(self._sites) >= MAX_SITES:
             return self._sites.get(port)
         try:
-            door = socket.create_server((HOST, 0), backlog=_BACKLOG) if self._are_shown else None
+            door = self._street.open_door()
         except OSError as error:
             log.warning("site_not_opened", error=str(error))
             return None
-        url = None if door is None else f"http://{HOST}:{door.getsockname()[1]}/"
+        url = self._street.url_of(door.getsockname()[1])
         site = self._sites[port] = Site(port, url)
-        if door is not None:
-            self._own(self._welcome(site, door))
+        self._own(self._welcome(site, door))
         await self._jail.start_forwarder()
         await self._tell({"kind": "server_ready", "port": port, "url": url, "scope": "gateway"})
         return site
@@ -158,11 +153,14 @@ class Sites:
         with door:
             while True:
                 try:
-                    client, _ = await loop.sock_accept(door)
+                    client, address = await loop.sock_accept(door)
                 except OSError as error:
                     # Too many files are open, in all likelihood: some will be closed.
                     log.warning("visit_not_taken", error=str(error))
                     await asyncio.sleep(_ACCEPT_PAUSE_S)
+                    continue
+                if not self._street.lets_in(address[0]):
+                    client.close()
                     continue
                 end = SocketEnd(client)
                 # Also where it is cancelled before its first step.
@@ -209,9 +207,9 @@ def _close(end: SocketEnd, _visit: asyncio.Task[None]) -> None:
 
 
 @asynccontextmanager
-async def open_sites(jail: Jail, visits: Visits, tell: Tell, *, are_shown: bool) -> AsyncIterator[Sites]:
+async def open_sites(jail: Jail, street: Street, visits: Visits, tell: Tell) -> AsyncIterator[Sites]:
     """The sites of `jail`, until the block is left."""
-    sites = Sites(jail, visits, tell, are_shown=are_shown)
+    sites = Sites(jail, street, visits, tell)
     try:
         yield sites
     finally:

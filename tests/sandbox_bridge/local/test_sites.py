@@ -128,17 +128,32 @@ async def test_links_lead_nowhere_on_the_host(peer: Peer, tmp_path: Path) -> Non
     assert get(f"{url}b").body.startswith(b"sandbox:x:1000")
 
 
-async def test_site_that_nobody_can_reach_has_no_address() -> None:
-    """A service for other machines names no address on a loopback that is not theirs, and keeps no site."""
+async def test_service_for_other_machines_lets_in_its_peers_alone() -> None:
+    """A site's address has the name by which the peer came; strangers are hung up on, and the peer once it is gone."""
     token = "0123456789abcdef"  # noqa: S105 - a test's own
     with running_service("--host", "0.0.0.0", SANDBOX_TOKEN=token) as service:  # noqa: S104 - with a token
         headers = {"Authorization": f"Bearer {token}"}
-        async with Peer(service.url, additional_headers=headers) as peer:
-            before = open_files(service)
-            frames = await peer.run("serve", files={"a": "b"})
-            assert frames[-1]["result"]["url"] is None
-            assert [ready["url"] for ready in progress(frames, "server_ready")] == [None]
-            assert eventually(lambda: open_files(service) <= before)
+        async with Peer(f"ws://localhost:{service.port}/ws", additional_headers=headers) as peer:
+            url = await site(peer, a="b")
+            assert url.startswith("http://localhost:")
+            assert get(f"{url}a").body == b"b"
+            assert await said_to("127.0.0.2", url) == b""
+            assert (await said_to("127.0.0.1", url)).startswith(b"HTTP/1.1 200")
+        assert await said_to("127.0.0.1", url) == b""
+
+
+async def said_to(address: str, url: str) -> bytes:
+    """What a site says to a visitor from an address of this machine."""
+    port = urlsplit(url).port
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
+    try:
+        writer.write(b"GET / HTTP/1.0\r\n\r\n")
+        async with asyncio.timeout(10):
+            return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
 
 
 # --- what goes through --------------------------------------------------------------------------------
