@@ -71,7 +71,7 @@ class Api:
         app.router.add_get("/v1/tasks/{id}/events", self.events)
         app.router.add_get("/v1/tasks/{id}/files", self._downloads.index)
         app.router.add_get("/v1/tasks/{id}/files.tar", self._downloads.tar)
-        app.router.add_get("/v1/tasks/{id}/files/{path:.+}", self._downloads.file)
+        app.router.add_get(r"/v1/tasks/{id}/files/{path:[\s\S]+}", self._downloads.file)
         app.router.add_get("/v1/agents", self.agents)
         app.router.add_get("/v1/whoami", self.whoami)
 

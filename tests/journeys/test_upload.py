@@ -1,9 +1,8 @@
-"""Files in by upload and out by download, as scripts meet them."""
+"""Files in by upload, as scripts meet it."""
 
 import asyncio
 import hashlib
 import io
-import json
 import sqlite3
 import tarfile
 from collections.abc import AsyncIterator
@@ -11,11 +10,12 @@ from contextlib import closing
 from typing import Any, Final
 
 import pytest
-from aiohttp import ClientConnectionError, ClientSession, FormData
+from aiohttp import ClientConnectionError, ClientSession
 
 from tests.support.files import noise, tar_of
 from tests.support.gateway import GatewayProcess, client, running_gateway
 from tests.support.processes import until
+from tests.support.uploads import submit_tar
 
 pytestmark = pytest.mark.journey
 
@@ -26,16 +26,6 @@ TREE: Final = {
     "folder/" + "long-" * 40 + "/d": b"\0\xff",
 }
 HASHES: Final = "find . -type f | sort | xargs -d '\\n' sha256sum"
-
-
-async def submit(gateway: GatewayProcess, archive: Any, **task: Any) -> tuple[int, dict[str, Any]]:
-    """The status and the body of a submit with an archive."""
-    form = FormData()
-    form.add_field("task", json.dumps({"mode": "blocking", **task}))
-    content = io.BytesIO(archive) if isinstance(archive, bytes) else archive
-    form.add_field("files", content, filename="files.tar", content_type="application/x-tar")
-    async with ClientSession() as http, http.post(f"{gateway.url}/v1/tasks", data=form) as response:
-        return response.status, await response.json()
 
 
 def hashes(tree: dict[str, bytes]) -> str:
@@ -51,13 +41,10 @@ def rows(gateway: GatewayProcess, table: str) -> int:
         return int(count)
 
 
-# --- in ---------------------------------------------------------------------------------------------------
-
-
 async def test_upload_puts_every_file_where_the_commands_run(gateway: GatewayProcess) -> None:
     """What is uploaded is in the task's directory, byte for byte, beside the files of the input."""
     given = {"commands": [HASHES], "files": {"inline.txt": "here\n"}}
-    status, answer = await submit(gateway, tar_of(TREE), input=given)
+    status, answer = await submit_tar(gateway, tar_of(TREE), input=given)
     assert status == 201, answer
     (command,) = answer["task"]["result"]["commands"]
     assert command["stdout"] == hashes(TREE | {"inline.txt": b"here\n"})
@@ -65,7 +52,7 @@ async def test_upload_puts_every_file_where_the_commands_run(gateway: GatewayPro
 
 async def test_upload_is_told_of_with_the_input(gateway: GatewayProcess) -> None:
     """Who asks for the input is told which files came with it."""
-    _, answer = await submit(gateway, tar_of(TREE), input={"commands": ["true"]})
+    _, answer = await submit_tar(gateway, tar_of(TREE), input={"commands": ["true"]})
     async with client(gateway.socket_url) as alice:
         asked = await alice.ask("get_task", task_id=answer["task"]["task_id"], include_input=True)
     assert asked["task"]["input"] == {"commands": ["true"]}
@@ -83,7 +70,7 @@ async def test_upload_takes_what_tar_writes(gateway: GatewayProcess) -> None:
             member = tarfile.TarInfo(name)
             member.type = kind or tarfile.REGTYPE
             archive.addfile(member)
-    status, answer = await submit(gateway, held.getvalue(), input={"commands": ["find . -type f"]})
+    status, answer = await submit_tar(gateway, held.getvalue(), input={"commands": ["find . -type f"]})
     assert status == 201, answer
     assert answer["task"]["result"]["commands"][0]["stdout"] == "./folder/a\n"
 
@@ -91,11 +78,11 @@ async def test_upload_takes_what_tar_writes(gateway: GatewayProcess) -> None:
 async def test_upload_with_a_key_is_one_task(gateway: GatewayProcess) -> None:
     """The same archive with the same key is the same task, another one a conflict."""
     given = {"input": {"commands": ["cat a"]}, "idempotency_key": "upload-1"}
-    first, again = [await submit(gateway, tar_of({"a": b"1"}), **given) for _ in range(2)]
+    first, again = [await submit_tar(gateway, tar_of({"a": b"1"}), **given) for _ in range(2)]
     assert (first[0], again[0]) == (201, 200)
     assert first[1]["task"]["task_id"] == again[1]["task"]["task_id"]
     assert again[1]["replayed"]
-    status, other = await submit(gateway, tar_of({"a": b"2"}), **given)
+    status, other = await submit_tar(gateway, tar_of({"a": b"2"}), **given)
     assert (status, other["code"]) == (409, "idempotency_conflict")
 
 
@@ -139,7 +126,7 @@ async def test_upload_of_what_is_no_tree_is_refused(
     """Links, devices, strange paths, conflicts and damage make no task, say where, and leave nothing."""
     before = rows(gateway, "task")
     given = {"input": {"commands": ["true"], "files": {"inline": ""}}}
-    status, answer = await submit(gateway, archive, **given)
+    status, answer = await submit_tar(gateway, archive, **given)
     assert (status, answer["code"]) == (422, "bad_frame"), answer
     (found,) = answer["details"]["errors"]
     assert found["loc"] == ["input", "files", *loc]
@@ -150,7 +137,7 @@ async def test_upload_of_what_is_no_tree_is_refused(
 
 async def test_upload_for_an_input_that_is_wrong_is_refused(gateway: GatewayProcess) -> None:
     """The rest of the input is checked as ever."""
-    status, answer = await submit(gateway, tar_of(TREE), input={"comands": []})
+    status, answer = await submit_tar(gateway, tar_of(TREE), input={"comands": []})
     assert (status, answer["code"]) == (422, "bad_frame")
     assert answer["details"]["errors"][0]["loc"] == ["input", "comands"]
     assert rows(gateway, "file_set WHERE task_id IS NULL") == 0
@@ -181,11 +168,11 @@ async def test_upload_beyond_its_bound_is_too_large(tmp_path: Any) -> None:
     """More bytes than `GATEWAY_MAX_INPUT_BYTES` are refused while they come, and leave nothing."""
     env = {"GATEWAY_MAX_INPUT_BYTES": "1000000"}
     async with running_gateway(tmp_path / "data", "--no-local-sandbox", env=env) as gateway:
-        status, answer = await submit(
+        status, answer = await submit_tar(
             gateway, tar_of({"a": bytes(600_000), "b": bytes(600_000)}), mode="background"
         )
         assert (status, answer["code"]) == (413, "too_large")
-        status, _ = await submit(
+        status, _ = await submit_tar(
             gateway, tar_of({"a": bytes(600_000), "b": bytes(400_000)}), mode="background"
         )
         assert status == 201
@@ -200,7 +187,7 @@ async def test_upload_that_is_cut_leaves_nothing(gateway: GatewayProcess) -> Non
         yield tar_of({"a": noise(3_000_000)})[:-5000]
         await going.wait()
 
-    sending = asyncio.create_task(submit(gateway, archive(), input={"commands": ["true"]}))
+    sending = asyncio.create_task(submit_tar(gateway, archive(), input={"commands": ["true"]}))
     nobodys = "file_set WHERE task_id IS NULL"
     await until(lambda: rows(gateway, nobodys) == 1, within_s=10, what="the upload has begun")
     sending.cancel()
@@ -217,7 +204,7 @@ async def test_upload_that_a_kill_cuts_is_swept_at_the_next_start(tmp_path: Any)
     """After kill -9 in the middle of an upload, the next start drops what had come; an answered one is whole."""
     data_dir = tmp_path / "data"
     async with running_gateway(data_dir, "--no-local-sandbox") as gateway:
-        status, answered = await submit(gateway, tar_of(TREE), mode="background")
+        status, answered = await submit_tar(gateway, tar_of(TREE), mode="background")
         assert status == 201
         going = asyncio.Event()
 
@@ -225,7 +212,7 @@ async def test_upload_that_a_kill_cuts_is_swept_at_the_next_start(tmp_path: Any)
             yield tar_of({"a": noise(3_000_000)})[:-5000]
             await going.wait()
 
-        sending = asyncio.create_task(submit(gateway, archive(), mode="background"))
+        sending = asyncio.create_task(submit_tar(gateway, archive(), mode="background"))
         await until(lambda: rows(gateway, "file_piece") > 10, within_s=10, what="much has come")
         await gateway.kill()
         with pytest.raises(ClientConnectionError):
