@@ -7,6 +7,7 @@ ClientError
 ├── RequestError         a request was answered with an error
 ├── DeadlineError        a request was not answered in time; what became of it is not known
 ├── TooLargeError        an input is larger than any way in takes
+├── FilesError           files can't be read here, or written (in `files`)
 └── TaskFailedError      the task ended, and not as `completed`
     └── TaskCancelledError
 """

@@ -14,8 +14,9 @@ safe.
 import asyncio
 import random
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypedDict, Unpack
 
 from gateway.client.connection import Connection, Frame, OnEvent, OnResult, dial, encoded
@@ -27,8 +28,9 @@ from gateway.client.errors import (
     RequestError,
     UnreachableError,
 )
+from gateway.client.files import named
+from gateway.client.http import Http
 from gateway.client.task import TaskHandle
-from gateway.client.upload import post_task
 
 REQUEST_TIMEOUT_S: Final = 30.0
 GIVE_UP_AFTER_S: Final = 300.0
@@ -83,10 +85,7 @@ async def connect(
     async def dial_url(*, session_id: str | None, on_event: OnEvent) -> Connection:
         return await dial(url, token=token, session_id=session_id, on_event=on_event)
 
-    async def post(body: Frame) -> Frame:
-        return await post_task(url, token, body)
-
-    session = Session(dial_url, post, give_up_after_s=give_up_after_s, on_state=on_state)
+    session = Session(dial_url, Http(url, token), give_up_after_s=give_up_after_s, on_state=on_state)
     await session.open()
     try:
         yield session
@@ -100,14 +99,14 @@ class Session:
     def __init__(
         self,
         dial: Dial,
-        post: Callable[[Frame], Any],
+        http: Http,
         *,
         give_up_after_s: float = GIVE_UP_AFTER_S,
         on_state: Callable[[State], None] | None = None,
         chance: random.Random | None = None,
     ) -> None:
         self._dial = dial
-        self._post = post
+        self._http = http
         self._give_up_after_s = give_up_after_s
         self._on_state = on_state or (lambda _: None)
         self._chance = chance or random.SystemRandom()
@@ -138,12 +137,22 @@ class Session:
 
     # --- What a user asks for.
 
-    async def submit(self, *, mode: Mode = "streaming", **options: Unpack[TaskOptions]) -> TaskHandle:
+    async def submit(
+        self,
+        *,
+        mode: Mode = "streaming",
+        files: Path | str | Mapping[str, Path] | None = None,
+        **options: Unpack[TaskOptions],
+    ) -> TaskHandle:
         """Submit a task; on return it is durable, and with `mode` "blocking" it has ended.
 
-        An input larger than a frame goes by HTTP. Raises RequestError, TooLargeError or DeadlineError.
+        `files` are uploaded with it: all of a directory, or files by the path that each gets in the sandbox. They,
+        and an input larger than a frame, go by HTTP. Raises RequestError, TooLargeError, FilesError or DeadlineError.
         """
         body: Frame = {"idempotency_key": str(uuid.uuid4()), **options, "mode": mode}
+        if files is not None:
+            found = files if isinstance(files, Mapping) else named([Path(files)])
+            return await self._submit_large(body, found)
         connection = await self._connection(REQUEST_TIMEOUT_S)
         if len(encoded(body)) + 256 > connection.max_frame_bytes:
             return await self._submit_large(body)
@@ -186,6 +195,17 @@ class Session:
         task: Frame = answer["task"]
         return task
 
+    async def files(self, task_id: str) -> list[Frame]:
+        """The files that an ended task gave back: `path`, `size` and `sha256` of each."""
+        return await self._http.files(task_id)
+
+    async def download(self, task_id: str, folder: Path | str, path: str | None = None) -> list[Path]:
+        """Write the files that a task gave back below `folder`, or the one at `path`; where they are now.
+
+        Nothing is written outside of it. Raises FilesError or RequestError.
+        """
+        return await self._http.download(task_id, Path(folder), path)
+
     async def ping(self) -> str:
         """The gateway's time."""
         return str((await self.request("ping", {}))["time"])
@@ -227,8 +247,8 @@ class Session:
 
     # --- How it works.
 
-    async def _submit_large(self, body: Frame) -> TaskHandle:
-        answer = await self._post({**body, "mode": "background"})
+    async def _submit_large(self, body: Frame, files: Mapping[str, Path] | None = None) -> TaskHandle:
+        answer = await self._http.post_task({**body, "mode": "background"}, files)
         handle = TaskHandle(self, answer["task"])
         if body["mode"] == "blocking":
             async for _ in handle:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from gateway.client.connection import Connection, Frame
@@ -24,6 +25,12 @@ class Asker(Protocol):
 
     async def detach(self, task: "TaskHandle") -> None:
         """End the subscription of `task`."""
+
+    async def files(self, task_id: str) -> list[Frame]:
+        """The files that a task gave back."""
+
+    async def download(self, task_id: str, folder: Path | str, path: str | None = None) -> list[Path]:
+        """Write them below `folder`."""
 
 
 class TaskHandle:
@@ -102,6 +109,17 @@ class TaskHandle:
         answer = await self._session.request("cancel_task", fields)
         if not self.ended:
             self.task = answer["task"]
+
+    async def files(self) -> list[Frame]:
+        """The files that the task gave back, once it has ended: `path`, `size` and `sha256` of each."""
+        return await self._session.files(self.task_id)
+
+    async def download(self, folder: Path | str, path: str | None = None) -> list[Path]:
+        """Write the files that the task gave back below `folder`, or the one at `path`; where they are now.
+
+        Nothing is written outside of it. Raises FilesError or RequestError.
+        """
+        return await self._session.download(self.task_id, folder, path)
 
     async def aclose(self) -> None:
         """Stop listening; the task runs on. Reading on afterwards subscribes again."""

@@ -92,6 +92,15 @@ def submit(
     label: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", show_default=False, help="May be repeated.")
     ] = None,
+    collect: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GLOB", show_default=False, help="Files to bring back at the end; may be repeated."
+        ),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Where to put them.")
+    ] = Path(),
     url: Url = LOCAL,
     token: Token = None,
     as_json: Json = False,
@@ -105,9 +114,18 @@ def submit(
       gateway submit . --command "python3 -m unittest"
 
       gateway submit build.sh data.csv -c "sh build.sh" -c "ls -l"
+
+      gateway submit . -c "make" --collect "dist/**" --output built
     """
     part = _part("cli_tasks")
-    order = part.Order(paths or [], commands=command, timeout_s=timeout, labels=label or [])
+    order = part.Order(
+        paths or [],
+        commands=command,
+        timeout_s=timeout,
+        labels=label or [],
+        globs=collect or [],
+        output=output,
+    )
     raise typer.Exit(part.submit(part.Door(url, token), order, detach=detach, as_json=as_json))
 
 
@@ -144,6 +162,26 @@ def tasks(
     part = _part("cli_tasks")
     filters = {"status": status, "label": label, "limit": limit}
     raise typer.Exit(part.list_tasks(part.Door(url, token), filters, as_json=as_json))
+
+
+@app.command()
+def files(
+    task_id: TaskId,
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", show_default=False, help="Write them below it."),
+    ] = None,
+    url: Url = LOCAL,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """List the files that a task gave back, or fetch them.
+
+    They are there once it has ended, if its submit asked for them.
+    """
+    part = _part("cli_tasks")
+    raise typer.Exit(part.files(part.Door(url, token), task_id, folder=output, as_json=as_json))
 
 
 @app.command()

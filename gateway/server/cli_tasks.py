@@ -20,9 +20,9 @@ from gateway.client.errors import (
     RequestError,
     UnreachableError,
 )
-from gateway.client.session import TaskOptions, connect
+from gateway.client.files import FilesError, inline, named, size_of
+from gateway.client.session import Mode, TaskOptions, connect
 from gateway.client.task import TaskHandle
-from gateway.server.cli_files import FilesError, collect
 from gateway.server.cli_output import CANCELLED_EXIT, Printer, exit_code, printable, table
 
 FAILED_EXIT: Final = 1
@@ -42,6 +42,8 @@ class Door:
     token: str | None
 
 
+INLINE_BYTES: Final = 512 << 10
+"""Files up to so much go with the rest of the input, in one frame; more are uploaded."""
 MAX_NAME: Final = 120
 """Characters of a command that name its task."""
 
@@ -54,18 +56,27 @@ class Order:
     commands: Sequence[str]
     timeout_s: int | None
     labels: Sequence[str]
+    globs: Sequence[str] = ()
+    output: Path = Path()
 
-    def options(self) -> TaskOptions:
-        """As the fields of a submit; raises FilesError or typer.BadParameter."""
+    def options(self) -> tuple[TaskOptions, dict[str, Path] | None]:
+        """As the fields of a submit, and the files to upload with it; raises FilesError or typer.BadParameter."""
+        found = named(self.paths)
+        small = size_of(found) <= INLINE_BYTES
+        given: dict[str, Any] = {"commands": list(self.commands)}
+        if small:
+            given["files"] = inline(found)
+        if self.globs:
+            given["collect"] = {"globs": list(self.globs)}
         options: TaskOptions = {
             "agent": "sandbox",
-            "input": {"files": collect(self.paths), "commands": list(self.commands)},
+            "input": given,
             # The dashboard calls a task by its label `name`.
             "labels": {"name": self.commands[0][:MAX_NAME]} | dict(_label(text) for text in self.labels),
         }
         if self.timeout_s is not None:
             options["timeout_s"] = self.timeout_s
-        return options
+        return options, None if small else found
 
 
 def _label(text: str) -> tuple[str, str]:
@@ -88,6 +99,11 @@ def watch(door: Door, task_id: str, *, after_seq: int, as_json: bool) -> int:
 def list_tasks(door: Door, filters: Mapping[str, Any], *, as_json: bool) -> int:
     """Print the newest tasks; the exit code."""
     return _Command(door, as_json=as_json).run(lambda command: command.list_tasks(filters))
+
+
+def files(door: Door, task_id: str, *, folder: Path | None, as_json: bool) -> int:
+    """Print the files that a task gave back, or write them below `folder`; the exit code."""
+    return _Command(door, as_json=as_json).run(lambda command: command.files(task_id, folder))
 
 
 def cancel(door: Door, task_id: str, *, reason: str | None, as_json: bool) -> int:
@@ -120,11 +136,15 @@ class _Command:
             return self._refuse(*_words(error, self._door.url))
 
     async def submit(self, order: Order, *, detach: bool) -> int:
-        options = order.options()
+        options, files = order.options()
         async with connect(self._door.url, token=self._door.token, on_state=self._printer.state) as gateway:
-            task = await gateway.submit(mode="background" if detach else "streaming", **options)
+            mode: Mode = "background" if detach else "streaming"
+            task = await gateway.submit(mode=mode, files=files, **options)
             if not detach:
-                return await self._follow(task)
+                code = await self._follow(task)
+                if order.globs:
+                    self._tell_of(await task.download(order.output), order.output)
+                return code
             self._print(json.dumps(task.task) if self._as_json else task.task_id)
             return 0
 
@@ -153,6 +173,23 @@ class _Command:
             task = await gateway.cancel(task_id, reason)
         self._print(json.dumps(task) if self._as_json else f"{task_id} {_cancelled(task)}")
         return 0
+
+    async def files(self, task_id: str, folder: Path | None) -> int:
+        async with connect(self._door.url, token=self._door.token) as gateway:
+            if folder is not None:
+                self._tell_of(await gateway.download(task_id, folder), folder)
+                return 0
+            files = await gateway.files(task_id)
+        for file in files:
+            self._print(
+                json.dumps(file) if self._as_json else f"{file['size']:>10} {printable(file['path'])}"
+            )
+        if not (files or self._as_json):
+            self._printer.note("it gave back no files; they are there once it has ended")
+        return 0
+
+    def _tell_of(self, written: Sequence[Path], folder: Path) -> None:
+        self._printer.note(f"{len(written)} file{'s' * (len(written) != 1)} in {folder}")
 
     async def _follow(self, task: TaskHandle) -> int:
         self._task = task

@@ -1,8 +1,12 @@
 """Files out by download, from a sandbox that is honest and from ones that are not."""
 
+import asyncio
 import hashlib
+import json
 import random
+import sys
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -11,6 +15,8 @@ import pytest_asyncio
 from aiohttp import ClientSession
 from yarl import URL
 
+from gateway.client.errors import RequestError
+from gateway.client.session import connect
 from tests.support.fake_sandbox import FakeSandbox
 from tests.support.files import Tree, info, noise, tar_of, untarred
 from tests.support.gateway import GatewayProcess, running_gateway
@@ -143,6 +149,67 @@ async def test_a_tree_goes_in_and_comes_back(gateway: GatewayProcess) -> None:
         task = await ran(gateway, tree)
         _, _, body = await fetched(gateway, f"{task['task_id']}/files.tar")
         assert untarred(body) == tree
+
+
+async def test_client_sends_a_directory_and_gets_it_back(gateway: GatewayProcess, tmp_path: Path) -> None:
+    """What the Python client uploads from a directory it downloads into another, the same."""
+    tree = {path: data for path, data in ODD.items() if "\\" not in path} | {"big/file": noise(3 << 20)}
+    land(tree, tmp_path / "in")
+    async with connect(gateway.url) as session:
+        task = await session.submit(files=tmp_path / "in", input=GIVES_ALL)
+        await task.result()
+        assert {file["path"]: file["size"] for file in await task.files()} == {
+            path: len(data) for path, data in tree.items()
+        }
+        await task.download(tmp_path / "out")
+        (one,) = await task.download(tmp_path / "one", "a b/\u00fc#?&=+%2F%41.txt")
+        with pytest.raises(RequestError, match="no such file"):
+            await task.download(tmp_path / "one", "absent")
+    assert tree_in(tmp_path / "out") == tree
+    assert tree_in(tmp_path / "one") == {"a b/\u00fc#?&=+%2F%41.txt": b"odd"}
+    assert one.read_bytes() == b"odd"
+
+
+async def test_commands_bring_files_back(gateway: GatewayProcess, tmp_path: Path) -> None:
+    """`submit --collect` writes what it collected; `files` lists and fetches it again."""
+    tree = {"a.txt": b"1", "large.txt": noise(1 << 20), "no": b""}
+    land(tree, tmp_path / "in")
+    collecting = ("--collect", "*.txt", "--output", str(tmp_path / "out"))
+    code, _, notes = await command(gateway, "submit", str(tmp_path / "in"), "-c", "true", *collecting)
+    expected = {path: data for path, data in tree.items() if path.endswith(".txt")}
+    assert (code, tree_in(tmp_path / "out")) == (0, expected), notes
+    _, listed, _ = await command(gateway, "tasks", "--limit", "1", "--json")
+    task_id = json.loads(listed)["task_id"]
+    _, printed, _ = await command(gateway, "files", task_id)
+    assert printed == "         1 a.txt\n   1048576 large.txt\n"
+    code, _, notes = await command(gateway, "files", task_id, "-o", str(tmp_path / "again"))
+    assert (code, notes) == (0, f"gateway: 2 files in {tmp_path / 'again'}\n")
+    assert tree_in(tmp_path / "again") == expected
+
+
+async def command(gateway: GatewayProcess, *words: str) -> tuple[int | None, str, str]:
+    """A command's exit code and what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", *words, "--url", gateway.url),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(30):
+        out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+def land(tree: Tree, folder: Path) -> None:
+    """Write a tree to disk."""
+    for path, data in tree.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+
+
+def tree_in(folder: Path) -> Tree:
+    """A folder as a tree."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def random_tree(chance: random.Random) -> Tree:

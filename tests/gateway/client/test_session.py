@@ -10,6 +10,7 @@ import pytest
 
 from gateway.client.connection import Connection, OnEvent, socket_url
 from gateway.client.errors import ClosedError, DeadlineError, RefusedError, RequestError, UnreachableError
+from gateway.client.http import Http
 from gateway.client.session import BACKOFF_CAP_S, Session, connect
 from tests.gateway.client.scripted_gateway import Peer, ScriptedGateway, failure
 
@@ -187,7 +188,7 @@ async def test_backoff_grows_with_full_jitter() -> None:
         tries.append(asyncio.get_running_loop().time())
         raise UnreachableError("nowhere", "nothing")
 
-    session = Session(dial, lambda _: None, give_up_after_s=300, chance=random.Random(7))
+    session = Session(dial, Http("nowhere", None), give_up_after_s=300, chance=random.Random(7))
     with pytest.raises(ClosedError, match="no connection"):
         await session._redial(ClosedError(1006, "lost"))
     waits = [after - before for before, after in itertools.pairwise(tries)]

@@ -1,11 +1,18 @@
-"""Which files go with a submit, and under which names."""
+"""Which files go with a submit, and under which names; and where those that come back land."""
 
+import io
 import os
 from pathlib import Path
 
 import pytest
 
-from gateway.server.cli_files import FilesError, collect
+from gateway.client.files import File, FilesError, Landing, archive, inline, named, unpack
+from tests.support.files import tar_of, untarred
+
+
+def collect(paths: list[Path], *, max_bytes: int = 1 << 20) -> dict[str, File]:
+    """What goes with a submit."""
+    return inline(named(paths, max_bytes=max_bytes))
 
 
 def written(top: Path, **files: str | bytes) -> Path:
@@ -90,3 +97,53 @@ def test_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff")).touch()
     with pytest.raises(FilesError, match="not UTF-8"):
         collect([tmp_path])
+
+
+def test_archive_has_what_goes(tmp_path: Path) -> None:
+    """The archive of a directory has its files, byte for byte."""
+    top = written(tmp_path, a="1", empty="", pkg__large=b"\xff" * 700_000)
+    assert untarred(b"".join(archive(named([top])))) == {
+        "a": b"1",
+        "empty": b"",
+        "pkg/large": b"\xff" * 700_000,
+    }
+
+
+def test_unpack_writes_what_came_back(tmp_path: Path) -> None:
+    """Files land below the folder, in folders that are made, in place of what was there."""
+    tree = {"a": b"new", "b/c/d": b"deep", "\u00fc \n": b""}
+    written(tmp_path, a="old")
+    paths = unpack(io.BytesIO(tar_of(tree)), tmp_path)
+    assert {path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in paths} == tree
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["a", "d", "\u00fc \n"]
+
+
+@pytest.mark.parametrize("name", ["../a", "/a", "a/../../b", "a//b", "", ".", "a/."])
+def test_landing_takes_no_name_that_leads_out(tmp_path: Path, name: str) -> None:
+    """A name that is no path below a folder is refused, and nothing is written."""
+    folder = tmp_path / "folder"
+    with pytest.raises(FilesError, match="no path below"):
+        Landing(folder).write(name, io.BytesIO(b"x"))
+    assert not folder.exists()
+
+
+def test_landing_follows_no_link(tmp_path: Path) -> None:
+    """A link in the folder leads nowhere: as a folder it is refused, as a file it is replaced."""
+    home = written(tmp_path / "home", key="secret")
+    folder = written(tmp_path / "folder", a="1")
+    (folder / "out").symlink_to(home)
+    (folder / "key").symlink_to(home / "key")
+    with pytest.raises(FilesError, match="out/key"):
+        Landing(folder).write("out/key", io.BytesIO(b"x"))
+    Landing(folder).write("key", io.BytesIO(b"x"))
+    assert (home / "key").read_text() == "secret"
+    assert [path.name for path in home.iterdir()] == ["key"]
+    assert not (folder / "key").is_symlink()
+
+
+def test_landing_leaves_nothing_of_what_was_cut(tmp_path: Path) -> None:
+    """An archive that ends early is told, and the file that was cut is not there."""
+    cut = tar_of({"a": b"1", "b": bytes(50_000)})[:20_000]
+    with pytest.raises(FilesError, match="no whole archive"):
+        unpack(io.BytesIO(cut), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
