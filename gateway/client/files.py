@@ -204,13 +204,10 @@ def _segments(name: str) -> list[str]:
 
 def unpack(stream: IO[bytes], folder: Path) -> list[Path]:
     """Write the files of a tar, which comes as `stream`, below `folder`; where they are. Raises FilesError."""
-    landing, written = Landing(folder), list[Path]()
+    landing = Landing(folder)
     try:
         with tarfile.open(fileobj=stream, mode="r|") as opened:
-            for member in opened:
-                content = opened.extractfile(member) if member.isreg() else None
-                if content is not None:
-                    written.append(landing.write(member.name, content))
+            contents = ((member.name, opened.extractfile(member)) for member in opened if member.isreg())
+            return [landing.write(name, content) for name, content in contents if content is not None]
     except tarfile.TarError as error:
         raise FilesError(f"what came back is no whole archive: {error}") from None
-    return written

@@ -106,7 +106,8 @@ class Session:
         chance: random.Random | None = None,
     ) -> None:
         self._dial = dial
-        self._http = http
+        self.http = http
+        """The files of any task: `files` and `download`."""
         self._give_up_after_s = give_up_after_s
         self._on_state = on_state or (lambda _: None)
         self._chance = chance or random.SystemRandom()
@@ -195,17 +196,6 @@ class Session:
         task: Frame = answer["task"]
         return task
 
-    async def files(self, task_id: str) -> list[Frame]:
-        """The files that an ended task gave back: `path`, `size` and `sha256` of each."""
-        return await self._http.files(task_id)
-
-    async def download(self, task_id: str, folder: Path | str, path: str | None = None) -> list[Path]:
-        """Write the files that a task gave back below `folder`, or the one at `path`; where they are now.
-
-        Nothing is written outside of it. Raises FilesError or RequestError.
-        """
-        return await self._http.download(task_id, Path(folder), path)
-
     async def ping(self) -> str:
         """The gateway's time."""
         return str((await self.request("ping", {}))["time"])
@@ -248,7 +238,7 @@ class Session:
     # --- How it works.
 
     async def _submit_large(self, body: Frame, files: Mapping[str, Path] | None = None) -> TaskHandle:
-        answer = await self._http.post_task({**body, "mode": "background"}, files)
+        answer = await self.http.post_task({**body, "mode": "background"}, files)
         handle = TaskHandle(self, answer["task"])
         if body["mode"] == "blocking":
             async for _ in handle:

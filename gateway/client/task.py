@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 from gateway.client.connection import Connection, Frame
 from gateway.client.errors import ClientError, TaskCancelledError, TaskFailedError
+from gateway.client.http import Http
 
 FINAL: Final = frozenset({"completed", "failed", "cancelled"})
 
@@ -17,6 +18,8 @@ MAX_BUFFERED_BYTES: Final = 1 << 20
 class Asker(Protocol):
     """What a task needs of its session."""
 
+    http: Http
+
     async def request(self, kind: str, fields: Frame) -> Frame:
         """Ask, over as many connections as it takes."""
 
@@ -25,12 +28,6 @@ class Asker(Protocol):
 
     async def detach(self, task: "TaskHandle") -> None:
         """End the subscription of `task`."""
-
-    async def files(self, task_id: str) -> list[Frame]:
-        """The files that a task gave back."""
-
-    async def download(self, task_id: str, folder: Path | str, path: str | None = None) -> list[Path]:
-        """Write them below `folder`."""
 
 
 class TaskHandle:
@@ -112,14 +109,14 @@ class TaskHandle:
 
     async def files(self) -> list[Frame]:
         """The files that the task gave back, once it has ended: `path`, `size` and `sha256` of each."""
-        return await self._session.files(self.task_id)
+        return await self._session.http.files(self.task_id)
 
     async def download(self, folder: Path | str, path: str | None = None) -> list[Path]:
         """Write the files that the task gave back below `folder`, or the one at `path`; where they are now.
 
         Nothing is written outside of it. Raises FilesError or RequestError.
         """
-        return await self._session.download(self.task_id, folder, path)
+        return await self._session.http.download(self.task_id, Path(folder), path)
 
     async def aclose(self) -> None:
         """Stop listening; the task runs on. Reading on afterwards subscribes again."""

@@ -177,9 +177,9 @@ class _Command:
     async def files(self, task_id: str, folder: Path | None) -> int:
         async with connect(self._door.url, token=self._door.token) as gateway:
             if folder is not None:
-                self._tell_of(await gateway.download(task_id, folder), folder)
+                self._tell_of(await gateway.http.download(task_id, folder), folder)
                 return 0
-            files = await gateway.files(task_id)
+            files = await gateway.http.files(task_id)
         for file in files:
             self._print(
                 json.dumps(file) if self._as_json else f"{file['size']:>10} {printable(file['path'])}"
