@@ -68,7 +68,8 @@ class Endpoint:
         try:
             principal = self._let_in(request)
         except HandshakeError as refusal:
-            return await self._refuse(request, refusal)
+            self._services.metrics.closes.labels(str(int(refusal.close))).inc()
+            return await refused(request, refusal, ClientSocket(self._settings))
         socket = ClientSocket(self._settings)
         await socket.prepare(request)
         await self._serve(socket, request, principal)
@@ -96,22 +97,6 @@ class Endpoint:
             message = f"{mine} connections of {principal.subject} are open."
             raise HandshakeError("rate_limited", Close.OVERLOADED, message, retry_after_ms=RETRY_AFTER_MS)
         return principal
-
-    async def _refuse(self, request: web.Request, refusal: HandshakeError) -> web.StreamResponse:
-        self._services.metrics.closes.labels(str(int(refusal.close))).inc()
-        if "Origin" not in request.headers:
-            return problem(refusal)
-        socket = ClientSocket(self._settings)
-        await socket.prepare(request)
-        said = frames.goodbye(
-            refusal.close,
-            refusal.message,
-            reconnect=CLOSES[refusal.close].reconnect,
-            reconnect_in_ms=refusal.details.get("retry_after_ms"),
-        )
-        await socket.send_frame(said, web.WSMsgType.TEXT)
-        await socket.close(code=refusal.close)
-        return socket
 
     # --- a connection's life ------------------------------------------------------------------------------
 
@@ -199,6 +184,24 @@ class Endpoint:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._empty.wait()
+
+
+async def refused(
+    request: web.Request, refusal: HandshakeError, socket: web.WebSocketResponse
+) -> web.StreamResponse:
+    """The answer to a handshake that is refused: by HTTP, or to a browser, which can't read that, over `socket`."""
+    if "Origin" not in request.headers:
+        return problem(refusal)
+    await socket.prepare(request)
+    said = frames.goodbye(
+        refusal.close,
+        refusal.message,
+        reconnect=CLOSES[refusal.close].reconnect,
+        reconnect_in_ms=refusal.details.get("retry_after_ms"),
+    )
+    await socket.send_frame(said, web.WSMsgType.TEXT)
+    await socket.close(code=refusal.close)
+    return socket
 
 
 def offered_protocols(request: web.Request) -> list[str]:

@@ -1,0 +1,113 @@
+"""`GET /sandbox`: the handshake of a sandbox that dials in, and how long it may stay."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+from structlog.typing import FilteringBoundLogger
+
+from gateway.clock import Clock
+from gateway.errors import Close, GatewayError, HandshakeError
+from gateway.principal import Principal
+from gateway.sessions.auth import Authenticator
+from gateway.sessions.endpoint import RETRY_AFTER_MS, authenticated, refused
+from gateway.sessions.problems import problem
+from gateway.sessions.sandbox_socket import SandboxSocket, SandboxTransport
+
+MAX_SOCKETS: Final = 1000
+MAX_SOCKETS_PER_SUBJECT: Final = 32
+"""A browser is one sandbox a tab, and a socket that broke may still be there beside the one that replaces it."""
+
+Accept = Callable[[SandboxTransport, str, bool], Awaitable[None]]
+"""Has a sandbox work for a subject until its socket is gone; the last is whether to trust it with others' tasks."""
+
+
+class SandboxEndpoint:
+    """Lets sandboxes in that dial, and hands them to `accept`."""
+
+    def __init__(
+        self, authenticator: Authenticator, accept: Accept, clock: Clock, *, log: FilteringBoundLogger
+    ) -> None:
+        self._authenticator = authenticator
+        self._accept = accept
+        self._clock = clock
+        self._log = log
+        self._sockets: Counter[str] = Counter()
+        self._transports: set[SandboxTransport] = set()
+        self._draining = False
+
+    def refuse_new(self) -> None:
+        """Let nobody in any more."""
+        self._draining = True
+
+    async def send_off(self) -> None:
+        """Close every connection: they may come back, or go to another instance."""
+        leaving = [
+            transport.close(Close.RESTART, "The server restarts.") for transport in list(self._transports)
+        ]
+        await asyncio.gather(*leaving)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Serve one sandbox, or refuse it; a browser can't read an HTTP refusal, and is told by `goodbye`."""
+        socket = SandboxSocket()
+        if not socket.can_prepare(request).ok:
+            return problem(GatewayError("bad_frame", "Sandboxes dial in with a WebSocket."), status=400)
+        try:
+            principal = self._let_in(request)
+        except HandshakeError as refusal:
+            return await refused(request, refusal, socket)
+        self._sockets[principal.subject] += 1
+        try:
+            await socket.prepare(request)
+            await self._serve(socket, request, principal)
+        finally:
+            self._sockets[principal.subject] -= 1
+            if not self._sockets[principal.subject]:
+                del self._sockets[principal.subject]
+        return socket
+
+    def _let_in(self, request: web.Request) -> Principal:
+        if self._draining or self._sockets.total() >= MAX_SOCKETS:
+            words, close = (
+                ("The server is draining.", Close.RESTART)
+                if self._draining
+                else ("The server is full.", Close.OVERLOADED)
+            )
+            raise HandshakeError("overloaded", close, words, retry_after_ms=RETRY_AFTER_MS)
+        principal = authenticated(request, self._authenticator)
+        if not principal.has("sandbox") or principal.tasks is not None:
+            raise HandshakeError("forbidden", Close.FORBIDDEN, "This needs the scope sandbox.")
+        mine = self._sockets[principal.subject]
+        if mine >= MAX_SOCKETS_PER_SUBJECT:
+            message = f"{mine} sandboxes of {principal.subject} are connected."
+            raise HandshakeError("rate_limited", Close.OVERLOADED, message, retry_after_ms=RETRY_AFTER_MS)
+        return principal
+
+    async def _serve(self, socket: SandboxSocket, request: web.Request, principal: Principal) -> None:
+        if request.transport is None:
+            return
+        transport = SandboxTransport(socket, request.transport)
+        log = self._log.bind(subject=principal.subject)
+        log.info("sandbox dialled in")
+        pinging = asyncio.get_running_loop().create_task(transport.ping_forever(), name="sandbox pings")
+        self._transports.add(transport)
+        try:
+            async with asyncio.timeout(self._left_s(principal)) as scope:
+                await self._accept(transport, principal.subject, principal.has("sandbox:server"))
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            await transport.close(Close.UNAUTHORIZED, "The token has expired.")
+        finally:
+            self._transports.discard(transport)
+            pinging.cancel()
+            await asyncio.wait([pinging])
+            await transport.aclose()
+            log.info("sandbox that dialled in is gone")
+
+    def _left_s(self, principal: Principal) -> float | None:
+        if principal.expires_at is None:
+            return None
+        return max(principal.expires_at - self._clock.now_ms() / 1000, 0)
