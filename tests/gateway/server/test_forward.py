@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestServer
 from yarl import URL
 
 from gateway.agents.sites import NoSiteError
+from gateway.server import forward
 from gateway.server.forward import VIA, Forwarder
 from tests.support.waiting import eventually
 
@@ -262,3 +263,35 @@ async def test_site_that_is_gone_or_speaks_something_else_is_told() -> None:
         with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
             await client.ws_connect("/")
         assert caught.value.status == 502
+
+
+async def test_site_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """504, after a time; its visitors wait no longer than that for each other either."""
+    monkeypatch.setattr(forward, "IDLE_S", 0.2)
+    asked = asyncio.Event()
+
+    async def sleep(_request: web.Request) -> web.StreamResponse:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with forwarded(sleep) as client:
+        async with client.get("/") as got:
+            assert (got.status, "does not answer" in await got.text()) == (504, True)
+        monkeypatch.setattr(forward, "IDLE_S", 60.0)
+    assert asked.is_set()
+
+
+async def test_visitor_who_stops_in_its_body_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that does not go on is over, for the site and for its visitor."""
+    monkeypatch.setattr(forward, "IDLE_S", 0.2)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"begun"
+        await asyncio.Event().wait()
+
+    async with forwarded(said) as client:
+        with pytest.raises(aiohttp.ClientError):
+            async with asyncio.timeout(10), client.post("/", data=body()) as got:
+                assert got.status in {502, 504}
+                raise aiohttp.ClientError
