@@ -21,6 +21,7 @@ from sandbox_bridge.local.session import Place
 from sandbox_bridge.local.sites import Keeper
 from sandbox_bridge.local.street import Street
 from sandbox_bridge.local.visits import Visits
+from sandbox_bridge.local.warm import warm_jails
 from sandbox_bridge.local.watchdog import watchdog
 from sandbox_bridge.settings import SandboxSettings
 
@@ -97,7 +98,8 @@ async def run(settings: SandboxSettings, *, parent_stdin: bool) -> None:
         isolation = await probe(profile, settings)
         street = Street(settings.host)
         visits, keeper = Visits(settings.max_visits), Keeper(settings.max_sites)
-        await _serve(Place(settings, profile, isolation, street, visits, keeper), stopped)
+        async with warm_jails(profile, settings) as jails:
+            await _serve(Place(settings, jails, isolation, street, visits, keeper), stopped)
 
 
 async def _serve(place: Place, stopped: asyncio.Event) -> None:

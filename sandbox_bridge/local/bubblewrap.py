@@ -33,7 +33,8 @@ class Bubblewrap:
         self._process = process
         self._status_fd = status_fd
         self._block_fd = block_fd
-        self._monitor_fd = os.pidfd_open(process.pid)
+        self.monitor_fd = os.pidfd_open(process.pid)
+        """Readable once all is over."""
         self.init_fd: int | None = None
         self.init_pid = 0
         """The host's number of the first process, once `find_init` has found it, and until it is gone."""
@@ -84,11 +85,11 @@ class Bubblewrap:
     async def ended(self) -> None:
         """Wait for its end."""
         # Bubblewrap ends after its child; that child, a namespace's init, ends after everything in there.
-        await readable([self._monitor_fd])
+        await readable([self.monitor_fd])
         self._process.wait()
 
     def _release(self) -> None:
-        for fd in (self._monitor_fd, self._status_fd, self._block_fd, self.init_fd):
+        for fd in (self.monitor_fd, self._status_fd, self._block_fd, self.init_fd):
             if fd is not None:
                 os.close(fd)
         if self._process.stderr is not None:
@@ -116,7 +117,7 @@ def spawn(profile: Profile, disk_mb: int, wires: tuple[int, ...]) -> Bubblewrap:
         wires=wires,
         status=status_write,
         block=block_read,
-        agent=memory_file("agent", profile.agent_source),
+        agent=memory_file("agent", profile.agent_program),
         seccomp=memory_file("seccomp", profile.seccomp) if profile.seccomp else None,
         etc={path: memory_file("etc", content) for path, content in ETC_FILES.items()},
     )

@@ -1,21 +1,41 @@
-"""Programs of several of our modules as one text, to be sent into a jail, where none of them has a path."""
+"""Programs of several of our modules in one piece, to be sent into a jail, where none of them has a path."""
 
+import subprocess
 from pathlib import Path
 from types import ModuleType
 
-_LOADER = """\
-import sys
-for name, source in {parts!r}:
+import orjson
+
+_COMPILER = """\
+import importlib.util, json, marshal, sys
+program = json.load(sys.stdin)
+def dump(name, source):
+    return marshal.dumps(compile(source, name, "exec"))
+parts = [(name, dump(name, source)) for name, source in program["parts"]]
+loader = f'''
+import marshal, sys
+for name, code in {parts!r}:
     scope = sys.modules[name] = type(sys)(name)
-    exec(compile(source, name, "exec"), scope.__dict__)
-exec(compile({main!r}, "agent", "exec"), {{"__name__": "__main__"}})
+    exec(marshal.loads(code), scope.__dict__)
+exec(marshal.loads({dump("agent", program["main"])!r}), {{"__name__": "__main__"}})
+'''
+sys.stdout.buffer.write(importlib.util.MAGIC_NUMBER + bytes(12) + dump("agent", loader))
 """
 
 
-def bundle(main: ModuleType, *parts: ModuleType) -> str:
-    """A program that runs `main`; it, and each of `parts`, may import those before it by their names here."""
+def bundle(python: str, main: ModuleType, *parts: ModuleType) -> bytes:
+    """A program for `python` that runs `main`; it and each of `parts` may import the parts before it by name.
+
+    It is compiled, since compiling would cost each jail 4 ms of its start. Raises OSError, `CalledProcessError`.
+    """
     sources = [(part.__name__, source_of(part)) for part in parts]
-    return _LOADER.format(parts=sources, main=source_of(main))
+    compiler = subprocess.run(  # noqa: S603 - no shell, our own words
+        [python, "-I", "-S", "-c", _COMPILER],
+        input=orjson.dumps({"parts": sources, "main": source_of(main)}),
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return compiler.stdout
 
 
 def source_of(module: ModuleType) -> str:

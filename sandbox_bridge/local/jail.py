@@ -7,7 +7,7 @@ import asyncio
 import os
 import socket
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -300,6 +300,16 @@ class Jail:
             socket.send_fds(self._wires.door, [b"%d" % port], [inner_read, inner_write], socket.MSG_DONTWAIT)
             ours.pop_all()
         return PipesEnd(our_read, our_write)
+
+    # --- itself ---------------------------------------------------------------------------------------
+
+    def notice_end(self, notice: Callable[[], None]) -> None:
+        """Have `notice` called when the jail has ended by itself, until `forget_end`."""
+        asyncio.get_running_loop().add_reader(self._bubblewrap.monitor_fd, notice)
+
+    def forget_end(self) -> None:
+        """Have nobody called."""
+        asyncio.get_running_loop().remove_reader(self._bubblewrap.monitor_fd)
 
     def host_uid(self) -> int:
         """The uid that the host sees the jail's first process as. Raises OSError when it is gone."""

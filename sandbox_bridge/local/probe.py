@@ -7,6 +7,7 @@ import asyncio
 import os
 import re
 import shutil
+import subprocess
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,10 +125,14 @@ def find_profile(process_group: int, open_files: int) -> Profile:
         raise ProbeError("bubblewrap is missing: `apt install bubblewrap`")
     if not os.access(PYTHON, os.X_OK):
         raise ProbeError(f"{PYTHON} is missing: `apt install python3`")
+    try:
+        program = bundle(PYTHON, main, frames, terminal)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ProbeError(f"{PYTHON} does not work: {error}") from None
     return Profile(
         bwrap=bwrap,
         python=PYTHON,
-        agent_source=bundle(main, frames, terminal).encode(),
+        agent_program=program,
         drop_to=NOBODY if os.geteuid() == 0 else None,
         process_group=process_group,
         count_processes=counts_processes(os.uname().release),

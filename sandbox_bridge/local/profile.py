@@ -32,7 +32,7 @@ class Profile:
 
     bwrap: str
     python: str
-    agent_source: bytes
+    agent_program: bytes
     drop_to: int | None
     """The uid and gid to run as, or None to stay who we are."""
     process_group: int

@@ -16,7 +16,6 @@ from sandbox_bridge.local.errors import FileError, JailError, JailLostError
 from sandbox_bridge.local.jail import Jail, JailSize
 from sandbox_bridge.local.orders import Order, exec_order, is_serve, serve_order
 from sandbox_bridge.local.output import GATHER_S, MAX_TEXT_BYTES, Gap, OutputFlow, Text
-from sandbox_bridge.local.profile import Profile
 from sandbox_bridge.local.results import (
     MAX_COMMAND_TEXT_CHARS,
     Transcript,
@@ -29,6 +28,7 @@ from sandbox_bridge.local.results import (
 from sandbox_bridge.local.sites import Keeper, KeptSite, Sites, open_sites
 from sandbox_bridge.local.street import Street
 from sandbox_bridge.local.visits import Visits
+from sandbox_bridge.local.warm import WarmJails
 from sandbox_bridge.protocol import Command, EndReason, Stream
 from sandbox_bridge.settings import SandboxSettings
 
@@ -43,7 +43,7 @@ class Place:
     """What all sessions of a service share."""
 
     settings: SandboxSettings
-    profile: Profile
+    jails: WarmJails
     isolation: dict[str, Any]
     street: Street
     visits: Visits
@@ -108,14 +108,14 @@ class Session:
         return self._last_frame(ending)
 
     async def _in_jail(self, files: Files) -> Ending:
-        limits, settings = self._order.limits, self._place.settings
+        limits = self._order.limits
         size = JailSize(disk_mb=limits.disk_mb, processes=limits.processes)
         deadline = self._now() + (0 if self._stop_reason else limits.timeout_s)
         async with AsyncExitStack() as stack:
             jail = None
             try:
                 async with asyncio.timeout_at(deadline) as self._scope:
-                    jail = await stack.enter_async_context(Jail.open(self._place.profile, size, settings))
+                    jail = await stack.enter_async_context(self._place.jails.take(size))
                     sites = open_sites(jail, self._place.street, self._place.visits, self._tell)
                     self._sites = await stack.enter_async_context(sites)
                     ending = await self._work(jail, self._sites, files)

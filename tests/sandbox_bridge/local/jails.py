@@ -31,7 +31,7 @@ def hostile(profile: Profile, source: str) -> Profile:
         "def tell(kind, payload=b''):\n"
         "    os.write(report, kind + len(payload).to_bytes(4, 'big') + payload)\n"
     )
-    return replace(profile, agent_source=(prelude + source).encode())
+    return replace(profile, agent_program=(prelude + source).encode())
 
 
 def shell(line: str, *, tty: TtySize | None = None, stdin: bool = False) -> Exec:

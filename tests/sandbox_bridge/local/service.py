@@ -47,9 +47,9 @@ def service_command(*arguments: str) -> list[str]:
 
 
 def clean_environment(**settings: str) -> dict[str, str]:
-    """This environment without settings of its own, and with `settings`."""
+    """This environment without settings of its own, and with `settings`; no jails beside those of sessions."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("SANDBOX_")}
-    return own | {"PYTHONPATH": str(ROOT)} | settings
+    return own | {"PYTHONPATH": str(ROOT), "SANDBOX_WARM": "0"} | settings
 
 
 @contextmanager
