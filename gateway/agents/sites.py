@@ -35,8 +35,8 @@ GONE: Final = "This preview is gone: its sandbox, or its session there, has ende
 REQUESTS: Final = 1024
 """Under way at once, of all previews; beyond it a browser is told to come again."""
 REQUESTS_PER_SITE: Final = 128
-SWEEP_S: Final = 15.0
-"""Time between two looks at what is over."""
+SWEEP_S: Final = 5.0
+"""Time between two looks at what is over: so long may a site outlive its task's deletion."""
 SWEEP_SITES: Final = 1000
 
 
@@ -74,7 +74,6 @@ class Sites:
         self._log = log
         self._used: dict[bytes, int] = {}
         self._under_way: Counter[bytes] = Counter()
-        self._rung = asyncio.Event()
 
     def of(self, context: RunContext, bridge: Bridge) -> "RunSites":
         """Those of one run in the sandbox behind `bridge`, which is connected."""
@@ -141,17 +140,10 @@ class Sites:
 
     # --- what is over ---------------------------------------------------------------------------------
 
-    def ring(self) -> None:
-        """A task is gone: look soon."""
-        self._rung.set()
-
     async def run(self) -> None:
         """Close what is over, until cancelled."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(SWEEP_S):
-                    await self._rung.wait()
-            self._rung.clear()
+            await asyncio.sleep(SWEEP_S)
             try:
                 await self._sweep()
             except StoreUnavailableError as error:
