@@ -159,6 +159,13 @@ class GetTask(_Request):
     include_input: bool = False
 
 
+class DeleteTask(_Request):
+    """Have an ended task forgotten."""
+
+    type: Literal["delete_task"]
+    task_id: TaskId
+
+
 class ListBody(_Strict):
     """Which tasks to list, by socket or by HTTP."""
 
@@ -219,6 +226,7 @@ Request = Annotated[
     | SendInput
     | Resize
     | GetTask
+    | DeleteTask
     | ListTasks
     | Watch
     | Unwatch

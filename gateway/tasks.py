@@ -194,6 +194,7 @@ class Changed:
     subject: str
     queued: bool = False
     ring: str | None = None
+    removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

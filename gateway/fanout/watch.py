@@ -54,6 +54,7 @@ class Watch:
         self._watchers: dict[Watcher, None] = {}
         self._stale: dict[Watcher, None] = {}
         self._marked: dict[str, None] = {}
+        self._gone: dict[str, str] = {}
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
@@ -84,16 +85,21 @@ class Watch:
     def _heard(self, _channel: str, message: Message) -> None:
         if not isinstance(message, Changed) or not self._watchers:
             return
-        if len(self._marked) < MAX_MARKS:
-            self._marked[message.task_id] = None
-        else:
+        if len(self._marked) + len(self._gone) >= MAX_MARKS:
             self._stale.update(self._watchers)
+        elif message.removed:
+            self._gone[message.task_id] = message.subject
+        else:
+            self._marked[message.task_id] = None
         self._wake.set()
 
     async def _round(self) -> None:
         for watcher in list(self._stale):
             await self._renew(watcher)
         marked, self._marked = self._marked, {}
+        gone, self._gone = self._gone, {}
+        for task_id, subject in gone.items():
+            self._tell_gone(task_id, subject)
         if not marked:
             return
         query = TaskQuery(task_ids=marked.keys(), limit=len(marked))
@@ -104,6 +110,12 @@ class Watch:
         frame = update(TOPIC, listed(task))
         for watcher in self._watchers:
             if watcher.principal.sees(task) and watcher not in self._stale:
+                self._send(watcher, frame)
+
+    def _tell_gone(self, task_id: str, subject: str) -> None:
+        frame = update(TOPIC, {"task_id": task_id, "removed": True})
+        for watcher in self._watchers:
+            if watcher.principal.sees_subject in {None, subject} and watcher not in self._stale:
                 self._send(watcher, frame)
 
     async def _renew(self, watcher: Watcher) -> None:

@@ -66,6 +66,7 @@ class Api:
         app.router.add_post("/v1/tasks", self.submit)
         app.router.add_get("/v1/tasks", self.list_tasks)
         app.router.add_get("/v1/tasks/{id}", self.get_task)
+        app.router.add_delete("/v1/tasks/{id}", self.delete_task)
         app.router.add_post("/v1/tasks/{id}/{wish:cancel|pause|resume}", self.wish)
         app.router.add_post("/v1/tasks/{id}/input", self.send_input)
         app.router.add_get("/v1/tasks/{id}/events", self.events)
@@ -154,6 +155,11 @@ class Api:
         principal = self._principal(request)
         body = await self._body(request, InputBody)
         await self._services.control.send_input(principal, request.match_info["id"], body)
+        return _json({})
+
+    async def delete_task(self, request: web.Request) -> web.StreamResponse:
+        """`DELETE /v1/tasks/{id}`."""
+        await self._services.control.delete(self._principal(request), request.match_info["id"])
         return _json({})
 
     async def events(self, request: web.Request) -> web.StreamResponse:

@@ -168,6 +168,11 @@ async def _get_task(services: Services, caller: Caller, request: frames.GetTask)
     return Reply({"task": described})
 
 
+async def _delete_task(services: Services, caller: Caller, request: frames.DeleteTask) -> Reply:
+    await services.control.delete(caller.principal, request.task_id)
+    return Reply({})
+
+
 async def _list_tasks(services: Services, caller: Caller, request: frames.ListTasks) -> Reply:
     return Reply(await services.control.list(caller.principal, request))
 
@@ -210,6 +215,7 @@ _COMMANDS: Final[dict[type, Callable[[Services, Caller, Any], Awaitable[Reply]]]
     frames.SendInput: _send_input,
     frames.Resize: _resize,
     frames.GetTask: _get_task,
+    frames.DeleteTask: _delete_task,
     frames.ListTasks: _list_tasks,
     frames.Watch: _watch,
     frames.Unwatch: _unwatch,

@@ -123,6 +123,12 @@ class StateStore(Protocol):
         `GatewayError` `task_not_found`, and `LeaseLostError` where `fence` no longer holds.
         """
 
+    async def delete_task(self, task_id: str, check: Callable[[TaskRecord], None]) -> None:
+        """Forget a task, unless `check` raises: its row, log, input, files, and the keys that name it.
+
+        Raises what `check` raises, and `GatewayError` `task_not_found`.
+        """
+
     async def append(self, fence: Fence, what: Append) -> Fence:
         """Add the owner's events; the fence for its next write. Raises `LeaseLostError`."""
 
@@ -148,7 +154,10 @@ class StateStore(Protocol):
         """At most `query.limit` rows, newest first."""
 
     async def read_events(self, task_id: str, after_seq: int, *, max_events: int, max_bytes: int) -> Page:
-        """Events after `after_seq`: no more than either bound, but one at least where there is one."""
+        """Events after `after_seq`: no more than either bound, but one at least where there is one.
+
+        The log of a task that is not there is complete.
+        """
 
     async def pending_tasks(self, *, per_subject: int) -> list[TaskRecord]:
         """Tasks that wait to run: of each subject the first few by priority, then age."""

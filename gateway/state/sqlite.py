@@ -86,6 +86,10 @@ class SqliteStore:
         """See `StateStore.change_task`."""
         return await self._group.write(lambda tx: tx.change_task(task_id, decide, fence))
 
+    async def delete_task(self, task_id: str, check: Callable[[TaskRecord], None]) -> None:
+        """See `StateStore.delete_task`."""
+        await self._group.write(lambda tx: tx.delete_task(task_id, check))
+
     async def append(self, fence: Fence, what: Append) -> Fence:
         """See `StateStore.append`."""
         return await self._group.write(lambda tx: tx.append(fence, what))
@@ -139,7 +143,7 @@ class SqliteStore:
                     break
                 events.append(event)
             last = events[-1] if events else rows.event_at(db, task_id, after_seq)
-            complete = last is not None and last.final
+            complete = last.final if last is not None else rows.get_task(db, task_id) is None
             return Page(events, at_end=not cut and len(events) < max_events, complete=complete)
 
         return await self._read(read)

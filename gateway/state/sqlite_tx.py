@@ -33,6 +33,10 @@ KEY_LIFETIME_MS: Final = 24 * 3600 * 1000
 """How long an idempotency key is remembered, by the contract."""
 
 
+_OF_A_TASK: Final = ("task", "task_payload", "task_input", "event", "idempotency")
+"""Tables whose rows go with their task; its files are swept."""
+
+
 class Transaction:
     """What the writer does between BEGIN and COMMIT; each write is undone alone if it raises."""
 
@@ -174,6 +178,17 @@ class Transaction:
     def _has_input(self, task_id: str, key: str) -> bool:
         sql = "SELECT 1 FROM task_input WHERE task_id = ? AND key = ?"
         return self._db.execute(sql, (task_id, key)).fetchone() is not None
+
+    def delete_task(self, task_id: str, check: Callable[[TaskRecord], None]) -> None:
+        """See `StateStore.delete_task`."""
+        task = rows.get_task(self._db, task_id)
+        if task is None:
+            raise GatewayError("task_not_found")
+        check(task)
+        for table in _OF_A_TASK:
+            self._db.execute(f"DELETE FROM {table} WHERE task_id = ?", (task_id,))
+        files.let_go_of_task(self._db, task_id)
+        self._changed.append(Changed(task_id, task.subject, removed=True))
 
     def append(self, fence: Fence, what: Append) -> Fence:
         """See `StateStore.append`."""

@@ -111,6 +111,16 @@ class Control:
         nbytes = input_bytes(body.data)
         await self._store.add_input(task_id, new, lambda row: wishes.send_input(row, nbytes))
 
+    async def delete(self, principal: Principal, task_id: str) -> None:
+        """Forget an ended task, with its log, input and files. Raises `task_not_found` or `invalid_state`."""
+        principal.require("tasks:write")
+
+        def check(task: TaskRecord) -> None:
+            if not _must_see(principal, task).ended:
+                raise GatewayError("invalid_state", f"The task is {task.status}.", status=task.status)
+
+        await self._store.delete_task(task_id, check)
+
     async def get(self, principal: Principal, task_id: str) -> TaskRecord:
         """The task's row. Raises `GatewayError` `task_not_found`."""
         principal.require("tasks:read")

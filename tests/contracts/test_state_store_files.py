@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from gateway.errors import LeaseLostError
+from gateway.errors import GatewayError, LeaseLostError
 from gateway.files import PIECE_BYTES, Batch, Piece
 from gateway.state.base import StateStore
-from gateway.tasks import lost
+from gateway.tasks import Changed, Outcome, TaskRecord, completed, lost
 from tests.support.files import add, info, noise, tree_of
 from tests.support.records import NOW_MS, fence_of, new_task, record
 from tests.support.stores import Published, SqliteBackend, claim, code_of, run
@@ -131,3 +131,47 @@ async def test_files_are_published_to_nobody(store: StateStore) -> None:
     published = Published(store)
     await add(store, "set-1", TREE)
     assert published.seqs == []
+
+
+# --- deleting a task ------------------------------------------------------------------------------------
+
+
+def may(_task: TaskRecord) -> None:
+    """A check that lets everything be deleted."""
+
+
+async def test_delete_leaves_nothing_of_the_task(store: StateStore) -> None:
+    """Row, input, result, log, files and key are gone; its log is then complete, and whoever watches is told."""
+    await add(store, "set-1", TREE)
+    asked = new_task(idempotency_key="k", fingerprint=b"f", input=b'{"a":1}')
+    task = (await store.create_task(dataclasses.replace(asked, files="set-1"))).task
+    task = await claim(store, task.task_id)
+    await add(store, "set-2", {"a": b"1"}, fence=fence_of(task))
+    await store.change_task(task.task_id, lambda row: completed(row, {"x": 1}, now_ms=NOW_MS))
+    published = Published(store)
+    await store.delete_task(task.task_id, may)
+    assert await store.get_task(task.task_id) is None
+    assert await store.get_input(task.task_id) == b"{}"
+    assert await store.get_outcome(task.task_id) == Outcome()
+    assert await store.find_files(task.task_id) is None
+    assert await store.find_files(task.task_id, task.epoch) is None
+    page = await store.read_events(task.task_id, 2, max_events=10, max_bytes=10)
+    assert (list(page.events), page.complete) == ([], True)
+    await store.sweep_files(idle_s=3600)
+    assert await store.list_files("set-1") == await store.list_files("set-2") == []
+    deleted, *_ = published.commits
+    assert deleted.changed == (Changed(task.task_id, "alice", removed=True),)
+    assert not (await store.create_task(new_task(idempotency_key="k", fingerprint=b"other"))).replayed
+
+
+async def test_delete_asks_whether_it_may(store: StateStore) -> None:
+    """What the check raises is raised, and everything stays; a task that is not there is not found."""
+    task = await run(store)
+
+    def check(row: TaskRecord) -> None:
+        assert row == task
+        raise GatewayError("invalid_state", status=row.status)
+
+    assert await code_of(store.delete_task(task.task_id, check)) == "invalid_state"
+    assert await store.get_task(task.task_id) == task
+    assert await code_of(store.delete_task("nobody", may)) == "task_not_found"

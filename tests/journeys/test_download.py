@@ -19,7 +19,7 @@ from gateway.client.errors import RequestError
 from gateway.client.session import connect
 from tests.support.fake_sandbox import FakeSandbox
 from tests.support.files import Tree, info, noise, tar_of, untarred
-from tests.support.gateway import GatewayProcess, running_gateway
+from tests.support.gateway import GatewayProcess, client, running_gateway
 from tests.support.uploads import submit_tar
 
 pytestmark = [pytest.mark.journey, pytest.mark.asyncio(loop_scope="module")]
@@ -149,6 +149,28 @@ async def test_a_tree_goes_in_and_comes_back(gateway: GatewayProcess) -> None:
         task = await ran(gateway, tree)
         _, _, body = await fetched(gateway, f"{task['task_id']}/files.tar")
         assert untarred(body) == tree
+
+
+async def test_delete_takes_the_files_along(gateway: GatewayProcess) -> None:
+    """A deleted task is not there any more, by socket or HTTP, nor are its files; a running one can't be."""
+    task = await ran(gateway, {"a": b"1"})
+    task_id = task["task_id"]
+    async with client(gateway.socket_url) as alice:
+        running = await alice.submit("hang", mode="background")
+        refused = await alice.ask("delete_task", task_id=running)
+        assert refused["code"] == "invalid_state"
+        assert refused["details"]["status"] in {"pending", "running"}
+        assert await alice.ask("delete_task", task_id=task_id) == {}
+        for kind in ("delete_task", "get_task", "subscribe"):
+            assert (await alice.ask(kind, task_id=task_id))["code"] == "task_not_found"
+        await alice.ask("cancel_task", task_id=running)
+        await alice.ask("subscribe", task_id=running)
+        await alice.until_ended(running)
+    for path in (f"{task_id}/files.tar", f"{task_id}/files/a", task_id):
+        assert (await fetched(gateway, path))[0] == 404
+    status, _, body = await fetched(gateway, running, method="DELETE")
+    assert (status, body) == (200, b"{}")
+    assert (await fetched(gateway, running, method="DELETE"))[0] == 404
 
 
 async def test_client_sends_a_directory_and_gets_it_back(gateway: GatewayProcess, tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ async def watched(pids: Callable[[], list[int]]) -> AsyncIterator[dict[int, floa
     async def watch() -> None:
         passed = asyncio.Event()
         while True:
-            for pid in before:
-                grown[pid] = max(grown[pid], rss_mib(pid) - before[pid])
+            for pid, had in before.items():
+                grown[pid] = max(grown[pid], rss_mib(pid) - had)
             asyncio.get_running_loop().call_later(0.05, passed.set)
             await passed.wait()
             passed.clear()

@@ -84,6 +84,19 @@ async def test_watcher_sees_its_own_tasks_only(tmp_path: Path) -> None:
         assert await on.watch.add(bob) == []
 
 
+async def test_watcher_is_told_of_a_task_that_went(tmp_path: Path) -> None:
+    """A deleted task is told as removed, to those who saw it."""
+    async with scene(tmp_path) as on:
+        alice, bob = Viewer(), Viewer("bob")
+        task = await on.bench.pending()
+        for viewer in (alice, bob):
+            await on.watch.add(viewer)
+        await on.bench.store.delete_task(task.task_id, lambda _task: None)
+        await let_pass(1)
+        assert [frame["item"] for frame in alice.frames] == [{"task_id": task.task_id, "removed": True}]
+        assert bob.frames == []
+
+
 async def test_full_watcher_is_told_everything_anew_when_it_has_room(tmp_path: Path) -> None:
     """Nothing is queued for it, nothing is lost, and others are not held up."""
     async with scene(tmp_path) as on:
