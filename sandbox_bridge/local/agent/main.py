@@ -10,8 +10,8 @@ The host speaks on a socket whose way back is shut, so that nothing can be queue
 answers on a pipe.
 """
 
-# pathlib, contextlib, signal and socket would cost each session 10 ms of its start.
-# ruff: noqa: PTH103, PTH120, PTH123, SIM105
+# pathlib, contextlib, signal and socket would cost each session 10 ms of its start, and even os one.
+# ruff: noqa: PTH123, SIM105, SLF001
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import _signal  # type: ignore[import-not-found]
 import _socket
 import errno
 import fcntl
-import os
+import posix as os
 import resource
 import select
 import sys
@@ -123,8 +123,7 @@ class Agent:
         if self._failure:
             return
         try:
-            os.makedirs(os.path.dirname(path) or b".", exist_ok=True)
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            self._file = open_new(path)
         except OSError as error:
             self._fail(error)
 
@@ -189,7 +188,7 @@ class Agent:
                 os.dup2(fd, target)
             restore_signals()
             os.chdir(folder)
-            os.execvpe(argv[0], argv, environment)  # noqa: S606 - the task says what to run
+            execute(argv, environment)
         except OSError as error:
             words = os.strerror(error.errno or 0).encode()
             os.write(2, b"cannot run %s in %s: %s\n" % (argv[0], folder, words))
@@ -207,7 +206,7 @@ class Agent:
             os.setsid()
             os.dup2(self._door, 0)
             argv = [sys.executable, "-I", "-S", "-c", source.decode()]
-            os.execve(argv[0], argv, {})  # noqa: S606 - the host says what to run
+            os.execve(argv[0], argv, {})
         finally:
             os._exit(126)
 
@@ -254,6 +253,39 @@ class Agent:
         if self._terminal is not None:
             self._terminal.close()
             self._terminal = None
+
+
+def open_new(path: bytes) -> int:
+    """A new empty file, in folders that are made where they are not there. Raises OSError."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    except FileNotFoundError:
+        make_folders(path)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+
+
+def make_folders(path: bytes) -> None:
+    """Make the folders that `path` lies in. Raises OSError."""
+    for at, character in enumerate(path):
+        if character == ord("/") and at:
+            try:
+                os.mkdir(path[:at])
+            except FileExistsError:
+                pass
+
+
+def execute(argv: list[bytes], environment: dict[bytes, bytes]) -> None:
+    """Become the program argv[0], looked for in PATH where it is a mere name. Raises OSError."""
+    places = [b""] if b"/" in argv[0] else environment.get(b"PATH", b"/usr/bin:/bin").split(b":")
+    problem: OSError = FileNotFoundError(errno.ENOENT, "")
+    for place in places:
+        try:
+            os.execve((place and place + b"/") + argv[0], argv, environment)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            problem = error
+    raise problem
 
 
 def reap() -> None:

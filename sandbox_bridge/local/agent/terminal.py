@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import fcntl
-import os
+import posix as os
 import select
 import sys
 import termios
