@@ -114,8 +114,9 @@ class Api:
             self._services.control.check(principal, body)
             bodies.append(body)
 
+        _check_encoding(request)
         self._services.control.check(principal, None)
-        async with self._uploads.received(request, read_task) as upload:
+        async with self._uploads.received(request, read_task, by=principal.counted_as) as upload:
             return bodies[0], await self._submit(request, principal, bodies[0], upload)
 
     async def _wait(self, task: TaskRecord) -> tuple[TaskRecord, bool]:
@@ -215,8 +216,7 @@ class Api:
         return _json({"subject": principal.subject, "scopes": scopes, "expires_at": expiry(principal)})
 
     async def _body(self, request: web.Request, model: type[Body]) -> Body:
-        if request.headers.get("Content-Encoding", "identity") != "identity":
-            raise web.HTTPUnsupportedMediaType(text="Send the body as it is, without a Content-Encoding.")
+        _check_encoding(request)
         if request.content_type != "application/json":
             raise web.HTTPUnsupportedMediaType(text="Send the body as application/json.")
         return _checked(model, parse_object(await self._read(request.content.iter_chunked(PART_BYTES))))
@@ -274,6 +274,11 @@ def _checked(model: type[Body], values: dict[str, Any]) -> Body:
         return model.model_validate(values)
     except ValidationError as error:
         raise bad_frame(error) from None
+
+
+def _check_encoding(request: web.Request) -> None:
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise web.HTTPUnsupportedMediaType(text="Send the body as it is, without a Content-Encoding.")
 
 
 def _keyed(request: web.Request, body: SubmitBody) -> SubmitBody:

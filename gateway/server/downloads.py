@@ -45,11 +45,10 @@ class Downloads:
 
     async def file(self, request: web.Request) -> web.StreamResponse:
         """`GET /v1/tasks/{id}/files/{path}`."""
-        _task, set_id, files = await self._found(request)
-        path = request.match_info["path"]
-        file = next((file for file in files if file.path == path), None)
-        if file is None or set_id is None:
+        _task, set_id, files = await self._found(request, path=request.match_info["path"])
+        if set_id is None or not files:
             raise web.HTTPNotFound(text="The task gave back no such file.")
+        (file,) = files
         response = web.StreamResponse(headers=HEADERS | {"ETag": f'"{file.sha256}"'})
         if f'"{file.sha256}"' in request.headers.get("If-None-Match", ""):
             response.set_status(304)
@@ -65,14 +64,19 @@ class Downloads:
         response = web.StreamResponse(headers=HEADERS)
         return await _sent(request, response, self._archive(set_id, files, mtime_s))
 
-    async def _found(self, request: web.Request) -> tuple[TaskRecord, str | None, list[FileInfo]]:
-        """The task, and what may be shown of its files. Raises `GatewayError` `task_not_found`."""
+    async def _found(
+        self, request: web.Request, *, path: str | None = None
+    ) -> tuple[TaskRecord, str | None, list[FileInfo]]:
+        """The task, and what may be shown of its files, or of the one at `path`.
+
+        Raises `GatewayError` `task_not_found`.
+        """
         principal = authenticated(request, self._services.authenticator)
         task = await self._services.control.get(principal, request.match_info["id"])
         set_id = await self._store.find_files(task.task_id, task.epoch) if task.ended and task.epoch else None
         if set_id is None:
             return task, None, []
-        stored = await self._store.list_files(set_id)
+        stored = await self._store.list_files(set_id, path=path)
         return task, set_id, shown(stored, await self._store.get_outcome(task.task_id))
 
     async def _bytes_of(self, set_id: str, file: FileInfo) -> AsyncIterator[bytes]:

@@ -5,7 +5,8 @@ The archive goes into the store as it comes: it is never held whole, and nothing
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
@@ -21,6 +22,8 @@ from gateway.tar import Member, TarError, TarReader
 
 MAX_UPLOADS: Final = 32
 """At once: each holds about 1 MiB of memory, and takes disk before it is a task."""
+MAX_UPLOADS_EACH: Final = 8
+"""Of one subject: nobody keeps all others out."""
 PART_TIMEOUT_S: Final = 60.0
 """How long nothing may come."""
 UPLOAD_TIMEOUT_S: Final = 3600.0
@@ -41,22 +44,25 @@ class Uploads:
         self._store = store
         self._clock = clock
         self._max_bytes = max_bytes
-        self._active = 0
+        self._active: Counter[Hashable] = Counter()
 
     @asynccontextmanager
-    async def received(self, request: web.Request, read_task: ReadJson) -> AsyncIterator[Upload | None]:
+    async def received(
+        self, request: web.Request, read_task: ReadJson, *, by: Hashable
+    ) -> AsyncIterator[Upload | None]:
         """What came in the part `files`, if it came; `read_task` is given the part `task`, which must come.
 
         Inside the block it can become a task's; else it is gone after it. Raises `GatewayError`.
         """
-        if self._active >= MAX_UPLOADS:
+        if self._active.total() >= MAX_UPLOADS or self._active[by] >= MAX_UPLOADS_EACH:
             raise GatewayError("overloaded", "Too many uploads come in at once.", retry_after_ms=1000)
-        self._active += 1
+        self._active[by] += 1
         set_id = self._clock.new_id()
         try:
             yield await self._receive_in_time(request, read_task, set_id)
         finally:
-            self._active -= 1
+            self._active[by] -= 1
+            self._active += Counter()  # forgets who has none
             await self._drop(set_id)
 
     async def _drop(self, set_id: str) -> None:

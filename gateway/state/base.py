@@ -186,8 +186,8 @@ class StateStore(Protocol):
     async def find_files(self, task_id: str, epoch: int = 0) -> str | None:
         """The set that was uploaded for a task, or that its run of `epoch` gave back."""
 
-    async def list_files(self, set_id: str) -> list[FileInfo]:
-        """The files of a set that are there whole, in the order they came."""
+    async def list_files(self, set_id: str, *, path: str | None = None) -> list[FileInfo]:
+        """The files of a set that are there whole, in the order they came, or the one at `path`."""
 
     async def read_files(
         self, set_id: str, *, after: tuple[int, int] = (-1, 0), max_bytes: int

@@ -195,9 +195,9 @@ class SqliteStore:
         """See `StateStore.find_files`."""
         return await self._read(lambda db: files.find(db, task_id, epoch))
 
-    async def list_files(self, set_id: str) -> list[FileInfo]:
+    async def list_files(self, set_id: str, *, path: str | None = None) -> list[FileInfo]:
         """See `StateStore.list_files`."""
-        return await self._read(lambda db: files.infos(db, set_id))
+        return await self._read(lambda db: files.infos(db, set_id, path))
 
     async def read_files(
         self, set_id: str, *, after: tuple[int, int] = (-1, 0), max_bytes: int

@@ -87,10 +87,10 @@ def find(db: sqlite3.Connection, task_id: str, epoch: int) -> str | None:
     return str(found[0]) if found else None
 
 
-def infos(db: sqlite3.Connection, set_id: str) -> list[FileInfo]:
+def infos(db: sqlite3.Connection, set_id: str, path: str | None) -> list[FileInfo]:
     """See `StateStore.list_files`."""
-    query = "SELECT path, size, sha256, number FROM file WHERE set_id = ? ORDER BY number"
-    return [FileInfo(*row) for row in db.execute(query, (set_id,))]
+    query = "SELECT path, size, sha256, number FROM file WHERE set_id = ? AND path = ifnull(?, path) ORDER BY number"
+    return [FileInfo(*row) for row in db.execute(query, (set_id, path))]
 
 
 def read(db: sqlite3.Connection, set_id: str, after: tuple[int, int], max_bytes: int) -> list[Stored]:

@@ -28,6 +28,8 @@ async def test_files_come_back_as_they_went_in(store: StateStore) -> None:
         assert await tree_of(store, "set-1", max_bytes=max_bytes) == TREE
     infos = [info(path, data, number) for number, (path, data) in enumerate(TREE.items())]
     assert await store.list_files("set-1") == infos
+    assert await store.list_files("set-1", path="large") == [infos[3]]
+    assert await store.list_files("set-1", path="absent") == []
 
 
 async def test_files_are_read_from_any_one_on(store: StateStore) -> None:

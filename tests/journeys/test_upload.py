@@ -179,6 +179,25 @@ async def test_upload_beyond_its_bound_is_too_large(tmp_path: Any) -> None:
         assert rows(gateway, "file_set WHERE task_id IS NULL") == 0
 
 
+async def test_uploads_at_once_are_bounded(gateway: GatewayProcess) -> None:
+    """One subject has eight uploads under way; the next is told to come again, and is let in after one is done."""
+    going = asyncio.Event()
+
+    async def archive() -> AsyncIterator[bytes]:
+        yield tar_of({"a": noise(2_000_000)})
+        await going.wait()
+
+    given = {"input": {"commands": ["true"]}, "mode": "background"}
+    sending = [asyncio.create_task(submit_tar(gateway, archive(), **given)) for _ in range(8)]
+    begun = "file_set WHERE task_id IS NULL"
+    await until(lambda: rows(gateway, begun) == 8, within_s=20, what="eight uploads have begun")
+    status, answer = await submit_tar(gateway, tar_of({"a": b""}), **given)
+    assert (status, answer["code"], answer["retryable"]) == (503, "overloaded", True)
+    going.set()
+    assert {status for status, _ in await asyncio.gather(*sending)} == {201}
+    assert (await submit_tar(gateway, tar_of({"a": b""}), **given))[0] == 201
+
+
 async def test_upload_that_is_cut_leaves_nothing(gateway: GatewayProcess) -> None:
     """A client that goes in the middle has made no task, and what it had sent is dropped."""
     going = asyncio.Event()
