@@ -13,9 +13,11 @@ import structlog
 import typer
 from pydantic import ValidationError
 
+from sandbox_bridge.local.bare import ISOLATION, bare_profile
 from sandbox_bridge.local.descriptors import open_files_of_jails
 from sandbox_bridge.local.doors import is_loopback
 from sandbox_bridge.local.probe import ProbeError, find_profile, probe
+from sandbox_bridge.local.profile import Profile
 from sandbox_bridge.local.server import Service, listen
 from sandbox_bridge.local.session import Place
 from sandbox_bridge.local.sites import Keeper
@@ -45,10 +47,15 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port; 0 picks one (SANDBOX_PORT).")] = None,
     *,
     parent_stdin: Annotated[bool, typer.Option(help="End when standard input ends.")] = False,
+    unsafe_no_isolation: Annotated[
+        bool, typer.Option(help="Let SANDBOX_ISOLATION=none run tasks without any jail.")
+    ] = False,
 ) -> None:
     """Run tasks for whoever dials in at /ws, each in a jail of its own."""
     configure_logs()
     settings = read_settings(host, port)
+    if settings.isolation == "none":
+        check_unsafe(settings, is_wanted=unsafe_no_isolation)
     if parent_stdin and not stat.S_ISFIFO(os.fstat(0).st_mode) and not stat.S_ISSOCK(os.fstat(0).st_mode):
         fail("--parent-stdin: standard input is neither a pipe nor a socket", EXIT_USAGE)
     try:
@@ -75,14 +82,20 @@ def read_settings(host: str | None, port: int | None) -> SandboxSettings:
         # Not the error's own text: it would show the token.
         problems = [f"SANDBOX_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
         fail("\n".join(problems), EXIT_USAGE)
-    if settings.isolation == "none":
-        fail("SANDBOX_ISOLATION=none is not supported yet: tasks run in a jail or not at all", EXIT_USAGE)
     if settings.token is None and not is_loopback(settings.host):
         fail(
             f"--host {settings.host} lets other machines run code here: set SANDBOX_TOKEN (16 characters)",
             EXIT_USAGE,
         )
     return settings
+
+
+def check_unsafe(settings: SandboxSettings, *, is_wanted: bool) -> None:
+    """End the process, saying why, where tasks would run without a jail and nobody has said that they may."""
+    if not is_wanted:
+        fail("SANDBOX_ISOLATION=none runs tasks without any jail: say --unsafe-no-isolation, too", EXIT_USAGE)
+    if not is_loopback(settings.host):
+        fail(f"SANDBOX_ISOLATION=none is for loopback only, not for --host {settings.host}", EXIT_USAGE)
 
 
 async def run(settings: SandboxSettings, *, parent_stdin: bool) -> None:
@@ -94,12 +107,20 @@ async def run(settings: SandboxSettings, *, parent_stdin: bool) -> None:
     if parent_stdin:
         loop.add_reader(0, _read_stdin, stopped)
     with watchdog() as group:
-        profile = find_profile(group, open_files_of_jails(settings.open_files))
-        isolation = await probe(profile, settings)
+        profile, isolation = await _prepare(settings, group)
         street = Street(settings.host)
         visits, keeper = Visits(settings.max_visits), Keeper(settings.max_sites)
         async with warm_jails(profile, settings) as jails:
             await _serve(Place(settings, jails, isolation, street, visits, keeper), stopped)
+
+
+async def _prepare(settings: SandboxSettings, group: int) -> tuple[Profile, dict[str, Any]]:
+    """What jails are made of, and what is known to hold of them. Raises `ProbeError`, OSError."""
+    open_files = open_files_of_jails(settings.open_files)
+    if settings.isolation == "none":
+        return bare_profile(group, open_files), ISOLATION
+    profile = find_profile(group, open_files)
+    return profile, await probe(profile, settings)
 
 
 async def _serve(place: Place, stopped: asyncio.Event) -> None:

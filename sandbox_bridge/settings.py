@@ -36,7 +36,7 @@ class SandboxSettings(BaseSettings):
 
     # --- the jail
     isolation: Literal["bwrap", "none"] = "bwrap"
-    """What keeps a task in. There is one answer so far; the setting is there to be refused loudly."""
+    """What keeps a task in. `none` keeps nothing in: only with `--unsafe-no-isolation`, and on loopback."""
     max_sessions: int = Field(default=8, ge=1, le=1000)
     """Tasks at once; the next is told `busy`. Eight keep a small machine busy without swapping."""
     warm: int = Field(default=2, ge=0, le=100)

@@ -1,4 +1,4 @@
-"""One bubblewrap: started, held by pidfds, and gone at the end with everything in it.
+"""One bubblewrap: a jail in namespaces of its own.
 
 Its end is the kernel's word: the death of the first process in its pid namespace takes everything else in
 there along, and bubblewrap itself ends after that.
@@ -6,38 +6,28 @@ there along, and bubblewrap itself ends after that.
 
 import asyncio
 import os
-import signal
 import subprocess
 from contextlib import suppress
-from pathlib import Path
 
 import orjson
-import structlog
 
+from sandbox_bridge.local.enclosure import Enclosure
 from sandbox_bridge.local.errors import JailError
 from sandbox_bridge.local.profile import ETC_FILES, JailFds, Profile, memory_file
-from sandbox_bridge.local.wires import readable
+from sandbox_bridge.local.wires import close_all, readable
 
 _MAX_STATUS_BYTES = 4096
-_MAX_COMPLAINT_BYTES = 4096
 _INIT_TIMEOUT_S = 1.0
 """For bubblewrap to name its first process, when a jail is given up while it starts."""
 
-log = structlog.get_logger()
 
-
-class Bubblewrap:
-    """A running bubblewrap. Its first process waits in there until `release_nowait`."""
+class Bubblewrap(Enclosure):
+    """A running bubblewrap."""
 
     def __init__(self, process: subprocess.Popen[bytes], status_fd: int, block_fd: int) -> None:
-        self._process = process
+        super().__init__(process)
         self._status_fd = status_fd
         self._block_fd = block_fd
-        self.monitor_fd = os.pidfd_open(process.pid)
-        """Readable once all is over."""
-        self.init_fd: int | None = None
-        self.init_pid = 0
-        """The host's number of the first process, once `find_init` has found it, and until it is gone."""
 
     async def find_init(self) -> None:
         """Take hold of the jail's first process, which bubblewrap names before it lets it run."""
@@ -65,48 +55,11 @@ class Bubblewrap:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_INIT_TIMEOUT_S):
                     await self.find_init()
-        self.kill_nowait()
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self.ended()
-        except TimeoutError:
-            log.critical("jail_does_not_die", pid=self._process.pid)
-        finally:
-            self._release()
-
-    def kill_nowait(self) -> None:
-        """Kill everything in there."""
-        if self.init_fd is None:
-            self._process.kill()
-        else:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self.init_fd, signal.SIGKILL)
-
-    async def ended(self) -> None:
-        """Wait for its end."""
-        # Bubblewrap ends after its child; that child, a namespace's init, ends after everything in there.
-        await readable([self.monitor_fd])
-        self._process.wait()
+        await super().aclose(timeout_s)
 
     def _release(self) -> None:
-        for fd in (self.monitor_fd, self._status_fd, self._block_fd, self.init_fd):
-            if fd is not None:
-                os.close(fd)
-        if self._process.stderr is not None:
-            self._process.stderr.close()
-
-    def host_uid(self) -> int:
-        """The uid that the host sees the first process as. Raises OSError when it is gone."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
-        return int(status.partition("Uid:")[2].split()[0])
-
-    def complaint(self) -> str:
-        """What it has said on its standard error."""
-        stderr = self._process.stderr
-        if stderr is None:
-            return ""
-        os.set_blocking(stderr.fileno(), False)
-        return (stderr.read(_MAX_COMPLAINT_BYTES) or b"").decode(errors="replace").strip()
+        super()._release()
+        close_all([self._status_fd, self._block_fd])
 
 
 def spawn(profile: Profile, disk_mb: int, wires: tuple[int, ...]) -> Bubblewrap:

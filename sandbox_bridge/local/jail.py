@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from sandbox_bridge.local import bare, bubblewrap
 from sandbox_bridge.local.agent import relay
 from sandbox_bridge.local.agent.frames import (
     BRINGS_INPUT,
@@ -34,14 +35,13 @@ from sandbox_bridge.local.agent.frames import (
     SWEEP,
     SYNC,
     SYNCED,
-    WORK,
     MalformedError,
     Unpacker,
     pack,
 )
 from sandbox_bridge.local.agent.relay import PipesEnd
-from sandbox_bridge.local.bubblewrap import Bubblewrap, spawn
 from sandbox_bridge.local.cages.base import Cage, CageError, CageLimits
+from sandbox_bridge.local.enclosure import Enclosure
 from sandbox_bridge.local.errors import FileError, JailError, JailLostError
 from sandbox_bridge.local.ports import Ports
 from sandbox_bridge.local.profile import Profile
@@ -72,7 +72,7 @@ class Exec:
 
     argv: list[str]
     env: dict[str, str]
-    cwd: str = WORK
+    cwd: str = "."
     tty: TtySize | None = None
     stdin: bool = False
     """Whether there is something to read; without it there is none, on a terminal nobody types."""
@@ -81,8 +81,8 @@ class Exec:
 class Jail:
     """A running jail, made by `Jail.open`."""
 
-    def __init__(self, bubblewrap: Bubblewrap, wires: Wires, cage: Cage | None, profile: Profile) -> None:
-        self._bubblewrap = bubblewrap
+    def __init__(self, enclosure: Enclosure, wires: Wires, cage: Cage | None, profile: Profile) -> None:
+        self._enclosure = enclosure
         self._wires = wires
         self._profile = profile
         self.cage = cage
@@ -104,8 +104,12 @@ class Jail:
                 stack.callback(cage.close)
             with ExitStack() as inner:
                 wires, inner_wires = stack.enter_context(wiring(inner, profile.drop_to))
-                bubblewrap = spawn(profile, size.disk_mb, inner_wires)
-            jail = cls(bubblewrap, wires, cage, profile)
+                enclosure = (
+                    bubblewrap.spawn(profile, size.disk_mb, inner_wires)
+                    if profile.bwrap is not None
+                    else bare.spawn(profile, inner_wires)
+                )
+            jail = cls(enclosure, wires, cage, profile)
             try:
                 await jail._begin(size, settings.start_timeout_s)
                 yield jail
@@ -115,10 +119,10 @@ class Jail:
     async def _begin(self, size: JailSize, timeout_s: float) -> None:
         try:
             async with asyncio.timeout(timeout_s):
-                await self._bubblewrap.find_init()
-                if self.cage is not None and self._bubblewrap.init_pid:
-                    self.cage.admit(self._bubblewrap.init_pid)
-                self._bubblewrap.release_nowait()
+                await self._enclosure.find_init()
+                if self.cage is not None and self._enclosure.init_pid:
+                    self.cage.admit(self._enclosure.init_pid)
+                self._enclosure.release_nowait()
                 await self._become_ready()
                 await self.set_limits(size)
         except TimeoutError:
@@ -130,8 +134,8 @@ class Jail:
         try:
             kind, _ = await self._next()
         except JailLostError:
-            await self._bubblewrap.ended()
-            raise JailError(self._bubblewrap.complaint()) from None
+            await self._enclosure.ended()
+            raise JailError(self._enclosure.complaint()) from None
         if kind != READY:
             raise JailError("the agent did not say that it is ready")
 
@@ -142,7 +146,7 @@ class Jail:
             # Before its first process is killed alone: one that stands still would not die of that.
             with suppress(CageError):
                 self.cage.kill_nowait()
-        await self._bubblewrap.aclose(timeout_s)
+        await self._enclosure.aclose(timeout_s)
 
     async def set_limits(self, size: JailSize) -> None:
         """Put limits in force, before the first command. Raises `JailLostError`, `CageError`."""
@@ -253,8 +257,9 @@ class Jail:
             self._collected = None
 
     def sweep_nowait(self) -> None:
-        """Have the agent kill everything in there but itself, before it goes on."""
-        self._wires.outlet.send_nowait(pack(SWEEP))
+        """Have the agent kill everything in there but itself, before it goes on; not where that would be the host."""
+        if self._profile.bwrap is not None:
+            self._wires.outlet.send_nowait(pack(SWEEP))
 
     async def write_stdin(self, data: bytes) -> None:
         """Write to the running command's standard input, waiting for room; what nobody will read is dropped."""
@@ -279,9 +284,11 @@ class Jail:
 
     def ports(self) -> Ports:
         """What listens in there, as the kernel says. Raises `JailLostError`."""
-        if self._bubblewrap.init_fd is None:
+        if self._enclosure.init_fd is None:
             raise JailLostError("its first process has no name")
-        return Ports(self._bubblewrap.init_pid, self._bubblewrap.init_fd)
+        if self._profile.bwrap is None:
+            raise JailLostError("without a jail its ports can't be told from the host's")
+        return Ports(self._enclosure.init_pid, self._enclosure.init_fd)
 
     async def start_forwarder(self) -> None:
         """Have the agent start what `connect_nowait` needs, once. Raises `JailLostError`."""
@@ -305,15 +312,15 @@ class Jail:
 
     def notice_end(self, notice: Callable[[], None]) -> None:
         """Have `notice` called when the jail has ended by itself, until `forget_end`."""
-        asyncio.get_running_loop().add_reader(self._bubblewrap.monitor_fd, notice)
+        asyncio.get_running_loop().add_reader(self._enclosure.monitor_fd, notice)
 
     def forget_end(self) -> None:
         """Have nobody called."""
-        asyncio.get_running_loop().remove_reader(self._bubblewrap.monitor_fd)
+        asyncio.get_running_loop().remove_reader(self._enclosure.monitor_fd)
 
     def host_uid(self) -> int:
         """The uid that the host sees the jail's first process as. Raises OSError when it is gone."""
-        return self._bubblewrap.host_uid()
+        return self._enclosure.host_uid()
 
 
 def _make_cage(profile: Profile) -> Cage | None:

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox_bridge.local.agent import static
-from sandbox_bridge.local.agent.frames import WORK
 from sandbox_bridge.local.jail import Exec
 from sandbox_bridge.local.limits import BadInputError, TaskLimits, settle
+from sandbox_bridge.local.profile import PYTHON
 from sandbox_bridge.protocol import Command, ExecuteTask, FileContent, command_of, path_conflict, path_error
 from sandbox_bridge.settings import SandboxSettings
 
-PYTHON = "/usr/bin/python3"
 _STATIC_SERVER = Path(static.__file__).read_text("utf-8")
 MAX_COMMANDS = 1000
 """Commands of one task: each costs a record in the result."""
@@ -117,4 +116,4 @@ def serve_order(command: Command, port: int) -> Exec:
 
 def exec_order(command: Command) -> Exec:
     """How the agent runs `command`."""
-    return Exec(_argv(command), ENVIRONMENT | command.env, cwd=command.cwd or WORK)
+    return Exec(_argv(command), ENVIRONMENT | command.env, cwd=command.cwd or ".")

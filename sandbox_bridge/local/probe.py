@@ -17,8 +17,8 @@ from sandbox_bridge.local.agent import frames, main, terminal
 from sandbox_bridge.local.bundle import bundle
 from sandbox_bridge.local.errors import JailError, JailLostError
 from sandbox_bridge.local.jail import Jail, JailSize
-from sandbox_bridge.local.orders import PYTHON, exec_order
-from sandbox_bridge.local.profile import NOBODY, Profile, counts_processes
+from sandbox_bridge.local.orders import exec_order
+from sandbox_bridge.local.profile import NOBODY, PYTHON, Profile, counts_processes
 from sandbox_bridge.protocol import Command
 from sandbox_bridge.settings import SandboxSettings
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from sandbox_bridge.local.agent.frames import TMP, WORK
 from sandbox_bridge.local.cages.base import Cage
 
+PYTHON = "/usr/bin/python3"
+"""The system's, which is there inside as outside."""
 INSIDE_UID = 1000
 NOBODY = 65534
 """The host's uid and gid of a jail when we are root: root without capabilities still owns root's files."""
@@ -30,7 +32,8 @@ ETC_FILES = {
 class Profile:
     """The parts of a jail that are the same for all sessions."""
 
-    bwrap: str
+    bwrap: str | None
+    """bubblewrap's path, or None to run tasks without any jail."""
     python: str
     agent_program: bytes
     drop_to: int | None
@@ -49,7 +52,7 @@ class Profile:
     def arguments(self, fds: "JailFds", *, disk_mb: int) -> list[str]:
         """The command line that runs the agent in a new jail."""
         return [
-            self.bwrap,
+            self.bwrap or "",
             *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
             *("--clearenv", "--cap-drop", "ALL", "--hostname", "sandbox"),
             *("--uid", str(INSIDE_UID), "--gid", str(INSIDE_UID)),

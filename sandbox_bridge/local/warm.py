@@ -38,7 +38,7 @@ class WarmJails:
     """Gives jails, ready ones while there are any. Made by `warm_jails`."""
 
     def __init__(self, profile: Profile, settings: SandboxSettings) -> None:
-        self._profile = profile
+        self.profile = profile
         self._settings = settings
         self._ready: deque[_Ready] = deque()
         self._dead: list[_Ready] = []
@@ -61,7 +61,7 @@ class WarmJails:
         async with AsyncExitStack() as stack:
             jail = await self._take_ready(size, stack)
             if jail is None:
-                jail = await stack.enter_async_context(Jail.open(self._profile, size, self._settings))
+                jail = await stack.enter_async_context(Jail.open(self.profile, size, self._settings))
             yield jail
 
     async def _take_ready(self, size: JailSize, stack: AsyncExitStack) -> Jail | None:
@@ -100,7 +100,7 @@ class WarmJails:
 
     async def _add(self) -> None:
         async with AsyncExitStack() as stack:
-            jail = await stack.enter_async_context(Jail.open(self._profile, self._size, self._settings))
+            jail = await stack.enter_async_context(Jail.open(self.profile, self._size, self._settings))
             ready = _Ready(jail, stack.pop_all())
             jail.notice_end(lambda: self._lose(ready))
             self._ready.append(ready)

@@ -45,13 +45,14 @@ from sandbox_bridge.local.agent.frames import (
     SYNC,
     SYNCED,
     TMP,
-    WORK,
     Unpacker,
     pack,
 )
 from sandbox_bridge.local.agent.terminal import Terminal
 
 _READ_BYTES = 64 << 10
+_AGENT_PID = 2
+"""Our number in a jail's own pid namespace, in which the first is bubblewrap's."""
 _SWEEP_TRIES = 500
 """Of a millisecond each, for killed processes to be gone."""
 
@@ -227,6 +228,8 @@ class Agent:
 
     def _sweep(self, _payload: bytes) -> None:
         """Kill everybody else, and wait until those that are no command's have gone."""
+        if os.getpid() != _AGENT_PID:
+            return  # everybody is not ours alone
         try:
             for _ in range(_SWEEP_TRIES):
                 os.kill(-1, _signal.SIGKILL)
@@ -245,7 +248,7 @@ class Agent:
         _, status = os.waitpid(self._child, 0)
         os.close(self._pidfd)
         self._child, self._pidfd = 0, -1
-        flags = DISK_FULL if is_full(WORK) or is_full(TMP) else 0
+        flags = DISK_FULL if is_full(".") or is_full(TMP) else 0
         flags |= SIGNALLED if self._was_signalled else 0
         self._tell(EXITED, status.to_bytes(4, "big") + bytes([flags]))
 
@@ -343,7 +346,6 @@ def main(open_files: int, *wires: int) -> None:
     for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
         _signal.signal(number, _signal.SIG_IGN)
     limit_self(open_files)
-    os.chdir(WORK)
     control, report, stdout, stderr, door = wires
     Agent(control, report, (stdout, stderr), door).run()
 

@@ -9,8 +9,7 @@ from sandbox_bridge.local.agent.collect import matcher
 from sandbox_bridge.local.collecting import Collection
 from sandbox_bridge.local.errors import JailLostError
 from sandbox_bridge.local.jail import Jail
-from sandbox_bridge.local.orders import PYTHON
-from sandbox_bridge.local.profile import Profile
+from sandbox_bridge.local.profile import PYTHON, Profile
 from tests.sandbox_bridge.local.jails import hostile, open_jail, run, shell
 
 MANY = 1 << 20

@@ -232,7 +232,12 @@ def test_weak_jail_is_refused(fakes: Path) -> None:
     [
         (["--host", "0.0.0.0"], {}, "SANDBOX_TOKEN"),  # noqa: S104 - refused
         ([], {"SANDBOX_TOKEN": "short"}, "at least 16"),
-        ([], {"SANDBOX_ISOLATION": "none"}, "not supported yet"),
+        ([], {"SANDBOX_ISOLATION": "none"}, "--unsafe-no-isolation"),
+        (
+            ["--unsafe-no-isolation", "--host", "0.0.0.0"],  # noqa: S104 - refused
+            {"SANDBOX_ISOLATION": "none", "SANDBOX_TOKEN": "0123456789abcdef"},
+            "loopback only",
+        ),
         ([], {"SANDBOX_MAX_SESSIONS": "0"}, "SANDBOX_MAX_SESSIONS"),
         (["--parent-stdin"], {}, "standard input"),
         (["--host", "192.0.2.1"], {"SANDBOX_TOKEN": TOKEN}, "can't listen"),

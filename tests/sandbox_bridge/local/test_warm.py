@@ -26,7 +26,7 @@ async def full(jails: WarmJails) -> None:
 
 def pid_of(jail: Jail) -> int:
     """The jail's first process, as the host numbers it."""
-    return jail._bubblewrap.init_pid
+    return jail._enclosure.init_pid
 
 
 def all_processes() -> list[int]:

@@ -1,0 +1,131 @@
+"""No jail at all: tasks run as we do, each in a folder of its own, and see and can change all that we can.
+
+For whoever trusts what is run and has no bubblewrap; refused but with the flag that says so, and on loopback.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sandbox_bridge.local.agent import frames, main, terminal
+from sandbox_bridge.local.bundle import bundle
+from sandbox_bridge.local.enclosure import Enclosure
+from sandbox_bridge.local.errors import JailError
+from sandbox_bridge.local.profile import PYTHON, Profile, memory_file
+
+ISOLATION: dict[str, Any] = {
+    "tier": "none",
+    "network": True,
+    "user_namespace": False,
+    "seccomp": False,
+    "memory": "none",
+    "processes": "none",
+    "cpu": "none",
+    "freeze": "none",
+}
+"""What `hello` says of it."""
+_ROUNDS = 200
+"""Of killing: each takes who was there, and a child of theirs may have come since."""
+# The agent inherits all orphans of its commands, so that they are found at the end, and ends with us.
+_PRELUDE = (
+    "import ctypes, os, sys; prctl = ctypes.CDLL(None).prctl; prctl(36, 1, 0, 0, 0); prctl(1, 9, 0, 0, 0);"
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+class Bare(Enclosure):
+    """An agent without an enclosure; what it starts is killed as a tree."""
+
+    def __init__(self, process: subprocess.Popen[bytes], folder: str) -> None:
+        super().__init__(process)
+        self._folder = folder
+
+    async def find_init(self) -> None:
+        """Take hold of the agent, which is all that there is."""
+        self.init_pid, self.init_fd = self._process.pid, os.pidfd_open(self._process.pid)
+
+    def release_nowait(self) -> None:
+        """It does not wait."""
+
+    def kill_nowait(self) -> None:
+        """Kill all that it has started, and then itself."""
+        for _ in range(_ROUNDS):
+            below = descendants(self._process.pid)
+            if not below:
+                break
+            for pid in below:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+        super().kill_nowait()
+
+    def _release(self) -> None:
+        super()._release()
+        # The folder is ours, and so was all that ran: whoever could put a link here could follow it himself.
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def spawn(profile: Profile, wires: tuple[int, ...]) -> Bare:
+    """Start an agent in a new folder, on `wires`. Raises `JailError`."""
+    folder = tempfile.mkdtemp(prefix="sandbox-")
+    program = memory_file("agent", profile.agent_program)
+    agent = [profile.python, "-I", "-S", f"/dev/fd/{program}", *map(str, [profile.open_files, *wires])]
+    try:
+        process = subprocess.Popen(  # noqa: S603 - no shell, our own words
+            [profile.python, "-I", "-S", "-c", _PRELUDE, *agent],
+            pass_fds=[*wires, program],
+            env={},
+            cwd=folder,
+            process_group=profile.process_group,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise JailError(str(error)) from error
+    finally:
+        os.close(program)
+    return Bare(process, folder)
+
+
+def bare_profile(process_group: int, open_files: int) -> Profile:
+    """The profile without a jail. Raises OSError, `CalledProcessError`."""
+    return Profile(
+        bwrap=None,
+        python=PYTHON,
+        agent_program=bundle(PYTHON, main, frames, terminal),
+        drop_to=None,
+        process_group=process_group,
+        count_processes=False,
+        open_files=open_files,
+    )
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes below `pid`, all generations, dead ones that wait to be reaped left out."""
+    found: list[int] = []
+    for child in _children(pid):
+        found += descendants(child)
+        if _is_alive(child):
+            found.append(child)
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return [int(word) for task in tasks for word in (task / "children").read_text("ascii").split()]
+    except OSError:
+        return []
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
