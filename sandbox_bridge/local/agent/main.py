@@ -18,12 +18,10 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import _socket
 import errno
-import fcntl
 import posix as os
 import resource
 import select
 import sys
-import termios
 
 from sandbox_bridge.local.agent.frames import (
     BRINGS_INPUT,
@@ -51,6 +49,7 @@ from sandbox_bridge.local.agent.frames import (
 from sandbox_bridge.local.agent.terminal import Terminal
 
 _READ_BYTES = 64 << 10
+_RESTORED = [_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM, _signal.SIGPIPE, _signal.SIGXFSZ]
 _AGENT_PID = 2
 """Our number in a jail's own pid namespace, in which the first is bubblewrap's."""
 _SWEEP_TRIES = 500
@@ -67,6 +66,7 @@ class Agent:
         self._door = door
         self._inbox = Unpacker(max_payload=64 << 20)
         self._brought: list[int] = []
+        self._home = os.open(".", os.O_RDONLY)
         self._file = -1
         self._failure = b""
         self._child = 0
@@ -161,41 +161,39 @@ class Agent:
         try:
             if size:
                 self._terminal = Terminal(size, brought.pop(BRINGS_INPUT, -1), self._outputs[0])
-            self._child = os.fork()
-            if self._child == 0:
-                self._become(folder, argv, environment, brought)
+            os.chdir(folder)
+            self._child = spawn(argv, environment, self._streams(brought))
             self._pidfd = os.pidfd_open(self._child)
         except OSError as error:
             self._close_terminal()
-            self._tell(NOT_STARTED, os.strerror(error.errno or 0).encode())
+            self._refuse(error, b"%s in %s" % (argv[0], folder))
         finally:
+            os.fchdir(self._home)
             for fd in brought.values():
                 os.close(fd)
 
-    def _become(
-        self, folder: bytes, argv: list[bytes], environment: dict[bytes, bytes], brought: dict[bytes, int]
-    ) -> None:
-        try:
-            # A group of its own, to be signalled as one.
-            os.setsid()
-            if self._terminal is not None:
-                fds = (self._terminal.slave,) * 3
-                fcntl.ioctl(self._terminal.slave, termios.TIOCSCTTY, 0)
-            else:
-                # Opened anew: a program that sets its own to not block does so for itself alone.
-                stdout, stderr = (os.open(f"/proc/self/fd/{fd}", os.O_WRONLY) for fd in self._outputs)
-                fds = (brought.get(BRINGS_INPUT, 0), brought.get(BRINGS_OUTPUT, stdout), stderr)
-            for target, fd in enumerate(fds):
-                os.dup2(fd, target)
-            restore_signals()
-            os.chdir(folder)
-            execute(argv, environment)
-        except OSError as error:
-            words = os.strerror(error.errno or 0).encode()
-            os.write(2, b"cannot run %s in %s: %s\n" % (argv[0], folder, words))
-            os._exit(127 if error.errno == errno.ENOENT else 126)
-        finally:
-            os._exit(126)
+    def _streams(self, brought: dict[bytes, int]) -> list[tuple[object, ...]]:
+        """What a command has as its standard streams, as posix_spawn takes it."""
+        if self._terminal is not None:
+            # Opened by who has just begun a session: so it becomes the one that controls it.
+            opened = (os.POSIX_SPAWN_OPEN, 0, os.ttyname(self._terminal.slave), os.O_RDWR, 0)
+            return [opened, (os.POSIX_SPAWN_DUP2, 0, 1), (os.POSIX_SPAWN_DUP2, 0, 2)]
+        # Opened anew: a program that sets its own to not block does so for itself alone.
+        streams: list[tuple[object, ...]] = [
+            (os.POSIX_SPAWN_OPEN, target, f"/proc/self/fd/{fd}", os.O_WRONLY, 0)
+            for target, fd in enumerate(self._outputs, start=1)
+        ]
+        own = {BRINGS_INPUT: 0, BRINGS_OUTPUT: 1}
+        return streams + [(os.POSIX_SPAWN_DUP2, fd, own[kind]) for kind, fd in brought.items()]
+
+    def _refuse(self, error: OSError, what: bytes) -> None:
+        words = os.strerror(error.errno or 0).encode()
+        if error.errno in (errno.EAGAIN, errno.ENOMEM):
+            self._tell(NOT_STARTED, words)
+            return
+        os.write(self._outputs[1], b"cannot run %s: %s\n" % (what, words))
+        code = 127 if error.errno == errno.ENOENT else 126
+        self._tell(EXITED, (code << 8).to_bytes(4, "big") + b"\0")
 
     def _help(self, source: bytes) -> None:
         try:
@@ -277,13 +275,20 @@ def make_folders(path: bytes) -> None:
                 pass
 
 
-def execute(argv: list[bytes], environment: dict[bytes, bytes]) -> None:
-    """Become the program argv[0], looked for in PATH where it is a mere name. Raises OSError."""
+def spawn(argv: list[bytes], environment: dict[bytes, bytes], streams: list[tuple[object, ...]]) -> int:
+    """Start the program argv[0], looked for in PATH where it is a mere name, in a session of its own, to be
+    signalled as a group, with the signals' defaults, whatever this interpreter did with them. Raises OSError.
+    """
     places = [b""] if b"/" in argv[0] else environment.get(b"PATH", b"/usr/bin:/bin").split(b":")
     problem: OSError = FileNotFoundError(errno.ENOENT, "")
     for place in places:
+        path = (place and place + b"/") + argv[0]
         try:
-            os.execve((place and place + b"/") + argv[0], argv, environment)
+            os.stat(path)  # costs less than a process that does not begin
+            # Not fork: this interpreter would be copied, page by page, to be thrown away.
+            return os.posix_spawn(
+                path, argv, environment, file_actions=streams, setsid=True, setsigdef=_RESTORED
+            )
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
@@ -304,12 +309,6 @@ def is_full(folder: str) -> bool:
     """Whether not one more block fits into `folder`'s disk."""
     usage = os.statvfs(folder)
     return usage.f_bavail == 0 or (usage.f_files > 0 and usage.f_favail == 0)
-
-
-def restore_signals() -> None:
-    """Give a command the signals' defaults, whatever this interpreter did with them."""
-    for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM, _signal.SIGPIPE, _signal.SIGXFSZ):
-        _signal.signal(number, _signal.SIG_DFL)
 
 
 def limit_self(open_files: int) -> None:
