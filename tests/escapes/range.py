@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from sandbox_bridge.settings import SandboxSettings
 from tests.escapes.attacks import attempts, inside
 from tests.escapes.host import Bait
 from tests.support.bare_client import Client, Frame, client
@@ -126,9 +127,20 @@ class Range:
         """The service's resident memory."""
         return rss_mib(self._service_pid)
 
-    def service_descriptors(self) -> int:
-        """How many files the service has open."""
+    async def service_descriptors(self) -> int:
+        """How many files the service has open, once there are no jails but those that it keeps ready."""
+        full = SandboxSettings().warm
+        await until(
+            lambda: self._jails() == full, within_s=10, what="the pool is full, and nothing else runs"
+        )
         return len(os.listdir(f"/proc/{self._service_pid}/fd"))
+
+    def _jails(self) -> int:
+        words = (
+            Path(f"/proc/{self._service_pid}/task/{self._service_pid}/children").read_text("ascii").split()
+        )
+        names = [Path(f"/proc/{word}/comm") for word in words]
+        return sum(name.exists() and name.read_text("ascii").strip() == "bwrap" for name in names)
 
     def files(self, attack: Callable[..., object], *arguments: Any) -> dict[str, str]:
         """What the jail needs to make `attack`, after the proof that it is one."""

@@ -53,10 +53,10 @@ async def test_speaking_as_the_agent_harms_only_the_task(attack: Range, text: st
 
 async def test_host_takes_no_descriptors(attack: Range) -> None:
     """What is handed to the host is not taken, and a lingering socket among it delays nobody."""
-    before = attack.service_descriptors()
+    before = await attack.service_descriptors()
     await attack.outcome(supervisor.hand_out_descriptors, limits={"timeout_s": 2})
     assert await attack.is_left(within_s=2) == []
-    assert attack.service_descriptors() <= before
+    assert await attack.service_descriptors() <= before
     await attack.neighbour_is_well()
 
 
