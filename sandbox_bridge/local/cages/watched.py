@@ -1,0 +1,160 @@
+"""A cage where the kernel gives no control groups: its processes are watched, and stopped by signals.
+
+They are found in the jail's own `/proc`, which the kernel fills, no task can change or cover, and which is complete: a
+list of all in the jail's pid namespace, in the order of their numbers. Its folders serve as pidfds.
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from sandbox_bridge.local.cages.means import read, table
+
+INODE_BYTES = 1024
+"""What a file, however small, takes of the kernel's memory."""
+_STILL = frozenset("TtZXD")
+"""States in which no instruction of a stopped process runs; D is one that waits for its stopped vfork."""
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Watched:
+    """Satisfies `Means`; the limits are whoever watches' to hold."""
+
+    def __init__(self) -> None:
+        self._root: Path | None = None
+        self._limit_bytes = 0
+        self._cpu_s = 0.0
+        self._quiet_scans = 0
+        self._stopped: dict[str, str] = {}  # inner pid to its time of start
+
+    def admit(self, init_pid: int) -> None:
+        """Know where its `/proc` will be."""
+        self._root = Path(f"/proc/{init_pid}")
+
+    def limit_memory(self, count: int) -> None:
+        """Only to know from where on to look closely."""
+        self._limit_bytes = count
+
+    def memory_bytes(self) -> int:
+        """Disks, and what processes hold of their own; shared pages are told apart where that matters."""
+        if self._root is None:
+            return 0
+        disks = sum(_disk_bytes(self._root))
+        held = sum(_own_bytes(folder) for folder in self._processes())
+        if self._limit_bytes and disks + held > self._limit_bytes:
+            held = sum(_fair_bytes(folder) for folder in self._processes())
+        return disks + held
+
+    def oom_kills(self) -> int:
+        """The kernel kills nobody for our limits."""
+        return 0
+
+    def limit_processes(self, count: int) -> None:
+        """RLIMIT_NPROC does that, set from inside."""
+
+    def refused_forks(self) -> int:
+        """Nobody counts those of RLIMIT_NPROC."""
+        return 0
+
+    def cpu_s(self) -> float:
+        """Of all that live, and of those they have waited for."""
+        ticks = 0
+        for folder in self._processes():
+            with suppress(OSError):
+                ticks += sum(map(int, _stat(folder)[11:15]))
+        self._cpu_s = max(self._cpu_s, ticks / _TICKS)
+        return self._cpu_s
+
+    def freeze_nowait(self) -> bool:
+        """Stop what runs; all stand still once two looks in a row have found nothing that does."""
+        is_quiet = True
+        for folder in self._processes():
+            try:
+                if not _stands_still(folder):
+                    is_quiet = False
+                    self._stopped[folder.name] = _stat(folder)[19]
+                    _signal(folder, signal.SIGSTOP)
+            except OSError:
+                is_quiet = False  # it went while we looked, and may have left another
+        self._quiet_scans = self._quiet_scans + 1 if is_quiet else 0
+        return self._quiet_scans >= 2
+
+    def thaw_nowait(self) -> None:
+        """Wake those whom we have stopped, and nobody who was stopped before."""
+        for folder in self._processes():
+            with suppress(OSError):
+                if self._stopped.get(folder.name) == _stat(folder)[19]:
+                    _signal(folder, signal.SIGCONT)
+        self._stopped.clear()
+        self._quiet_scans = 0
+
+    def kill_frozen_nowait(self) -> None:
+        """A kill reaches stopped processes by itself."""
+
+    def remove(self) -> None:
+        """Its number may be another's from now on."""
+        self._root = None
+
+    def _processes(self) -> Iterator[Path]:
+        if self._root is None:
+            return
+        proc = self._root / "root" / "proc"
+        with suppress(OSError):
+            yield from [path for path in proc.iterdir() if path.name.isdigit()]
+
+
+def _stat(folder: Path) -> list[str]:
+    """The fields of `stat` from the state on: what stands before may hold any character."""
+    return read(folder / "stat").rpartition(")")[2].split()
+
+
+def _stands_still(folder: Path) -> bool:
+    """Of a process, each thread: the first may be dead and others live."""
+    return all(_stat(thread)[0] in _STILL for thread in (folder / "task").iterdir())
+
+
+def _signal(folder: Path, number: int) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        signal.pidfd_send_signal(fd, number)
+    finally:
+        os.close(fd)
+
+
+def _own_bytes(folder: Path) -> int:
+    """At most what a process holds: pages that it shares with another count for both."""
+    with suppress(OSError):
+        sizes = table(read(folder / "status"))
+        return sum(sizes.get(name, 0) for name in ("RssAnon", "RssShmem", "VmSwap", "VmPTE")) << 10
+    return 0
+
+
+def _fair_bytes(folder: Path) -> int:
+    """Its share of what it holds. Costs milliseconds for a large process."""
+    with suppress(OSError):
+        shares = table(read(folder / "smaps_rollup"))
+        return sum(shares.get(name, 0) for name in ("Pss_Anon", "Pss_Shmem", "SwapPss")) << 10
+    return 0
+
+
+def _disk_bytes(init: Path) -> Iterator[int]:
+    """What each of the jail's own disks in memory takes; its table of mounts can't be changed from inside."""
+    with suppress(OSError):
+        seen = set()
+        for line in read(init / "mountinfo").splitlines():
+            left, _, right = line.partition(" - ")
+            fields = left.split()
+            if right.startswith("tmpfs ") and fields[2] not in seen:
+                seen.add(fields[2])
+                yield _tmpfs_bytes(init / "root" / fields[4].lstrip("/"))
+
+
+def _tmpfs_bytes(path: Path) -> int:
+    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        disk = os.statvfs(fd)
+    finally:
+        os.close(fd)
+    return (disk.f_blocks - disk.f_bfree) * disk.f_frsize + (disk.f_files - disk.f_ffree) * INODE_BYTES

@@ -1,0 +1,102 @@
+"""A bare jail for a cage: bubblewrap without our agent, held before its first process runs."""
+
+import json
+import os
+import select
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sandbox_bridge.local.cages.base import Cage, CageLimits
+
+AMPLE = CageLimits(memory_bytes=512 << 20, processes=64)
+_NOBODY = 65534
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A jail whose script runs now."""
+
+    process: subprocess.Popen[bytes]
+    init_pid: int
+
+    def line(self, within_s: float = 10.0) -> str:
+        """The script's next line of output; an assertion error where none comes in time."""
+        assert self.speaks(within_s), "the script said nothing"
+        assert self.process.stdout is not None
+        text = b""
+        while not text.endswith(b"\n"):
+            piece = os.read(self.process.stdout.fileno(), 1)
+            assert piece, f"the script ended after {text!r}"
+            text += piece
+        return text.decode().rstrip("\n")
+
+    def speaks(self, within_s: float) -> bool:
+        """Whether there is output to read, or becomes so."""
+        readable, _, _ = select.select([self.process.stdout], [], [], within_s)
+        return bool(readable)
+
+    def drain(self) -> None:
+        """Throw away all output there is now."""
+        assert self.process.stdout is not None
+        while self.speaks(0) and os.read(self.process.stdout.fileno(), 65536):
+            pass
+
+    def wait(self, within_s: float) -> float:
+        """Wait for the jail's end; returns how long that took, in s."""
+        began = time.monotonic()
+        self.process.wait(within_s)
+        return time.monotonic() - began
+
+
+@contextmanager
+def cell(cage: Cage, script: str, *, limits: CageLimits | None = AMPLE) -> Iterator[Cell]:
+    """A jail in `cage` that runs a Python `script`; killed when the block is left, and the cage closed."""
+    if limits is not None:
+        cage.set_limits(limits)
+    status_read, status_write = os.pipe()
+    block_read, block_write = os.pipe()
+    with subprocess.Popen(
+        _arguments(status_write, block_read, script),
+        pass_fds=(status_write, block_read),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        env={},
+        **({"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}),
+    ) as process:
+        os.close(status_write)
+        os.close(block_read)
+        try:
+            init_pid = json.loads(_first_line(status_read))["child-pid"]
+            cage.admit(init_pid)
+            os.write(block_write, b"x")
+            yield Cell(process, init_pid)
+        finally:
+            cage.kill_nowait()
+            process.wait(10)
+            cage.close()
+            os.close(status_read)
+            os.close(block_write)
+
+
+def _first_line(fd: int) -> bytes:
+    """It may come in pieces."""
+    text = b""
+    while b"\n" not in text:
+        piece = os.read(fd, 4096)
+        assert piece, f"bubblewrap ended after {text!r}"
+        text += piece
+    return text.split(b"\n")[0]
+
+
+def _arguments(status: int, block: int, script: str) -> list[str]:
+    links = [word for name in ("bin", "lib", "lib64") for word in ("--symlink", f"usr/{name}", f"/{name}")]
+    return [
+        *("bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
+        *("--cap-drop", "ALL", "--uid", "1000", "--gid", "1000", "--ro-bind", "/usr", "/usr", *links),
+        *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--remount-ro", "/"),  # noqa: S108 - inside
+        *("--json-status-fd", str(status), "--block-fd", str(block)),
+        *("/usr/bin/python3", "-I", "-S", "-u", "-c", script),
+    ]
