@@ -7,6 +7,7 @@ import secrets
 import signal
 import stat
 import sys
+from contextlib import closing
 from typing import Annotated, Any, NoReturn
 
 import structlog
@@ -14,10 +15,11 @@ import typer
 from pydantic import ValidationError
 
 from sandbox_bridge.local.bare import ISOLATION, bare_profile
+from sandbox_bridge.local.cages.finder import Cages, find_cages
 from sandbox_bridge.local.descriptors import open_files_of_jails
 from sandbox_bridge.local.doors import is_loopback
 from sandbox_bridge.local.probe import ProbeError, find_profile, probe
-from sandbox_bridge.local.profile import Profile
+from sandbox_bridge.local.profile import Profile, counts_processes
 from sandbox_bridge.local.server import Service, listen
 from sandbox_bridge.local.session import Place
 from sandbox_bridge.local.sites import Keeper
@@ -107,20 +109,22 @@ async def run(settings: SandboxSettings, *, parent_stdin: bool) -> None:
     if parent_stdin:
         loop.add_reader(0, _read_stdin, stopped)
     with watchdog() as group:
-        profile, isolation = await _prepare(settings, group)
-        street = Street(settings.host)
-        visits, keeper = Visits(settings.max_visits), Keeper(settings.max_sites)
-        async with warm_jails(profile, settings) as jails:
-            await _serve(Place(settings, jails, isolation, street, visits, keeper), stopped)
+        cages = await find_cages(counts_processes=counts_processes(os.uname().release))
+        with closing(cages):
+            profile, isolation = await _prepare(settings, group, cages)
+            street = Street(settings.host)
+            visits, keeper = Visits(settings.max_visits), Keeper(settings.max_sites)
+            async with warm_jails(profile, settings) as jails:
+                await _serve(Place(settings, jails, isolation, street, visits, keeper), stopped)
 
 
-async def _prepare(settings: SandboxSettings, group: int) -> tuple[Profile, dict[str, Any]]:
+async def _prepare(settings: SandboxSettings, group: int, cages: Cages) -> tuple[Profile, dict[str, Any]]:
     """What jails are made of, and what is known to hold of them. Raises `ProbeError`, OSError."""
     open_files = open_files_of_jails(settings.open_files)
     if settings.isolation == "none":
         return bare_profile(group, open_files), ISOLATION
-    profile = find_profile(group, open_files)
-    return profile, await probe(profile, settings)
+    profile = find_profile(group, open_files, cages)
+    return profile, await probe(profile, settings, cages)
 
 
 async def _serve(place: Place, stopped: asyncio.Event) -> None:

@@ -5,28 +5,34 @@ Fail closed: a sandbox that can't show that its jail holds does not start.
 
 import asyncio
 import os
-import re
 import shutil
 import subprocess
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from sandbox_bridge.local import seccomp
+from sandbox_bridge.local.advice import advice_for
 from sandbox_bridge.local.agent import frames, main, terminal
 from sandbox_bridge.local.bundle import bundle
+from sandbox_bridge.local.cages.base import CageError
+from sandbox_bridge.local.cages.finder import Cages
 from sandbox_bridge.local.errors import JailError, JailLostError
 from sandbox_bridge.local.jail import Jail, JailSize
 from sandbox_bridge.local.orders import exec_order
-from sandbox_bridge.local.profile import NOBODY, PYTHON, Profile, counts_processes
+from sandbox_bridge.local.profile import NOBODY, PYTHON, Profile
 from sandbox_bridge.protocol import Command
 from sandbox_bridge.settings import SandboxSettings
 
 _PROBE_TIMEOUT_S = 15.0
 _MAX_REPORT_BYTES = 64 << 10
+_PROBE_MEMORY_MB = 64
+_BOMB = f"bytearray(b'x') * ({2 * _PROBE_MEMORY_MB} << 20)"
 
 _SCRIPT = """
 import ctypes, json, os, socket
+
+libc = ctypes.CDLL(None, use_errno=True)
 
 def denied(action):
     try:
@@ -56,7 +62,8 @@ print(json.dumps({
     "network_unreachable": denied(connect),
     "no_writing_outside": all(denied(lambda: open(f + "/x", "w")) for f in ("/usr", "/etc", "/dev", "")),
     "writing_inside": not any(denied(lambda: open(f, "w")) for f in ("/work/x", "/tmp/x")),
-    "no_nested_namespaces": ctypes.CDLL(None).unshare(0x10000000) != 0,
+    "no_nested_namespaces": libc.unshare(0x10000000) != 0,
+    "system_calls_filtered": status("Seccomp") == "2" and libc.vhangup() != 0 and ctypes.get_errno() == 1,
     "own_processes": max(int(name) for name in os.listdir("/proc") if name.isdigit()) < 100,
     "nothing_of_the_host": not {"home", "root", "run", "sys", "var"} & set(os.listdir("/")),
     "no_environment": set(os.environ) <= {"HOME", "PATH", "LANG", "PWD", "LC_CTYPE"},
@@ -68,57 +75,7 @@ class ProbeError(Exception):
     """The jail can't be had, or does not hold; the text says why and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Advice:
-    pattern: str
-    words: str
-
-
-_ADVICE = [
-    _Advice(
-        r"Unknown option --disable-userns",
-        "this bubblewrap is too old: 0.8 or newer is needed (Debian 12, Ubuntu 24.04)",
-    ),
-    _Advice(
-        r"RTM_NEWADDR|uid.?map.*(Operation not permitted|Permission denied)",
-        "this system lets only listed programs use user namespaces (AppArmor, as in Ubuntu 24.04): install"
-        " the profile for bubblewrap (`apt install apparmor-profiles`, then"
-        " `ln -s /usr/share/apparmor/extra-profiles/bwrap-userns-restrict /etc/apparmor.d/ &&"
-        " apparmor_parser -r /etc/apparmor.d/bwrap-userns-restrict`), or set"
-        " `sysctl kernel.apparmor_restrict_unprivileged_userns=0`",
-    ),
-    _Advice(
-        r"nesting depth|max_.*namespaces exceeded|ENOSPC|No space left on device",
-        "user namespaces are used up or turned off: `sysctl user.max_user_namespaces` must be above 0",
-    ),
-    _Advice(
-        r"No permissions to creat\w* new namespace|Creating new namespace failed",
-        "user namespaces are forbidden: on Debian `sysctl kernel.unprivileged_userns_clone=1`; in Docker run"
-        " with `--security-opt seccomp=unconfined --security-opt apparmor=unconfined`",
-    ),
-    _Advice(
-        r"Failed to make / slave",
-        "this container forbids mounts: in Docker run with `--security-opt seccomp=unconfined --security-opt"
-        " apparmor=unconfined`",
-    ),
-    _Advice(
-        r"Can't mount proc|proc.*Operation not permitted",
-        "this container hides parts of /proc, and so forbids a new one: in Docker run with `--security-opt"
-        " systempaths=unconfined`",
-    ),
-    _Advice(r"setuid|Unexpected capabilities", "run the service as a user without capabilities"),
-]
-
-
-def advice_for(complaint: str) -> str:
-    """What to do about bubblewrap's `complaint`."""
-    for advice in _ADVICE:
-        if re.search(advice.pattern, complaint):
-            return advice.words
-    return "run `bwrap --unshare-all --unshare-user --ro-bind / / true` to see what the system forbids"
-
-
-def find_profile(process_group: int, open_files: int) -> Profile:
+def find_profile(process_group: int, open_files: int, cages: Cages) -> Profile:
     """The profile for this machine and user. Raises `ProbeError` where a part is missing."""
     bwrap = shutil.which("bwrap")
     if bwrap is None:
@@ -127,26 +84,34 @@ def find_profile(process_group: int, open_files: int) -> Profile:
         raise ProbeError(f"{PYTHON} is missing: `apt install python3`")
     try:
         program = bundle(PYTHON, main, frames, terminal)
+        system_calls = seccomp.program(os.uname().machine)
     except (OSError, subprocess.CalledProcessError) as error:
         raise ProbeError(f"{PYTHON} does not work: {error}") from None
+    except KeyError as machine:
+        raise ProbeError(
+            f"no filter of system calls for {machine}: only for {', '.join(seccomp.MACHINES)}"
+        ) from None
     return Profile(
         bwrap=bwrap,
         python=PYTHON,
         agent_program=program,
         drop_to=NOBODY if os.geteuid() == 0 else None,
         process_group=process_group,
-        count_processes=counts_processes(os.uname().release),
+        count_processes=cages.description["processes"] == "rlimit",
         open_files=open_files,
+        make_cage=cages.make,
+        seccomp=system_calls,
     )
 
 
-async def probe(profile: Profile, settings: SandboxSettings) -> dict[str, Any]:
+async def probe(profile: Profile, settings: SandboxSettings, cages: Cages) -> dict[str, Any]:
     """Try the jail from inside; returns what `hello` says of the isolation. Raises `ProbeError`."""
+    size = JailSize(disk_mb=1, processes=16, memory_mb=_PROBE_MEMORY_MB)
     try:
         async with asyncio.timeout(_PROBE_TIMEOUT_S):
-            async with Jail.open(profile, JailSize(disk_mb=1, processes=16), settings) as jail:
+            async with Jail.open(profile, size, settings) as jail:
                 host_uid = jail.host_uid()
-                findings = await _try_inside(jail)
+                findings = await _try_inside(jail) | await _try_cage(jail)
     except TimeoutError:
         raise ProbeError("the jail gave no answer in time; is this machine overloaded?") from None
     except JailError as error:
@@ -166,25 +131,14 @@ async def probe(profile: Profile, settings: SandboxSettings) -> dict[str, Any]:
         "user_namespace": True,
         "nested_namespaces": False,
         "capabilities": False,
+        "seccomp": True,
         "host_uid": host_uid,
-        "process_limit": profile.count_processes,
-        "memory_limit": False,
-        "seccomp": False,
-        "cgroup": None,
+        **cages.description,
     }
 
 
 async def _try_inside(jail: Jail) -> dict[str, Any]:
-    await jail.start(exec_order(Command(argv=[PYTHON, "-I", "-S", "-c", _SCRIPT])))
-    report = b""
-    while True:
-        frame = jail.next_nowait()
-        if frame is None:
-            await jail.fill()
-        elif frame[0] in {frames.STDOUT, frames.STDERR}:
-            report = (report + frame[1])[:_MAX_REPORT_BYTES]
-        else:
-            break
+    report = await _say(jail, _SCRIPT)
     try:
         findings = orjson.loads(report)
     except orjson.JSONDecodeError:
@@ -192,3 +146,33 @@ async def _try_inside(jail: Jail) -> dict[str, Any]:
             f"the probe failed inside the jail: {report[-500:].decode(errors='replace')}"
         ) from None
     return dict(findings)
+
+
+async def _try_cage(jail: Jail) -> dict[str, bool]:
+    """Whether the host's grip is one: it stops all, and where the kernel limits memory, that limit kills."""
+    cage = jail.cage
+    if cage is None:
+        return {"has_cage": False}
+    try:
+        await cage.freeze()
+        await cage.thaw()
+        if not cage.enforces_memory:
+            return {"freezes": True}
+        await _say(jail, _BOMB)
+        return {"freezes": True, "memory_limit_kills": cage.usage().oom_kills > 0}
+    except CageError as error:
+        raise ProbeError(f"the jail does not hold: {error}") from None
+
+
+async def _say(jail: Jail, script: str) -> bytes:
+    """What a Python script says in there, up to its end."""
+    await jail.start(exec_order(Command(argv=[PYTHON, "-I", "-S", "-c", script])))
+    said = b""
+    while True:
+        frame = jail.next_nowait()
+        if frame is None:
+            await jail.fill()
+        elif frame[0] in {frames.STDOUT, frames.STDERR}:
+            said = (said + frame[1])[:_MAX_REPORT_BYTES]
+        else:
+            return said

@@ -53,7 +53,8 @@ class Profile:
         """The command line that runs the agent in a new jail."""
         return [
             self.bwrap or "",
-            *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
+            *("--unshare-all", "--unshare-user", "--die-with-parent", "--new-session"),
+            *("--disable-userns", "--assert-userns-disabled"),
             *("--clearenv", "--cap-drop", "ALL", "--hostname", "sandbox"),
             *("--uid", str(INSIDE_UID), "--gid", str(INSIDE_UID)),
             *_system_folders(),

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 
 import pytest
 
+from sandbox_bridge.local.cages.finder import find_cages
 from sandbox_bridge.local.probe import find_profile
 from sandbox_bridge.local.profile import Profile
 from sandbox_bridge.local.watchdog import watchdog
@@ -39,5 +41,6 @@ async def bridge(service: Service) -> AsyncIterator[Peer]:
 @pytest.fixture(scope="session")
 def profile() -> Iterator[Profile]:
     """What jails are made of here."""
-    with watchdog() as group:
-        yield find_profile(group, open_files=4096)
+    cages = asyncio.run(find_cages(counts_processes=True))
+    with closing(cages), watchdog() as group:
+        yield find_profile(group, 4096, cages)

@@ -29,7 +29,9 @@ def verdict(machine: str, number: int, *args: int, arch: int | None = None) -> i
             value = struct.unpack_from("=I", data, constant)[0]
             at += 1
             continue
-        holds = {_EQUAL: value == constant, _GREATER: value > constant, _ANY_BIT: bool(value & constant)}[kind]
+        holds = {_EQUAL: value == constant, _GREATER: value > constant, _ANY_BIT: bool(value & constant)}[
+            kind
+        ]
         at += 1 + (then if holds else otherwise)
 
 

@@ -35,6 +35,7 @@ class Cell:
 
     def speaks(self, within_s: float) -> bool:
         """Whether there is output to read, or becomes so."""
+        assert self.process.stdout is not None
         readable, _, _ = select.select([self.process.stdout], [], [], within_s)
         return bool(readable)
 
@@ -56,6 +57,7 @@ def cell(cage: Cage, script: str, *, limits: CageLimits | None = AMPLE) -> Itera
     """A jail in `cage` that runs a Python `script`; killed when the block is left, and the cage closed."""
     if limits is not None:
         cage.set_limits(limits)
+    nobody = _NOBODY if os.geteuid() == 0 else None
     status_read, status_write = os.pipe()
     block_read, block_write = os.pipe()
     with subprocess.Popen(
@@ -64,7 +66,9 @@ def cell(cage: Cage, script: str, *, limits: CageLimits | None = AMPLE) -> Itera
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         env={},
-        **({"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}),
+        user=nobody,
+        group=nobody,
+        extra_groups=None if nobody is None else [],
     ) as process:
         os.close(status_write)
         os.close(block_read)
@@ -94,7 +98,14 @@ def _first_line(fd: int) -> bytes:
 def _arguments(status: int, block: int, script: str) -> list[str]:
     links = [word for name in ("bin", "lib", "lib64") for word in ("--symlink", f"usr/{name}", f"/{name}")]
     return [
-        *("bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
+        *(
+            "bwrap",
+            "--unshare-all",
+            "--unshare-user",
+            "--disable-userns",
+            "--die-with-parent",
+            "--new-session",
+        ),
         *("--cap-drop", "ALL", "--uid", "1000", "--gid", "1000", "--ro-bind", "/usr", "/usr", *links),
         *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--remount-ro", "/"),  # noqa: S108 - inside
         *("--json-status-fd", str(status), "--block-fd", str(block)),

@@ -9,14 +9,13 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from sandbox_bridge.local.cages.base import Cage, CageLimits
 from sandbox_bridge.local.cages.finder import Cages, find_cages
 from tests.sandbox_bridge.local.cages.cell import AMPLE, Cell, cell
-from tests.support.processes import until
+from tests.support.processes import children_of, until
 
 TICKER = """
 import os, time
@@ -252,7 +251,7 @@ while True: time.sleep(1000)
 """
     with cell(cage, script) as running:
         running.line()
-        pid = int(Path(f"/proc/{running.init_pid}/task/{running.init_pid}/children").read_text())
+        pid = children_of(running.init_pid)[0]
         await cage.freeze()
         os.kill(pid, signal.SIGTERM)
         assert not running.speaks(0.1)
