@@ -53,6 +53,8 @@ from sandbox_bridge.settings import SandboxSettings
 _MAX_REPORT_BYTES = 4096
 _READ_BYTES = 64 << 10
 _FORWARDER = Path(relay.__file__).read_bytes()
+_LAST_WORDS_S = 1.0
+"""For a jail that is no more to have ended."""
 _OWN_PROCESSES = 2
 """The jail's init and the agent: no part of what the task may have."""
 
@@ -128,7 +130,14 @@ class Jail:
         except TimeoutError:
             raise JailError("the jail did not start in time") from None
         except CageError as error:
-            raise JailError(str(error)) from error
+            raise JailError(await self._own_words() or str(error)) from error
+
+    async def _own_words(self) -> str:
+        """Why the jail has ended by itself: a cage finds only that there is nobody."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await self._enclosure.ended()
+        return self._enclosure.complaint()
 
     async def _become_ready(self) -> None:
         try:

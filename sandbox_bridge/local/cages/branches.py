@@ -133,8 +133,11 @@ def _remove_if_dead(path: Path) -> None:
 def _remove_folder(path: Path) -> None:
     """The kernel removes only what is empty, so nothing that lives can go."""
     with suppress(OSError):
-        for entry in os.scandir(path):
-            if entry.is_dir(follow_symlinks=False):
-                with suppress(OSError):
-                    Path(entry.path).rmdir()
+        for entry in [entry for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]:
+            _remove_group(Path(entry.path))
+        path.rmdir()
+
+
+def _remove_group(path: Path) -> None:
+    with suppress(OSError):
         path.rmdir()

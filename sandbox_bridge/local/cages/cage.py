@@ -70,14 +70,17 @@ class JailCage:
         is_frozen = False
         try:
             with _told("freeze a jail"):
-                async with asyncio.timeout(FREEZE_TIMEOUT_S):
-                    while not self._means.freeze.freeze_nowait():  # noqa: ASYNC110 - no event tells
-                        await asyncio.sleep(_PACE_S)
+                await self._until_frozen()
             is_frozen = True
         finally:
             if not is_frozen:
                 with suppress(OSError):
                     self._means.freeze.thaw_nowait()
+
+    async def _until_frozen(self) -> None:
+        async with asyncio.timeout(FREEZE_TIMEOUT_S):
+            while not self._means.freeze.freeze_nowait():  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(_PACE_S)
 
     async def thaw(self) -> None:
         """Let go on what `freeze` has stopped. Raises `CageError`."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -111,11 +111,15 @@ async def _works(folder: Folder) -> list[str]:
     works: list[str] = []
     with suppress(OSError), _process() as pid, _trial_group(folder) as group:
         group.admit(pid)
-        for need, trial in _TRIALS.items():
-            with suppress(OSError, LookupError, ValueError):
-                if await trial(group):
-                    works.append(need)
+        works += [need for need, trial in _TRIALS.items() if await _holds(trial, group)]
     return works
+
+
+async def _holds(trial: Callable[[Means], Awaitable[bool]], group: Means) -> bool:
+    try:
+        return await trial(group)
+    except (OSError, LookupError, ValueError):
+        return False
 
 
 async def _tries_memory(group: Means) -> bool:

@@ -31,7 +31,8 @@ def hostile(profile: Profile, source: str) -> Profile:
         "def tell(kind, payload=b''):\n"
         "    os.write(report, kind + len(payload).to_bytes(4, 'big') + payload)\n"
     )
-    return replace(profile, agent_program=(prelude + source).encode())
+    # With RLIMIT_NPROC as its means the host speaks first, which the programs wait for.
+    return replace(profile, agent_program=(prelude + source).encode(), count_processes=True)
 
 
 def shell(line: str, *, tty: TtySize | None = None, stdin: bool = False) -> Exec:
