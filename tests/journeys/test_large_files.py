@@ -2,17 +2,20 @@
 
 import asyncio
 import hashlib
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Final
 
 import pytest
+from aiohttp import ClientSession
 
-from gateway.tar import END, header, padding
-from tests.support.files import noise, tar_of
-from tests.support.gateway import GatewayProcess, running_gateway
-from tests.support.processes import children_of, rss_mib
+from gateway.tar import END, Member, TarReader, header, padding
+from tests.support.fake_sandbox import FakeSandbox
+from tests.support.files import noise, tar_of, untarred
+from tests.support.gateway import GatewayProcess, client, running_gateway
+from tests.support.processes import children_of, rss_mib, until
 from tests.support.uploads import submit_tar
 
 pytestmark = pytest.mark.journey
@@ -82,6 +85,90 @@ async def test_large_files_go_in_with_flat_memory(tmp_path: Path) -> None:
     stdout = answer["task"]["result"]["commands"][0]["stdout"]
     assert stdout == "".join(f"{expected}  large-{number}\n" for number in range(FILES))
     assert max(grown.values()) < GROWTH_MIB, grown
+
+
+async def test_large_files_come_back_with_flat_memory(tmp_path: Path) -> None:
+    """A quarter of a GiB comes from a sandbox and goes to a client, and the gateway does not grow with it."""
+    async with FakeSandbox() as sandbox:
+        env = {"WEBSOCKET_URL": sandbox.url}
+        async with running_gateway(tmp_path / "data", "--no-local-sandbox", env=env) as gateway:
+            await submit_tar(gateway, tar_of({"warm": b"up"}), input={"commands": ["true"]})
+            async with watched(lambda: [gateway.pid]) as grown:
+                status, answer = await submit_tar(
+                    gateway, large_archive(), input={"collect": {"globs": ["*"]}}
+                )
+                assert status == 201, answer
+                seen = await hash_of(f"{gateway.url}/v1/tasks/{answer['task']['task_id']}/files.tar")
+    expected = hashlib.sha256(noise(1 << 20) * FILE_MIB).hexdigest()
+    listed = {file["path"]: (file["size"], file["sha256"]) for file in answer["task"]["result"]["files"]}
+    assert listed == {f"large-{number}": (FILE_MIB << 20, expected) for number in range(FILES)}
+    assert seen == dict.fromkeys(listed, expected)
+    assert max(grown.values()) < GROWTH_MIB, grown
+
+
+async def hash_of(url: str) -> dict[str, str]:
+    """The SHA-256 of each file of an archive, read as it comes."""
+    reader, hashes = TarReader(), {}
+    async with ClientSession() as http, http.get(url) as response:
+        async for data in response.content.iter_any():
+            for told in reader.feed(data):
+                if isinstance(told, Member):
+                    hashes[told.path] = latest = hashlib.sha256()
+                elif isinstance(told, bytes):
+                    latest.update(told)
+    reader.close()
+    return {path: found.hexdigest() for path, found in hashes.items()}
+
+
+async def test_many_files_come_back_though_the_list_is_cut(tmp_path: Path) -> None:
+    """A result lists as many files as it has room for and says so; all of them are there all the same."""
+    tree = {f"d{number % 100}/f{number}": b"%d" % number for number in range(3000)}
+    async with FakeSandbox() as sandbox:
+        env = {"WEBSOCKET_URL": sandbox.url}
+        async with running_gateway(tmp_path / "data", "--no-local-sandbox", env=env) as gateway:
+            _, answer = await submit_tar(gateway, tar_of(tree), input={"collect": {"globs": ["*"]}})
+            async with ClientSession(gateway.url) as http:
+                files = f"/v1/tasks/{answer['task']['task_id']}/files"
+                listed = (await (await http.get(files)).json())["files"]
+                archive = await (await http.get(f"{files}.tar")).read()
+    result = answer["task"]["result"]
+    assert result["truncated"] is True
+    assert 0 < len(result["files"]) < len(tree)
+    assert {file["path"] for file in listed} == set(tree)
+    assert untarred(archive) == tree
+
+
+async def test_files_of_an_attempt_that_was_killed_are_replaced(tmp_path: Path) -> None:
+    """After kill -9 while files come back, the next attempt's are there, whole, and the former's are swept."""
+    tree = {f"f{number}": noise(1 << 20, seed=number) for number in range(32)}
+    async with FakeSandbox() as sandbox:
+        env = {"WEBSOCKET_URL": sandbox.url}
+        data_dir = tmp_path / "data"
+        given = {"input": {"collect": {"globs": ["*"]}}, "mode": "background"}
+        async with running_gateway(data_dir, "--no-local-sandbox", env=env) as gateway:
+            _, answer = await submit_tar(gateway, tar_of(tree), **given)
+            await until(lambda: rows(data_dir, OUTPUT) > 8, within_s=20, what="files come back")
+            await gateway.kill()
+        async with running_gateway(data_dir, "--no-local-sandbox", env=env) as gateway:
+            task_id = answer["task"]["task_id"]
+            async with client(gateway.socket_url) as alice:
+                await alice.ask("subscribe", task_id=task_id)
+                events = await alice.until_ended(task_id)
+            assert (events[-1]["data"]["status"], events[-1]["data"]["attempt"]) == ("completed", 2)
+            async with ClientSession(gateway.url) as http:
+                archive = await (await http.get(f"/v1/tasks/{task_id}/files.tar")).read()
+            assert untarred(archive) == tree
+    assert rows(data_dir, "file_set WHERE task_id IS NOT NULL") == 2
+
+
+OUTPUT: Final = "file_piece JOIN file_set USING (set_id) WHERE epoch > 0"
+
+
+def rows(data_dir: Path, what: str) -> int:
+    """How many rows of the store are so."""
+    with closing(sqlite3.connect(data_dir / "gateway.db")) as db:
+        (count,) = db.execute(f"SELECT count(*) FROM {what}").fetchone()
+        return int(count)
 
 
 async def test_many_files_go_in(gateway: GatewayProcess) -> None:
