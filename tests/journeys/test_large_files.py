@@ -3,10 +3,10 @@
 import asyncio
 import hashlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from aiohttp import ClientSession
@@ -108,16 +108,21 @@ async def test_large_files_come_back_with_flat_memory(tmp_path: Path) -> None:
 
 async def hash_of(url: str) -> dict[str, str]:
     """The SHA-256 of each file of an archive, read as it comes."""
-    reader, hashes = TarReader(), {}
+    reader, hashes = TarReader(), list[tuple[str, Any]]()
     async with ClientSession() as http, http.get(url) as response:
         async for data in response.content.iter_any():
-            for told in reader.feed(data):
-                if isinstance(told, Member):
-                    hashes[told.path] = latest = hashlib.sha256()
-                elif isinstance(told, bytes):
-                    latest.update(told)
+            take(reader.feed(data), hashes)
     reader.close()
-    return {path: found.hexdigest() for path, found in hashes.items()}
+    return {path: found.hexdigest() for path, found in hashes}
+
+
+def take(told: Iterable[object], hashes: list[tuple[str, Any]]) -> None:
+    """Hash what an archive's reader tells."""
+    for what in told:
+        if isinstance(what, Member):
+            hashes.append((what.path, hashlib.sha256()))
+        elif isinstance(what, bytes):
+            hashes[-1][1].update(what)
 
 
 async def test_many_files_come_back_though_the_list_is_cut(tmp_path: Path) -> None:
