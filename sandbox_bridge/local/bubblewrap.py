@@ -74,10 +74,16 @@ def spawn(profile: Profile, disk_mb: int, wires: tuple[int, ...]) -> Bubblewrap:
         seccomp=memory_file("seccomp", profile.seccomp) if profile.seccomp else None,
         etc={path: memory_file("etc", content) for path, content in ETC_FILES.items()},
     )
+    words = profile.arguments(fds, disk_mb=disk_mb)
+    drop_to = profile.drop_to
+    if drop_to is not None and profile.setpriv is not None:
+        # Python would fork for that, and so copy the service's page tables; now it has vfork, and no more to do.
+        words = [profile.setpriv, f"--reuid={drop_to}", f"--regid={drop_to}", "--clear-groups", "--", *words]
+        drop_to = None
     try:
         # An empty environment, not only --clearenv: a jail can read its init's /proc/1/environ.
         process = subprocess.Popen(  # noqa: S603 - no shell, our own words
-            profile.arguments(fds, disk_mb=disk_mb),
+            words,
             pass_fds=[*wires, *fds.read_once()],
             env={},
             cwd="/",
@@ -85,9 +91,9 @@ def spawn(profile: Profile, disk_mb: int, wires: tuple[int, ...]) -> Bubblewrap:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            user=profile.drop_to,
-            group=profile.drop_to,
-            extra_groups=None if profile.drop_to is None else [],
+            user=drop_to,
+            group=drop_to,
+            extra_groups=None if drop_to is None else [],
         )
     except OSError as error:
         os.close(status_read)

@@ -96,6 +96,7 @@ def find_profile(process_group: int, open_files: int, cages: Cages) -> Profile:
         python=PYTHON,
         agent_program=program,
         drop_to=NOBODY if os.geteuid() == 0 else None,
+        setpriv=shutil.which("setpriv"),
         process_group=process_group,
         count_processes=cages.description["processes"] == "rlimit",
         open_files=open_files,

@@ -46,6 +46,8 @@ class Profile:
     """What one process in a jail may have open at once."""
     make_cage: Callable[[], Cage] | None = None
     """Makes what holds a jail's memory and processes, and freezes them; None where nothing does."""
+    setpriv: str | None = None
+    """The program that runs another one as somebody else, where there is one."""
     seccomp: bytes = b""
     """The filter of system calls, as the kernel takes it; empty for none."""
 

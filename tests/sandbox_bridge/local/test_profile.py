@@ -1,8 +1,14 @@
 """What a jail is made of."""
 
+import os
+import shutil
+from dataclasses import replace
 from itertools import pairwise
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
+import pytest
+
+from sandbox_bridge.local.jail import Jail
 from sandbox_bridge.local.profile import ETC_FILES, JailFds, Profile
 from tests.sandbox_bridge.local.jails import open_jail, run, shell
 
@@ -64,3 +70,19 @@ async def test_open_files_are_limited(profile: Profile) -> None:
     async with open_jail(profile) as jail:
         output = await run(jail, shell("ulimit -Sn; ulimit -Hn; ulimit -n 4097 2>/dev/null || echo no"))
     assert output.stdout.split() == [b"1024", b"4096", b"no"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
+@pytest.mark.parametrize("setpriv", [None, shutil.which("setpriv")])
+async def test_roots_jails_are_nobodys(profile: Profile, setpriv: str | None) -> None:
+    """Run by root, a jail is nobody's on the host, in no group of root's, however that is brought about."""
+    async with open_jail(replace(profile, setpriv=setpriv)) as jail:
+        status = status_of(jail)
+    assert [status[name].split()[0] for name in ("Uid", "Gid")] == ["65534", "65534"]
+    assert status["Groups"].split() in ([], ["65534"])
+
+
+def status_of(jail: Jail) -> dict[str, str]:
+    """What the host's kernel says of the jail's first process."""
+    lines = Path(f"/proc/{jail._enclosure.init_pid}/status").read_text("ascii").splitlines()
+    return dict(line.split(":\t", 1) for line in lines)
