@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sandbox_bridge.local.agent.frames import EXEC, LIMIT
 from sandbox_bridge.local.bare import bare_profile
 from sandbox_bridge.local.jail import Exec
 from tests.sandbox_bridge.local.jails import Output, hostile, open_jail, read
@@ -53,9 +54,16 @@ async def test_cancel_kills_the_whole_tree(peer: Peer) -> None:
 
 async def test_nothing_is_swept_on_the_host() -> None:
     """Without a jail nobody is told to kill everybody."""
-    source = "tell(b'R')\ntime.sleep(0.1)\nos.write(stdout, os.read(control, 1) + b'.')\ntime.sleep(60)\n"
+    source = (
+        "tell(b'R'); kinds = b''; data = b''\n"
+        "while b'X' not in kinds:\n"
+        "    data += os.read(control, 4096)\n"
+        "    while len(data) >= 5 and len(data) >= (end := 5 + int.from_bytes(data[1:5], 'big')):\n"
+        "        kinds += data[:1]; data = data[end:]\n"
+        "os.write(stdout, kinds + b'.'); time.sleep(60)\n"
+    )
     async with open_jail(hostile(bare_profile(0, 1024), source)) as jail:
         jail.sweep_nowait()
         await jail.start(Exec(["true"], {}))
         output = await read(jail, Output(), until=b".")
-    assert output.stdout == b"X."
+    assert output.stdout == LIMIT + EXEC + b"."
