@@ -133,6 +133,15 @@ class Range:
         await until(
             lambda: self._jails() == full, within_s=10, what="the pool is full, and nothing else runs"
         )
+        return self._open_now()
+
+    async def has_given_back(self, before: int) -> bool:
+        """Whether the service has no more files open than `before`, soon: sockets take a moment to close."""
+        with suppress(AssertionError):
+            await until(lambda: self._open_now() <= before, within_s=10, what="descriptors are given back")
+        return await self.service_descriptors() <= before
+
+    def _open_now(self) -> int:
         return len(os.listdir(f"/proc/{self._service_pid}/fd"))
 
     def _jails(self) -> int:
