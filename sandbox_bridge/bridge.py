@@ -1,11 +1,12 @@
 """The bridge to one sandbox: one connection, kept up, that carries many sessions.
 
 `Bridge.run` dials, shakes hands, lets a `Link` carry the frames until the connection ends, and dials again.
-When a connection goes, every session on it is lost. The bridge needs no clock and no socket of its own: it
-lives on its loop's time and on the `FrameTransport` it is given.
+When a connection goes, its sessions stay in the `CallTable` for a while, and go on if the sandbox still has
+them. The bridge needs no clock and no socket of its own: it lives on its loop's time and on the
+`FrameTransport` it is given.
 
-    run ── dial ── Handshake ── Link ──┬── read: transport -> Call.deliver / complete / fail
-                                       └── write: Call.next_frame, one of each in turn -> transport
+    run ── dial ── serve ── Handshake ── Link ──┬── read: transport -> Call.deliver / complete / fail
+                                                └── write: CallTable.next_frame -> transport
 """
 
 import asyncio
@@ -17,12 +18,14 @@ from random import Random
 
 import structlog
 
-from sandbox_bridge.calls import BridgeSession, CallTimes
+from sandbox_bridge.call import CallTimes
+from sandbox_bridge.call_table import CallTable
+from sandbox_bridge.calls import BridgeSession
 from sandbox_bridge.connection import FrameTransport
 from sandbox_bridge.errors import SandboxBusy, SandboxLost, TransportClosed
 from sandbox_bridge.handshake import Handshake, SandboxInfo, Trust
 from sandbox_bridge.link import Link
-from sandbox_bridge.protocol import HELLO_TIMEOUT_S, Health
+from sandbox_bridge.protocol import HELLO_TIMEOUT_S, RESUME_S, Health
 from sandbox_bridge.spec import TaskSpec
 
 __all__ = ["Bridge", "BridgeSession", "BridgeTimes", "SandboxInfo", "TaskSpec"]
@@ -46,6 +49,12 @@ class BridgeTimes:
     backoff_base_s: float = 0.1
     backoff_max_s: float = 5.0
     """Of the wait before dialling again; also how long a connection must have held to begin at the base."""
+    resume_s: float = RESUME_S
+    """How long sessions are kept without a connection, from the last that was heard over it."""
+    redial_s: float = 2.0
+    """For an attempt to connect while sessions are kept, so that there is time for another."""
+    redial_backoff_max_s: float = 1.0
+    """Of the wait between such attempts. The first one comes at once."""
     call: CallTimes = field(default_factory=CallTimes)
 
 
@@ -79,6 +88,7 @@ class Bridge:
         self._wall_clock = wall_clock
         self._times = times
         self._handshake = Handshake(address=address, trust=trust, answer_s=times.answer_s)
+        self._table = CallTable(on_change=self._changed, busy_s=times.busy_s, call_times=times.call)
         # Present while connected.
         self._link: Link | None = None
 
@@ -96,13 +106,13 @@ class Bridge:
 
     @property
     def active(self) -> int:
-        """Sessions that the sandbox has, or may still have."""
-        return len(self._link.calls) if self._link is not None else 0
+        """Sessions that the sandbox has, or may still have, also while there is no connection."""
+        return len(self._table.calls)
 
     @property
     def free(self) -> int:
         """Sessions that there is room for now."""
-        return self._link.free if self._link is not None else 0
+        return self._table.free if self._link is not None else 0
 
     def open(self, session_id: str, spec: TaskSpec, *, stream: bool = True) -> BridgeSession:
         """A session that runs `spec`: it takes its place now, and starts when the writer comes to it.
@@ -111,11 +121,21 @@ class Bridge:
         """
         if self._link is None:
             raise SandboxBusy(f"{self.address} is not connected: {self.problem}")
-        if session_id in self._link.calls:
+        if session_id in self._table.calls:
             raise ValueError(f"session {session_id} is open already")
-        if self._link.free == 0:
+        if self._table.free == 0:
             raise SandboxBusy(f"{self.address} has no room")
-        return BridgeSession(self._link.open(session_id, spec, stream=stream))
+        return BridgeSession(self._table.open(session_id, spec, stream=stream))
+
+    def close_session(self, session_id: str) -> bool:
+        """Have the sandbox end a session, whoever began it, and the site that it has left.
+
+        Returns whether there is a connection to tell it over.
+        """
+        if self._link is None:
+            return False
+        self._link.close_session(session_id)
+        return True
 
     async def health(self) -> Health:
         """What the sandbox answers to `health_check`. Raises `SandboxLost` when no answer comes."""
@@ -126,68 +146,87 @@ class Bridge:
     async def run(self) -> None:
         """Keep the connection up until cancelled; then end all sessions and close it."""
         failures = 0
+        try:
+            while True:
+                held_s = await self._connect_once()
+                if held_s > self._times.backoff_max_s:
+                    failures = 0
+                await asyncio.sleep(self._random.uniform(0, self._back_off_s(failures)))
+                failures += 1
+        finally:
+            self._table.lose(self.problem or "the bridge was closed")
+
+    def _back_off_s(self, failures: int) -> float:
+        """The longest wait before dialling again."""
         times = self._times
-        while True:
-            held_s = await self._connect_once()
-            if held_s > times.backoff_max_s:
-                failures = 0
-            ceiling_s = min(times.backoff_max_s, times.backoff_base_s * 2 ** min(failures, 16))
-            failures += 1
-            await asyncio.sleep(self._random.uniform(0, ceiling_s))
+        back_off_s = times.backoff_base_s * 2.0 ** min(failures, 16)
+        if self._table.is_waiting:
+            return min(times.redial_backoff_max_s, back_off_s) if failures else 0.0
+        return min(times.backoff_max_s, back_off_s)
 
     async def _connect_once(self) -> float:
         """One connection from dialling to its end; returns how long it held, in seconds."""
+        within_s = self._times.redial_s if self._table.is_waiting else self._times.dial_s
         try:
-            async with asyncio.timeout(self._times.dial_s):
+            async with asyncio.timeout(within_s):
                 transport = await self._dial()
         except TimeoutError:
-            self._set_problem(f"no connection within {self._times.dial_s:g} s")
+            self._set_problem(f"no connection within {within_s:g} s")
             return 0.0
         except TransportClosed as error:
-            self._set_problem(str(error))
+            self._closed(error)
             return 0.0
         loop = asyncio.get_running_loop()
         began_at = loop.time()
         try:
-            await self._use(transport)
-        except TransportClosed as error:
-            self._set_problem(str(error))
+            await self.serve(transport)
         finally:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(2 * self._times.close_s):
                     await transport.aclose()
         return loop.time() - began_at
 
-    async def _use(self, transport: FrameTransport) -> None:
-        """Shake hands, then carry sessions for as long as `transport` lasts. Raises `TransportClosed`."""
-        link = self._link_over(transport, await self._handshake.perform(transport))
-        self._link = link
+    async def serve(self, transport: FrameTransport) -> None:
+        """Shake hands, then carry sessions for as long as `transport` lasts."""
+        try:
+            greeting = await self._handshake.perform(transport, self._table.orders())
+        except TransportClosed as error:
+            self._closed(error)
+            return
+        self._table.begin(greeting.info, greeting.offers)
+        link = self._link = self._link_over(transport, greeting.info)
         self.problem = None
         log.info("sandbox connected", address=self.address, extended=link.info.extended)
         self._changed()
-        problem = "the bridge was closed"
         try:
-            problem = await link.serve()
+            end = await link.serve()
         except asyncio.CancelledError:
             await link.end_sessions(self._times.close_s)
-            raise
-        finally:
             self._link = None
-            self._set_problem(problem)
-            link.lose(problem)
-            self._changed()
+            self._closed(TransportClosed("the bridge was closed", is_final=True))
+            raise
+        self._link = None
+        self._closed(end, keeps_sessions=link.info.extended)
+
+    def _closed(self, end: TransportClosed, *, keeps_sessions: bool = False) -> None:
+        """There is no connection: sessions are kept, where there is hope for them."""
+        self._set_problem(str(end))
+        if keeps_sessions and not end.is_final:
+            self._table.suspend(str(end), keep_s=self._times.resume_s - end.silent_s)
+        elif end.is_final or not self._table.is_waiting:
+            self._table.lose(str(end))
+        self._changed()
 
     def _link_over(self, transport: FrameTransport, info: SandboxInfo) -> Link:
         return Link(
             transport,
             info,
+            self._table,
             info_of=self._handshake.info_of,
             on_change=self._changed,
             wall_clock=self._wall_clock,
             send_s=self._times.send_s,
             answer_s=self._times.answer_s,
-            busy_s=self._times.busy_s,
-            call_times=self._times.call,
         )
 
     def _set_problem(self, problem: str) -> None:

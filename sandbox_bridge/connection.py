@@ -89,7 +89,7 @@ class WebSocketTransport:
         silent_s = self._connection.loop.time() - self._connection.heard_at
         if silent_s >= self._silence_s and taken <= taken_before:
             self._connection.transport.abort()
-            raise TransportClosed(f"no sign of life for {silent_s:.1f} s")
+            raise TransportClosed(f"no sign of life for {silent_s:.1f} s", silent_s=silent_s)
         return taken
 
     def _taken_bytes(self) -> int:

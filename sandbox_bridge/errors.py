@@ -54,8 +54,16 @@ class SandboxUnable(SandboxError):  # noqa: N818 -- a situation, named as one
 
 
 class TransportClosed(Exception):  # noqa: N818 -- a situation, named as one
-    """A connection that could not be made, or is no more; `code` is its close code where there is one."""
+    """A connection that could not be made, or is no more.
 
-    def __init__(self, reason: str, *, code: int | None = None) -> None:
+    `code` is its close code where there is one. For `silent_s` nothing had been heard of the peer by then.
+    With `is_final` the sandbox is known to be gone: nobody is there to come back to.
+    """
+
+    def __init__(
+        self, reason: str, *, code: int | None = None, silent_s: float = 0.0, is_final: bool = False
+    ) -> None:
         super().__init__(reason)
         self.code = code
+        self.silent_s = silent_s
+        self.is_final = is_final

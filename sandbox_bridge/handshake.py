@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,7 +16,9 @@ from sandbox_bridge.protocol import (
     Health,
     HealthCheck,
     ProtocolError,
+    ResumeOffer,
     SandboxHello,
+    SessionOrder,
     encode,
     parse_from_sandbox,
 )
@@ -44,6 +46,14 @@ class SandboxInfo:
     """It said `hello`: the extensions may be used."""
 
 
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What a handshake has found out: who is there, and which sessions it still has."""
+
+    info: SandboxInfo
+    offers: Sequence[ResumeOffer] = ()
+
+
 class Handshake:
     """How to begin with the sandbox at one address; remembers what it learned there."""
 
@@ -51,20 +61,25 @@ class Handshake:
         self._address = address
         self._trust: Trust = trust
         self._answer_s = answer_s
-        # The sandbox closed the connection when it was greeted: it gets no `hello` again.
+        # The sandbox has returned a `hello` before, or closed the connection when it was greeted first: then
+        # it gets none again.
+        self._was_returned = False
         self._core_only = False
 
-    async def perform(self, transport: FrameTransport) -> SandboxInfo:
+    async def perform(self, transport: FrameTransport, orders: Sequence[SessionOrder] = ()) -> Greeting:
         """Say `hello` and see; a sandbox that does not return it is asked how many sessions it takes.
 
-        Raises `TransportClosed`.
+        With `orders` for sessions that it may have, nothing but a `hello` will do. Raises `TransportClosed`.
         """
         if not self._core_only:
-            hello = await self._greet(transport)
+            hello = await self._greet(transport, orders)
             if isinstance(hello, SandboxHello) and hello.protocol == PROTOCOL:
-                return self.info_of(hello)
+                self._was_returned = True
+                return Greeting(self.info_of(hello), hello.resume)
+            if orders:
+                raise TransportClosed("the sandbox did not return the hello")
         health = await self._ask(transport, HealthCheck(type="health_check"))
-        return SandboxInfo(
+        info = SandboxInfo(
             address=self._address,
             sandbox_id=self._address,
             boot_id="",
@@ -72,6 +87,7 @@ class Handshake:
             max_sessions=max(1, health.max_sessions) if isinstance(health, Health) else 1,
             trust=self._trust,
         )
+        return Greeting(info)
 
     def info_of(self, hello: SandboxHello) -> SandboxInfo:
         """The sandbox that said `hello`."""
@@ -88,11 +104,12 @@ class Handshake:
             extended=True,
         )
 
-    async def _greet(self, transport: FrameTransport) -> FromSandbox | None:
+    async def _greet(self, transport: FrameTransport, orders: Sequence[SessionOrder]) -> FromSandbox | None:
+        hello = BridgeHello(type="hello", protocol=PROTOCOL, sessions=list(orders))
         try:
-            return await self._ask(transport, BridgeHello(type="hello", protocol=PROTOCOL))
+            return await self._ask(transport, hello)
         except TransportClosed as error:
-            self._core_only = error.code not in _NOT_ABOUT_HELLO
+            self._core_only = not self._was_returned and error.code not in _NOT_ABOUT_HELLO
             raise
 
     async def _ask(

@@ -49,6 +49,10 @@ class Inbox:
             self.settled_seq = seq
         return True
 
+    def misses(self, seq: int | None) -> bool:
+        """Whether frames are missing before the one with this number."""
+        return seq is not None and seq > self.received_seq + 1
+
     def put(self, progress: dict[str, Any], nbytes: int) -> None:
         """Keep `progress`, which came in a frame of `nbytes`, until it is taken."""
         if not self._is_open:

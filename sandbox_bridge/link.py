@@ -1,5 +1,5 @@
 """One connection's traffic: the reader hands what comes to the calls, the writer, the only one who sends,
-takes from them in turn. A link is made when a sandbox has said who it is, and lost once."""
+takes from them in turn. A link is made when a sandbox has said who it is, and ends once; the calls outlive it."""
 
 import asyncio
 import contextlib
@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 import structlog
 
-from sandbox_bridge.calls import Call, CallTimes
+from sandbox_bridge.call import Call
+from sandbox_bridge.call_table import CallTable
 from sandbox_bridge.connection import FrameTransport
-from sandbox_bridge.errors import SandboxBusy, SandboxLost, TransportClosed
+from sandbox_bridge.errors import SandboxLost, TransportClosed
 from sandbox_bridge.handshake import SandboxInfo
 from sandbox_bridge.protocol import (
     MAX_FRAME_BYTES,
@@ -30,76 +31,55 @@ from sandbox_bridge.protocol import (
     parse_from_sandbox,
 )
 from sandbox_bridge.salvage import session_of_broken_frame
-from sandbox_bridge.spec import TaskSpec
 
 MAX_BROKEN_FRAMES = 20
 """On one connection, before it is given up: who sends so many speaks something else."""
+MAX_CLOSING = 1000
+"""Sessions to be closed that wait to be told of; more, and the oldest is left to its own end."""
 
 log = structlog.get_logger(__name__)
 
 
 class Link:
-    """The sessions on one connection. Knows its sandbox as `info`, which a late `hello` can better."""
+    """The sessions of `table` on one connection. Knows its sandbox as `info`, which a late `hello` can better."""
 
     def __init__(
         self,
         transport: FrameTransport,
         info: SandboxInfo,
+        table: CallTable,
         *,
         info_of: Callable[[SandboxHello], SandboxInfo],
         on_change: Callable[[], None],
         wall_clock: Callable[[], float],
         send_s: float,
         answer_s: float,
-        busy_s: float,
-        call_times: CallTimes,
     ) -> None:
         self.info = info
-        self.calls: dict[str, Call] = {}
         self._transport = transport
+        self._table = table
         self._info_of = info_of
         self._on_change = on_change
         self._wall_clock = wall_clock
         self._send_s = send_s
         self._answer_s = answer_s
-        self._busy_s = busy_s
-        self._call_times = call_times
-        # Calls with something to send, each once, who waits longest first.
-        self._due: deque[Call] = deque()
-        self._work = asyncio.Event()
-        # The end of a `busy` pause, while there is one.
-        self._pause: asyncio.TimerHandle | None = None
         # A health check that awaits its answer; all who ask meanwhile share it. None means: connection lost.
         self._health: asyncio.Future[Health | None] | None = None
         self._health_due = False
+        # Sessions to be closed that are not, or no more, of the table.
+        self._closing: deque[str] = deque(maxlen=MAX_CLOSING)
 
-    @property
-    def free(self) -> int:
-        """Sessions that there is room for now."""
-        return 0 if self._pause is not None else max(0, self.info.max_sessions - len(self.calls))
-
-    def open(self, session_id: str, spec: TaskSpec, *, stream: bool) -> Call:
-        """A new call, that the writer starts when it comes to it."""
-        call = Call(
-            session_id,
-            spec,
-            stream=stream,
-            times=self._call_times,
-            info=lambda: self.info,
-            on_work=self._post,
-            on_end=self._ended,
-        )
-        self.calls[session_id] = call
-        self._post(call)
-        self._on_change()
-        return call
+    def close_session(self, session_id: str) -> None:
+        """Have the sandbox end a session, whoever began it, and what it has left."""
+        self._closing.append(session_id)
+        self._table.work.set()
 
     async def health(self) -> Health:
         """The answer to `health_check`. Raises `SandboxLost` if none comes."""
         if self._health is None:
             self._health = asyncio.get_running_loop().create_future()
             self._health_due = True
-            self._work.set()
+            self._table.work.set()
         asked = self._health
         health = None
         with contextlib.suppress(TimeoutError):
@@ -112,36 +92,34 @@ class Link:
 
     # --- the connection ---
 
-    async def serve(self) -> str:
-        """Carry frames until the connection ends; returns why it did."""
+    async def serve(self) -> TransportClosed:
+        """Carry frames until the connection ends; returns how it did."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._write())
                 await self._read()
         except* TransportClosed as errors:
-            reason = str(errors.exceptions[0])
-        return reason
+            ends = [end for end in errors.exceptions if isinstance(end, TransportClosed)]
+        finally:
+            if self._health is not None and not self._health.done():
+                self._health.set_result(None)
+        # A task group that is ending anyway swallows the cancel that comes just then (Python 3.11).
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
+        return ends[0]
 
     async def end_sessions(self, within_s: float) -> None:
         """The last words of a bridge that goes: whatever runs for it shall end."""
         with contextlib.suppress(TransportClosed, TimeoutError):
             async with asyncio.timeout(within_s):
-                for session_id in self.calls:
-                    await self._transport.send(encode(self._last_word(session_id)))
+                for session_id in self._table.calls:
+                    await self._transport.send(self._last_word(session_id))
 
-    def lose(self, problem: str) -> None:
-        """The connection is gone, and every session with it."""
-        for call in list(self.calls.values()):
-            call.fail(SandboxLost(problem) if call.is_started else SandboxBusy(problem))
-        if self._health is not None and not self._health.done():
-            self._health.set_result(None)
-        if self._pause is not None:
-            self._pause.cancel()
-
-    def _last_word(self, session_id: str) -> CancelTask | SessionSignal:
+    def _last_word(self, session_id: str) -> str:
         if self.info.extended:
-            return SessionSignal(type="close_session", session_id=session_id)
-        return CancelTask(type="cancel_task", session_id=session_id)
+            return encode(SessionSignal(type="close_session", session_id=session_id))
+        return encode(CancelTask(type="cancel_task", session_id=session_id))
 
     # --- from the sandbox ---
 
@@ -151,13 +129,15 @@ class Link:
         while True:
             text = await self._transport.recv()
             if self.info.extended and len(text) > MAX_FRAME_BYTES:
-                raise TransportClosed(f"the sandbox sent a frame of more than {MAX_FRAME_BYTES} bytes")
+                words = f"the sandbox sent a frame of more than {MAX_FRAME_BYTES} bytes"
+                raise TransportClosed(words, is_final=True)
             try:
                 frame = parse_from_sandbox(text)
             except ProtocolError as error:
                 broken += 0 if self._blame_session(text, error) else 1
                 if broken > MAX_BROKEN_FRAMES:
-                    raise TransportClosed(f"the sandbox does not keep to the protocol: {error}") from error
+                    words = f"the sandbox does not keep to the protocol: {error}"
+                    raise TransportClosed(words, is_final=True) from error
             else:
                 await self._hand_over(frame, len(text))
 
@@ -176,8 +156,8 @@ class Link:
             case SandboxHello():
                 self._on_late_hello(frame)
                 return None
-        call = self.calls.get(frame.session_id)
-        if call is None:
+        call = self._table.calls.get(frame.session_id)
+        if call is None or not (isinstance(frame, TaskSignal) or call.receive(frame.seq)):
             return None
         match frame:
             case TaskProgress():
@@ -200,7 +180,7 @@ class Link:
         """
         session_id, is_end = session_of_broken_frame(text)
         log.warning("broken frame", address=self.info.address, session_id=session_id, error=str(error))
-        call = self.calls.get(session_id) if session_id is not None else None
+        call = self._table.calls.get(session_id) if session_id is not None else None
         if call is not None and is_end:
             call.fail(SandboxLost(f"the end of the session can't be read: {error}"))
         return call is not None
@@ -214,9 +194,8 @@ class Link:
         """Both have said `hello` now, if one late: the sandbox counts credit from here on, and so must we."""
         if self.info.extended:
             return
-        self.info = self._info_of(hello)
-        for call in self.calls.values():
-            self._post(call)
+        self.info = self._table.info = self._info_of(hello)
+        self._table.post_all()
         self._on_change()
 
     # --- to the sandbox ---
@@ -226,8 +205,8 @@ class Link:
         while True:
             frame = self._next_frame()
             if frame is None:
-                self._work.clear()
-                await self._work.wait()
+                self._table.work.clear()
+                await self._table.work.wait()
                 continue
             try:
                 async with asyncio.timeout(self._send_s):
@@ -236,29 +215,9 @@ class Link:
                 raise TransportClosed(f"the sandbox took nothing for {self._send_s:g} s") from None
 
     def _next_frame(self) -> str | None:
-        """One frame of each call in turn, so that a large task delays nobody's cancel."""
         if self._health_due:
             self._health_due = False
             return encode(HealthCheck(type="health_check"))
-        while self._due:
-            call = self._due.popleft()
-            frame = call.next_frame(extended=self.info.extended, now=self._wall_clock())
-            if frame is not None:
-                self._due.append(call)
-                return frame
-        return None
-
-    def _post(self, call: Call) -> None:
-        if call not in self._due:
-            self._due.append(call)
-        self._work.set()
-
-    def _ended(self, call: Call) -> None:
-        del self.calls[call.session_id]
-        if isinstance(call.error, SandboxBusy) and self._pause is None:
-            self._pause = asyncio.get_running_loop().call_later(self._busy_s, self._end_pause)
-        self._on_change()
-
-    def _end_pause(self) -> None:
-        self._pause = None
-        self._on_change()
+        if self._closing:
+            return self._last_word(self._closing.popleft())
+        return self._table.next_frame(extended=self.info.extended, now=self._wall_clock())

@@ -36,6 +36,7 @@ class Outgoing:
         self._is_cancel_told = False
         # What the sandbox was told last; None where that may have been lost with a socket.
         self._pause_told: bool | None = False
+        self._was_paused = False
         self._size: TtySize | None = None
         self._is_size_told = True
         # Every input of the session, since a socket may be lost with any of them; the first so many are sent.
@@ -63,6 +64,20 @@ class Outgoing:
         """Have the terminal's size changed."""
         self._size = TtySize(cols=cols, rows=rows)
         self._is_size_told = False
+
+    def begin_anew(self, *, credit_bytes: int, input_seq: int | None) -> None:
+        """The session goes on over another socket; what was sent over the old one may not have come.
+
+        The sandbox counts its credit anew from the `after_seq` it was told, `credit_bytes` are granted beyond
+        that; it has input up to `input_seq`.
+        """
+        self.credit_bytes = credit_bytes
+        self._is_cancel_told = False
+        self._is_size_told = False
+        if self._was_paused:
+            self._pause_told = None
+        if input_seq is not None:
+            self._sent_inputs = input_seq
 
     # --- frames ---
 
@@ -102,6 +117,7 @@ class Outgoing:
         if self._pause_told is self.is_pause_wanted:
             return None
         self._pause_told = self.is_pause_wanted
+        self._was_paused = True
         return encode(
             SessionSignal(
                 type="pause_task" if self.is_pause_wanted else "resume_task", session_id=self._session_id
@@ -122,7 +138,7 @@ class Outgoing:
         return encode(Resize(type="resize", session_id=self._session_id, cols=size.cols, rows=size.rows))
 
     def _input_frame(self) -> str | None:
-        if self._sent_inputs == len(self._inputs):
+        if self._sent_inputs >= len(self._inputs):
             return None
         self._sent_inputs += 1
         return self._inputs[self._sent_inputs - 1]

@@ -256,11 +256,14 @@ class Health(_Frame):
 
 
 class ResumeOffer(_Frame):
-    """A session that outlived its socket: the last frame it produced, the last `task_input` it received."""
+    """A session that outlived its socket: the last frame it produced, the last `task_input` it received.
+
+    Without `input_seq` nobody knows which input was lost with the socket.
+    """
 
     session_id: str
     last_seq: int
-    input_seq: int = 0
+    input_seq: int | None = None
 
 
 class SandboxHello(_Frame):

@@ -43,7 +43,7 @@ class EmbeddedSandbox:
         """A connection to the child, once it is known whether it can be had. Raises `TransportClosed`."""
         await self.tried.wait()
         if self._url is None:
-            raise TransportClosed(self.problem or "the local sandbox is not there")
+            raise TransportClosed(self.problem or "the local sandbox is not there", is_final=True)
         return await dial(self._url, token=self._token)
 
     async def run(self) -> None:

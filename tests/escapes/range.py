@@ -133,15 +133,6 @@ class Range:
         await until(
             lambda: self._jails() == full, within_s=10, what="the pool is full, and nothing else runs"
         )
-        return self._open_now()
-
-    async def has_given_back(self, before: int) -> bool:
-        """Whether the service has no more files open than `before`, soon: sockets take a moment to close."""
-        with suppress(AssertionError):
-            await until(lambda: self._open_now() <= before, within_s=10, what="descriptors are given back")
-        return await self.service_descriptors() <= before
-
-    def _open_now(self) -> int:
         return len(os.listdir(f"/proc/{self._service_pid}/fd"))
 
     def _jails(self) -> int:
@@ -176,19 +167,12 @@ def _outcome(end: Frame) -> Outcome:
     return Outcome(report, end, first["stdout"], first["stderr"])
 
 
-def _leads_to(path: Path, target: str) -> bool:
-    try:
-        return str(path.readlink()) == target
-    except OSError:  # closed meanwhile
-        return False
-
-
 def _listener_on(port: int) -> int:
     """The child of ours that listens on `port` of the loopback."""
     lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()
     inode = next(line.split()[9] for line in lines if f"0100007F:{port:04X} 00000000:0000 0A" in line)
     for pid in children_of(os.getpid()):
-        if any(_leads_to(path, f"socket:[{inode}]") for path in Path(f"/proc/{pid}/fd").glob("*")):
+        if any(os.readlink(path) == f"socket:[{inode}]" for path in Path(f"/proc/{pid}/fd").glob("*")):
             return pid
     raise AssertionError(f"nobody listens on {port}")
 

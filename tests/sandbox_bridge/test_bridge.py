@@ -146,9 +146,9 @@ async def test_task_too_large_for_a_core_sandbox_is_bad_input() -> None:
 # --- the connection's life ---
 
 
-async def test_dropped_connection_loses_its_sessions_and_is_dialled_again() -> None:
-    """All sessions of a connection that broke are lost, after what had come; the next one works."""
-    async with FakeSandbox(listen=False) as fake, connected(fake.dial) as bridge:
+async def test_dropped_core_connection_loses_its_sessions_and_is_dialled_again() -> None:
+    """All sessions of a core connection that broke are lost, after what had come; the next one works."""
+    async with FakeSandbox(listen=False, hello="refuse") as fake, connected(fake.dial) as bridge:
         async with bridge.open("s1", TaskSpec(commands=["echo x", "hang"])) as session:
             await until(lambda: "s1" in fake.sessions)
             assert [(await anext(session))["kind"] for _ in range(4)][1] == "output"
@@ -227,6 +227,15 @@ async def test_bridge_that_ends_ends_its_sessions(hello: HelloManner) -> None:
         assert bridge.info is None
         await until(lambda: not fake.sessions)
         assert fake.count("close_session" if hello == "answer" else "cancel_task") == 1
+
+
+async def test_bridge_that_is_cancelled_as_its_connection_breaks_ends() -> None:
+    """A cancel is not lost in the end of the connection."""
+    peer = Peer()
+    async with asyncio.timeout(60), running(peer.dial) as bridge:
+        await peer.greet()
+        await until(lambda: bridge.info is not None)
+        peer.hang_up()
 
 
 async def test_health_is_asked_once_for_all_who_want_it() -> None:

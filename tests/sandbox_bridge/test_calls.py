@@ -7,7 +7,7 @@ import weakref
 import pytest
 
 from sandbox_bridge.bridge import Bridge, BridgeTimes
-from sandbox_bridge.calls import Call, CallTimes
+from sandbox_bridge.call import Call, CallTimes
 from sandbox_bridge.errors import SandboxLost
 from sandbox_bridge.handshake import SandboxInfo
 from sandbox_bridge.protocol import Limits

@@ -58,7 +58,7 @@ async def test_run_whose_service_goes_is_lost() -> None:
     async with FakeSandbox() as fake, AsyncWebContainerTool(fake.url) as tool, asyncio.TaskGroup() as group:
         call = group.create_task(_failure(tool.run_async(run("hang"))))
         await until(lambda: bool(fake.sessions))
-        fake.drop()
+        fake.restart("boot-2")
         assert isinstance(await call, SandboxLost)
 
 
@@ -114,7 +114,7 @@ async def test_stream_whose_service_goes_raises() -> None:
     async with FakeSandbox() as fake, AsyncWebContainerTool(fake.url) as tool:
         stream = tool.stream_execution(run("hang"))
         await anext(stream)
-        fake.drop()
+        fake.restart("boot-2")
         with pytest.raises(SandboxLost):
             await anext(stream)
 

@@ -81,9 +81,11 @@ class Peer:
         return theirs
 
     async def accept(self) -> None:
-        """Take up the next connection."""
+        """Take up the next connection that is still open."""
         async with asyncio.timeout(60):
             self.transport = await self._transports.get()
+            while self.transport.is_closed:
+                self.transport = await self._transports.get()
 
     async def greet(self, hello: dict[str, Any] | None = None) -> None:
         """Take up the next connection and agree on the extensions."""

@@ -9,6 +9,7 @@ The language is that of `tests/support/task_script.py`.
 import asyncio
 import base64
 import http
+import itertools
 from typing import Any, Literal, Self
 
 import orjson
@@ -21,6 +22,7 @@ from sandbox_bridge.errors import TransportClosed
 from sandbox_bridge.protocol import (
     MAX_CORE_FRAME_BYTES,
     PROTOCOL,
+    RESUME_S,
     Base64File,
     BridgeHello,
     CancelTask,
@@ -76,7 +78,12 @@ class FakeSandbox:
         self.token = token
         self.received: list[dict[str, Any]] = []
         self.dials = 0
+        self.is_away = False
+        """It can't be dialled."""
         self.sessions: dict[str, FakeSession] = {}
+        """Those that run."""
+        self.ended: dict[str, FakeSession] = {}
+        self._tasks: dict[str, list[asyncio.Task[None]]] = {}
         self._host = host
         self._port = port
         self._listen = listen
@@ -110,26 +117,70 @@ class FakeSandbox:
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
-        for task in self._serving:
+        tasks = [*self._serving, *itertools.chain.from_iterable(self._tasks.values())]
+        for task in tasks:
             task.cancel()
-        for outcome in await asyncio.gather(*self._serving, return_exceptions=True):
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(outcome, Exception):
                 raise outcome
 
     async def dial(self) -> FrameTransport:
-        """A connection in memory to it."""
+        """A connection in memory to it. Raises `TransportClosed` while it is away."""
+        if self.is_away:
+            raise TransportClosed("away")
         ours, theirs = memory_pair()
         self._serving.add(asyncio.create_task(self._serve(ours)))
         return theirs
 
     def drop(self) -> None:
-        """Break every connection."""
+        """Break every connection; what is on its way is lost."""
         for transport in self._open:
             match transport:
                 case MemoryTransport():
-                    transport.close_nowait()
+                    transport.close_nowait(loses=True)
                 case _Socket():
                     transport.connection.transport.abort()
+
+    def restart(self, boot_id: str) -> None:
+        """Be another process: nothing is left of what ran."""
+        self.boot_id = boot_id
+        for session_id in [*self.sessions, *self.ended]:
+            self.forget(session_id)
+        self.drop()
+
+    def start(self, session: FakeSession) -> None:
+        """Run `session`."""
+        self.ended.pop(session.session_id, None)
+        self.sessions[session.session_id] = session
+        self._tasks.setdefault(session.session_id, []).extend(
+            asyncio.create_task(part) for part in (session.run(), session.carry())
+        )
+
+    def end(self, session: FakeSession) -> None:
+        """It has its end, which can be asked for again for a while."""
+        self.ended[session.session_id] = self.sessions.pop(session.session_id)
+
+    def forget(self, session_id: str) -> None:
+        """End a session without a word."""
+        self.sessions.pop(session_id, None)
+        self.ended.pop(session_id, None)
+        for task in self._tasks.get(session_id, ()):
+            task.cancel()
+
+    def leave(self, connection: "_Connection") -> None:
+        """`connection` is gone; of what it had, what an extended peer may come back for is kept for a while."""
+        loop = asyncio.get_running_loop()
+        for session in [*self.sessions.values(), *self.ended.values()]:
+            if session.connection is connection:
+                session.detach()
+                if connection.extended:
+                    loop.call_later(RESUME_S, self._expire, session)
+                else:
+                    self.forget(session.session_id)
+
+    def _expire(self, session: FakeSession) -> None:
+        if session.connection is None and session in (*self.sessions.values(), *self.ended.values()):
+            self.forget(session.session_id)
 
     def count(self, kind: str) -> int:
         """How many frames of the type `kind` came."""
@@ -183,8 +234,6 @@ class _Connection:
         self._sandbox = sandbox
         self._transport = transport
         self.extended = False
-        self._mine: dict[str, FakeSession] = {}
-        self._ended: set[str] = set()
         self._files: dict[str, dict[str, bytearray]] = {}
 
     async def serve(self) -> None:
@@ -196,8 +245,7 @@ class _Connection:
         except* TransportClosed:
             pass
         finally:
-            for session_id in self._mine:
-                self._sandbox.sessions.pop(session_id, None)
+            self._sandbox.leave(self)
             await self._transport.aclose()
 
     async def send(self, frame: dict[str, Any]) -> None:
@@ -213,13 +261,6 @@ class _Connection:
             }
         )
 
-    async def end(self, session: FakeSession, frame: dict[str, Any]) -> None:
-        """Send a session's one end, and forget it."""
-        self._sandbox.sessions.pop(session.session_id, None)
-        self._mine.pop(session.session_id, None)
-        self._ended.add(session.session_id)
-        await self.send({**frame, "session_id": session.session_id})
-
     async def _on_text(self, text: str, group: asyncio.TaskGroup) -> None:
         try:
             frame = parse_to_sandbox(text)
@@ -234,7 +275,7 @@ class _Connection:
     async def _on_frame(self, frame: ToSandbox, group: asyncio.TaskGroup) -> None:
         match frame:
             case BridgeHello():
-                await self._on_hello(group)
+                await self._on_hello(frame, group)
             case HealthCheck():
                 await self.send(
                     {
@@ -245,23 +286,23 @@ class _Connection:
                     }
                 )
             case ExecuteTask():
-                await self._on_task(frame, group)
+                await self._on_task(frame)
             case FileChunk():
                 files = self._files.setdefault(frame.session_id, {})
                 files.setdefault(frame.path, bytearray()).extend(base64.b64decode(frame.base64))
             case _:
                 await self._on_session_frame(frame)
 
-    async def _on_hello(self, group: asyncio.TaskGroup) -> None:
+    async def _on_hello(self, hello: BridgeHello, group: asyncio.TaskGroup) -> None:
         match self._sandbox.hello:
             case "close":
                 await self._transport.aclose()
             case "refuse":
                 await self.send({"type": "error", "error": "unknown type: hello"})
             case "answer":
-                group.create_task(self._answer_hello())
+                group.create_task(self._answer_hello(hello))
 
-    async def _answer_hello(self) -> None:
+    async def _answer_hello(self, hello: BridgeHello) -> None:
         await elapse(self._sandbox.hello_delay_s)
         self.extended = True
         await self.send(
@@ -275,11 +316,23 @@ class _Connection:
                 "isolation": {"tier": "none", "network": False},
                 "capabilities": list(self._sandbox.capabilities),
                 "labels": {},
-                "resume": [],
+                "resume": [
+                    {"session_id": name, "last_seq": session.last_seq, "input_seq": session.input_seq}
+                    for name, session in self._kept().items()
+                ],
             }
         )
+        for order in hello.sessions:
+            session = self._kept().get(order.session_id)
+            if session is not None and order.action == "continue":
+                session.attach(self, order.after_seq)
+            elif session is not None:
+                session.cancel()
 
-    async def _on_task(self, task: ExecuteTask, group: asyncio.TaskGroup) -> None:
+    def _kept(self) -> dict[str, FakeSession]:
+        return {**self._sandbox.ended, **self._sandbox.sessions}
+
+    async def _on_task(self, task: ExecuteTask) -> None:
         session_id = task.session_id
         if session_id in self._sandbox.sessions:
             await self.fail(session_id, "bad_input", "there is such a session already")
@@ -288,17 +341,14 @@ class _Connection:
         else:
             files = {path: _bytes_of(content) for path, content in task.files.items()}
             files |= {path: bytes(data) for path, data in self._files.pop(session_id, {}).items()}
-            session = FakeSession(self, task, files)
-            self._sandbox.sessions[session_id] = self._mine[session_id] = session
-            self._ended.discard(session_id)
-            group.create_task(session.run())
+            self._sandbox.start(FakeSession(self, task, files, self._sandbox.end))
 
     async def _on_session_frame(
         self, frame: CancelTask | SessionSignal | Credit | TaskInput | Resize
     ) -> None:
-        session = self._mine.get(frame.session_id)
+        session = self._sandbox.sessions.get(frame.session_id)
         if session is None:
-            if isinstance(frame, CancelTask) and frame.session_id not in self._ended:
+            if isinstance(frame, CancelTask) and frame.session_id not in self._sandbox.ended:
                 await self.fail(frame.session_id, "unknown_session", "no such session")
             return
         match frame:

@@ -4,9 +4,10 @@ import asyncio
 import base64
 import fnmatch
 import hashlib
-import itertools
+from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
+from sandbox_bridge.errors import TransportClosed
 from sandbox_bridge.protocol import INITIAL_CREDIT_BYTES, ExecuteTask, TaskInput, command_of
 from tests.support.task_script import run_command
 
@@ -15,16 +16,13 @@ CHUNK_BYTES = 32 << 10
 
 
 class Connection(Protocol):
-    """What a session needs of the connection it was started on."""
+    """What a session needs of the connection it has."""
 
     extended: bool
     """Both sides have said `hello`."""
 
     async def send(self, frame: dict[str, Any]) -> None:
-        """Send a frame."""
-
-    async def end(self, session: "FakeSession", frame: dict[str, Any]) -> None:
-        """Send a session's one end, and forget it."""
+        """Send a frame. Raises `TransportClosed`."""
 
 
 class _CommandError(Exception):
@@ -33,14 +31,30 @@ class _CommandError(Exception):
 
 
 class FakeSession:
-    """One task: its script, run on the loop's timers."""
+    """One task: its script, run on the loop's timers, and all it has said, which outlives a connection.
 
-    def __init__(self, connection: Connection, task: ExecuteTask, files: dict[str, bytes]) -> None:
+    `on_end` is called when it has its end, before that is sent.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        task: ExecuteTask,
+        files: dict[str, bytes],
+        on_end: Callable[["FakeSession"], None],
+    ) -> None:
         self.session_id = task.session_id
-        self._connection = connection
+        self.connection: Connection | None = connection
+        """The one that it says everything over, while it has one."""
+        self.input_seq = 0
+        self.last_seq = 0
+        self._on_end = on_end
         self._task = task
         self.files = files
-        self._seq = itertools.count(1)
+        self._log: list[dict[str, Any]] = []
+        self._sent = 0
+        # Set at each change of the connection, of what is said and of what is sent.
+        self._changed = asyncio.Event()
         self._credit = INITIAL_CREDIT_BYTES
         self._credited = asyncio.Event()
         # The running script's; it ends it for a cancel as for a timeout.
@@ -56,13 +70,75 @@ class FakeSession:
         self._stdin: asyncio.Queue[TaskInput] = asyncio.Queue()
         self._done: list[dict[str, Any]] = []
 
+    # --- the connection ---
+
+    def detach(self) -> None:
+        """The connection is gone."""
+        self.connection = None
+        self._changed.set()
+
+    def attach(self, connection: Connection, after_seq: int) -> None:
+        """Go on over `connection`: say again what comes after `after_seq`, whose credit is spent."""
+        again = [frame for frame in self._log if frame["seq"] > after_seq]
+        self.connection = connection
+        self._sent = len(self._log) - len(again)
+        self._credit = INITIAL_CREDIT_BYTES - sum(_cost(frame) for frame in again)
+        self._credited.set()
+        self._changed.set()
+
+    async def carry(self) -> None:
+        """Take to the connection of the time what the session says, until cancelled."""
+        while True:
+            connection = self.connection
+            if connection is None or self._sent == len(self._log):
+                await self._change()
+                continue
+            frame, position = self._log[self._sent], self._sent
+            try:
+                await connection.send(frame)
+            except TransportClosed:
+                if self.connection is connection:
+                    self.detach()
+                continue
+            if self.connection is connection and self._sent == position:
+                self._sent += 1
+                self._changed.set()
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    async def _say(self, frame: dict[str, Any]) -> None:
+        while self.is_still:
+            await self._moving.wait()
+        self._put(frame)
+        mine = len(self._log)
+        while self.connection is not None and self._sent < mine:
+            await self._change()
+
+    def _put(self, frame: dict[str, Any]) -> None:
+        self.last_seq += 1
+        number = {"seq": self.last_seq} if self._is_extended else {}
+        self._log.append({**frame, "session_id": self.session_id, **number})
+        self._changed.set()
+
+    @property
+    def _is_extended(self) -> bool:
+        return self.connection is None or self.connection.extended
+
+    # --- the script ---
+
     def grant(self, nbytes: int) -> None:
         """Allow `nbytes` more of output."""
         self._credit += nbytes
         self._credited.set()
 
     def feed(self, frame: TaskInput) -> None:
-        """Have it for standard input."""
+        """Have it for standard input, once."""
+        if frame.seq is not None:
+            if frame.seq <= self.input_seq:
+                return
+            self.input_seq = frame.seq
         if self._task.stdin:
             self._stdin.put_nowait(frame)
 
@@ -107,22 +183,22 @@ class FakeSession:
                     await self._run_command(index, command_of(command).text)
                 await self._collect()
         except TimeoutError:
-            await self._end_badly(self._stop_code, None, self._stop_code)
+            self._end_badly(self._stop_code, None, self._stop_code)
         except _CommandError as failure:
-            await self._end_badly("command_failed", failure.exit_code, "exit")
+            self._end_badly("command_failed", failure.exit_code, "exit")
         else:
-            await self._connection.end(
-                self, {"type": "task_completed", "result": self._result("completed", 0)}
-            )
+            self._end({"type": "task_completed", "result": self._result("completed", 0)})
 
-    async def _end_badly(self, code: str, exit_code: int | None, reason: str) -> None:
+    def _end_badly(self, code: str, exit_code: int | None, reason: str) -> None:
         if self._done and self._done[-1]["reason"] is None:
             self._done[-1].update(exit_code=exit_code, reason=reason)
         result = self._result("cancelled" if code == "cancelled" else "failed", exit_code)
         info = {"code": code, "exit_code": exit_code, "reason": reason, "result": result}
-        await self._connection.end(
-            self, {"type": "task_error", "error": f"ended: {code}", "error_info": info}
-        )
+        self._end({"type": "task_error", "error": f"ended: {code}", "error_info": info})
+
+    def _end(self, frame: dict[str, Any]) -> None:
+        self._on_end(self)
+        self._put(frame)
 
     def _result(self, status: str, exit_code: int | None) -> dict[str, Any]:
         return {
@@ -177,12 +253,12 @@ class FakeSession:
                 text = base64.b64encode(data[start : start + CHUNK_BYTES]).decode()
                 await self._spend(text)
                 last = start + CHUNK_BYTES >= len(data)
-                await self._send(
+                await self._say(
                     {"type": "file_chunk", "path": path, "offset": start, "base64": text, "last": last}
                 )
 
     async def _spend(self, text: str) -> None:
-        if self._connection.extended:
+        if self._is_extended:
             while self._credit < len(text.encode()):
                 self._credited.clear()
                 await self._credited.wait()
@@ -190,15 +266,13 @@ class FakeSession:
 
     async def _progress(self, progress: dict[str, Any]) -> None:
         if self._task.type == "stream_task":
-            await self._send({"type": "task_progress", "progress": progress})
-
-    async def _send(self, frame: dict[str, Any]) -> None:
-        while self.is_still:
-            await self._moving.wait()
-        if self._connection.extended:
-            frame["seq"] = next(self._seq)
-        await self._connection.send(frame | {"session_id": self.session_id})
+            await self._say({"type": "task_progress", "progress": progress})
 
     def go_deaf(self) -> None:
         """Take no notice of cancel any more."""
         self._is_deaf = True
+
+
+def _cost(frame: dict[str, Any]) -> int:
+    output = frame.get("progress", {}).get("text", "") if frame["type"] == "task_progress" else ""
+    return len((output or frame.get("base64", "")).encode())

@@ -15,6 +15,10 @@ class _Pipe:
         self._closed: TransportClosed | None = None
         self._changed = asyncio.Event()
 
+    @property
+    def is_closed(self) -> bool:
+        return self._closed is not None
+
     async def put(self, text: str) -> None:
         while self._closed is None and len(self._frames) >= self._limit:
             await self._change()
@@ -31,8 +35,10 @@ class _Pipe:
         self._changed.set()
         return self._frames.popleft()
 
-    def close(self, closed: TransportClosed) -> None:
+    def close(self, closed: TransportClosed, *, loses: bool) -> None:
         self._closed = self._closed or closed
+        if loses:
+            self._frames.clear()
         self._changed.set()
 
     async def _change(self) -> None:
@@ -46,7 +52,11 @@ class MemoryTransport:
     def __init__(self, inward: _Pipe, outward: _Pipe) -> None:
         self._inward = inward
         self._outward = outward
-        self.is_closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether either end has closed it."""
+        return self._inward.is_closed
 
     async def send(self, text: str) -> None:
         """Hand `text` to the other end. Raises `TransportClosed`."""
@@ -60,12 +70,11 @@ class MemoryTransport:
         """Close both directions."""
         self.close_nowait()
 
-    def close_nowait(self, code: int | None = None) -> None:
-        """Close both directions, with a close code as the other end sees it."""
-        self.is_closed = True
+    def close_nowait(self, code: int | None = None, *, loses: bool = False) -> None:
+        """Close both directions, with a close code as the other end sees it; `loses` what is on its way."""
         closed = TransportClosed("the connection broke" if code is None else f"closed with {code}", code=code)
-        self._inward.close(closed)
-        self._outward.close(closed)
+        self._inward.close(closed, loses=loses)
+        self._outward.close(closed, loses=loses)
 
 
 def memory_pair(limit: int = 64) -> tuple[MemoryTransport, MemoryTransport]:

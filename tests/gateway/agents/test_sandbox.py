@@ -316,7 +316,7 @@ async def test_attempt_without_a_sandbox_has_lost_its_place() -> None:
     assert lost.error.reason == "sandbox_lost"
     async with FakeSandbox(listen=False) as fake, connected(fake.dial) as bridge:
         context = Context(bridge=bridge, given={"commands": ["sleepy 100000 1000"]})
-        context.on_draft = lambda draft: fake.drop() if draft.kind == "output" else None
+        context.on_draft = lambda draft: fake.restart("boot-2") if draft.kind == "output" else None
         await context.run(SANDBOX)
         assert isinstance(context.error, PlaceLostError)
         assert context.error.reason == "sandbox_lost"
