@@ -50,7 +50,7 @@ def _mounted_at(controllers: frozenset[str], path: str, mounts: str) -> Path | N
         if kind != ("cgroup" if controllers else "cgroup2") or not controllers <= set(options.split(",")):
             continue
         below = f"{root.rstrip('/')}/"
-        if f"{path}/".startswith(below):
+        if f"{path}/".startswith(below) and ".." not in Path(path).parts:
             return Path(point, path[len(below) :])
     return None
 
