@@ -74,17 +74,25 @@ class SandboxSettings(BaseSettings):
     max_disk_mb: int = Field(default=256, gt=0)
     """Ceiling of `disk_mb`, and of a task's files sent ahead."""
     memory_mb: int = Field(default=512, gt=0)
-    """Memory of a jail as a whole. Accepted and checked; not enforced by this version."""
+    """Memory of a jail as a whole, what lies on its disks included; one kill for want of it fails the task."""
     max_memory_mb: int = Field(default=512, gt=0)
     """Ceiling of `memory_mb`."""
     processes: int = Field(default=128, gt=0)
     """Processes and threads of a jail: a fork bomb ends at this many."""
     max_processes: int = Field(default=128, gt=0)
     """Ceiling of `processes`."""
-    max_idle_s: float = Field(default=86400.0, gt=0)
-    """Ceiling of a task's `idle_s`. Accepted and checked; not enforced by this version."""
-    max_cpu_s: float = Field(default=86400.0, gt=0)
-    """Ceiling of a task's `cpu_s`. Accepted and checked; not enforced by this version."""
+    idle_s: float | None = Field(default=None, gt=0)
+    """For a task to read or write something; none by default, for a compiler may be silent for long."""
+    max_idle_s: float | None = Field(default=None, gt=0)
+    """Ceiling of `idle_s`, and its value where a task names none."""
+    cpu_s: float | None = Field(default=None, gt=0)
+    """Processor time of a task, all its processes together; none by default, the wall clock bounds it."""
+    max_cpu_s: float | None = Field(default=None, gt=0)
+    """Ceiling of `cpu_s`, and its value where a task names none."""
+    network: Literal["none", "full"] = "none"
+    """What a task that names nothing can reach: nothing but itself."""
+    max_network: Literal["none", "full"] = "none"
+    """Ceiling of `network`. `full` is refused at start: this version has no network to give."""
 
     @field_validator("allowed_hosts", mode="before")
     @classmethod

@@ -67,6 +67,12 @@ class Channel:
         self.credit.spend(cost)
         await self.flush()
 
+    async def signal(self, frame: dict[str, Any]) -> None:
+        """Send a frame without a number, behind those that were made; to a bridge that is away it is not."""
+        async with self._turn:
+            if self.line is not None:
+                await self.line.send(encode({"session_id": self.session_id} | frame))
+
     async def flush(self) -> None:
         """Send what has not been sent over the present socket, in order."""
         async with self._turn:

@@ -12,6 +12,7 @@ from websockets.exceptions import ConcurrencyError, ConnectionClosed
 
 from sandbox_bridge.local.endings import error_frame
 from sandbox_bridge.local.floor import Floor
+from sandbox_bridge.local.session import Session
 from sandbox_bridge.local.sessions import RefusedError, Sessions
 from sandbox_bridge.local.staging import Stagings
 from sandbox_bridge.protocol import (
@@ -160,12 +161,10 @@ class Connection:
             case SessionSignal(type="close_session"):
                 self._sessions.close(frame.session_id)
                 self._stagings.drop(frame.session_id)
-            case SessionSignal() | TaskInput() | Resize():
-                # We do not name them in our hello; an error here would look like the session's end.
-                log.warning("frame_without_capability", frame=frame.type)
-            case Credit():
+            case SessionSignal() | TaskInput() | Resize() | Credit():
+                # For a session that has just ended it comes late; an answer would look like another end.
                 if (session := self._sessions.get(frame.session_id)) is not None:
-                    session.grant_nowait(frame.bytes)
+                    steer(session, frame)
 
     async def _accept(self, task: ExecuteTask) -> None:
         session_id = task.session_id
@@ -262,6 +261,19 @@ class Connection:
     def abort(self) -> None:
         """Hang up without a word."""
         self._socket.transport.abort()
+
+
+def steer(session: Session, frame: SessionSignal | TaskInput | Resize | Credit) -> None:
+    """Have `session` do what `frame` asks."""
+    match frame:
+        case SessionSignal():
+            session.wish_nowait(paused=frame.type == "pause_task")
+        case TaskInput():
+            session.put_input_nowait(frame.data, eof=frame.eof, seq=frame.seq)
+        case Resize():
+            session.resize_nowait(frame.cols, frame.rows)
+        case Credit():
+            session.grant_nowait(frame.bytes)
 
 
 def readable_session_id(message: str | bytes) -> str:

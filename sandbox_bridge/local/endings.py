@@ -48,6 +48,21 @@ def error_frame(words: str, code: str, *, reason: str | None = None) -> dict[str
     return {"type": "task_error", "error": words, "error_info": info}
 
 
+_STOPS: dict[EndReason, tuple[str, str]] = {
+    "timeout": ("timeout", "the task took too long"),
+    "idle": ("timeout", "the task was idle for too long"),
+    "cpu": ("resource_limit", "the task used all the processor time that it may have"),
+    "memory": ("memory_limit", "the task needed more memory than it may have"),
+    "cancelled": ("cancelled", "cancelled"),
+}
+
+
+def stop_ending(reason: EndReason, exit_code: int | None = None) -> Ending:
+    """The end of a task that we have stopped."""
+    code, words = _STOPS.get(reason, ("resource_limit", reason))
+    return Ending(code, exit_code, reason, words)
+
+
 def file_ending(error: FileError) -> Ending:
     """The end of a task whose files could not be written."""
     if error.errno in {ENOSPC, EDQUOT}:

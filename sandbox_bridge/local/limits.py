@@ -12,12 +12,15 @@ class BadInputError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TaskLimits:
-    """The limits in force for one task."""
+    """The limits in force for one task; None is no limit."""
 
     timeout_s: float
-    output_bytes: int
-    disk_mb: int
+    idle_s: float | None
+    cpu_s: float | None
+    memory_mb: int
     processes: int
+    disk_mb: int
+    output_bytes: int
 
 
 def settle(asked: Limits, settings: SandboxSettings) -> TaskLimits:
@@ -25,15 +28,24 @@ def settle(asked: Limits, settings: SandboxSettings) -> TaskLimits:
     _check_ceilings(asked, settings)
     return TaskLimits(
         timeout_s=asked.timeout_s or min(settings.timeout_s, settings.max_timeout_s),
-        output_bytes=asked.output_bytes or min(settings.output_bytes, settings.max_output_bytes),
-        disk_mb=asked.disk_mb or min(settings.disk_mb, settings.max_disk_mb),
+        idle_s=asked.idle_s or _least(settings.idle_s, settings.max_idle_s),
+        cpu_s=asked.cpu_s or _least(settings.cpu_s, settings.max_cpu_s),
+        memory_mb=asked.memory_mb or min(settings.memory_mb, settings.max_memory_mb),
         processes=asked.processes or min(settings.processes, settings.max_processes),
+        disk_mb=asked.disk_mb or min(settings.disk_mb, settings.max_disk_mb),
+        output_bytes=asked.output_bytes or min(settings.output_bytes, settings.max_output_bytes),
     )
 
 
+def _least(default: float | None, ceiling: float | None) -> float | None:
+    return min((bound for bound in (default, ceiling) if bound is not None), default=None)
+
+
 def _check_ceilings(asked: Limits, settings: SandboxSettings) -> None:
-    if asked.network == "full":
-        raise BadInputError("limits.network: this sandbox has no network to give")
+    if asked.network == "full" and settings.max_network != "full":
+        raise BadInputError(
+            "limits.network: this sandbox gives no network; its operator would have to set SANDBOX_MAX_NETWORK=full"
+        )
     ceilings = {
         "timeout_s": settings.max_timeout_s,
         "idle_s": settings.max_idle_s,
@@ -45,5 +57,5 @@ def _check_ceilings(asked: Limits, settings: SandboxSettings) -> None:
     }
     for name, ceiling in ceilings.items():
         value = getattr(asked, name)
-        if value is not None and value > ceiling:
+        if value is not None and ceiling is not None and value > ceiling:
             raise BadInputError(f"limits.{name}: {value:g} is more than this sandbox's {ceiling:g}")

@@ -34,6 +34,8 @@ class Order:
     commands: list[Command]
     limits: TaskLimits
     stream: bool
+    stdin: bool
+    """Whether the commands have something to read."""
 
     @property
     def ends_in_serve(self) -> bool:
@@ -43,8 +45,6 @@ class Order:
 
 def check_order(task: ExecuteTask, settings: SandboxSettings, staged_paths: list[str]) -> Order:
     """`task` made ready; `staged_paths` names the files sent ahead. Raises `BadInputError`."""
-    if task.stdin:
-        raise BadInputError("stdin: this sandbox has none")
     if task.collect is not None and task.collect.globs:
         raise BadInputError("collect: this sandbox gives no files back")
     if len(task.commands) > MAX_COMMANDS:
@@ -58,6 +58,7 @@ def check_order(task: ExecuteTask, settings: SandboxSettings, staged_paths: list
         commands=commands,
         limits=settle(task.limits, settings),
         stream=task.type == "stream_task",
+        stdin=task.stdin,
     )
 
 
@@ -87,8 +88,6 @@ def decode_base64(path: str, text: str) -> bytes:
 
 
 def _check_command(index: int, command: Command) -> None:
-    if command.tty is not None:
-        raise BadInputError(f"commands.{index}.tty: this sandbox has no terminals")
     parts = [command.cwd or "", *_argv(command), *command.env, *command.env.values()]
     if any("\0" in part for part in parts):
         raise BadInputError(f"commands.{index}: a NUL")
@@ -111,9 +110,11 @@ def is_serve(command: Command) -> bool:
 def serve_order(command: Command, port: int) -> Exec:
     """How the agent puts `command`'s folder up on `port`."""
     argv = [PYTHON, "-I", "-S", "-c", _STATIC_SERVER, str(port)]
-    return exec_order(command.model_copy(update={"sh": None, "argv": argv}))
+    return exec_order(command.model_copy(update={"sh": None, "argv": argv, "tty": None}))
 
 
-def exec_order(command: Command) -> Exec:
-    """How the agent runs `command`."""
-    return Exec(_argv(command), ENVIRONMENT | command.env, cwd=command.cwd or ".")
+def exec_order(command: Command, *, stdin: bool = False) -> Exec:
+    """How the agent runs `command`; with `stdin` there is something for it to read."""
+    terminal = {"TERM": "xterm-256color"} if command.tty is not None else {}
+    env = ENVIRONMENT | terminal | command.env
+    return Exec(_argv(command), env, cwd=command.cwd or ".", tty=command.tty, stdin=stdin)

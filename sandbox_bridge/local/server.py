@@ -19,7 +19,7 @@ from sandbox_bridge.local.sessions import Sessions
 from sandbox_bridge.protocol import MAX_CORE_FRAME_BYTES, PROTOCOL
 from sandbox_bridge.settings import SandboxSettings
 
-CAPABILITIES = ["serve", "limits", "backpressure", "stderr_split"]
+CAPABILITIES = ["stdin", "tty", "serve", "limits", "backpressure", "stderr_split"]
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
 
 log = structlog.get_logger()
@@ -41,7 +41,7 @@ class Service:
             "runtime": "local",
             "max_sessions": place.settings.max_sessions,
             "isolation": place.isolation,
-            "capabilities": CAPABILITIES,
+            "capabilities": capabilities_of(place),
             "labels": {},
             "resume": [],
         }
@@ -70,6 +70,11 @@ class Service:
     async def aclose(self) -> None:
         """Kill all sessions, and wait until they are gone."""
         await self._floor.aclose()
+
+
+def capabilities_of(place: Place) -> list[str]:
+    """What works here, in the protocol's words."""
+    return ["pause", *CAPABILITIES] if place.jails.profile.make_cage is not None else CAPABILITIES
 
 
 def keep_alive(websocket: ServerConnection) -> None:

@@ -10,29 +10,37 @@ from typing import Any
 import structlog
 
 from sandbox_bridge.local.agent.frames import STDERR, STDOUT
+from sandbox_bridge.local.beside import beside
 from sandbox_bridge.local.channel import Channel
-from sandbox_bridge.local.endings import Ending, command_ending, end_frame, file_ending, status_of
+from sandbox_bridge.local.endings import (
+    Ending,
+    command_ending,
+    end_frame,
+    file_ending,
+    status_of,
+    stop_ending,
+)
 from sandbox_bridge.local.errors import FileError, JailError, JailLostError
 from sandbox_bridge.local.jail import Jail, JailSize
 from sandbox_bridge.local.orders import Order, exec_order, is_serve, serve_order
-from sandbox_bridge.local.output import GATHER_S, MAX_TEXT_BYTES, Gap, OutputFlow, Text
-from sandbox_bridge.local.results import (
-    MAX_COMMAND_TEXT_CHARS,
-    Transcript,
-    command_progress,
-    command_record,
-    gap_progress,
-    shorten,
-    task_result,
-)
+from sandbox_bridge.local.report import Report
+from sandbox_bridge.local.results import task_result
 from sandbox_bridge.local.sites import Keeper, KeptSite, Sites, open_sites
+from sandbox_bridge.local.stdin import InputTooLargeError, TaskInput
+from sandbox_bridge.local.steering import Steering
 from sandbox_bridge.local.street import Street
+from sandbox_bridge.local.task_clock import TaskClock
 from sandbox_bridge.local.visits import Visits
 from sandbox_bridge.local.warm import WarmJails
+from sandbox_bridge.local.watch import Watch
 from sandbox_bridge.protocol import Command, EndReason, Stream
 from sandbox_bridge.settings import SandboxSettings
 
 Files = Iterable[tuple[str, Iterable[bytes]]]
+MAX_WISHES = 16
+"""Pauses and resumes that wait for their turn; who asks more often has an answer coming."""
+_OWN_FAILURES = {"command_failed", "timeout"}
+"""Ends of a command that the task may take in its stride; a limit is the whole task's."""
 _STREAM_OF: dict[bytes, Stream] = {STDOUT: "stdout", STDERR: "stderr"}
 
 log = structlog.get_logger()
@@ -50,14 +58,13 @@ class Place:
     keeper: Keeper
 
 
-@dataclass(slots=True)
-class _Running:
-    """The command that runs now."""
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What a task's commands run in."""
 
-    index: int
-    text: str
-    started_at: float
-    ending: Ending | None = None  # once it is known
+    jail: Jail
+    sites: Sites
+    watch: Watch
 
 
 class Session:
@@ -67,29 +74,61 @@ class Session:
         self._order = order
         self._place = place
         self._channel = channel
-        self._credit = channel.credit
-        self._flow = OutputFlow(order.limits.output_bytes, deliver=order.stream)
-        self._transcript = Transcript()
-        self._running: _Running | None = None
-        self._last_sent_at = 0.0
-        self._now = asyncio.get_running_loop().time
+        self._report = Report(channel, output_bytes=order.limits.output_bytes, is_streamed=order.stream)
+        self._clock = TaskClock()
+        self._input = TaskInput() if order.stdin else None
+        # True to pause, False to go on, in the order in which they came.
+        self._wishes: asyncio.Queue[bool] = asyncio.Queue(MAX_WISHES)
+        self._scene: _Scene | None = None
+        self._watch: Watch | None = None
         # The task's wall clock. Expires early when the session is told to stop.
         self._scope: asyncio.Timeout | None = None
         self._stop_reason: EndReason | None = None
-        self._sites: Sites | None = None
+        self._url: str | None = None
         self.site: KeptSite | None = None
         """What the task has left, once `run` has returned; whoever takes it closes it."""
 
+    # --- what its bridge says -------------------------------------------------------------------------
+
     def grant_nowait(self, count: int) -> None:
         """Allow so many more bytes of output."""
-        self._credit.grant_nowait(count)
+        self._channel.credit.grant_nowait(count)
 
-    def stop_nowait(self) -> None:
-        """Have the session end as cancelled, soon; where it is over already, nothing happens."""
+    def stop_nowait(self, reason: EndReason = "cancelled") -> None:
+        """Have the session end for `reason`, soon; where it is over already, nothing happens."""
         if self._stop_reason is None:
-            self._stop_reason = "cancelled"
+            self._stop_reason = reason
             if self._scope is not None:
-                self._scope.reschedule(self._now())
+                self._clock.expire(self._scope)
+            if self.site is not None:
+                self.site.stop_nowait()
+
+    def wish_nowait(self, *, paused: bool) -> None:
+        """Have the task paused, or go on; its bridge is told when that is true."""
+        with suppress(asyncio.QueueFull):
+            self._wishes.put_nowait(paused)
+
+    def put_input_nowait(self, text: str, *, eof: bool, seq: int | None) -> None:
+        """Give the task something to read, unless it was given that before, or reads nothing."""
+        if self._input is None:
+            return
+        try:
+            self._input.put_nowait(text.encode(errors="replace"), eof=eof, seq=seq)
+        except InputTooLargeError as error:
+            log.warning("input_too_large", error=str(error))
+            self.stop_nowait("disk")
+
+    @property
+    def input_seq(self) -> int:
+        """The number of the last input that came."""
+        return self._input.last_seq if self._input is not None else 0
+
+    def resize_nowait(self, cols: int, rows: int) -> None:
+        """Give the running command's terminal, if it has one, a new size."""
+        if self._scene is not None:
+            self._scene.jail.resize_nowait(cols, rows)
+
+    # --- from its files to its end --------------------------------------------------------------------
 
     async def run(self, files: Files) -> dict[str, Any]:
         """Run the task with `files`; returns its last frame, without the id.
@@ -98,195 +137,176 @@ class Session:
         """
         try:
             ending = await self._in_jail(files)
-        except JailLostError as error:
-            ending = Ending("command_failed", None, "lost", f"the jail died: {error}")
         except JailError as error:
             log.warning("jail_not_made", error=str(error))
             ending = Ending("sandbox_lost", None, "lost", f"no jail could be made: {error}")
-        if self._running is not None:
-            await self._close_command(self._running, ending)
+        finally:
+            if self._input is not None:
+                self._input.close()
+        await self._report.cut_short(ending)
         return self._last_frame(ending)
 
     async def _in_jail(self, files: Files) -> Ending:
-        limits = self._order.limits
-        size = JailSize(disk_mb=limits.disk_mb, processes=limits.processes)
-        deadline = self._now() + (0 if self._stop_reason else limits.timeout_s)
         async with AsyncExitStack() as stack:
-            jail = None
-            try:
-                async with asyncio.timeout_at(deadline) as self._scope:
-                    jail = await stack.enter_async_context(self._place.jails.take(size))
-                    sites = open_sites(jail, self._place.street, self._place.visits, self._tell)
-                    self._sites = await stack.enter_async_context(sites)
-                    ending = await self._work(jail, self._sites, files)
-            except TimeoutError:
-                return await self._wind_down(jail)
-            finally:
-                self._scope = None
-            if ending.code is None and self._order.ends_in_serve and self._sites.is_serving:
-                await self._sites.stop_watching()
-                self.site = KeptSite(jail, self._sites, stack.pop_all())
+            ending = await self._in_time(files, stack)
+            scene, self._scene = self._scene, None
+            if scene is not None:
+                self._url = scene.sites.url
+                if ending.code is None and self._order.ends_in_serve:
+                    await self._keep_site(scene, stack)
             return ending
 
-    async def _work(self, jail: Jail, sites: Sites, files: Files) -> Ending:
+    async def _in_time(self, files: Files, stack: AsyncExitStack) -> Ending:
         try:
-            await jail.write_files(files)
+            async with self._clock.timeout(self._order.limits.timeout_s) as self._scope:
+                if self._stop_reason is not None:
+                    return stop_ending(self._stop_reason)
+                self._scene = await self._enter_jail(stack)
+                return await self._watched(self._scene, files)
+        except TimeoutError:
+            return await self._wind_down(self._scene)
+        except JailLostError as error:
+            return self._lost(self._scene, error)
+        finally:
+            self._scope = None
+
+    async def _enter_jail(self, stack: AsyncExitStack) -> _Scene:
+        limits = self._order.limits
+        size = JailSize(limits.disk_mb, limits.processes, limits.memory_mb)
+        jail = await stack.enter_async_context(self._place.jails.take(size))
+        sites = open_sites(jail, self._place.street, self._place.visits, self._report.tell)
+        watch = Watch(jail.cage, limits, self._clock, self.stop_nowait)
+        return _Scene(jail, await stack.enter_async_context(sites), watch)
+
+    async def _watched(self, scene: _Scene, files: Files) -> Ending:
+        steering = Steering(scene.jail.cage, self._clock, self._channel)
+        try:
+            async with beside(
+                scene.watch.run(lambda: self._report.is_held_back), steering.run(self._wishes.get)
+            ):
+                return await self._work(scene, files)
+        finally:
+            # However it ended: nobody dies politely who stands still.
+            await steering.thaw()
+
+    def _lost(self, scene: _Scene | None, error: JailLostError) -> Ending:
+        if self._stop_reason is not None:
+            return stop_ending(self._stop_reason)
+        ending = Ending("command_failed", None, "lost", f"the jail died: {error}")
+        return scene.watch.judge(ending) if scene is not None else ending
+
+    async def _keep_site(self, scene: _Scene, stack: AsyncExitStack) -> None:
+        if scene.sites.is_serving:
+            await scene.sites.stop_watching()
+            self.site = KeptSite(scene.jail, scene.sites, stack.pop_all())
+            self._watch = scene.watch
+
+    async def stay(self, idle_s: float) -> None:
+        """Wait until nobody wants the `site` that the task has left, which still has to keep its limits."""
+        if self.site is not None and self._watch is not None:
+            async with beside(self._watch.run(lambda: True)):
+                await self.site.wait(idle_s)
+
+    async def _work(self, scene: _Scene, files: Files) -> Ending:
+        try:
+            await scene.jail.write_files(files)
         except FileError as error:
             return file_ending(error)
+        scene.watch.moved()
         ending = Ending(None, None, None)
         for index, command in enumerate(self._order.commands):
-            ending = await self._command(jail, sites, index, command)
-            if ending.code is not None and not command.continue_on_error:
+            ending = await self._command(scene, index, command)
+            if ending.code is not None and not (command.continue_on_error and ending.code in _OWN_FAILURES):
                 return ending
         return Ending(None, ending.exit_code, ending.reason)
 
-    async def _wind_down(self, jail: Jail | None) -> Ending:
+    async def _wind_down(self, scene: _Scene | None) -> Ending:
         """Stop what runs: TERM now; what is left after the grace dies with its jail."""
         reason = self._stop_reason or "timeout"
         exit_code = None
-        if jail is not None and self._running is not None and self._running.ending is None:
+        if scene is not None and self._report.running is not None and self._report.running.ending is None:
+            if reason == "memory":
+                scene.watch.kill_nowait()
             with suppress(TimeoutError, JailLostError):
-                exit_code = await self._terminate(jail, self._running)
-        words = (
-            "cancelled"
-            if reason == "cancelled"
-            else f"still running after {self._order.limits.timeout_s:g} s"
-        )
-        return Ending(reason, exit_code, reason, words)
+                exit_code = await self._terminate(scene)
+        return stop_ending(reason, exit_code)
 
-    async def _terminate(self, jail: Jail, running: _Running) -> int | None:
+    async def _terminate(self, scene: _Scene) -> int | None:
         """The exit code of a command that ends on our TERM. Raises `TimeoutError`, `JailLostError`."""
-        jail.signal_nowait(signal.SIGTERM)
+        scene.jail.signal_nowait(signal.SIGTERM)
         async with asyncio.timeout(self._place.settings.cancel_grace_s):
-            ended = await self._until_exit(jail)
+            ended = await self._until_exit(scene)
         if ended.was_signalled:
             return ended.exit_code
         # It had ended by itself; what was stopped is only what would have come.
-        self._keep_record(running, ended)
+        self._report.keep_record(ended)
         return None
 
     # --- one command ----------------------------------------------------------------------------------
 
-    async def _command(self, jail: Jail, sites: Sites, index: int, command: Command) -> Ending:
-        self._running = _Running(index, shorten(command.text, MAX_COMMAND_TEXT_CHARS), self._now())
-        await self._tell_command(self._running, exit_code=None)
-        port = sites.free_port() if is_serve(command) else None
-        await jail.start(exec_order(command) if port is None else serve_order(command, port))
-        try:
-            async with asyncio.timeout(command.timeout_s):
-                ending = await self._until_exit(jail)
-        except TimeoutError:
-            ending = await self._stop_command(jail)
-        if port is not None and ending.code is None and not await sites.serve(port):
+    async def _command(self, scene: _Scene, index: int, command: Command) -> Ending:
+        await self._report.begin(index, command.text)
+        port = scene.sites.free_port() if is_serve(command) else None
+        if port is not None:
+            await scene.jail.start(serve_order(command, port))
+            ending = await self._until_ended(scene, command)
+        else:
+            await scene.jail.start(exec_order(command, stdin=self._input is not None))
+            async with beside(self._feed(scene)):
+                ending = await self._until_ended(scene, command)
+        ending = scene.watch.judge(ending)
+        if port is not None and ending.code is None and not await scene.sites.serve(port):
             ending = Ending("command_failed", None, "lost", "the site was put up, but does not answer")
-        await self._end_command(self._running, ending)
+        await self._report.end(ending)
         return ending
 
-    async def _stop_command(self, jail: Jail) -> Ending:
-        """Stop the one command that took longer than its own `timeout_s`; the jail stays."""
+    async def _feed(self, scene: _Scene) -> None:
+        """Give the command to read what comes, until an end of input."""
+        if self._input is None:
+            return
+        while piece := await self._input.next():
+            scene.watch.moved()
+            await scene.jail.write_stdin(piece)
+        scene.jail.close_stdin_nowait()
+
+    async def _until_ended(self, scene: _Scene, command: Command) -> Ending:
+        """Until the command's end, which comes when it has taken too long at the latest; the jail stays."""
+        try:
+            async with self._clock.timeout(command.timeout_s):
+                return await self._until_exit(scene)
+        except TimeoutError:
+            return await self._stop_command(scene)
+
+    async def _stop_command(self, scene: _Scene) -> Ending:
         for number, patience_s in (
             (signal.SIGTERM, self._place.settings.cancel_grace_s),
             (signal.SIGKILL, 5.0),
         ):
-            jail.signal_nowait(number)
+            scene.jail.signal_nowait(number)
             with suppress(TimeoutError):
                 async with asyncio.timeout(patience_s):
-                    ended = await self._until_exit(jail)
+                    ended = await self._until_exit(scene)
                     return Ending("timeout", ended.exit_code, "timeout", "the command took too long")
         raise JailLostError("a command outlived its kill")
 
-    async def _until_exit(self, jail: Jail) -> Ending:
+    async def _until_exit(self, scene: _Scene) -> Ending:
         """Carry output until the command's end; cancelled, it has lost nothing and can be called again."""
         while True:
-            frame = jail.next_nowait()
+            frame = scene.jail.next_nowait()
             if frame is None:
-                await self._deliver_or_read(jail)
+                await self._report.deliver_or(scene.jail.fill)
             elif frame[0] in _STREAM_OF:
-                self._flow.feed(_STREAM_OF[frame[0]], frame[1])
-                if self._flow.waiting_bytes >= MAX_TEXT_BYTES:
-                    await self._deliver()
+                scene.watch.moved()
+                await self._report.feed(_STREAM_OF[frame[0]], frame[1])
             else:
                 return command_ending(*frame)
-
-    async def _deliver_or_read(self, jail: Jail) -> None:
-        due_at = self._last_sent_at + GATHER_S
-        if not self._flow.is_waiting:
-            await jail.fill()
-        elif self._now() >= due_at:
-            await self._deliver()
-        else:
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(due_at):
-                    await jail.fill()
-
-    async def _end_command(self, running: _Running, ending: Ending) -> None:
-        """The books of a command that ended by itself: all its output goes out, however long that takes."""
-        self._keep_record(running, ending)
-        await self._deliver()
-        await self._tell_command(running, exit_code=ending.exit_code, reason=ending.reason)
-        self._running = None
-
-    async def _close_command(self, running: _Running, ending: Ending) -> None:
-        """The books of a command that was stopped: what there is no credit for is dropped, and said so."""
-        if running.ending is None:
-            self._keep_record(running, ending)
-        await self._deliver(wait=False)
-        for gap in self._flow.give_up(ending.reason or "lost"):
-            await self._send_item(gap)
-        own = running.ending or ending
-        await self._tell_command(running, exit_code=own.exit_code, reason=own.reason)
-        self._running = None
-
-    def _keep_record(self, running: _Running, ending: Ending) -> None:
-        running.ending = ending
-        record = command_record(
-            running.text,
-            self._flow.end_command(),
-            exit_code=ending.exit_code,
-            reason=ending.reason or "exit",
-            duration_s=self._now() - running.started_at,
-        )
-        self._transcript.add(record)
-
-    # --- frames ---------------------------------------------------------------------------------------
-
-    async def _deliver(self, *, wait: bool = True) -> None:
-        """Send all that is gathered, waiting for credit; or without `wait`, what there is credit for."""
-        while self._flow.is_waiting:
-            item = self._flow.take(self._credit.room_nowait())
-            if item is not None:
-                await self._send_item(item)
-            elif wait:
-                await self._credit.room()
-            else:
-                break
-        self._last_sent_at = self._now()
-
-    async def _send_item(self, item: Text | Gap) -> None:
-        if isinstance(item, Gap):
-            await self._tell(gap_progress(item))
-            return
-        index = self._running.index if self._running is not None else 0
-        await self._tell(
-            {"kind": "output", "stream": item.stream, "text": item.data.decode(), "command": index},
-            cost=len(item.data),
-        )
-
-    async def _tell_command(
-        self, running: _Running, *, exit_code: int | None, reason: EndReason | None = None
-    ) -> None:
-        await self._tell(command_progress(running.index, running.text, exit_code, reason))
-
-    async def _tell(self, progress: dict[str, Any], *, cost: int = 0) -> None:
-        if self._order.stream:
-            await self._channel.send({"type": "task_progress", "progress": progress}, cost=cost)
 
     def _last_frame(self, ending: Ending) -> dict[str, Any]:
         result = task_result(
             status_of(ending),
-            self._transcript,
+            self._report.transcript,
             exit_code=ending.exit_code,
-            url=self._sites.url if self._sites is not None else None,
+            url=self._url,
             isolation=self._place.isolation,
         )
         return end_frame(ending, result)

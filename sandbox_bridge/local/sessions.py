@@ -115,7 +115,7 @@ class Sessions:
             await self._finish(session_id, stay, files_of(order, staging))
             if session.site is not None:
                 with self._place.keeper.keep(session.site):
-                    await session.site.wait(self._place.settings.site_idle_s)
+                    await session.stay(self._place.settings.site_idle_s)
         except Exception:  # the border: one session's bug is not the others' end
             log.exception("session_failed", session_id=session_id)
         finally:
@@ -185,7 +185,7 @@ class Sessions:
     def offers(self, named: set[str]) -> list[dict[str, Any]]:
         """What `hello` lists under `resume`: the sessions without a bridge, and those `named`."""
         return [
-            {"session_id": session_id, "last_seq": stay.channel.last_seq, "input_seq": 0}
+            {"session_id": session_id, "last_seq": stay.channel.last_seq, "input_seq": stay.session.input_seq}
             for session_id, stay in self._all()
             if stay.channel.line is None or session_id in named
         ]
