@@ -5,6 +5,7 @@ import inspect
 import json
 import os
 import secrets
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from tests.support.bare_client import Client, Frame, client
 from tests.support.processes import children_of, rss_mib, until, with_marker
 
 Result = TypeVar("Result")
+SETTLED_POLLS = 20
 NEIGHBOUR_S = 10.0
 """For a neighbour to run on a machine that somebody makes as busy as he can."""
 
@@ -128,12 +130,16 @@ class Range:
         return rss_mib(self._service_pid)
 
     async def service_descriptors(self) -> int:
-        """How many files the service has open, once there are no jails but those that it keeps ready."""
+        """How many files the service has open, once it opens and closes none: all jails kept ready are made."""
         full = SandboxSettings().warm
-        await until(
-            lambda: self._jails() == full, within_s=10, what="the pool is full, and nothing else runs"
-        )
-        return len(os.listdir(f"/proc/{self._service_pid}/fd"))
+        counts: deque[int] = deque(maxlen=SETTLED_POLLS)
+
+        def is_settled() -> bool:
+            counts.append(len(os.listdir(f"/proc/{self._service_pid}/fd")))
+            return self._jails() == full and counts.count(counts[0]) == SETTLED_POLLS
+
+        await until(is_settled, within_s=10, what="the pool is full, and nothing else runs")
+        return counts[0]
 
     def _jails(self) -> int:
         words = (
