@@ -1,6 +1,7 @@
 """One service for each kind of operator, one host with bait for each, and the way in."""
 
 import asyncio
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,20 +27,18 @@ class Ground:
 
 
 @pytest.fixture(scope="session", params=names())
-def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
     """A service with its defaults, run by each kind of operator in turn, with a secret in its environment."""
-    folder = Path("/var/tmp") / tmp_path_factory.mktemp("bait").name
-    folder.mkdir(exist_ok=True)
-    try:
-        with operator(request.param) as who, host_with_bait(who.guest_uid, folder) as host:
+    # Not below pytest's own folder, through which only its user may pass.
+    with (
+        tempfile.TemporaryDirectory(prefix="bait-", dir="/var/tmp") as folder,
+        operator(request.param) as who,
+    ):
+        with host_with_bait(who.guest_uid, Path(folder)) as host:
             secret = f"DATABASE_PASSWORD={host.bait.marker}"
             # A soft limit as low as most systems have it: what a service must raise, it should be seen to raise.
             with sandbox_service(*who.prefix, "prlimit", "--nofile=1024:", "env", secret) as url:
                 yield Ground(who, url, host)
-    finally:
-        for path in folder.iterdir():
-            path.unlink()
-        folder.rmdir()
 
 
 @pytest.fixture
