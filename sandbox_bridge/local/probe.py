@@ -84,7 +84,7 @@ def find_profile(process_group: int, open_files: int, cages: Cages) -> Profile:
         raise ProbeError(f"{PYTHON} is missing: `apt install python3`")
     try:
         program = bundle(PYTHON, main, frames, terminal)
-        system_calls = seccomp.program(os.uname().machine)
+        system_calls = seccomp.program(os.uname().machine, is_watched=not cages.enforces_memory)
     except (OSError, subprocess.CalledProcessError) as error:
         raise ProbeError(f"{PYTHON} does not work: {error}") from None
     except KeyError as machine:

@@ -60,6 +60,8 @@ class Machine:
     ioctl: int
     personality: int
     refused: dict[str, int]
+    hidden: dict[str, int]
+    """Calls that take memory which belongs to no process and no disk, so that only the kernel can count it."""
 
 
 MACHINES = {
@@ -82,6 +84,7 @@ MACHINES = {
             "setns": 308, "process_vm_readv": 310, "process_vm_writev": 311, "kcmp": 312,
             "finit_module": 313, "kexec_file_load": 320, "bpf": 321, "userfaultfd": 323,
         },
+        hidden={"shmget": 29, "semget": 64, "msgget": 68, "memfd_create": 319},
     ),
     "aarch64": Machine(
         arch=0xC00000B7,
@@ -100,6 +103,7 @@ MACHINES = {
             "clock_adjtime": 266, "setns": 268, "process_vm_readv": 270, "process_vm_writev": 271,
             "kcmp": 272, "finit_module": 273, "bpf": 280, "userfaultfd": 282, "kexec_file_load": 294,
         },
+        hidden={"msgget": 186, "semget": 190, "shmget": 194, "memfd_create": 279},
     ),
 }  # fmt: skip
 
@@ -107,8 +111,11 @@ Step = tuple[int, int, int, int]
 """An instruction: code, steps to skip where a comparison holds, where it doesn't, and its constant."""
 
 
-def program(machine: str) -> bytes:
-    """The filter for a `machine` as `uname -m` names it; raises `KeyError` for one that we have no table of."""
+def program(machine: str, *, is_watched: bool = False) -> bytes:
+    """The filter for a `machine` as `uname -m` names it; raises `KeyError` for one that we have no table of.
+
+    `is_watched`: memory is watched from outside, so what can't be seen from there is not to be had.
+    """
     numbers = MACHINES[machine]
     steps = [
         *_unless(_ARCH, numbers.arch, _KILL),
@@ -123,6 +130,8 @@ def program(machine: str) -> bytes:
     ]
     for number in sorted({*numbers.refused.values(), *_REFUSED_EVERYWHERE.values()}):
         steps += _if_number(number, [_fails(errno.EPERM)])
+    for number in sorted(numbers.hidden.values()) if is_watched else []:
+        steps += _if_number(number, [_fails(errno.ENOSYS)])
     steps += _if_number(numbers.clone, _by_clone_flags())
     steps += _if_number(numbers.socket, _by_socket_family())
     steps += _if_number(numbers.ioctl, _by_argument(1, {_TIOCSTI, _TIOCLINUX}, errno.EPERM))

@@ -14,8 +14,8 @@ from sandbox_bridge.local.cages.means import read, table
 
 INODE_BYTES = 1024
 """What a file, however small, takes of the kernel's memory."""
-_STILL = frozenset("TtZXD")
-"""States in which no instruction of a stopped process runs; D is one that waits for its stopped vfork."""
+_STILL = frozenset("TtZX")
+"""States in which a process runs nothing until somebody wakes it, if it is alive at all."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -26,7 +26,7 @@ class Watched:
         self._root: Path | None = None
         self._limit_bytes = 0
         self._cpu_s = 0.0
-        self._quiet_scans = 0
+        self._quiet: dict[str, str] | None = None  # who stood still at the last look, if all did
         self._stopped: dict[str, str] = {}  # inner pid to its time of start
 
     def admit(self, init_pid: int) -> None:
@@ -68,18 +68,32 @@ class Watched:
         return self._cpu_s
 
     def freeze_nowait(self) -> bool:
-        """Stop what runs; all stand still once two looks in a row have found nothing that does."""
+        """Stop what runs; all stand still once two looks in a row have found the same processes, and none that does.
+
+        The same: a process that has died meanwhile looks still, and may have left a child that neither look saw.
+        """
+        seen: dict[str, str] = {}
         is_quiet = True
         for folder in self._processes():
             try:
-                if not _stands_still(folder):
-                    is_quiet = False
-                    self._stopped[folder.name] = _stat(folder)[19]
-                    _signal(folder, signal.SIGSTOP)
+                seen[folder.name] = _stat(folder)[19]
+                is_quiet = self._stop(folder, seen[folder.name]) and is_quiet
             except OSError:
                 is_quiet = False  # it went while we looked, and may have left another
-        self._quiet_scans = self._quiet_scans + 1 if is_quiet else 0
-        return self._quiet_scans >= 2
+        was_quiet, self._quiet = self._quiet, seen if is_quiet else None
+        return is_quiet and was_quiet == seen
+
+    def _stop(self, folder: Path, started: str) -> bool:
+        """Whether a process stands still; it is told to where it doesn't."""
+        states = {_stat(thread)[0] for thread in (folder / "task").iterdir()}
+        if states <= _STILL:
+            return True
+        # Told again each time: one that still runs may have woken it.
+        _signal(folder, signal.SIGSTOP)
+        was_told = self._stopped.get(folder.name) == started
+        self._stopped[folder.name] = started
+        # One that sleeps deep in the kernel stops on its way back, and runs nothing until then.
+        return was_told and states <= _STILL | {"D"}
 
     def thaw_nowait(self) -> None:
         """Wake those whom we have stopped, and nobody who was stopped before."""
@@ -88,7 +102,7 @@ class Watched:
                 if self._stopped.get(folder.name) == _stat(folder)[19]:
                     _signal(folder, signal.SIGCONT)
         self._stopped.clear()
-        self._quiet_scans = 0
+        self._quiet = None
 
     def kill_frozen_nowait(self) -> None:
         """A kill reaches stopped processes by itself."""
@@ -108,11 +122,6 @@ class Watched:
 def _stat(folder: Path) -> list[str]:
     """The fields of `stat` from the state on: what stands before may hold any character."""
     return read(folder / "stat").rpartition(")")[2].split()
-
-
-def _stands_still(folder: Path) -> bool:
-    """Of a process, each thread: the first may be dead and others live."""
-    return all(_stat(thread)[0] in _STILL for thread in (folder / "task").iterdir())
 
 
 def _signal(folder: Path, number: int) -> None:

@@ -15,11 +15,11 @@ SPECIAL = {"clone", "socket", "ioctl", "personality"}
 _LOAD, _EQUAL, _GREATER, _ANY_BIT, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
 
 
-def verdict(machine: str, number: int, *args: int, arch: int | None = None) -> int:
+def verdict(machine: str, number: int, *args: int, arch: int | None = None, is_watched: bool = False) -> int:
     """What the filter says of one call, as the kernel would run it."""
     words = [*args, *[0] * (6 - len(args))]
     data = struct.pack("=IIQ6Q", number, MACHINES[machine].arch if arch is None else arch, 0, *words)
-    code = list(struct.iter_unpack("=HBBI", program(machine)))
+    code = list(struct.iter_unpack("=HBBI", program(machine, is_watched=is_watched)))
     value, at = 0, 0
     while True:
         kind, then, otherwise, constant = code[at]
@@ -57,6 +57,14 @@ def test_each_number_is_allowed_or_refused(machine: str) -> None:
     missing = {number for number, said in verdicts.items() if said == refusal(errno.ENOSYS)}
     assert missing == {435, *range(463, 600)}
     assert all(verdicts[number] == ALLOW for number in verdicts.keys() - refused - missing)
+
+
+def test_memory_that_nobody_sees_is_not_to_be_had(machine: str) -> None:
+    """Where memory is only watched, what belongs to no process and no disk does not exist; all else is the same."""
+    for number in range(600):
+        said = verdict(machine, number, is_watched=True)
+        is_hidden = number in MACHINES[machine].hidden.values()
+        assert said == (refusal(errno.ENOSYS) if is_hidden else verdict(machine, number))
 
 
 @pytest.mark.parametrize("number", [0, 16, 0x40000000, 0x40000065])

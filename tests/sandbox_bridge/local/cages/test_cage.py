@@ -28,8 +28,10 @@ if os.fork() == 0:
 time.sleep(1000)
 """
 FORK_CHAIN = """
-import os
+import os, time
 print("go")
+if os.fork():
+    time.sleep(1000)  # the jail ends with its first command
 while True:
     if os.fork():
         os._exit(0)
@@ -92,6 +94,24 @@ async def test_freeze_catches_who_always_forks(cage: Cage) -> None:
         used = cage.usage().cpu_s
         assert not running.speaks(0.1)
         assert cage.usage().cpu_s == pytest.approx(used, abs=0.005)
+
+
+async def test_freeze_holds_those_who_wake_each_other(cage: Cage) -> None:
+    """Processes that do nothing but wake all others stand still as well."""
+    script = """
+import os, signal, time
+for _ in range(5):
+    if os.fork() == 0:
+        os.setsid()
+        print("up")
+        while True: os.kill(-1, signal.SIGCONT)
+time.sleep(1000)
+"""
+    with cell(cage, script) as running:
+        for _ in range(5):
+            running.line()
+        await cage.freeze()
+        assert await stands_still(running, cage)
 
 
 async def test_stopped_before_stays_stopped(cage: Cage) -> None:
