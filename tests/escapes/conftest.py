@@ -33,12 +33,15 @@ def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
     with (
         tempfile.TemporaryDirectory(prefix="bait-", dir="/var/tmp") as folder,
         operator(request.param) as who,
+        host_with_bait(who.guest_uid, Path(folder)) as host,
+        # A soft limit as low as most systems have it: what a service must raise, it should be seen to raise.
+        sandbox_service(*who.prefix, "prlimit", "--nofile=1024:", "env", _secret(host)) as url,
     ):
-        with host_with_bait(who.guest_uid, Path(folder)) as host:
-            secret = f"DATABASE_PASSWORD={host.bait.marker}"
-            # A soft limit as low as most systems have it: what a service must raise, it should be seen to raise.
-            with sandbox_service(*who.prefix, "prlimit", "--nofile=1024:", "env", secret) as url:
-                yield Ground(who, url, host)
+        yield Ground(who, url, host)
+
+
+def _secret(host: Host) -> str:
+    return f"DATABASE_PASSWORD={host.bait.marker}"
 
 
 @pytest.fixture
