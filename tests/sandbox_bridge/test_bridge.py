@@ -91,6 +91,13 @@ async def test_large_files_arrive_and_delay_nobodys_cancel() -> None:
                 assert "cancel_task" in types
 
 
+async def step() -> None:
+    """Let the loop go round once."""
+    gone_round = asyncio.Event()
+    asyncio.get_running_loop().call_soon(gone_round.set)
+    await gone_round.wait()
+
+
 # --- room ---
 
 
@@ -229,13 +236,16 @@ async def test_bridge_that_ends_ends_its_sessions(hello: HelloManner) -> None:
         assert fake.count("close_session" if hello == "answer" else "cancel_task") == 1
 
 
-async def test_bridge_that_is_cancelled_as_its_connection_breaks_ends() -> None:
-    """A cancel is not lost in the end of the connection."""
+@pytest.mark.parametrize("steps", range(5))
+async def test_bridge_that_is_cancelled_as_its_connection_breaks_ends(steps: int) -> None:
+    """A cancel is not lost in the end of the connection, whichever step of it that meets."""
     peer = Peer()
     async with asyncio.timeout(60), running(peer.dial) as bridge:
         await peer.greet()
         await until(lambda: bridge.info is not None)
         peer.hang_up()
+        for _ in range(steps):
+            await step()
 
 
 async def test_health_is_asked_once_for_all_who_want_it() -> None:
