@@ -23,7 +23,7 @@ from sandbox_bridge.call_table import CallTable
 from sandbox_bridge.calls import BridgeSession
 from sandbox_bridge.connection import FrameTransport
 from sandbox_bridge.errors import SandboxBusy, SandboxLost, TransportClosed
-from sandbox_bridge.handshake import Handshake, SandboxInfo, Trust
+from sandbox_bridge.handshake import DialIn, Handshake, SandboxInfo, Trust
 from sandbox_bridge.link import Link
 from sandbox_bridge.protocol import HELLO_TIMEOUT_S, RESUME_S, Health
 from sandbox_bridge.spec import TaskSpec
@@ -186,15 +186,19 @@ class Bridge:
                     await transport.aclose()
         return loop.time() - began_at
 
-    async def serve(self, transport: FrameTransport) -> None:
-        """Shake hands, then carry sessions for as long as `transport` lasts."""
+    async def serve(self, transport: FrameTransport, handshake: Handshake | DialIn | None = None) -> None:
+        """Shake hands, then carry sessions for as long as `transport` lasts.
+
+        For connections that somebody else has made, with their `handshake`; one at a time.
+        """
+        handshake = handshake or self._handshake
         try:
-            greeting = await self._handshake.perform(transport, self._table.orders())
+            greeting = await handshake.perform(transport, self._table.orders())
         except TransportClosed as error:
             self._closed(error)
             return
         self._table.begin(greeting.info, greeting.offers)
-        link = self._link = self._link_over(transport, greeting.info)
+        link = self._link = self._link_over(transport, greeting.info, handshake)
         self.problem = None
         log.info("sandbox connected", address=self.address, extended=link.info.extended)
         self._changed()
@@ -217,12 +221,12 @@ class Bridge:
             self._table.lose(str(end))
         self._changed()
 
-    def _link_over(self, transport: FrameTransport, info: SandboxInfo) -> Link:
+    def _link_over(self, transport: FrameTransport, info: SandboxInfo, handshake: Handshake | DialIn) -> Link:
         return Link(
             transport,
             info,
             self._table,
-            info_of=self._handshake.info_of,
+            info_of=handshake.info_of,
             on_change=self._changed,
             wall_clock=self._wall_clock,
             send_s=self._times.send_s,

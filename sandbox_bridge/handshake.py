@@ -1,4 +1,7 @@
-"""Finding out who is there and how to talk: `hello`, or else the core protocol."""
+"""Finding out who is there and how to talk: `hello`, or else the core protocol.
+
+Whom we dial we greet first (`Handshake`); who dials in has said `hello` already (`DialIn`).
+"""
 
 import asyncio
 import contextlib
@@ -31,7 +34,7 @@ _NOT_ABOUT_HELLO = {1001, 1012, 1013}
 
 @dataclass(frozen=True, slots=True)
 class SandboxInfo:
-    """A connected sandbox in its own words, but for `address`, `trust` and `extended`, which are ours."""
+    """A connected sandbox in its own words, but for what is ours: `address`, `trust`, `subject`, `extended`."""
 
     address: str
     sandbox_id: str
@@ -42,6 +45,8 @@ class SandboxInfo:
     labels: Mapping[str, str] = field(default_factory=dict)
     isolation: Mapping[str, Any] = field(default_factory=dict)
     trust: Trust = "server"
+    subject: str | None = None
+    """Whose it is, where it dialled in."""
     extended: bool = False
     """It said `hello`: the extensions may be used."""
 
@@ -91,18 +96,7 @@ class Handshake:
 
     def info_of(self, hello: SandboxHello) -> SandboxInfo:
         """The sandbox that said `hello`."""
-        return SandboxInfo(
-            address=self._address,
-            sandbox_id=hello.sandbox_id,
-            boot_id=hello.boot_id,
-            runtime=hello.runtime,
-            max_sessions=hello.max_sessions,
-            capabilities=frozenset(hello.capabilities),
-            labels=hello.labels,
-            isolation=hello.isolation,
-            trust=self._trust,
-            extended=True,
-        )
+        return _info_of(hello, address=self._address, trust=self._trust)
 
     async def _greet(self, transport: FrameTransport, orders: Sequence[SessionOrder]) -> FromSandbox | None:
         hello = BridgeHello(type="hello", protocol=PROTOCOL, sessions=list(orders))
@@ -121,3 +115,40 @@ class Handshake:
                 await transport.send(encode(question))
                 return parse_from_sandbox(await transport.recv())
         return None
+
+
+class DialIn:
+    """The handshake with a sandbox of `subject` that has dialled in and said `hello`."""
+
+    def __init__(self, hello: SandboxHello, address: str, trust: Trust, subject: str) -> None:
+        self._hello = hello
+        self._address = address
+        self._trust: Trust = trust
+        self._subject = subject
+
+    async def perform(self, transport: FrameTransport, orders: Sequence[SessionOrder] = ()) -> Greeting:
+        """Return the `hello`, with `orders` for those sessions that the sandbox has. Raises `TransportClosed`."""
+        offered = {offer.session_id for offer in self._hello.resume}
+        wanted = [order for order in orders if order.session_id in offered]
+        await transport.send(encode(BridgeHello(type="hello", protocol=PROTOCOL, sessions=wanted)))
+        return Greeting(self.info_of(self._hello), self._hello.resume)
+
+    def info_of(self, hello: SandboxHello) -> SandboxInfo:
+        """The sandbox that said `hello`."""
+        return _info_of(hello, address=self._address, trust=self._trust, subject=self._subject)
+
+
+def _info_of(hello: SandboxHello, *, address: str, trust: Trust, subject: str | None = None) -> SandboxInfo:
+    return SandboxInfo(
+        address=address,
+        sandbox_id=hello.sandbox_id,
+        boot_id=hello.boot_id,
+        runtime=hello.runtime,
+        max_sessions=hello.max_sessions,
+        capabilities=frozenset(hello.capabilities),
+        labels=hello.labels,
+        isolation=hello.isolation,
+        trust=trust,
+        subject=subject,
+        extended=True,
+    )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sandbox_bridge.bridge import Bridge
-from sandbox_bridge.handshake import SandboxInfo, Trust
+from sandbox_bridge.handshake import SandboxInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,13 +16,14 @@ class Want:
     """Each must be there with this value."""
     capabilities: frozenset[str] = frozenset()
     """Each must be offered."""
-    trust: Trust = "server"
-    """A `client` sandbox belongs to somebody, so it is only chosen where it is asked for."""
+    subject: str | None = None
+    """Whose task it is, where it asks for a sandbox: a `client` one is only for its own subject's that do."""
 
     def fits(self, info: SandboxInfo) -> bool:
         """Whether a task that wants this may run in the sandbox that `info` describes."""
+        is_own = self.subject is not None and self.subject == info.subject
         return (
-            self.trust == info.trust
+            (info.trust == "server" or is_own)
             and self.runtime in (None, info.runtime)
             and self.labels.items() <= info.labels.items()
             and self.capabilities <= info.capabilities

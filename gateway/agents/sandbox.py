@@ -135,7 +135,7 @@ class SandboxInput(_Strict):
 def want(value: Mapping[str, Any]) -> Want | None:
     """Which sandbox an input asks for."""
     asked = value.get("sandbox")
-    if not asked:
+    if asked is None:
         return None
     return Want(runtime=asked.get("runtime"), labels=asked.get("labels", {}))
 

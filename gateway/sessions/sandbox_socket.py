@@ -116,7 +116,7 @@ class SandboxTransport:
         silent_s = self._now() - self._socket.heard_at
         if silent_s >= SILENCE_S and taken <= taken_before:
             self._transport.abort()
-            raise TransportClosed(f"no sign of life for {silent_s:.1f} s")
+            raise TransportClosed(f"no sign of life for {silent_s:.1f} s", silent_s=silent_s)
         return taken
 
     def _taken_bytes(self) -> int:

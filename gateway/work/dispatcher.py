@@ -5,6 +5,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -242,7 +243,9 @@ class Dispatcher:
     async def _want_of(self, task: TaskRecord, agent: Agent) -> Want | None:
         # An input may be large, and a task that waits is looked at again and again.
         if task.task_id not in self._wants:
-            self._wants[task.task_id] = agent.want(orjson.loads(await self._store.get_input(task.task_id)))
+            want = agent.want(orjson.loads(await self._store.get_input(task.task_id)))
+            # Who asks for a sandbox of a kind may be given one of its own.
+            self._wants[task.task_id] = want and dataclasses.replace(want, subject=task.subject)
         return self._wants[task.task_id]
 
     def _forget(self, waiting: set[str]) -> None:

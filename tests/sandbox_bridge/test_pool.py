@@ -98,18 +98,26 @@ INFO = SandboxInfo(
         (Want(labels={"colour": "red"}), False),
         (Want(capabilities=frozenset({"pause"})), True),
         (Want(capabilities=frozenset({"stdin"})), False),
-        (Want(trust="client"), False),
+        (Want(subject="alice"), True),
     ],
 )
 async def test_want_fits_what_offers_all_of_it(want: Want, *, fits: bool) -> None:
-    """A sandbox fits that has the runtime, every label, every capability and the trust that are wanted."""
+    """A sandbox fits that has the runtime, every label, and every capability that are wanted."""
     assert want.fits(INFO) is fits
 
 
 async def test_client_sandbox_is_only_for_who_asks() -> None:
-    """A sandbox that belongs to a client fits no task that did not ask for one."""
+    """A client's sandbox fits no task but those of its own subject that ask for one."""
     info = SandboxInfo(
-        address="a", sandbox_id="s", boot_id="b", runtime="local", max_sessions=1, trust="client"
+        address="a",
+        sandbox_id="s",
+        boot_id="b",
+        runtime="local",
+        max_sessions=1,
+        trust="client",
+        subject="alice",
     )
     assert not Want().fits(info)
-    assert Want(trust="client").fits(info)
+    assert not Want(subject="bob").fits(info)
+    assert Want(subject="alice").fits(info)
+    assert not Want(subject="alice", runtime="webcontainer").fits(info)
