@@ -9,10 +9,12 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from sandbox_bridge.local.cages.base import Cage, CageLimits
+from sandbox_bridge.local.cages.branches import Folder
 from sandbox_bridge.local.cages.finder import Cages, find_cages
 from tests.sandbox_bridge.local.cages.cell import AMPLE, Cell, cell
 from tests.support.processes import children_of, until
@@ -54,10 +56,19 @@ time.sleep(1000)
 async def cages(request: pytest.FixtureRequest) -> AsyncIterator[Cages]:
     """What this machine has, all of it or one kind only."""
     found = await find_cages(counts_processes=True, only=None if request.param == "best" else request.param)
-    folders = [folder.path for folder in found._folders.values() if folder is not None]
+    folders = [folder for folder in found._folders.values() if folder is not None]
     yield found
+    # The kernel may still be busy with the dead of the last test.
+    await until(lambda: not any(map(left_behind, folders)), within_s=5, what="empty control groups")
     found.close()
-    assert [folder for folder in folders if folder.exists()] == []
+    assert [folder.path for folder in folders if folder.path.exists()] == []
+
+
+def left_behind(folder: Folder) -> set[Path]:
+    """The groups that can't be removed yet."""
+    for path in list(folder._leftovers):
+        folder.remove(path)
+    return folder._leftovers
 
 
 @pytest.fixture
