@@ -1,11 +1,23 @@
 """What the operator can count, by Prometheus' naming rules. Label values come from closed sets only."""
 
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _SLOW = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
+
+_ISOLATION: Final = {
+    "tier": ("bwrap", "none"),
+    "seccomp": ("true", "false"),
+    "memory": ("cgroup2", "cgroup1", "watchdog"),
+    "processes": ("cgroup2", "cgroup1", "rlimit", "none"),
+    "freeze": ("cgroup2", "cgroup1", "signals"),
+}
+"""What sandboxes say of their isolation, and the words that are known; any other is `other`, none at all `unknown`."""
 
 
 class Metrics:
@@ -33,7 +45,26 @@ class Metrics:
             "gateway_run_seconds", "From a claim to the run's end.", buckets=_SLOW, registry=r
         )
         self.sandbox_slots = Gauge("gateway_sandbox_slots", "Room for sessions.", ["state"], registry=r)
+        self.sandboxes = Gauge(
+            "gateway_sandboxes",
+            "Sandboxes connected, by what they say of their isolation.",
+            list(_ISOLATION),
+            registry=r,
+        )
+
+    def show_sandboxes(self, isolations: Iterable[Mapping[str, Any]]) -> None:
+        """Count the connected sandboxes anew, each by its `isolation`."""
+        self.sandboxes.clear()
+        for isolation in isolations:
+            self.sandboxes.labels(*(_isolation_label(isolation, name) for name in _ISOLATION)).inc()
 
     def render(self) -> bytes:
         """The text Prometheus reads."""
         return generate_latest(self.registry)
+
+
+def _isolation_label(isolation: Mapping[str, Any], name: str) -> str:
+    if name not in isolation:
+        return "unknown"
+    word = str(isolation[name]).lower()
+    return word if word in _ISOLATION[name] else "other"

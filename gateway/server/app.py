@@ -257,6 +257,7 @@ class Gateway:
         slots = self._metrics.sandbox_slots
         slots.labels("free").set(self._pool.free)
         slots.labels("busy").set(sum(bridge.active for bridge in self._pool.bridges))
+        self._metrics.show_sandboxes(b.info.isolation for b in self._pool.bridges if b.info is not None)
 
     async def _sandboxes_tried(self) -> None:
         """Give the embedded sandbox a moment: who starts us expects it to be there when we say ready."""

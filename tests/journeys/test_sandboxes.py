@@ -61,3 +61,20 @@ async def test_operators_sandboxes_are_for_admins(
         if status == 200:
             shown = len((await answer.json())["sandboxes"])
             assert shown == ("admin" in jwt.decode(headers["Authorization"][7:], SECRET, ["HS256"])["scope"])
+
+
+async def test_isolation_is_told_everywhere(gateway: GatewayProcess) -> None:
+    """What holds a task is the same in `/readyz`, among the metrics and in the result of the task."""
+    async with ClientSession(gateway.url) as http:
+        async with http.get("/readyz") as answer:
+            (sandbox,) = (await answer.json())["parts"]["sandbox"]["sandboxes"]
+        async with http.get("/metrics") as answer:
+            page = await answer.text()
+    async with client(gateway.socket_url) as me:
+        task_id = await me.submit("true")
+        result = (await me.until_ended(task_id))[-1]["data"]["result"]
+    isolation = sandbox["isolation"]
+    assert result["isolation"] == isolation
+    assert isolation.items() >= {"tier": "bwrap", "seccomp": True, "network": False}.items()
+    labels = ",".join(f'{name}="{isolation[name]}"' for name in ("freeze", "memory", "processes"))
+    assert f'gateway_sandboxes{{{labels},seccomp="true",tier="bwrap"}} 1.0' in page
