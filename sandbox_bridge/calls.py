@@ -59,6 +59,11 @@ class BridgeSession:
             await self._call.inbox.arrived.wait()
         return progress
 
+    @property
+    def is_drained(self) -> bool:
+        """Whether all progress that has come was taken; a paused task's reader knows then that there is no more."""
+        return self._call.inbox.is_empty
+
     def can(self, capability: str) -> bool:
         """Whether the sandbox offers `capability`: `pause`, `stdin`, `tty`, `collect`, …"""
         return self._call.can(capability)

@@ -65,6 +65,11 @@ class Inbox:
             self.has_room.clear()
         self.arrived.set()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether all that was kept has been taken."""
+        return not self._waiting
+
     def take(self) -> dict[str, Any] | None:
         """The oldest progress not taken yet, or None."""
         if not self._waiting:

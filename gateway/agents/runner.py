@@ -36,6 +36,32 @@ class PlaceLostError(Exception):
         super().__init__(f"{reason}: {message}")
 
 
+class UnableError(Exception):
+    """A run can't do what is wished of it, or did not; it goes on as it was."""
+
+
+class Grip(Protocol):
+    """What a running agent can be steered by. What is over already is steered in vain, without an error."""
+
+    async def pause(self) -> bool:
+        """Return once it stands still and all that it said before was emitted; False where it is over instead.
+
+        Raises `UnableError`.
+        """
+
+    async def resume(self) -> None:
+        """Let it go on. Raises `UnableError`."""
+
+    async def cancel(self) -> None:
+        """Have it end, also where it stands still; then it raises `TaskCancelledError`."""
+
+    def send_input(self, data: Any, *, eof: bool) -> None:
+        """Give it what it was sent; must not wait. Raises `UnableError`."""
+
+    def resize(self, cols: int, rows: int) -> None:
+        """Tell it how large its terminal is; must not wait. Raises `UnableError`."""
+
+
 class RunContext(Protocol):
     """One run, as its agent sees it."""
 
@@ -54,6 +80,9 @@ class RunContext(Protocol):
 
     input_files: Callable[[], AsyncIterator[Stored]] | None
     """The files that were uploaded with the input, piece by piece, where there are any."""
+
+    def steered_by(self, grip: Grip) -> None:
+        """From now on the agent is steered by `grip`: what was wished before reaches it, too."""
 
     async def emit(self, draft: Draft) -> None:
         """Put an event into the task's log; waits while too much is on its way to disk."""

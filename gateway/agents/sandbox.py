@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from gateway.agents.collected import Collected
+from gateway.agents.grip import SandboxGrip
 from gateway.agents.runner import Agent, PlaceLostError, RunContext, TaskCancelledError, TaskFailedError
 from gateway.agents.sites import AS_SAID, AsSaid, RunSites, Sites
 from gateway.errors import TASK_ERRORS
@@ -154,8 +155,8 @@ async def run(context: RunContext, *, sites: Sites | AsSaid = AS_SAID) -> dict[s
     if bridge is None:
         raise PlaceLostError("sandbox_lost", "the sandbox is gone")
     try:
-        async with asyncio.timeout(context.time_left_s + END_GRACE_S):
-            return await _run_in(bridge, context, sites)
+        async with asyncio.timeout(context.time_left_s + END_GRACE_S) as scope:
+            return await _run_in(bridge, context, sites, scope)
     except TimeoutError:
         message = "The task ran longer than its timeout_s."
         raise TaskFailedError("timeout", message, exit_code=None, reason="timeout", result=None) from None
@@ -167,41 +168,46 @@ async def run(context: RunContext, *, sites: Sites | AsSaid = AS_SAID) -> dict[s
         raise _translated(error, cancel_wanted=context.cancel_wanted.is_set()) from error
 
 
-async def _run_in(bridge: Bridge, context: RunContext, sites: Sites | AsSaid) -> dict[str, Any]:
+async def _run_in(
+    bridge: Bridge, context: RunContext, sites: Sites | AsSaid, scope: asyncio.Timeout
+) -> dict[str, Any]:
     session = bridge.open(context.sandbox_session, _spec(context))
     context.on_output_durable = session.grant_nowait
     collected = Collected(context.keep_files, session.grant_nowait, session_id=context.sandbox_session)
     shown = sites.of(context, bridge)
     async with session:
-        canceller = asyncio.get_running_loop().create_task(_cancel_when_wanted(context, session))
+        grip = SandboxGrip(session, scope)
+        context.steered_by(grip)
         try:
-            await _tell(context, session, collected, shown)
+            await _tell(context, session, collected, shown, grip=grip)
             await collected.flush()
         except TaskFailed as error:
             await collected.flush()
             error.result = await shown.in_result(collected.told_of(error.result))
             raise
         finally:
-            canceller.cancel()
             await collected.aclose()
     return await shown.in_result(collected.told_of(session.result)) or {}
 
 
 async def _tell(
-    context: RunContext, session: BridgeSession, collected: Collected, shown: RunSites | AsSaid
+    context: RunContext,
+    session: BridgeSession,
+    collected: Collected,
+    shown: RunSites | AsSaid,
+    *,
+    grip: SandboxGrip,
 ) -> None:
     async for progress in session:
+        grip.busy()
         if progress.get("kind") == "file_chunk":
             await collected.take(progress)
+            grip.idle()
             continue
         told = await shown.in_progress(progress)
         for draft in events_of(told):
             await context.emit(draft)
-
-
-async def _cancel_when_wanted(context: RunContext, session: BridgeSession) -> None:
-    await context.cancel_wanted.wait()
-    await session.cancel()
+        grip.idle()
 
 
 def _spec(context: RunContext) -> TaskSpec:

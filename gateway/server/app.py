@@ -124,6 +124,7 @@ class Gateway:
             log=self._log,
             running_per_subject=settings.max_running_per_subject,
             queue_s=settings.queue_s,
+            pause_hold_s=settings.pause_hold_s,
         )
         self._add_bridges()
         self._health = Health(self._store, self._sandbox_state)

@@ -69,6 +69,7 @@ class Dispatcher:
         log: FilteringBoundLogger,
         running_per_subject: int,
         queue_s: float,
+        pause_hold_s: float,
     ) -> None:
         self._instance = instance
         self._store = store
@@ -80,6 +81,7 @@ class Dispatcher:
         self._log = log
         self._running_per_subject = running_per_subject
         self._queue_s = queue_s
+        self._pause_hold_s = pause_hold_s
         self._runs: dict[str, Run] = {}
         self._placed: Counter[Bridge] = Counter()
         self._draining = False
@@ -115,7 +117,7 @@ class Dispatcher:
                 await self._wait_for_bell(look_again_s)
 
     async def drain(self, within_s: float) -> None:
-        """Claim nothing more; runs may end within `within_s`, the rest are given back."""
+        """Claim nothing more; runs may end within `within_s`, the rest, and those that are paused, are given back."""
         self._draining = True
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within_s
@@ -127,6 +129,9 @@ class Dispatcher:
     async def _runs_gone(self, deadline: float) -> None:
         loop = asyncio.get_running_loop()
         while self._runs and loop.time() < deadline:
+            for run in self._runs.values():
+                if run.paused:
+                    run.give_back()
             await self._wait_for_bell(deadline - loop.time())
 
     def _heard(self, channel: str, message: Message) -> None:
@@ -154,7 +159,7 @@ class Dispatcher:
         waiting = await self._store.pending_tasks(per_subject=PER_SUBJECT)
         now_ms = self._clock.now_ms()
         ready = [task for task in waiting if task.not_before <= now_ms and task.agent in self._registry]
-        running = Counter(run.task.subject for run in self._runs.values())
+        running = Counter(run.task.subject for run in self._runs.values() if not run.paused)
         order = assign(ready, running, limit=self._running_per_subject, last=self._last_subject)
         started = [await self._try(task, runs) for task in order]
         self._forget({task.task_id for task in waiting})
@@ -193,7 +198,16 @@ class Dispatcher:
         except GatewayError:
             return True  # cancelled or claimed by another in between
         self._last_subject = task.subject
-        run = Run(owned, agent, bridge=bridge, store=self._store, clock=self._clock, log=self._log)
+        run = Run(
+            owned,
+            agent,
+            bridge=bridge,
+            store=self._store,
+            clock=self._clock,
+            hold_s=self._pause_hold_s,
+            on_change=self.look,
+            log=self._log,
+        )
         self._runs[task.task_id] = run
         if bridge is not None:
             self._placed[bridge] += 1

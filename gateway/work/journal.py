@@ -1,25 +1,37 @@
 """From a run to its task's log: gathers what the run says, and makes it durable in order, one write at a time.
 
+Decisions about the row wait in the same line, so that a status comes after what was said before it.
+
 Nothing waits when nothing is on its way: the first event starts a write, and what comes while that is being
 synced is the next write's. Output that gathers so is joined before it gets a number.
 """
 
 import asyncio
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 from structlog.typing import FilteringBoundLogger
 
-from gateway.errors import StoreUnavailableError
+from gateway.errors import GatewayError, StoreUnavailableError
 from gateway.events import MAX_DATA_BYTES, Draft, gather
-from gateway.state.base import Append, StateStore
-from gateway.tasks import Fence
+from gateway.state.base import Append, Decide, StateStore
+from gateway.tasks import Fence, TaskRecord
 
 MAX_PENDING_BYTES: Final = 1 << 20
 """What may be on its way to disk before whoever speaks has to wait."""
 RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Pauses between tries while the store can't be reached; the last repeats."""
+
+
+@dataclass(slots=True, eq=False)
+class _Decision:
+    """One that waits for its turn, then what came of it: the row after it, or why it was refused."""
+
+    decide: Decide
+    outcome: TaskRecord | GatewayError | None = None
 
 
 class Journal:
@@ -30,7 +42,8 @@ class Journal:
         self.on_output_durable: Callable[[int], None] = lambda _bytes: None
         self._store = store
         self._log = log
-        self._pending: list[Draft] = []
+        self._pending: list[Draft | _Decision] = []
+        self._noted: dict[str, Any] = {}
         self._pending_bytes = 0
         self._moved = asyncio.Condition()
         self._failure: Exception | None = None
@@ -42,11 +55,26 @@ class Journal:
         size = len(orjson.dumps(draft.data))
         if size > MAX_DATA_BYTES:
             raise ValueError(f"an event of {size} bytes; at most {MAX_DATA_BYTES} are taken")
-        self._pending.append(draft)
         self._pending_bytes += size
-        if self._writing is None:
-            self._writing = asyncio.get_running_loop().create_task(self._write_all(), name="journal")
+        self._put(draft)
         await self._wait(lambda: self._pending_bytes <= MAX_PENDING_BYTES)
+
+    async def decide(self, decide: Decide) -> TaskRecord:
+        """Apply what `decide` says of the row, behind all that was taken before; the row after it.
+
+        Raises `LeaseLostError`, and what `decide` raises of `GatewayError`.
+        """
+        decision = _Decision(decide)
+        self._put(decision)
+        await self._wait(lambda: decision.outcome is not None)
+        if not isinstance(decision.outcome, TaskRecord):
+            raise decision.outcome or RuntimeError("nothing came of a decision")
+        return decision.outcome
+
+    def note(self, **fields: Any) -> None:
+        """Have these columns of the row say so, soon."""
+        self._noted |= fields
+        self._start()
 
     async def flush(self) -> None:
         """Return when all that was taken is durable. Raises `LeaseLostError`."""
@@ -58,6 +86,14 @@ class Journal:
             self._writing.cancel()
             await asyncio.wait([self._writing])
 
+    def _put(self, item: Draft | _Decision) -> None:
+        self._pending.append(item)
+        self._start()
+
+    def _start(self) -> None:
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write_all(), name="journal")
+
     async def _wait(self, reached: Callable[[], bool]) -> None:
         async with self._moved:
             await self._moved.wait_for(lambda: self._failure is not None or reached())
@@ -66,9 +102,10 @@ class Journal:
 
     async def _write_all(self) -> None:
         try:
-            while self._pending:
-                drafts, self._pending, self._pending_bytes = self._pending, [], 0
-                await self._write(gather(drafts))
+            while self._pending or self._noted:
+                items, self._pending, self._pending_bytes = self._pending, [], 0
+                for part in _parts(items):
+                    await self._write(part)
         except Exception as error:  # noqa: BLE001 - `emit` and `flush` raise it where the run can act on it
             self._failure = error
         finally:
@@ -76,12 +113,46 @@ class Journal:
             async with self._moved:
                 self._moved.notify_all()
 
-    async def _write(self, drafts: list[Draft]) -> None:
-        what = Append(drafts, _progress_of(drafts))
-        self.fence = await durably(lambda: self._store.append(self.fence, what), log=self._log)
-        self.on_output_durable(sum(len(d.data["text"].encode()) for d in drafts if d.kind == "output"))
+    async def _write(self, part: list[Draft] | _Decision) -> None:
+        if isinstance(part, _Decision):
+            await self._settle(part)
+        else:
+            await self._append(gather(part))
         async with self._moved:
             self._moved.notify_all()
+
+    async def _settle(self, decision: _Decision) -> None:
+        fence = self.fence
+        try:
+            row: TaskRecord = await durably(
+                lambda: self._store.change_task(fence.task_id, decision.decide, fence=fence), log=self._log
+            )
+        except GatewayError as refusal:
+            decision.outcome = refusal
+        else:
+            self.fence = dataclasses.replace(fence, last_seq=row.last_seq)
+            decision.outcome = row
+
+    async def _append(self, drafts: list[Draft]) -> None:
+        noted, self._noted = self._noted, {}
+        what = Append(drafts, _progress_of(drafts) | noted)
+        self.fence = await durably(lambda: self._store.append(self.fence, what), log=self._log)
+        self.on_output_durable(sum(len(d.data["text"].encode()) for d in drafts if d.kind == "output"))
+
+
+def _parts(items: Sequence[Draft | _Decision]) -> Iterator[list[Draft] | _Decision]:
+    """What goes into one write each: the events up to the next decision, and that."""
+    drafts: list[Draft] = []
+    for item in items:
+        if isinstance(item, Draft):
+            drafts.append(item)
+            continue
+        if drafts:
+            yield drafts
+            drafts = []
+        yield item
+    if drafts or not items:
+        yield drafts
 
 
 def _progress_of(drafts: list[Draft]) -> dict[str, Any]:

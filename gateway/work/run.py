@@ -8,14 +8,15 @@ from typing import Any, Final
 import orjson
 from structlog.typing import FilteringBoundLogger
 
-from gateway.agents.runner import Agent, PlaceLostError, TaskCancelledError, TaskFailedError
+from gateway.agents.runner import Agent, Grip, PlaceLostError, TaskCancelledError, TaskFailedError
 from gateway.clock import Clock
 from gateway.errors import LeaseLostError
 from gateway.events import Draft
 from gateway.files import Batch, Stored
 from gateway.state.base import Decide, StateStore
-from gateway.tasks import Change, Desire, Fence, TaskRecord, TaskStatus, cancelled, completed, failed, lost
+from gateway.tasks import Change, Fence, TaskRecord, TaskStatus, cancelled, completed, failed, lost
 from gateway.work.journal import Journal, durably
+from gateway.work.steering import Steering
 from sandbox_bridge.bridge import Bridge
 
 READ_BYTES: Final = 1 << 20
@@ -35,6 +36,8 @@ class Run:
         bridge: Bridge | None,
         store: StateStore,
         clock: Clock,
+        hold_s: float,
+        on_change: Callable[[], None],
         log: FilteringBoundLogger,
     ) -> None:
         self.task = task
@@ -43,7 +46,6 @@ class Run:
         self.bridge = bridge
         self.sandbox_session = clock.new_id()
         self.time_left_s = max(task.timeout_s - task.ran_ms / 1000, 0.001)
-        self.cancel_wanted = asyncio.Event()
         self._agent = agent
         self._store = store
         self._clock = clock
@@ -51,8 +53,16 @@ class Run:
         owner = task.owner or ""
         fence = Fence(task.task_id, task.subject, owner, task.epoch, task.last_seq)
         self._journal = Journal(store, fence, log=self._log)
-        self._rung = asyncio.Event()
-        self._rung.set()
+        self._steering = Steering(
+            task,
+            self._journal,
+            store=store,
+            clock=clock,
+            hold_s=hold_s,
+            on_change=on_change,
+            log=self._log,
+        )
+        self.cancel_wanted = self._steering.cancel_wanted
         self._giving_back = False
         # The agent at work; lives inside `execute`.
         self._working: asyncio.Task[Decide] | None = None
@@ -71,6 +81,10 @@ class Run:
     def on_output_durable(self, call: Callable[[int], None]) -> None:
         self._journal.on_output_durable = call
 
+    def steered_by(self, grip: Grip) -> None:
+        """See `RunContext.steered_by`."""
+        self._steering.steered_by(grip)
+
     async def emit(self, draft: Draft) -> None:
         """See `RunContext.emit`."""
         await self._journal.emit(draft)
@@ -86,7 +100,12 @@ class Run:
 
     def ring(self) -> None:
         """Somebody changed what is wanted of the task: look at its row."""
-        self._rung.set()
+        self._steering.ring()
+
+    @property
+    def paused(self) -> bool:
+        """Whether it stands still."""
+        return self._steering.paused
 
     def give_back(self) -> None:
         """Stop the agent and let the task wait for its next attempt, uncounted."""
@@ -97,29 +116,26 @@ class Run:
     async def execute(self) -> TaskStatus | None:
         """Run the attempt to its end, and write how it ended; the task's status then.
 
-        None where the task has another owner now. Cancelled itself, it writes nothing: like a crash.
+        None where the task has another owner now, `paused` where nobody has it any more. Cancelled itself, it
+        writes nothing: like a crash.
         """
         loop = asyncio.get_running_loop()
-        listener = loop.create_task(self._listen(), name="wishes")
+        steering = loop.create_task(self._steering.run(), name="steering")
         self._working = loop.create_task(self._outcome(), name="agent")
         try:
-            await asyncio.wait([self._working])
+            await asyncio.wait([self._working, steering], return_when=asyncio.FIRST_COMPLETED)
+            if not self._working.done():
+                steering.result()
+                self._log.info("paused for too long; its place is given up")
+                return TaskStatus.PAUSED
             return await self._settle(self._stopped if self._working.cancelled() else self._working.result())
         except LeaseLostError:
             self._log.warning("the task has another owner; this run stops")
             return None
         finally:
-            listener.cancel()
+            steering.cancel()
             self._working.cancel()
             await self._journal.aclose()
-
-    async def _listen(self) -> None:
-        while not self.cancel_wanted.is_set():
-            await self._rung.wait()
-            self._rung.clear()
-            task = await durably(lambda: self._store.get_task(self.task.task_id), log=self._log)
-            if task is not None and task.desire is Desire.CANCEL:
-                self.cancel_wanted.set()
 
     async def _outcome(self) -> Decide:
         """Run the agent, and say what is to be written of how it ended."""
@@ -181,12 +197,7 @@ class Run:
         return failed(task, "agent_error", message, now_ms=now_ms, details={})
 
     async def _settle(self, decide: Decide) -> TaskStatus:
-        await self._journal.flush()
-
-        def write() -> Any:
-            return self._store.change_task(self.task.task_id, decide, fence=self._journal.fence)
-
-        after: TaskRecord = await durably(write, log=self._log)
+        after = await self._journal.decide(decide)
         self._log.info("run ended", status=str(after.status))
         return after.status
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from gateway.agents.runner import Agent, RunContext
+from gateway.agents.runner import Agent, Grip, RunContext
 from gateway.events import Draft
 from gateway.files import Batch, Stored
 from gateway.tasks import TaskRecord
@@ -35,8 +35,21 @@ class Context:
         self.drafts: list[Draft] = []
         self.input_files: Callable[[], AsyncIterator[Stored]] | None = None
         self.kept: list[Batch] = []
+        self.grip: asyncio.Future[Grip] = asyncio.get_running_loop().create_future()
         self.result: dict[str, Any] | None = None
         self.error: Exception | None = None
+
+    def cancel(self) -> None:
+        """Wish it cancelled."""
+        self.cancel_wanted.set()
+        self.cancelling = asyncio.ensure_future(self._cancel())
+
+    async def _cancel(self) -> None:
+        await (await self.grip).cancel()
+
+    def steered_by(self, grip: Grip) -> None:
+        """See `RunContext.steered_by`."""
+        self.grip.set_result(grip)
 
     async def emit(self, draft: Draft) -> None:
         """See `RunContext.emit`; what was said counts as durable at once."""

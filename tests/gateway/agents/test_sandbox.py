@@ -302,7 +302,7 @@ async def test_attempt_that_is_to_be_cancelled_is() -> None:
     """The sandbox is told, and what it answers is the cancelled end."""
     async with FakeSandbox(listen=False) as fake, connected(fake.dial) as bridge:
         context = Context(bridge=bridge, given={"commands": ["sleepy 100000 1000"]})
-        context.on_draft = lambda draft: context.cancel_wanted.set() if draft.kind == "output" else None
+        context.on_draft = lambda draft: context.cancel() if draft.kind == "output" else None
         await context.run(SANDBOX)
         assert isinstance(context.error, TaskCancelledError)
         assert fake.count("cancel_task") == 1
@@ -333,6 +333,6 @@ async def test_attempt_on_a_full_sandbox_waits_uncounted() -> None:
             group.create_task(first.run(SANDBOX))
             await begun.wait()
             second = await attempt(bridge, "echo")
-            first.cancel_wanted.set()
+            first.cancel()
     assert isinstance(second.error, PlaceLostError)
     assert second.error.reason == "busy"

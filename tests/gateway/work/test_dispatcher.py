@@ -142,6 +142,7 @@ class Work:
             log=LOG,
             running_per_subject=limit,
             queue_s=queue_s,
+            pause_hold_s=900.0,
         )
 
     async def status(self, task: TaskRecord) -> TaskStatus:

@@ -17,10 +17,21 @@ from tests.support.work import LOG, Bench
 
 pytestmark = pytest.mark.looptime
 
+HOLD_S = 900.0
+
 
 def run_of(bench: Bench, task: TaskRecord, does: Any) -> Run:
     """The run of a task by an agent that does this."""
-    return Run(task, agent_that(does), bridge=None, store=bench.store, clock=bench.clock, log=LOG)
+    return Run(
+        task,
+        agent_that(does),
+        bridge=None,
+        store=bench.store,
+        clock=bench.clock,
+        hold_s=HOLD_S,
+        on_change=lambda: None,
+        log=LOG,
+    )
 
 
 async def executed(bench: Bench, does: Any, **fields: Any) -> TaskRecord:

@@ -1,0 +1,202 @@
+"""Steering a run: whatever its task's row wants is made true of its agent, and written as true.
+
+A listener reads the row whenever somebody rings, and hands a wish to cancel on at once, whatever else is under
+way. All other wishes are obeyed one after another, always the newest: what was wished and taken back in
+between never happened.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+from structlog.typing import FilteringBoundLogger
+
+from gateway.agents.runner import Grip, UnableError
+from gateway.clock import Clock
+from gateway.events import Draft
+from gateway.frames import input_bytes
+from gateway.state.base import StateStore
+from gateway.tasks import Change, Desire, TaskRecord, TaskStatus, given_up, paused, resumed
+from gateway.work.journal import Journal, durably
+
+TRY_AGAIN_S: Final = 5.0
+"""When a pause that did not come true is tried again, as long as it is wanted."""
+READ_BYTES: Final = 256 << 10
+"""Input that is read at once."""
+NOTE_BYTES: Final = 64 << 10
+"""Input that is given before the row says so: below that a row would be written for every key that is pressed."""
+
+
+class Steering:
+    """One run's. `on_change` is called when its task was paused or goes on."""
+
+    def __init__(
+        self,
+        task: TaskRecord,
+        journal: Journal,
+        *,
+        store: StateStore,
+        clock: Clock,
+        hold_s: float,
+        on_change: Callable[[], None],
+        log: FilteringBoundLogger,
+    ) -> None:
+        self.cancel_wanted = asyncio.Event()
+        self.paused = False
+        """Whether the log says so."""
+        self._row = task
+        self._journal = journal
+        self._store = store
+        self._clock = clock
+        self._hold_s = hold_s
+        self._on_change = on_change
+        self._log = log
+        self._grip: Grip | None = None
+        self._rung = asyncio.Event()
+        self._rung.set()
+        self._news = asyncio.Event()
+        # When to look again although there are no news: the end of the hold, or the next try.
+        self._due: float | None = None
+        self._still = False
+        self._told: set[str] = set()
+        self._given = 0
+        self._given_bytes = 0
+        self._noted_bytes = task.input_given_bytes
+        self._size: dict[str, Any] | None = None
+
+    def ring(self) -> None:
+        """Somebody changed what is wanted of the task: look at its row."""
+        self._rung.set()
+
+    def steered_by(self, grip: Grip) -> None:
+        """See `RunContext.steered_by`."""
+        self._grip = grip
+        self._rung.set()
+
+    async def run(self) -> None:
+        """Steer, until the place of a task that was paused for too long is given up. Raises `LeaseLostError`."""
+        listening = asyncio.get_running_loop().create_task(self._listen(), name="wishes")
+        try:
+            while not await self._hold_over():
+                await self._obey()
+                await self._next()
+        finally:
+            listening.cancel()
+
+    async def _listen(self) -> None:
+        while True:
+            await self._rung.wait()
+            self._rung.clear()
+            row = await durably(lambda: self._store.get_task(self._row.task_id), log=self._log)
+            if row is None:
+                continue
+            self._row = row
+            self._news.set()
+            if row.desire is Desire.CANCEL:
+                self.cancel_wanted.set()
+                if self._grip is not None:
+                    await self._grip.cancel()
+
+    async def _next(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(self._due):
+                await self._news.wait()
+        self._news.clear()
+
+    async def _obey(self) -> None:
+        grip, row = self._grip, self._row
+        if grip is None or row.desire is Desire.CANCEL:
+            return
+        try:
+            if row.desire is Desire.PAUSE:
+                await self._pause(grip)
+            else:
+                await self._resume(grip)
+        except UnableError as error:
+            self._due = asyncio.get_running_loop().time() + TRY_AGAIN_S
+            await self._tell_once(f"{error}; the task stays {self._row.status} for now")
+        await self._give_what_was_sent(grip)
+
+    # --- pause and resume -------------------------------------------------------------------------------
+
+    async def _pause(self, grip: Grip) -> None:
+        if self.paused:
+            return
+        self._still = True
+        if await grip.pause():
+            await self._write(Desire.PAUSE, TaskStatus.RUNNING, paused)
+            self._due = asyncio.get_running_loop().time() + self._hold_s
+
+    async def _resume(self, grip: Grip) -> None:
+        self._due = None
+        if self._still:
+            self._told.clear()
+        if self.paused:
+            await self._write(Desire.RUN, TaskStatus.PAUSED, resumed)
+        if self._still and not self.paused:
+            await grip.resume()
+            self._still = False
+
+    async def _hold_over(self) -> bool:
+        """Give the place up where it was kept for long enough; whether it is."""
+        if not self.paused or self._due is None or asyncio.get_running_loop().time() < self._due:
+            return False
+        note = (
+            f"Paused for {self._hold_s:.0f} s: its sandbox is given up; when it goes on, it is a new attempt."
+        )
+
+        def decide(row: TaskRecord) -> Change:
+            if row.desire is not Desire.PAUSE:
+                return Change()
+            return given_up(row, note, now_ms=self._clock.now_ms())
+
+        self._due = None
+        self._row = await self._journal.decide(decide)
+        self._rung.set()
+        return self._row.owner is None
+
+    async def _write(self, desire: Desire, before: TaskStatus, move: Callable[..., Change]) -> None:
+        """Write what is true now, unless it is not wanted any more."""
+
+        def decide(row: TaskRecord) -> Change:
+            wanted = (row.desire, row.status) == (desire, before)
+            return move(row, now_ms=self._clock.now_ms()) if wanted else Change()
+
+        self._row = await self._journal.decide(decide)
+        self.paused = self._row.status is TaskStatus.PAUSED
+        # Its newest row may have been read before this one was given back.
+        self._rung.set()
+        self._on_change()
+
+    # --- what it is sent --------------------------------------------------------------------------------
+
+    async def _give_what_was_sent(self, grip: Grip) -> None:
+        try:
+            await self._give_input(grip)
+            if self._row.tty != self._size and self._row.tty is not None:
+                self._size = self._row.tty
+                grip.resize(**self._row.tty)
+        except UnableError as error:
+            await self._tell_once(str(error))
+
+    async def _give_input(self, grip: Grip) -> None:
+        while self._given < self._row.inputs:
+            found = await durably(
+                lambda: self._store.read_input(self._row.task_id, self._given, max_bytes=READ_BYTES),
+                log=self._log,
+            )
+            for item in found:
+                self._given = item.n
+                data = orjson.loads(item.data)
+                grip.send_input(data, eof=item.eof)
+                self._given_bytes += input_bytes(data)
+            if self._given_bytes - self._noted_bytes >= NOTE_BYTES:
+                self._noted_bytes = self._given_bytes
+                self._journal.note(input_given_bytes=self._given_bytes)
+
+    async def _tell_once(self, message: str) -> None:
+        if message not in self._told:
+            self._told.add(message)
+            await self._journal.emit(Draft("log", {"level": "warning", "message": message}))
