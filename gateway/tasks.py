@@ -150,6 +150,11 @@ class TaskRecord:
         """Whether nothing can happen to it any more."""
         return self.status in ENDED
 
+    @property
+    def minds(self) -> bool:
+        """Whether it has a detach policy that can take effect."""
+        return self.detach != "continue" and not self.ended
+
     def ran_ms_at(self, now_ms: int) -> int:
         """Running time up to `now_ms`, summed over attempts."""
         return self.ran_ms + (max(now_ms - self.running_since, 0) if self.running_since is not None else 0)

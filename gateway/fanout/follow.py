@@ -15,8 +15,9 @@ PAGE_BYTES = 256 << 10
 class _Bell:
     """A follower that only notes how far the log has got."""
 
-    def __init__(self, task_id: str) -> None:
-        self.task_id = task_id
+    def __init__(self, task: TaskRecord) -> None:
+        self.task_id = task.task_id
+        self.minded = task.minds
         self.rung = asyncio.Event()
 
     def offer(self, _batch: TaskEvents) -> None:
@@ -27,13 +28,13 @@ class _Bell:
 
 
 async def follow(
-    relay: Relay, read: ReadLog, task_id: str, after_seq: int
+    relay: Relay, read: ReadLog, task: TaskRecord, after_seq: int
 ) -> AsyncGenerator[TaskEvents, None]:
     """The task's events after `after_seq`, as they come, up to the last one of its log or the end of the instance.
 
     Reads the log and nothing else: the relay only rings. So a reader may be as slow as it likes.
     """
-    bell = _Bell(task_id)
+    task_id, bell = task.task_id, _Bell(task)
     async with relay.joined(bell):
         while True:
             bell.rung.clear()
@@ -51,6 +52,6 @@ async def ended(relay: Relay, read: ReadLog, task: TaskRecord) -> bool:
     """Return when `task`'s log has its last event: True; or False where the instance is about to end before that."""
     final = task.ended
     if not final:
-        async for batch in follow(relay, read, task.task_id, task.last_seq):
+        async for batch in follow(relay, read, task, task.last_seq):
             final = batch.events[-1].final
     return final

@@ -1,5 +1,6 @@
 """Who on this instance follows which task."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from gateway.events import TaskEvents
@@ -9,6 +10,8 @@ class Follower(Protocol):
     """Whoever wants a task's events as they are committed."""
 
     task_id: str
+    minded: bool
+    """Whether the task minds who follows it: it has a detach policy."""
 
     def offer(self, batch: TaskEvents) -> None:
         """Take a batch or leave it; it is in the log either way. Must not raise and must not wait."""
@@ -21,6 +24,10 @@ class Hub:
     """Followers by task. Synchronous: what it decides is decided when `deliver` returns."""
 
     def __init__(self) -> None:
+        self.on_first: Callable[[str], None] = lambda _task_id: None
+        """Called with a task that minds, when it has its first follower."""
+        self.on_last: Callable[[str], None] = lambda _task_id: None
+        """Called with a task that minds, when its last follower has gone."""
         # dicts keep the order of joining, so that the same history gives the same deliveries.
         self._followers: dict[str, dict[Follower, None]] = {}
 
@@ -30,14 +37,21 @@ class Hub:
 
     def add(self, follower: Follower) -> None:
         """`follower` hears of its task from now on."""
-        self._followers.setdefault(follower.task_id, {})[follower] = None
+        followers = self._followers.setdefault(follower.task_id, {})
+        if follower.minded and not followers:
+            self.on_first(follower.task_id)
+        followers[follower] = None
 
     def remove(self, follower: Follower) -> None:
         """`follower` hears nothing more; to remove it twice does nothing."""
         followers = self._followers.get(follower.task_id, {})
-        followers.pop(follower, None)
+        if follower not in followers:
+            return
+        del followers[follower]
         if not followers:
-            self._followers.pop(follower.task_id, None)
+            del self._followers[follower.task_id]
+            if follower.minded:
+                self.on_last(follower.task_id)
 
     def close_soon(self) -> None:
         """Tell every follower that the instance is about to end."""

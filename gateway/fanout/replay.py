@@ -44,8 +44,10 @@ class Subscription:
         *,
         on_behind: Callable[["Subscription"], None],
         on_end: Callable[["Subscription"], None],
+        minded: bool = False,
     ) -> None:
         self.task_id = task_id
+        self.minded = minded
         self.cursor = after_seq
         self.head = after_seq
         self.live = False

@@ -185,7 +185,7 @@ class Api:
         if task.ended and after_seq >= task.last_seq:
             return web.Response(status=204)
         services = self._services
-        batches = follow(services.relay, services.read_log, task.task_id, after_seq)
+        batches = follow(services.relay, services.read_log, task, after_seq)
         # A stream is no way round a token's end: its reader comes back with another.
         left_s = (
             None if principal.expires_at is None else principal.expires_at - services.clock.now_ms() / 1000

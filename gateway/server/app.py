@@ -27,6 +27,7 @@ from gateway.agents.sites import Sites
 from gateway.bus.base import announce
 from gateway.bus.memory import MemoryBus
 from gateway.clock import Clock
+from gateway.fanout.attendance import Attendance
 from gateway.fanout.hub import Hub
 from gateway.fanout.relay import Relay
 from gateway.fanout.watch import Watch
@@ -90,7 +91,10 @@ class Gateway:
         )
         self._bus = MemoryBus()
         self._store.on_commit = self._committed
-        self._relay = Relay(self._bus, Hub())
+        self._attendance = Attendance(self._store, clock, log=self._log)
+        hub = Hub()
+        hub.on_first, hub.on_last = self._attendance.came, self._attendance.went
+        self._relay = Relay(self._bus, hub)
         self._watch = Watch(self._store, self._bus)
         self._pool = Pool()
         self._sandboxes = Sandboxes(self._pool, instance=self._instance)
@@ -168,6 +172,7 @@ class Gateway:
         running = [
             loops.create_task(self._dispatcher.run(), name="dispatcher"),
             loops.create_task(self._watch.run(), name="watch"),
+            loops.create_task(self._attendance.run(), name="attendance"),
             loops.create_task(sweep(self._store, log=self._log), name="sweep"),
             loops.create_task(self._sandbox_watch.run(), name="watch of sandboxes"),
             loops.create_task(self._sites.run(), name="sites"),

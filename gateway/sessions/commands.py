@@ -18,6 +18,7 @@ from gateway.metrics import Metrics
 from gateway.principal import Principal
 from gateway.sessions.auth import Authenticator
 from gateway.state.base import Created
+from gateway.tasks import TaskRecord
 from gateway.work.control import Control
 
 
@@ -57,7 +58,7 @@ class Caller(Watcher, Protocol):
     def place_for_subscription(self) -> AbstractContextManager[None]:
         """Keep a place for one that is to come. Raises `GatewayError` `overloaded`."""
 
-    async def subscribe(self, task_id: str, after_seq: int) -> Callable[[], None]:
+    async def subscribe(self, task: TaskRecord, after_seq: int) -> Callable[[], None]:
         """Follow a task in place of any earlier following of it; call the result once the answer is queued."""
 
     async def unsubscribe(self, task_id: str) -> None:
@@ -102,7 +103,7 @@ async def _submit_task(services: Services, caller: Caller, request: frames.Submi
     if request.mode == "streaming":
         with caller.place_for_subscription():
             created = await _submit(services, caller, request)
-            then = await caller.subscribe(created.task.task_id, 0)
+            then = await caller.subscribe(created.task, 0)
         described = await services.control.describe(caller.principal, created.task)
         return Reply({"task": described, "replayed": created.replayed}, then)
     created = await _submit(services, caller, request)
@@ -125,7 +126,7 @@ async def _subscribe(services: Services, caller: Caller, request: frames.Subscri
     if request.after_seq > task.last_seq:
         raise GatewayError("invalid_cursor", last_seq=task.last_seq)
     after_seq = max(request.after_seq, task.first_seq - 1)
-    then = await caller.subscribe(task.task_id, after_seq)
+    then = await caller.subscribe(task, after_seq)
     described = await services.control.describe(caller.principal, task)
     recovered = after_seq == request.after_seq
     return Reply({"task": described, "recovered": recovered, "first_seq": after_seq + 1}, then)

@@ -17,6 +17,7 @@ from gateway.sessions.commands import Services, answer
 from gateway.sessions.outbox import Outbox
 from gateway.sessions.session import Session
 from gateway.settings import Settings
+from gateway.tasks import TaskRecord
 
 BAD_FRAMES: Final = 20
 """Bad frames within `BAD_FRAMES_S` that end a connection."""
@@ -244,16 +245,21 @@ class Connection:
             if not await self._services.control.may_read(principal, task_id):
                 self._drop(task_id)
 
-    async def subscribe(self, task_id: str, after_seq: int) -> Callable[[], None]:
+    async def subscribe(self, task: TaskRecord, after_seq: int) -> Callable[[], None]:
         """See `Caller.subscribe`. Raises `GatewayError` `overloaded`."""
         async with self._subscribing:
-            self._drop(task_id)
+            self._drop(task.task_id)
             if not self._places_kept:
                 self._check_place()
             subscription = Subscription(
-                task_id, after_seq, self.outbox, on_behind=self._behind, on_end=self._ended
+                task.task_id,
+                after_seq,
+                self.outbox,
+                on_behind=self._behind,
+                on_end=self._ended,
+                minded=task.minds,
             )
-            self._subscriptions[task_id] = subscription
+            self._subscriptions[task.task_id] = subscription
             await self._services.relay.join(subscription)
         return lambda: self._feeder.add(subscription)
 

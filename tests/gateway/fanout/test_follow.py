@@ -38,7 +38,7 @@ async def test_follow_gives_history_then_what_comes_to_the_end() -> None:
     got: list[int] = []
 
     async def reader() -> None:
-        async for batch in follow(place.relay, place.log.read, "t1", 2):
+        async for batch in follow(place.relay, place.log.read, record(task_id="t1"), 2):
             got.extend(event.seq for event in batch.events)
 
     reading = asyncio.ensure_future(reader())
@@ -63,7 +63,7 @@ async def test_follow_misses_nothing_that_comes_while_it_reads() -> None:
 
     place.log.after_read = meanwhile
     async with asyncio.timeout(5):
-        batches = [batch async for batch in follow(place.relay, place.log.read, "t1", 0)]
+        batches = [batch async for batch in follow(place.relay, place.log.read, record(task_id="t1"), 0)]
     assert [event.seq for batch in batches for event in batch.events] == [1]
 
 
@@ -73,7 +73,9 @@ async def test_follow_of_an_ended_log_ends_at_once() -> None:
     place.log.add(output("x"))
     place.log.finish()
     for after_seq, expected in ((0, [1, 2]), (1, [2]), (2, [])):
-        batches = [batch async for batch in follow(place.relay, place.log.read, "t1", after_seq)]
+        batches = [
+            batch async for batch in follow(place.relay, place.log.read, record(task_id="t1"), after_seq)
+        ]
         assert [event.seq for batch in batches for event in batch.events] == expected
 
 
@@ -114,5 +116,5 @@ async def test_nobody_waits_for_an_instance_that_ends() -> None:
     place.relay.close_soon()
     async with asyncio.timeout(5):
         assert await waiting is False
-        batches = [batch async for batch in follow(place.relay, place.log.read, "t1", 0)]
+        batches = [batch async for batch in follow(place.relay, place.log.read, record(task_id="t1"), 0)]
     assert [event.seq for batch in batches for event in batch.events] == [1]

@@ -13,6 +13,7 @@ class Ear:
 
     def __init__(self, task_id: str, hub: Hub | None = None) -> None:
         self.task_id = task_id
+        self.minded = True
         self.hub = hub
         self.heard: list[TaskEvents] = []
         self.told = False
@@ -51,6 +52,20 @@ def test_hub_forgets_who_left() -> None:
     assert (len(stays.heard), len(goes.heard)) == (1, 0)
     hub.remove(stays)
     assert repr(hub) == "<Hub 0 tasks, 0 followers>"
+
+
+def test_hub_tells_of_the_first_and_the_last_of_tasks_that_mind() -> None:
+    """Who follows a task without a detach policy is nobody's business."""
+    hub, told = Hub(), list[str]()
+    hub.on_first = lambda task_id: told.append(f"{task_id} first")
+    hub.on_last = lambda task_id: told.append(f"{task_id} last")
+    ears = [Ear("t1"), Ear("t1"), Ear("t2")]
+    ears[2].minded = False
+    for ear in ears:
+        hub.add(ear)
+    for ear in [*ears, *ears]:
+        hub.remove(ear)
+    assert told == ["t1 first", "t1 last"]
 
 
 def test_hub_lets_followers_leave_while_it_delivers() -> None:
