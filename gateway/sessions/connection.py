@@ -247,19 +247,15 @@ class Connection:
 
     async def subscribe(self, task: TaskRecord, after_seq: int) -> Callable[[], None]:
         """See `Caller.subscribe`. Raises `GatewayError` `overloaded`."""
+        task_id = task.task_id
         async with self._subscribing:
-            self._drop(task.task_id)
+            self._drop(task_id)
             if not self._places_kept:
                 self._check_place()
             subscription = Subscription(
-                task.task_id,
-                after_seq,
-                self.outbox,
-                on_behind=self._behind,
-                on_end=self._ended,
-                minded=task.minds,
+                task_id, after_seq, self.outbox, on_behind=self._behind, on_end=self._ended, minded=task.minds
             )
-            self._subscriptions[task.task_id] = subscription
+            self._subscriptions[task_id] = subscription
             await self._services.relay.join(subscription)
         return lambda: self._feeder.add(subscription)
 
