@@ -98,17 +98,7 @@ class Gateway:
         self._watch = Watch(self._store, self._bus)
         self._pool = Pool()
         self._sandboxes = Sandboxes(self._pool, instance=self._instance)
-        self._sites = Sites(
-            self._store,
-            self._sandboxes,
-            clock,
-            hosts={url: str(urlsplit(url).hostname) for url in settings.websocket_url}
-            | {EMBEDDED: "127.0.0.1"},
-            preview_host=settings.preview_host,
-            on_loopback=settings.loopback,
-            idle_s=settings.site_idle_s,
-            log=self._log,
-        )
+        self._sites = self._made_sites()
         self._registry = Registry([showing(self._sites)])
         self._sandbox_watch = SandboxWatch(self._sandboxes.described)
         self._sandbox_seen = asyncio.Event()
@@ -140,6 +130,20 @@ class Gateway:
             authenticator=Authenticator(settings),
             clock=clock,
             metrics=self._metrics,
+            log=self._log,
+        )
+
+    def _made_sites(self) -> Sites:
+        settings = self._settings
+        return Sites(
+            self._store,
+            self._sandboxes,
+            self._world.clock,
+            hosts={url: str(urlsplit(url).hostname) for url in settings.websocket_url}
+            | {EMBEDDED: "127.0.0.1"},
+            preview_host=settings.preview_host,
+            on_loopback=settings.loopback,
+            idle_s=settings.site_idle_s,
             log=self._log,
         )
 
