@@ -1,5 +1,7 @@
 """Whoever takes more than his share ends with his reason, and the host and the neighbours stay well."""
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.escapes.attacks import bombs
@@ -118,3 +120,34 @@ async def test_next_commands_output_is_whole(attack: Range) -> None:
     written = len("".join(f"{number}\n" for number in range(1, 20001)))
     record = end["result"]["commands"][1]
     assert record["stdout"].endswith(f"20000\n{written}\n")
+
+
+MEMORY: dict[str, tuple[Callable[..., object], list[int]]] = {
+    "private": (bombs.memory, [1024]),
+    "of many processes": (bombs.memory_of_many, [1024, 8]),
+    "shared": (bombs.mapped_memory, [1024]),
+    "files without a name": (bombs.memory_files, [1024]),
+    "segments": (bombs.segments, [1024]),
+}
+
+
+@pytest.mark.parametrize("name", MEMORY)
+async def test_memory_is_bounded(attack: Range, name: str) -> None:
+    """Whoever fills memory, of whatever kind, fails his task for `memory`, and his neighbours have theirs."""
+    bomb, arguments = MEMORY[name]
+    outcome = await attack.outcome(bomb, *arguments, limits={"memory_mb": 96, "timeout_s": 15})
+    assert (outcome.code, outcome.reason) == ("memory_limit", "memory"), outcome.end
+    assert await attack.is_left(within_s=2) == []
+    await attack.neighbour_is_well()
+
+
+async def test_silent_kill_for_memory_is_told(attack: Range) -> None:
+    """A pipeline whose middle was killed for memory exits 0, and fails the task all the same."""
+    outcome = await attack.outcome(bombs.in_a_pipeline, limits={"memory_mb": 96, "timeout_s": 15})
+    assert (outcome.code, outcome.reason) == ("memory_limit", "memory"), outcome.end
+
+
+async def test_empty_files_are_bounded(attack: Range) -> None:
+    """A file without a byte costs the host a KiB: so many of them are memory, too."""
+    outcome = await attack.outcome(bombs.inodes, 400_000, limits={"memory_mb": 96, "timeout_s": 15})
+    assert outcome.reason in {"memory", "disk"} or outcome.report[1] == "ENOSPC", outcome.end
