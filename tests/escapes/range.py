@@ -173,12 +173,19 @@ def _outcome(end: Frame) -> Outcome:
     return Outcome(report, end, first["stdout"], first["stderr"])
 
 
+def _leads_to(path: Path, target: str) -> bool:
+    try:
+        return str(path.readlink()) == target
+    except OSError:  # closed meanwhile
+        return False
+
+
 def _listener_on(port: int) -> int:
     """The child of ours that listens on `port` of the loopback."""
     lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()
     inode = next(line.split()[9] for line in lines if f"0100007F:{port:04X} 00000000:0000 0A" in line)
     for pid in children_of(os.getpid()):
-        if any(os.readlink(path) == f"socket:[{inode}]" for path in Path(f"/proc/{pid}/fd").glob("*")):
+        if any(_leads_to(path, f"socket:[{inode}]") for path in Path(f"/proc/{pid}/fd").glob("*")):
             return pid
     raise AssertionError(f"nobody listens on {port}")
 

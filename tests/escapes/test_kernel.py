@@ -1,6 +1,7 @@
 """What a task may not ask of the kernel."""
 
 import platform
+import signal
 
 import pytest
 
@@ -58,3 +59,19 @@ async def test_priorities_can_not_be_raised(attack: Range) -> None:
     """A task runs before nobody, and raises no limit."""
     answers = await attack(kernel.priorities)
     assert "done" not in answers.values(), answers
+
+
+async def test_calls_with_a_history_are_refused(attack: Range) -> None:
+    """Keyrings, io_uring, bpf, perf, userfaultfd, tracing: what no task needs is not there for it."""
+    answers = await attack(kernel.dangerous_calls)
+    assert set(answers.values()) <= {"EPERM", "ENOSYS", "refused"}, answers
+
+
+async def test_calls_by_another_machines_numbers_kill(attack: Range) -> None:
+    """There is no way around the filter by the numbers of another machine: whoever tries is killed."""
+    assert await attack(kernel.calls_of_other_machines) == {"x32": 100 + signal.SIGSYS}
+
+
+async def test_own_terminal_takes_no_forged_input(attack: Range) -> None:
+    """Nobody types for others, not even on a terminal of his own."""
+    assert set((await attack(kernel.own_terminal)).values()) == {"EPERM"}

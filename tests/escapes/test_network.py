@@ -79,6 +79,29 @@ async def test_raw_and_packet_sockets_are_refused(attack: Range) -> None:
     assert set(answers.values()) <= {"EPERM", "EACCES", "EAFNOSUPPORT"}, answers
 
 
+ODD: dict[str, Any] = {
+    "hypervisor": (40, socket.SOCK_STREAM, 0),
+    "ciphers": (38, socket.SOCK_SEQPACKET, 0),
+    "bluetooth": (31, socket.SOCK_RAW, 1),
+    "can": (29, socket.SOCK_RAW, 1),
+    "packets in rings": (44, socket.SOCK_RAW, 0),
+    "key management": (15, socket.SOCK_RAW, 2),
+    "tipc": (30, socket.SOCK_STREAM, 0),
+    "infiniband": (21, socket.SOCK_SEQPACKET, 0),
+    "events of the kernel": (socket.AF_NETLINK, socket.SOCK_DGRAM, 15),
+    "audit": (socket.AF_NETLINK, socket.SOCK_RAW, 9),
+    "firewall": (socket.AF_NETLINK, socket.SOCK_RAW, 12),
+    "processes": (socket.AF_NETLINK, socket.SOCK_DGRAM, 11),
+}
+"""Nothing is sent on any: a socket that is only made reaches nobody."""
+
+
+async def test_odd_families_of_sockets_are_refused(attack: Range) -> None:
+    """A jail's sockets are of the internet and of itself: above all, none leads to the hypervisor."""
+    answers = await attack(network.sockets, ODD)
+    assert set(answers.values()) <= {"EAFNOSUPPORT", "EPROTONOSUPPORT", "EPERM"}, answers
+
+
 async def test_interfaces_can_not_be_changed(attack: Range) -> None:
     """No address, route, link or tunnel can be made in a jail's network."""
     answers = await attack(network.interfaces)

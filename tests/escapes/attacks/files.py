@@ -182,7 +182,7 @@ def leave_behind(word: str, key: int) -> None:
     """Leave `word` wherever another session could find it."""
     for folder in OWN:
         Path(folder, "left").write_text(word, encoding="ascii")
-    assert LIBC.shmget(key, 4096, 0o1666) >= 0
+    LIBC.shmget(key, 4096, 0o1666)  # refused where memory is only watched
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(f"\0{word}")
         sock.listen()

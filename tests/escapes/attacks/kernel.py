@@ -218,7 +218,10 @@ def dangerous_calls() -> dict[str, str]:
         "kcmp": syscall(312, 1, os.getpid(), 0, 0, 0),
         "pidfd_getfd": syscall(438, 0, 0, 0),
         "ptrace": in_child_ptrace(),
-        "vmsplice": DONE,
+        "secret memory": syscall(447, 0),
+        "unshare files": syscall(272, 0x400),
+        "personality": call("personality", 0x0040000),
+        "a call not yet made": syscall(500),
     }
 
 
@@ -266,3 +269,8 @@ def priorities() -> dict[str, str]:
         "processes": answer(resource.setrlimit, resource.RLIMIT_NPROC, (1 << 20, 1 << 20)),
         "core files": answer(resource.setrlimit, resource.RLIMIT_CORE, (1 << 20, 1 << 20)),
     }
+
+
+def calls_of_other_machines() -> dict[str, int]:
+    """Call by the numbers of x32 and of 32 bits: the exit code of a child that does so, 0 where that works."""
+    return {"x32": in_child(lambda: _refused(LIBC.syscall(ctypes.c_long(0x40000000 + 39)) < 0))}
