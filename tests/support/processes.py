@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -14,11 +15,12 @@ def rss_mib(pid: int) -> float:
 
 
 def children_of(pid: int) -> list[int]:
-    """Child processes, all generations."""
+    """Child processes, all generations; who ends meanwhile may be among them or not."""
     found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, task.read_text().split()):
-            found += [child, *children_of(child)]
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in map(int, task.read_text().split()):
+                found += [child, *children_of(child)]
     return found
 
 
