@@ -1,13 +1,16 @@
 """The command line of `sandbox-bridge`, also `python -m sandbox_bridge`."""
 
 import asyncio
+import functools
 import logging
 import os
 import secrets
 import signal
 import stat
 import sys
+from collections.abc import Awaitable, Callable
 from contextlib import closing
+from random import Random
 from typing import Annotated, Any, NoReturn
 
 import structlog
@@ -18,6 +21,7 @@ from sandbox_bridge.local.bare import ISOLATION, bare_profile
 from sandbox_bridge.local.cages.finder import Cages, find_cages
 from sandbox_bridge.local.descriptors import open_files_of_jails
 from sandbox_bridge.local.doors import is_loopback
+from sandbox_bridge.local.joining import Guest, NotLetInError, door_of
 from sandbox_bridge.local.probe import ProbeError, find_profile, probe
 from sandbox_bridge.local.profile import Profile, counts_processes
 from sandbox_bridge.local.server import Service, listen
@@ -31,6 +35,7 @@ from sandbox_bridge.settings import SandboxSettings
 
 EXIT_USAGE = 2
 EXIT_NO_JAIL = 3
+EXIT_NOT_LET_IN = 4
 _STOP_TIMEOUT_S = 5.0
 """For jails and sockets to go at our end; what is left then dies with the process."""
 
@@ -61,11 +66,40 @@ def serve(
     if parent_stdin and not stat.S_ISFIFO(os.fstat(0).st_mode) and not stat.S_ISSOCK(os.fstat(0).st_mode):
         fail("--parent-stdin: standard input is neither a pipe nor a socket", EXIT_USAGE)
     try:
-        asyncio.run(run(settings, parent_stdin=parent_stdin))
+        asyncio.run(run(settings, _serve, parent_stdin=parent_stdin))
     except ProbeError as error:
         fail(f"the sandbox does not start: {error}", EXIT_NO_JAIL)
     except OSError as error:
         fail(f"can't listen on {settings.host}:{settings.port}: {error.strerror or error}", EXIT_USAGE)
+
+
+@app.command()
+def join(
+    url: Annotated[str, typer.Argument(help="The gateway, such as https://gateway.example.")],
+    token: Annotated[
+        str | None, typer.Option(help="Its token with the scope sandbox; better in SANDBOX_JOIN_TOKEN.")
+    ] = None,
+    *,
+    parent_stdin: Annotated[bool, typer.Option(help="End when standard input ends.")] = False,
+    unsafe_no_isolation: Annotated[
+        bool, typer.Option(help="Let SANDBOX_ISOLATION=none run tasks without any jail.")
+    ] = False,
+) -> None:
+    """Run tasks for the gateway at URL: dial in to it, and again whenever the connection breaks."""
+    configure_logs()
+    settings = read_settings("127.0.0.1", None)
+    if settings.isolation == "none":
+        check_unsafe(settings, is_wanted=unsafe_no_isolation)
+    kept = settings.join_token.get_secret_value() if settings.join_token is not None else None
+    try:
+        guest = functools.partial(_join, door=door_of(url), token=token or kept)
+        asyncio.run(run(settings, guest, parent_stdin=parent_stdin))
+    except ValueError as error:
+        fail(str(error), EXIT_USAGE)
+    except ProbeError as error:
+        fail(f"the sandbox does not start: {error}", EXIT_NO_JAIL)
+    except NotLetInError as error:
+        fail(str(error), EXIT_NOT_LET_IN)
 
 
 def main() -> None:
@@ -102,8 +136,13 @@ def check_unsafe(settings: SandboxSettings, *, is_wanted: bool) -> None:
         fail(f"SANDBOX_ISOLATION=none is for loopback only, not for --host {settings.host}", EXIT_USAGE)
 
 
-async def run(settings: SandboxSettings, *, parent_stdin: bool) -> None:
-    """Probe, serve, and end on a signal or with the parent. Raises `ProbeError`, OSError."""
+async def run(
+    settings: SandboxSettings,
+    work: Callable[[Place, asyncio.Event], Awaitable[None]],
+    *,
+    parent_stdin: bool,
+) -> None:
+    """Probe, `work`, and end on a signal or with the parent. Raises `ProbeError`, OSError, what `work` does."""
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -117,7 +156,7 @@ async def run(settings: SandboxSettings, *, parent_stdin: bool) -> None:
             street = Street(settings.host)
             visits, keeper = Visits(settings.max_visits), Keeper(settings.max_sites)
             async with warm_jails(profile, settings) as jails:
-                await _serve(Place(settings, jails, isolation, street, visits, keeper), stopped)
+                await work(Place(settings, jails, isolation, street, visits, keeper), stopped)
 
 
 async def _prepare(settings: SandboxSettings, group: int, cages: Cages) -> tuple[Profile, dict[str, Any]]:
@@ -129,14 +168,38 @@ async def _prepare(settings: SandboxSettings, group: int, cages: Cages) -> tuple
     return profile, await probe(profile, settings, cages)
 
 
+def _service(place: Place) -> Service:
+    return Service(place, sandbox_id=f"local-{secrets.token_hex(4)}", boot_id=secrets.token_hex(8))
+
+
 async def _serve(place: Place, stopped: asyncio.Event) -> None:
-    service = Service(place, sandbox_id=f"local-{secrets.token_hex(4)}", boot_id=secrets.token_hex(8))
+    service = _service(place)
     async with listen(service, place.settings) as address:
         print(f"sandbox ready on {address}", flush=True)  # noqa: T201 - the one line on standard output
         log.info("sandbox_ready", address=address, isolation=place.isolation)
         await stopped.wait()
-        # Whatever hangs now, the process ends; a jail can't outlive it.
-        asyncio.get_running_loop().call_later(_STOP_TIMEOUT_S, os._exit, 0)
+        _end_soon()
+
+
+async def _join(place: Place, stopped: asyncio.Event, *, door: str, token: str | None) -> None:
+    service = _service(place)
+    guest = Guest(service, place.settings, door=door, token=token, random=Random())  # noqa: S311 - jitter
+    log.info("sandbox_joining", door=door, isolation=place.isolation)
+    try:
+        async with asyncio.TaskGroup() as group:
+            joining = group.create_task(guest.run(), name="join")
+            await stopped.wait()
+            joining.cancel()
+    except ExceptionGroup as group_of_one:
+        raise group_of_one.exceptions[0] from None
+    finally:
+        _end_soon()
+        await service.aclose()
+
+
+def _end_soon() -> None:
+    """Whatever hangs now, the process ends; a jail can't outlive it."""
+    asyncio.get_running_loop().call_later(_STOP_TIMEOUT_S, os._exit, 0)
 
 
 def _read_stdin(stopped: asyncio.Event) -> None:

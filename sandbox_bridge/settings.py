@@ -20,6 +20,8 @@ class SandboxSettings(BaseSettings):
     """TCP port; 0 lets the system pick one. 8090 is where the guide's clients look."""
     token: SecretStr | None = None
     """Bearer token that every peer must show; at least 16 characters, so that it can't be guessed."""
+    join_token: SecretStr | None = None
+    """Token that `sandbox-bridge join` shows to its gateway; it needs the scope `sandbox`."""
     allowed_hosts: Annotated[frozenset[str], NoDecode] = frozenset()
     """Names under which peers may reach us besides the bound address and loopback, with commas."""
     max_connections: int = Field(default=32, ge=1)

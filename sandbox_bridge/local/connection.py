@@ -97,10 +97,15 @@ class Connection:
         self._group: asyncio.TaskGroup
         self._life: asyncio.Task[None] | None = None
 
-    async def run(self) -> None:
-        """Serve the peer until its socket goes; its sessions then wait for it to come back, if it can."""
+    async def run(self, *, greets: bool = False) -> None:
+        """Serve the peer until its socket goes; its sessions then wait for it to come back, if it can.
+
+        With `greets` it is we who dialled, and who say hello first.
+        """
         try:
             async with asyncio.TaskGroup() as self._group:
+                if greets:
+                    await self._greet(set())
                 await self._receive()
                 if self._life is not None:
                     self._life.cancel()
@@ -220,12 +225,15 @@ class Connection:
         if not self._sessions.is_extended:
             if not self._sessions.is_untouched:
                 raise ProtocolError("a hello comes first")
-            self._sessions = self._shared
-            self._life = self._group.create_task(self._watch_life())
-            offers = self._shared.offers({order.session_id for order in frame.sessions})
-            await self.send(encode(self._hello | {"resume": offers}))
+            await self._greet({order.session_id for order in frame.sessions})
         for order in frame.sessions:
             await self._follow(order)
+
+    async def _greet(self, named: set[str]) -> None:
+        """Say our hello: from here on the extensions are spoken."""
+        self._sessions = self._shared
+        self._life = self._group.create_task(self._watch_life())
+        await self.send(encode(self._hello | {"resume": self._shared.offers(named)}))
 
     async def _follow(self, order: SessionOrder) -> None:
         if order.action == "kill":

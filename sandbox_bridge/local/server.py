@@ -11,7 +11,7 @@ import structlog
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
-from sandbox_bridge.local.connection import Connection
+from sandbox_bridge.local.connection import Connection, Socket
 from sandbox_bridge.local.doors import PATH, host_name, refusal
 from sandbox_bridge.local.floor import Floor
 from sandbox_bridge.local.session import Place
@@ -50,13 +50,20 @@ class Service:
         """Serve one peer, from its handshake on."""
         assert isinstance(websocket, _BoundedConnection)  # noqa: S101 - the class that `listen` names
         keep_alive(websocket)
+        with self._place.street.peer(*_ends_of(websocket)):
+            await self._serve(websocket, greets=False)
+
+    async def visit(self, socket: Socket) -> None:
+        """Serve the gateway that `socket` was dialled to, until it is gone."""
+        await self._serve(socket, greets=True)
+
+    async def _serve(self, socket: Socket, *, greets: bool) -> None:
         own = Sessions(self._place, self._floor, is_extended=False)
         settings = self._place.settings
-        connection = Connection(websocket, settings, self._floor, self._hello, own=own, shared=self._shared)
+        connection = Connection(socket, settings, self._floor, self._hello, own=own, shared=self._shared)
         self._connections.add(connection)
         try:
-            with self._place.street.peer(*_ends_of(websocket)):
-                await connection.run()
+            await connection.run(greets=greets)
         finally:
             self._connections.discard(connection)
 

@@ -2,13 +2,15 @@
 
 import base64
 import hashlib
+import random
 
 import pytest
 
+from sandbox_bridge.connection import FrameTransport, WebSocketTransport, dial
 from sandbox_bridge.protocol import Base64File, Collect, FileContent
 from sandbox_bridge.spec import TaskSpec
 from tests.support.bare_client import client, text_of
-from tests.support.bridges import bridge_to, failure_of, is_failure, outputs
+from tests.support.bridges import bridge_to, connected, failure_of, is_failure, outputs
 
 
 async def able(url: str, capability: str) -> None:
@@ -88,3 +90,44 @@ async def test_collected_files_come_back(url: str) -> None:
     assert [(file["path"], file["size"], file["sha256"]) for file in session.result["files"]] == [
         (path, len(content), hashlib.sha256(content).hexdigest()) for path, content in sorted(got.items())
     ]
+
+
+class Cuttable:
+    """Dials `url`; its newest connection can be cut."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._transport: WebSocketTransport | None = None
+
+    async def dial(self) -> FrameTransport:
+        """See `Bridge`."""
+        transport = await dial(self._url)
+        assert isinstance(transport, WebSocketTransport)
+        self._transport = transport
+        return transport
+
+    def cut(self) -> None:
+        """Break the connection, with whatever is on its way."""
+        assert self._transport is not None
+        self._transport._connection.transport.abort()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_session_outlives_its_socket(url: str, seed: int) -> None:
+    """Wherever the socket is cut, the output comes whole, in order and once, and the session ends well."""
+    chance = random.Random(seed)
+    cuttable = Cuttable(url)
+    spec = TaskSpec(commands=["seq 3000", "sleep 0.2", "seq 3000"])
+    texts: list[str] = []
+    async with connected(cuttable.dial) as bridge, bridge.open("s1", spec) as session:
+        until_cut = chance.randrange(1, 4)
+        async for progress in session:
+            if progress["kind"] == "output":
+                texts.append(progress["text"])
+                session.grant_nowait(len(progress["text"]))
+            until_cut -= 1
+            if until_cut == 0:
+                cuttable.cut()
+                until_cut = chance.randrange(1, 1000)
+    assert session.result is not None
+    assert "".join(texts) == "".join(f"{number}\n" for number in range(1, 3001)) * 2

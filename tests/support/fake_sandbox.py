@@ -138,7 +138,7 @@ class FakeSandbox:
             match transport:
                 case MemoryTransport():
                     transport.close_nowait(loses=True)
-                case _Socket():
+                case ServerSocket():
                     transport.connection.transport.abort()
 
     def restart(self, boot_id: str) -> None:
@@ -194,7 +194,7 @@ class FakeSandbox:
         return None
 
     async def _serve_socket(self, connection: ServerConnection) -> None:
-        await self._serve(_Socket(connection))
+        await self._serve(ServerSocket(connection))
 
     async def _serve(self, transport: FrameTransport) -> None:
         self.dials += 1
@@ -205,25 +205,28 @@ class FakeSandbox:
             self._open.discard(transport)
 
 
-class _Socket:
+class ServerSocket:
     """A `FrameTransport` over the server's end of a WebSocket."""
 
     def __init__(self, connection: ServerConnection) -> None:
         self.connection = connection
 
     async def send(self, text: str) -> None:
+        """See `FrameTransport.send`."""
         try:
             await self.connection.send(text)
         except ConnectionClosed as error:
             raise TransportClosed(str(error)) from error
 
     async def recv(self) -> str:
+        """See `FrameTransport.recv`."""
         try:
             return str(await self.connection.recv(decode=True))
         except ConnectionClosed as error:
             raise TransportClosed(str(error)) from error
 
     async def aclose(self) -> None:
+        """See `FrameTransport.aclose`."""
         await self.connection.close()
 
 
