@@ -5,7 +5,7 @@ else does: a name is what the protocol allows or the jail is lost, sizes and has
 """
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +63,7 @@ class Collection:
         self.left_out: int | None = None
         """How many match and are not among them; None while it goes on, and where it was cut short in there."""
 
-    async def __aiter__(self) -> AsyncIterator[CollectedPiece]:
+    async def __aiter__(self) -> AsyncGenerator[CollectedPiece]:
         await self._jail.start_apart(self._command)
         while True:
             frame = self._jail.next_nowait()

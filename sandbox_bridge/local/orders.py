@@ -1,15 +1,25 @@
 """A task as it came, checked and made ready to run. Pure."""
 
 import binascii
+import re
 from base64 import b64decode
 from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox_bridge.local.agent import static
+from sandbox_bridge.local.agent.collect import matcher
 from sandbox_bridge.local.jail import Exec
 from sandbox_bridge.local.limits import BadInputError, TaskLimits, settle
 from sandbox_bridge.local.profile import PYTHON
-from sandbox_bridge.protocol import Command, ExecuteTask, FileContent, command_of, path_conflict, path_error
+from sandbox_bridge.protocol import (
+    Collect,
+    Command,
+    ExecuteTask,
+    FileContent,
+    command_of,
+    path_conflict,
+    path_error,
+)
 from sandbox_bridge.settings import SandboxSettings
 
 _STATIC_SERVER = Path(static.__file__).read_text("utf-8")
@@ -19,6 +29,9 @@ MAX_ARGUMENT_BYTES = (128 << 10) - 1
 """The kernel's bound on one argument, and so on a shell line."""
 MAX_COMMAND_BYTES = 1 << 20
 """All of a command's arguments and environment: half of what the kernel takes."""
+MAX_GLOBS = 1000
+MAX_GLOB_BYTES = 64 << 10
+"""Of all globs of one task: together they are one pattern."""
 ENVIRONMENT = {
     "HOME": "/tmp",  # noqa: S108 - the jail's own; not /work, which is for the task's files alone
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -36,6 +49,10 @@ class Order:
     stream: bool
     stdin: bool
     """Whether the commands have something to read."""
+    collect: list[str]
+    """Globs of the files to give back."""
+    collect_bytes: int
+    """Of all of those together."""
 
     @property
     def ends_in_serve(self) -> bool:
@@ -45,21 +62,41 @@ class Order:
 
 def check_order(task: ExecuteTask, settings: SandboxSettings, staged_paths: list[str]) -> Order:
     """`task` made ready; `staged_paths` names the files sent ahead. Raises `BadInputError`."""
-    if task.collect is not None and task.collect.globs:
-        raise BadInputError("collect: this sandbox gives no files back")
     if len(task.commands) > MAX_COMMANDS:
         raise BadInputError(f"commands: {len(task.commands)} are more than {MAX_COMMANDS}")
     check_paths([*task.files, *staged_paths])
     commands = [command_of(item) for item in task.commands]
     for index, command in enumerate(commands):
         _check_command(index, command)
+    limits = settle(task.limits, settings)
     return Order(
         files=[(path, _content(path, content)) for path, content in task.files.items()],
         commands=commands,
-        limits=settle(task.limits, settings),
+        limits=limits,
         stream=task.type == "stream_task",
         stdin=task.stdin,
+        collect=_globs(task.collect),
+        collect_bytes=_collect_bytes(task.collect, limits),
     )
+
+
+def _globs(collect: Collect | None) -> list[str]:
+    globs = collect.globs if collect is not None else []
+    if len(globs) > MAX_GLOBS or sum(len(glob.encode()) for glob in globs) > MAX_GLOB_BYTES:
+        raise BadInputError(f"collect.globs: at most {MAX_GLOBS}, of {MAX_GLOB_BYTES} bytes together")
+    if any("\0" in glob for glob in globs):
+        raise BadInputError("collect.globs: a NUL")
+    try:
+        matcher(globs)
+    except re.error as error:
+        raise BadInputError(f"collect.globs: {error}") from None
+    return globs
+
+
+def _collect_bytes(collect: Collect | None, limits: TaskLimits) -> int:
+    """No more than fits on the task's disk."""
+    most = limits.disk_mb << 20
+    return most if collect is None or collect.max_bytes is None else min(collect.max_bytes, most)
 
 
 def check_paths(paths: list[str]) -> None:

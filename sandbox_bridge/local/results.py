@@ -1,15 +1,18 @@
 """What is told of a task at its end, in a frame that always fits. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
 
+from sandbox_bridge.local.collecting import CollectedFile
 from sandbox_bridge.local.output import Gap, Kept
 from sandbox_bridge.protocol import EndReason, Stream
 
 MAX_RESULT_BYTES = 512 << 10
 """A result's records as JSON: half a frame."""
+MAX_LIST_BYTES = 256 << 10
+"""Its list of files as JSON."""
 MAX_COMMAND_TEXT_CHARS = 64 << 10
 _MIN_TEXT_CHARS = 256
 
@@ -100,18 +103,31 @@ def task_result(
     *,
     exit_code: int | None,
     url: str | None,
+    files: list[CollectedFile],
     isolation: dict[str, Any],
 ) -> dict[str, Any]:
-    """A task's result as it stands in its last frame."""
+    """A task's result as it stands in its last frame; of its files as many as there is room for."""
+    listed = list(_listed(files))
     result = {
         "status": status,
         "exit_code": exit_code,
         "url": url,
         "commands": transcript.records(),
-        "files": [],
+        "files": listed,
         "isolation": isolation,
     }
-    return result | {"truncated": True} if transcript.truncated else result
+    is_cut = transcript.truncated or len(listed) < len(files)
+    return result | {"truncated": True} if is_cut else result
+
+
+def _listed(files: list[CollectedFile]) -> Iterator[dict[str, Any]]:
+    left = MAX_LIST_BYTES
+    for file in files:
+        entry = {"path": file.path, "size": file.size, "sha256": file.sha256}
+        left -= _json_size(entry) + 1
+        if left < 0:
+            return
+        yield entry
 
 
 def gap_progress(gap: Gap) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from sandbox_bridge.local.sessions import Sessions
 from sandbox_bridge.protocol import MAX_CORE_FRAME_BYTES, PROTOCOL
 from sandbox_bridge.settings import SandboxSettings
 
-CAPABILITIES = ["stdin", "tty", "serve", "limits", "backpressure", "stderr_split"]
+CAPABILITIES = ["stdin", "tty", "serve", "limits", "collect", "backpressure", "stderr_split"]
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
 
 log = structlog.get_logger()

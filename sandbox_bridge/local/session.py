@@ -12,6 +12,7 @@ import structlog
 from sandbox_bridge.local.agent.frames import STDERR, STDOUT
 from sandbox_bridge.local.beside import beside
 from sandbox_bridge.local.channel import Channel
+from sandbox_bridge.local.collecting import Collection
 from sandbox_bridge.local.endings import (
     Ending,
     command_ending,
@@ -21,6 +22,7 @@ from sandbox_bridge.local.endings import (
     stop_ending,
 )
 from sandbox_bridge.local.errors import FileError, JailError, JailLostError
+from sandbox_bridge.local.giving import Giving
 from sandbox_bridge.local.jail import Jail, JailSize
 from sandbox_bridge.local.orders import Order, exec_order, is_serve, serve_order
 from sandbox_bridge.local.report import Report
@@ -84,6 +86,9 @@ class Session:
         # The task's wall clock. Expires early when the session is told to stop.
         self._scope: asyncio.Timeout | None = None
         self._stop_reason: EndReason | None = None
+        # How its commands ended, where that was badly: no trouble with its files tells otherwise.
+        self._failed: Ending | None = None
+        self._giving: Giving | None = None
         self._url: str | None = None
         self.site: KeptSite | None = None
         """What the task has left, once `run` has returned; whoever takes it closes it."""
@@ -164,9 +169,9 @@ class Session:
                 self._scene = await self._enter_jail(stack)
                 return await self._watched(self._scene, files)
         except TimeoutError:
-            return await self._wind_down(self._scene)
+            return self._failed or await self._wind_down(self._scene)
         except JailLostError as error:
-            return self._lost(self._scene, error)
+            return self._failed or self._lost(self._scene, error)
         finally:
             self._scope = None
 
@@ -184,7 +189,9 @@ class Session:
             async with beside(
                 scene.watch.run(lambda: self._report.is_held_back), steering.run(self._wishes.get)
             ):
-                return await self._work(scene, files)
+                ending = await self._work(scene, files)
+                self._failed = ending if ending.code is not None else None
+                return await self._give_back(scene, ending) if self._order.collect else ending
         finally:
             # However it ended: nobody dies politely who stands still.
             await steering.thaw()
@@ -219,6 +226,16 @@ class Session:
             if ending.code is not None and not (command.continue_on_error and ending.code in _OWN_FAILURES):
                 return ending
         return Ending(None, ending.exit_code, ending.reason)
+
+    async def _give_back(self, scene: _Scene, ending: Ending) -> Ending:
+        """Send the files that the task gives back, those of a failed one, too."""
+        if not scene.sites.is_serving:
+            scene.jail.sweep_nowait()
+        python = self._place.jails.profile.python
+        collection = Collection(scene.jail, self._order.collect, self._order.collect_bytes, python=python)
+        self._giving = Giving(collection, self._channel)
+        await self._giving.run(scene.watch.moved)
+        return scene.watch.judge(ending)
 
     async def _wind_down(self, scene: _Scene | None) -> Ending:
         """Stop what runs: TERM now; what is left after the grace dies with its jail."""
@@ -307,6 +324,9 @@ class Session:
             self._report.transcript,
             exit_code=ending.exit_code,
             url=self._url,
+            files=self._giving.files if self._giving is not None else [],
             isolation=self._place.isolation,
         )
+        if self._giving is not None and self._giving.left_out != 0:
+            result["files_left_out"] = self._giving.left_out
         return end_frame(ending, result)

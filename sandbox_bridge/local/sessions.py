@@ -96,6 +96,8 @@ class Sessions:
     def accept(self, task: ExecuteTask, staging: Staging | None, line: Line) -> None:
         """Begin the session of `task`, whose frames go to `line`. Raises `RefusedError`."""
         session_id = task.session_id
+        if task.collect is not None and not self.is_extended:
+            raise RefusedError("bad_input", "collect: files come back only after a hello")
         try:
             order = check_order(task, self._place.settings, staging.paths() if staging else [])
         except BadInputError as error:
