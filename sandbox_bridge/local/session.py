@@ -1,7 +1,6 @@
 """A session: one task in one jail, from its files to its one last frame."""
 
 import asyncio
-import signal
 from collections.abc import Iterable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -9,13 +8,11 @@ from typing import Any
 
 import structlog
 
-from sandbox_bridge.local.agent.frames import STDERR, STDOUT
 from sandbox_bridge.local.beside import beside
 from sandbox_bridge.local.channel import Channel
 from sandbox_bridge.local.collecting import Collection
 from sandbox_bridge.local.endings import (
     Ending,
-    command_ending,
     end_frame,
     file_ending,
     status_of,
@@ -27,6 +24,7 @@ from sandbox_bridge.local.jail import Jail, JailSize
 from sandbox_bridge.local.orders import Order, exec_order, is_serve, serve_order
 from sandbox_bridge.local.report import Report
 from sandbox_bridge.local.results import task_result
+from sandbox_bridge.local.running import Runner
 from sandbox_bridge.local.sites import Keeper, KeptSite, Sites, open_sites
 from sandbox_bridge.local.stdin import InputTooLargeError, TaskInput
 from sandbox_bridge.local.steering import Steering
@@ -35,7 +33,7 @@ from sandbox_bridge.local.task_clock import TaskClock
 from sandbox_bridge.local.visits import Visits
 from sandbox_bridge.local.warm import WarmJails
 from sandbox_bridge.local.watch import Watch
-from sandbox_bridge.protocol import Command, EndReason, Stream
+from sandbox_bridge.protocol import Command, EndReason
 from sandbox_bridge.settings import SandboxSettings
 
 Files = Iterable[tuple[str, Iterable[bytes]]]
@@ -43,7 +41,6 @@ MAX_WISHES = 16
 """Pauses and resumes that wait for their turn; who asks more often has an answer coming."""
 _OWN_FAILURES = {"command_failed", "timeout"}
 """Ends of a command that the task may take in its stride; a limit is the whole task's."""
-_STREAM_OF: dict[bytes, Stream] = {STDOUT: "stdout", STDERR: "stderr"}
 
 log = structlog.get_logger()
 
@@ -67,6 +64,7 @@ class _Scene:
     jail: Jail
     sites: Sites
     watch: Watch
+    runner: Runner
 
 
 class Session:
@@ -181,7 +179,8 @@ class Session:
         jail = await stack.enter_async_context(self._place.jails.take(size))
         sites = open_sites(jail, self._place.street, self._place.visits, self._report.tell)
         watch = Watch(jail.cage, limits, self._clock, self.stop_nowait)
-        return _Scene(jail, await stack.enter_async_context(sites), watch)
+        runner = Runner(jail, self._report, watch.moved, grace_s=self._place.settings.cancel_grace_s)
+        return _Scene(jail, await stack.enter_async_context(sites), watch, runner)
 
     async def _watched(self, scene: _Scene, files: Files) -> Ending:
         steering = Steering(scene.jail.cage, self._clock, self._channel)
@@ -245,19 +244,8 @@ class Session:
             if reason == "memory":
                 scene.watch.kill_nowait()
             with suppress(TimeoutError, JailLostError):
-                exit_code = await self._terminate(scene)
+                exit_code = await scene.runner.terminate()
         return stop_ending(reason, exit_code)
-
-    async def _terminate(self, scene: _Scene) -> int | None:
-        """The exit code of a command that ends on our TERM. Raises `TimeoutError`, `JailLostError`."""
-        scene.jail.signal_nowait(signal.SIGTERM)
-        async with asyncio.timeout(self._place.settings.cancel_grace_s):
-            ended = await self._until_exit(scene)
-        if ended.was_signalled:
-            return ended.exit_code
-        # It had ended by itself; what was stopped is only what would have come.
-        self._report.keep_record(ended)
-        return None
 
     # --- one command ----------------------------------------------------------------------------------
 
@@ -290,33 +278,9 @@ class Session:
         """Until the command's end, which comes when it has taken too long at the latest; the jail stays."""
         try:
             async with self._clock.timeout(command.timeout_s):
-                return await self._until_exit(scene)
+                return await scene.runner.until_exit()
         except TimeoutError:
-            return await self._stop_command(scene)
-
-    async def _stop_command(self, scene: _Scene) -> Ending:
-        for number, patience_s in (
-            (signal.SIGTERM, self._place.settings.cancel_grace_s),
-            (signal.SIGKILL, 5.0),
-        ):
-            scene.jail.signal_nowait(number)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(patience_s):
-                    ended = await self._until_exit(scene)
-                    return Ending("timeout", ended.exit_code, "timeout", "the command took too long")
-        raise JailLostError("a command outlived its kill")
-
-    async def _until_exit(self, scene: _Scene) -> Ending:
-        """Carry output until the command's end; cancelled, it has lost nothing and can be called again."""
-        while True:
-            frame = scene.jail.next_nowait()
-            if frame is None:
-                await self._report.deliver_or(scene.jail.fill)
-            elif frame[0] in _STREAM_OF:
-                scene.watch.moved()
-                await self._report.feed(_STREAM_OF[frame[0]], frame[1])
-            else:
-                return command_ending(*frame)
+            return await scene.runner.stop()
 
     def _last_frame(self, ending: Ending) -> dict[str, Any]:
         result = task_result(
