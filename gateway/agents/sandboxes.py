@@ -23,11 +23,11 @@ class Sandboxes:
         self._instance = instance
         self._last: dict[str, SandboxInfo] = {}
 
-    def described(self) -> dict[str, Described]:
-        """Each sandbox by its id; one that has never been reached is known by its address."""
+    def described(self) -> dict[tuple[str, str], Described]:
+        """Each sandbox by its address and id; one that has never been reached has its address for an id."""
         self.look()
-        found = (self._describe(bridge) for bridge in self._pool.bridges)
-        return {one.item["sandbox_id"]: one for one in found}
+        found = [(bridge.address, self._describe(bridge)) for bridge in self._pool.bridges]
+        return {(address, one.item["sandbox_id"]): one for address, one in found}
 
     def bridge_to(self, sandbox_id: str, boot_id: str) -> Bridge | None:
         """The bridge to that start of one of the operator's sandboxes, connected or away."""
@@ -56,10 +56,11 @@ class Sandboxes:
             "problem": bridge.problem,
             "runtime": info.runtime if info else "unknown",
             "trust": info.trust if info else "server",
+            "subject": info.subject if info else None,
             "labels": dict(info.labels) if info else {},
             "capabilities": sorted(info.capabilities) if info else [],
             "active": bridge.active,
             "max_sessions": info.max_sessions if info else 0,
             "isolation": dict(info.isolation) if info else {},
         }
-        return Described(None, item)
+        return Described(info.subject if info else None, item)

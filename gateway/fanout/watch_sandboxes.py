@@ -15,7 +15,7 @@ LOOK_S: Final = 1.0
 """How often to look although nobody rang: why a sandbox is away changes without a sound."""
 
 
-def visible(found: Mapping[str, Described], principal: Principal) -> list[dict[str, Any]]:
+def visible(found: Mapping[tuple[str, str], Described], principal: Principal) -> list[dict[str, Any]]:
     """The sandboxes that `principal` may see, as many as fit into a frame."""
     return fitting([one.item for one in found.values() if _sees(principal, one)])
 
@@ -25,11 +25,11 @@ def _sees(principal: Principal, one: Described) -> bool:
 
 
 class SandboxWatch:
-    """Tells its watchers what has become of the sandboxes that `look` gives, by their ids."""
+    """Tells its watchers what has become of the sandboxes that `look` gives, by their addresses and ids."""
 
-    def __init__(self, look: Callable[[], Mapping[str, Described]]) -> None:
+    def __init__(self, look: Callable[[], Mapping[tuple[str, str], Described]]) -> None:
         self._look = look
-        self._told: Mapping[str, Described] = {}
+        self._told: Mapping[tuple[str, str], Described] = {}
         self._watchers: dict[Watcher, None] = {}
         self._stale: dict[Watcher, None] = {}
         self._rung = asyncio.Event()
@@ -68,10 +68,10 @@ class SandboxWatch:
         for watcher in [watcher for watcher in self._stale if watcher.room() > 0]:
             del self._stale[watcher]
             watcher.send(reset(TOPIC, visible(self._told, watcher.principal)))
-        for sandbox_id in before.keys() - self._told.keys():
-            self._tell(before[sandbox_id], {"sandbox_id": sandbox_id, "removed": True})
-        for sandbox_id, one in self._told.items():
-            if before.get(sandbox_id) != one:
+        for key in before.keys() - self._told.keys():
+            self._tell(before[key], {"sandbox_id": key[1], "removed": True})
+        for key, one in self._told.items():
+            if before.get(key) != one:
                 self._tell(one, one.item)
 
     def _tell(self, one: Described, item: Mapping[str, Any]) -> None:

@@ -43,6 +43,7 @@ from gateway.server.previews import Previews
 from gateway.sessions.auth import Authenticator, Doors
 from gateway.sessions.commands import Services
 from gateway.sessions.endpoint import Endpoint, authenticated
+from gateway.sessions.sandboxes import Accept, SandboxEndpoint
 from gateway.sessions.session import SessionIds, Sessions
 from gateway.settings import Settings
 from gateway.state.base import Page, StateStore
@@ -52,7 +53,8 @@ from gateway.work.control import Control
 from gateway.work.dispatcher import Dispatcher
 from gateway.work.recovery import sweep, take_orphans
 from sandbox_bridge.bridge import Bridge
-from sandbox_bridge.connection import dial
+from sandbox_bridge.connection import FrameTransport, dial
+from sandbox_bridge.listener import Listener
 from sandbox_bridge.pool import Pool
 
 EMBEDDED: Final = "embedded"
@@ -121,13 +123,16 @@ class Gateway:
             pause_hold_s=settings.pause_hold_s,
         )
         self._add_bridges()
+        listener = Listener(self._pool, random=clock.rng, on_change=self._sandboxes_changed)
+        authenticator = Authenticator(settings)
+        self._sandbox_door = SandboxEndpoint(authenticator, _door_of(listener), clock, log=self._log)
         self._health = Health(self._store, self._sandbox_state)
         self._services = Services(
             control=Control(self._store, self._registry, clock),
             relay=self._relay,
             read_log=self._read_log,
             watched={"tasks": self._watch, "sandboxes": self._sandbox_watch},
-            authenticator=Authenticator(settings),
+            authenticator=authenticator,
             clock=clock,
             metrics=self._metrics,
             log=self._log,
@@ -225,9 +230,11 @@ class Gateway:
         self._health.draining = True
         self._services.control.draining = True
         endpoint.refuse_new()
+        self._sandbox_door.refuse_new()
         await self._dispatcher.drain(self._settings.drain_s)
         self._relay.close_soon()
         endpoint.send_off()
+        await self._sandbox_door.send_off()
         await endpoint.emptied(CLOSE_S)
 
     # --- the store and the bus ------------------------------------------------------------------------------
@@ -253,10 +260,8 @@ class Gateway:
             self._add_bridge(EMBEDDED, self._embedded.dial)
 
     def _add_bridge(self, address: str, connect: Callable[[], Any]) -> None:
-        bridge = Bridge(
-            connect, address=address, random=self._world.clock.rng, on_change=self._sandboxes_changed
-        )
-        self._pool.add(bridge)
+        rng, changed = self._world.clock.rng, self._sandboxes_changed
+        self._pool.add(Bridge(connect, address=address, random=rng, on_change=changed))
 
     def _sandboxes_changed(self) -> None:
         if self._pool.fits():
@@ -304,6 +309,7 @@ class Gateway:
             forwarder = Forwarder(self._services.authenticator.recognises)
             Previews(self._sites, forwarder, settings.preview_host).add_to(app)
         app.router.add_get("/ws", endpoint.handle)
+        app.router.add_get("/sandbox", self._sandbox_door.handle)
         app.router.add_get("/livez", self._health.livez)
         app.router.add_get("/readyz", self._health.readyz)
         app.router.add_get("/metrics", self._metrics_page)
@@ -322,6 +328,13 @@ class Gateway:
     async def _metrics_page(self, request: web.Request) -> web.Response:
         authenticated(request, self._services.authenticator).require("admin")
         return web.Response(body=self._metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+
+def _door_of(listener: Listener) -> Accept:
+    async def accept(transport: FrameTransport, subject: str, is_trusted: bool) -> None:  # noqa: FBT001
+        await listener.accept(transport, subject=subject, trust="server" if is_trusted else "client")
+
+    return accept
 
 
 async def _listening(site: web.TCPSite, settings: Settings) -> None:

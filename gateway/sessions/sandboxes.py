@@ -91,23 +91,23 @@ class SandboxEndpoint:
         transport = SandboxTransport(socket, request.transport)
         log = self._log.bind(subject=principal.subject)
         log.info("sandbox dialled in")
-        pinging = asyncio.get_running_loop().create_task(transport.ping_forever(), name="sandbox pings")
+        loop = asyncio.get_running_loop()
+        beside = [loop.create_task(transport.ping_forever(), name="sandbox pings")]
+        if principal.expires_at is not None:
+            expiring = self._close_when_expired(transport, principal.expires_at)
+            beside.append(loop.create_task(expiring, name="sandbox token"))
         self._transports.add(transport)
         try:
-            async with asyncio.timeout(self._left_s(principal)) as scope:
-                await self._accept(transport, principal.subject, principal.has("sandbox:server"))
-        except TimeoutError:
-            if not scope.expired():
-                raise
-            await transport.close(Close.UNAUTHORIZED, "The token has expired.")
+            await self._accept(transport, principal.subject, principal.has("sandbox:server"))
         finally:
             self._transports.discard(transport)
-            pinging.cancel()
-            await asyncio.wait([pinging])
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
             await transport.aclose()
             log.info("sandbox that dialled in is gone")
 
-    def _left_s(self, principal: Principal) -> float | None:
-        if principal.expires_at is None:
-            return None
-        return max(principal.expires_at - self._clock.now_ms() / 1000, 0)
+    async def _close_when_expired(self, transport: SandboxTransport, expires_at: float) -> None:
+        """It may come back with another token, and go on with its sessions."""
+        await asyncio.sleep(max(expires_at - self._clock.now_ms() / 1000, 0))
+        await transport.close(Close.UNAUTHORIZED, "The token has expired.")

@@ -1,11 +1,12 @@
 """The real sandbox service as a process of its own."""
 
+import asyncio
 import os
 import selectors
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 READY = "sandbox ready on "
 SANDBOX_SESSIONS = 2
@@ -40,3 +41,22 @@ def sandbox_service(*prefix: str, **settings: str) -> Iterator[str]:
             process.kill()
             process.wait()
         process.stdout.close()
+
+
+@asynccontextmanager
+async def joined(url: str, token: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`sandbox-bridge join` at the gateway at `url`; it ends with the block."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sandbox_bridge", "join", url, "--parent-stdin"),
+        env={**os.environ, "SANDBOX_JOIN_TOKEN": token},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        async with asyncio.timeout(10):
+            await process.communicate()

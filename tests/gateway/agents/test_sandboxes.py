@@ -12,10 +12,10 @@ async def test_sandbox_is_described_before_while_and_after_it_is_there() -> None
         pool = Pool()
         pool.add(bridge)
         sandboxes = Sandboxes(pool, instance="i")
-        before = sandboxes.described()["test"].item
+        before = sandboxes.described()["test", "test"].item
         assert (before["connected"], before["problem"]) == (False, "not connected yet")
         await until(lambda: bridge.info is not None)
-        one = sandboxes.described()["s1"]
+        one = sandboxes.described()["test", "s1"]
         assert one.subject is None
         assert one.item == {
             "sandbox_id": "s1",
@@ -24,6 +24,7 @@ async def test_sandbox_is_described_before_while_and_after_it_is_there() -> None
             "problem": None,
             "runtime": "local",
             "trust": "server",
+            "subject": None,
             "labels": {},
             "capabilities": sorted(CAPABILITIES),
             "active": 0,
@@ -33,4 +34,4 @@ async def test_sandbox_is_described_before_while_and_after_it_is_there() -> None
         sandbox.hello = "close"
         sandbox.drop()
         await until(lambda: bridge.info is None)
-        assert sandboxes.described()["s1"].item["connected"] is False
+        assert sandboxes.described()["test", "s1"].item["connected"] is False

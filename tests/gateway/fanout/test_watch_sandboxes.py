@@ -19,12 +19,12 @@ class Fleet:
     """Sandboxes that the test makes up, and their watch."""
 
     def __init__(self) -> None:
-        self.now: dict[str, Described] = {}
+        self.now: dict[tuple[str, str], Described] = {}
         self.watch = SandboxWatch(lambda: dict(self.now))
 
     def put(self, sandbox_id: str, active: int = 0, *, subject: str | None = None) -> None:
         """There is such a sandbox now."""
-        self.now[sandbox_id] = Described(subject, {"sandbox_id": sandbox_id, "active": active})
+        self.now["somewhere", sandbox_id] = Described(subject, {"sandbox_id": sandbox_id, "active": active})
         self.watch.ring()
 
 
@@ -47,7 +47,7 @@ async def test_watcher_is_told_of_who_comes_changes_and_goes() -> None:
         on.put("a", 1)
         on.put("b")
         await let_pass(1)
-        del on.now["a"]
+        del on.now["somewhere", "a"]
         on.watch.ring()
         await let_pass(1)
         on.watch.remove(viewer)
@@ -113,6 +113,6 @@ async def test_change_without_a_sound_is_found() -> None:
         viewer = Viewer("root", "admin")
         await on.watch.add(viewer)
         await let_pass(1)
-        on.now["a"] = Described(None, {"sandbox_id": "a"})
+        on.now["somewhere", "a"] = Described(None, {"sandbox_id": "a"})
         await let_pass(LOOK_S + ROUND_S)
         assert len(viewer.frames) == 1

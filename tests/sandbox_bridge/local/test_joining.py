@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 import http
-import os
 import random
-import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -20,6 +18,7 @@ from sandbox_bridge.pool import Pool, Want
 from sandbox_bridge.spec import TaskSpec
 from tests.support.bridges import failure_of, next_within, outputs, until
 from tests.support.fake_sandbox import ServerSocket
+from tests.support.sandbox_process import joined
 
 TOKEN = "a-token-for-sandboxes"  # noqa: S105 -- of a door on loopback, for a moment
 
@@ -69,30 +68,11 @@ class Door:
         return bridge
 
 
-@contextlib.asynccontextmanager
-async def joined(url: str, token: str = TOKEN) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The process; it ends with the block."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "sandbox_bridge", "join", url, "--parent-stdin"),
-        env={**os.environ, "SANDBOX_JOIN_TOKEN": token},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        async with asyncio.timeout(10):
-            await process.communicate()
-
-
 async def test_joined_sandbox_runs_tasks_and_ends_with_its_parent() -> None:
     """It says hello, works like one that was dialled, and leaves nothing behind."""
     door = Door()
     async with door.open() as url:
-        async with joined(url) as process:
+        async with joined(url, TOKEN) as process:
             bridge = await door.guest()
             assert bridge.info is not None
             assert (bridge.info.runtime, bridge.info.trust) == ("local", "client")
@@ -111,7 +91,7 @@ async def test_joined_sandbox_comes_back_and_goes_on() -> None:
     """A socket that breaks costs the session nothing, twice."""
     door = Door()
     lines = "".join(f"{number}\n" for number in range(1, 31))
-    async with door.open() as url, joined(url):
+    async with door.open() as url, joined(url, TOKEN):
         bridge = await door.guest()
         spec = TaskSpec(commands=["for i in $(seq 30); do echo $i; sleep 0.05; done"])
         async with bridge.open("s1", spec) as session:
@@ -126,7 +106,7 @@ async def test_joined_sandbox_comes_back_and_goes_on() -> None:
 async def test_sandbox_that_ended_has_lost_its_sessions() -> None:
     """Killed, it does not come back, and its sessions are lost after their 8 s."""
     door = Door()
-    async with door.open() as url, joined(url) as process:
+    async with door.open() as url, joined(url, TOKEN) as process:
         bridge = await door.guest()
         async with bridge.open("s1", TaskSpec(commands=["sleep 1000"])) as session:
             await anext(session)
@@ -153,7 +133,7 @@ async def test_door_that_is_not_there_yet_is_tried_again() -> None:
     door = Door()
     async with door.open():
         """It has a port."""
-    async with joined(f"http://127.0.0.1:{door.port}") as process:
+    async with joined(f"http://127.0.0.1:{door.port}", TOKEN) as process:
         assert process.stderr is not None
         async with asyncio.timeout(20):
             while b"join_failed" not in await process.stderr.readline():
