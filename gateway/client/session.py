@@ -170,9 +170,13 @@ class Session:
         await self._request("submit_task", body, timeout_s=timeout_s, on_result=begin)
         return handles[-1]
 
+    def task(self, task_id: str, after_seq: int = 0) -> TaskHandle:
+        """A task by its id, to steer it, or to read it after the event `after_seq`; nothing is asked yet."""
+        return TaskHandle(self, {"task_id": task_id, "status": "pending"}, after_seq=after_seq)
+
     async def subscribe(self, task_id: str, after_seq: int = 0) -> TaskHandle:
         """Listen to a task after the event `after_seq`; raises RequestError where it isn't there."""
-        handle = TaskHandle(self, {"task_id": task_id, "status": "pending"}, after_seq=after_seq)
+        handle = self.task(task_id, after_seq)
         await self.attach(handle)
         return handle
 
@@ -186,15 +190,6 @@ class Session:
     async def list_tasks(self, **filters: Any) -> Frame:
         """A page of tasks, newest first: `{"tasks": […], "cursor": str | None}`; filters as on the wire."""
         return await self.request("list_tasks", filters)
-
-    async def cancel(self, task_id: str, reason: str | None = None) -> Frame:
-        """Ask for a task's end, and return the task; its `status` event tells when it is true."""
-        fields: Frame = {"task_id": task_id}
-        answer = await self.request(
-            "cancel_task", fields | ({"reason": reason} if reason is not None else {})
-        )
-        task: Frame = answer["task"]
-        return task
 
     async def ping(self) -> str:
         """The gateway's time."""

@@ -1,6 +1,7 @@
 """A task as a reader of its log sees it: each event once, in order, across reconnects."""
 
 import asyncio
+import uuid
 from collections import deque
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -100,10 +101,33 @@ class TaskHandle:
 
     async def cancel(self, reason: str | None = None) -> None:
         """Ask for the task's end; it is durable on return, and its `status` event tells when it is true."""
+        await self._wish("cancel_task", reason)
+
+    async def pause(self, reason: str | None = None) -> None:
+        """Ask it to stand still; see `cancel`."""
+        await self._wish("pause_task", reason)
+
+    async def resume(self, reason: str | None = None) -> None:
+        """Ask it to go on; see `cancel`."""
+        await self._wish("resume_task", reason)
+
+    async def send_input(self, data: Any, *, eof: bool = False, key: str | None = None) -> None:
+        """Send the running task something, to the agent `sandbox` text; on return it is durable.
+
+        `eof` ends the standard input of the command that runs. A `key` makes a repeat by another process a no-op.
+        Raises RequestError: `invalid_state`, `too_large`, or, while too much waits to be taken, `overloaded`.
+        """
+        # A request that a lost connection left unanswered is sent again.
+        fields = {"task_id": self.task_id, "data": data, "eof": eof, "key": key or str(uuid.uuid4())}
+        await self._session.request("send_input", fields)
+
+    async def resize(self, cols: int, rows: int) -> None:
+        """Tell the size of the terminal, for a command that has one."""
+        await self._session.request("resize", {"task_id": self.task_id, "cols": cols, "rows": rows})
+
+    async def _wish(self, kind: str, reason: str | None) -> None:
         fields: Frame = {"task_id": self.task_id}
-        if reason is not None:
-            fields["reason"] = reason
-        answer = await self._session.request("cancel_task", fields)
+        answer = await self._session.request(kind, fields | ({} if reason is None else {"reason": reason}))
         if not self.ended:
             self.task = answer["task"]
 

@@ -8,8 +8,9 @@ import typer
 
 EXIT_CODES = """\
 Exit codes of submit and watch: the task's own exit code; 1 where it failed without one; 130 where it was
-cancelled, or where you left it with Ctrl-C; 141 where the reader of the output went. Of every command: 2 for
-wrong usage, 69 where no gateway can be reached, 77 where it does not let you in, 1 for any other error.
+cancelled, or where you left it with Ctrl-C, which asks on a terminal whether to cancel it; 141 where the reader
+of the output went. Of every command: 2 for wrong usage, 69 where no gateway can be reached, 77 where it does not
+let you in, 1 for any other error.
 """
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print JSON lines, as they are on the wire, and nothing else.")
 ]
 TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
+Reason = Annotated[str | None, typer.Option(show_default=False, help="Noted in the task's log.")]
 
 LOCAL = "http://127.0.0.1:8080"
 
@@ -101,6 +103,7 @@ def submit(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Where to put them.")
     ] = Path(),
+    stdin: Annotated[bool, typer.Option("--stdin", help="It can be sent input: `gateway input`.")] = False,
     url: Url = LOCAL,
     token: Token = None,
     as_json: Json = False,
@@ -125,6 +128,7 @@ def submit(
         labels=label or [],
         globs=collect or [],
         output=output,
+        stdin=stdin,
     )
     raise typer.Exit(part.submit(part.Door(url, token), order, detach=detach, as_json=as_json))
 
@@ -188,14 +192,62 @@ def files(
 def cancel(
     task_id: TaskId,
     *,
-    reason: Annotated[str | None, typer.Option(help="Noted in the task's log.")] = None,
+    reason: Reason = None,
     url: Url = LOCAL,
     token: Token = None,
     as_json: Json = False,
 ) -> None:
     """Cancel a task. Its processes get a moment to end by themselves."""
     part = _part("cli_tasks")
-    raise typer.Exit(part.cancel(part.Door(url, token), task_id, reason=reason, as_json=as_json))
+    raise typer.Exit(part.wish(part.Door(url, token), task_id, "cancel", reason=reason, as_json=as_json))
+
+
+@app.command()
+def pause(
+    task_id: TaskId,
+    *,
+    reason: Reason = None,
+    url: Url = LOCAL,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Pause a task: its processes stand still until `gateway resume`."""
+    part = _part("cli_tasks")
+    raise typer.Exit(part.wish(part.Door(url, token), task_id, "pause", reason=reason, as_json=as_json))
+
+
+@app.command()
+def resume(
+    task_id: TaskId,
+    *,
+    reason: Reason = None,
+    url: Url = LOCAL,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Let a paused task go on."""
+    part = _part("cli_tasks")
+    raise typer.Exit(part.wish(part.Door(url, token), task_id, "resume", reason=reason, as_json=as_json))
+
+
+@app.command("input")
+def send_input(
+    task_id: TaskId,
+    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", show_default=False, help="A line.")] = None,
+    *,
+    eof: Annotated[
+        bool, typer.Option("--eof", help="And that is its end; without TEXT nothing else.")
+    ] = False,
+    url: Url = LOCAL,
+    token: Token = None,
+) -> None:
+    """Send a running task input.
+
+    A line, or without one whatever comes on standard input, and its end. The task must have been submitted with
+    --stdin; what is sent before a command runs waits for it.
+    """
+    part = _part("cli_tasks")
+    raise typer.Exit(part.send_input(part.Door(url, token), task_id, text, eof=eof))
 
 
 @app.command()

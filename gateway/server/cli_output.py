@@ -109,7 +109,13 @@ class Printer:
 
     def _status(self, data: Mapping[str, Any]) -> None:
         self._doing = str(data["status"])
-        if data["status"] == "pending" and data.get("reason"):
+        why = f": {data['reason']}" if data.get("reason") else ""
+        if data["status"] == "paused":
+            self.note(f"paused by {data.get('by') or 'the gateway'}{why}")
+        elif data["previous"] == "paused" and data["status"] in {"running", "pending"}:
+            anew = "" if data["status"] == "running" else ", from the start of its output"
+            self.note(f"it goes on{anew}{why}")
+        elif data["status"] == "pending" and why:
             self.note(f"lost its place ({data['reason']}); it will run again, from the start of its output")
 
 

@@ -1,4 +1,4 @@
-"""The commands that talk to a gateway: submit, watch, tasks, cancel."""
+"""The commands that talk to a gateway: submit, watch, tasks, files, pause, resume, cancel, input."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import typer
 
@@ -23,6 +23,7 @@ from gateway.client.errors import (
 from gateway.client.files import FilesError, inline, named, size_of
 from gateway.client.session import Mode, TaskOptions, connect
 from gateway.client.task import TaskHandle
+from gateway.server.cli_input import asked, standard_input
 from gateway.server.cli_output import CANCELLED_EXIT, Printer, exit_code, printable, table
 
 FAILED_EXIT: Final = 1
@@ -32,6 +33,8 @@ NOT_ALLOWED_EXIT: Final = 77  # EX_NOPERM
 PIPE_CLOSED_EXIT: Final = 141  # what a shell reports of a process that SIGPIPE ended
 
 TICK_S: Final = 0.2
+
+Wish = Literal["cancel", "pause", "resume"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Order:
     labels: Sequence[str]
     globs: Sequence[str] = ()
     output: Path = Path()
+    stdin: bool = False
 
     def options(self) -> tuple[TaskOptions, dict[str, Path] | None]:
         """As the fields of a submit, and the files to upload with it; raises FilesError or typer.BadParameter."""
@@ -68,6 +72,8 @@ class Order:
             given["files"] = inline(found)
         if self.globs:
             given["collect"] = {"globs": list(self.globs)}
+        if self.stdin:
+            given["stdin"] = True
         options: TaskOptions = {
             "agent": "sandbox",
             "input": given,
@@ -106,9 +112,14 @@ def files(door: Door, task_id: str, *, folder: Path | None, as_json: bool) -> in
     return _Command(door, as_json=as_json).run(lambda command: command.files(task_id, folder))
 
 
-def cancel(door: Door, task_id: str, *, reason: str | None, as_json: bool) -> int:
-    """Ask for a task's end; the exit code."""
-    return _Command(door, as_json=as_json).run(lambda command: command.cancel(task_id, reason))
+def wish(door: Door, task_id: str, wished: Wish, *, reason: str | None, as_json: bool) -> int:
+    """Ask for a task's end, a pause of it, or the end of that; the exit code."""
+    return _Command(door, as_json=as_json).run(lambda command: command.wish(task_id, wished, reason))
+
+
+def send_input(door: Door, task_id: str, text: str | None, *, eof: bool) -> int:
+    """Send a line, the end, or what comes on standard input; the exit code."""
+    return _Command(door, as_json=False).run(lambda command: command.send_input(task_id, text, eof=eof))
 
 
 class _Command:
@@ -119,6 +130,7 @@ class _Command:
         self._as_json = as_json
         self._printer = Printer(sys.stdout, sys.stderr, as_json=as_json, terminal=sys.stderr.isatty())
         self._task: TaskHandle | None = None
+        self._may_ask = sys.stdin.isatty() and sys.stderr.isatty() and not as_json
 
     def run(self, action: Callable[["_Command"], Coroutine[Any, Any, int]]) -> int:
         """Carry `action` out; every way to fail becomes one line and an exit code."""
@@ -168,10 +180,24 @@ class _Command:
             self._printer.note(f"these are the newest {len(tasks)}; --limit shows more")
         return 0
 
-    async def cancel(self, task_id: str, reason: str | None) -> int:
+    async def wish(self, task_id: str, wished: Wish, reason: str | None) -> int:
         async with connect(self._door.url, token=self._door.token) as gateway:
-            task = await gateway.cancel(task_id, reason)
-        self._print(json.dumps(task) if self._as_json else f"{task_id} {_cancelled(task)}")
+            task = gateway.task(task_id)
+            await {"cancel": task.cancel, "pause": task.pause, "resume": task.resume}[wished](reason)
+        self._print(json.dumps(task.task) if self._as_json else f"{task_id} {_state_of(task.task, wished)}")
+        return 0
+
+    async def send_input(self, task_id: str, text: str | None, *, eof: bool) -> int:
+        async with connect(self._door.url, token=self._door.token, on_state=self._printer.state) as gateway:
+            task = gateway.task(task_id)
+            if text is not None:
+                await _send(task, f"{text}\n", eof=eof)
+            elif eof:
+                await _send(task, "", eof=True)
+            else:
+                async for piece in standard_input():
+                    await _send(task, piece, eof=False)
+                await _send(task, "", eof=True)
         return 0
 
     async def files(self, task_id: str, folder: Path | None) -> int:
@@ -210,11 +236,18 @@ class _Command:
             return code
         here = self._door.url
         url = "" if here in {os.environ.get("GATEWAY_URL"), "http://127.0.0.1:8080"} else f" --url {here}"
+        if self._may_ask and asked("cancel the task? It goes on otherwise."):
+            return self._cancel(task.task_id, code)
         self._printer.note(
             f"the task goes on. To see the rest: gateway watch {task.task_id} --after {task.last_seq}{url}"
         )
         self._printer.note(f"to end it: gateway cancel {task.task_id}{url}")
         return code
+
+    def _cancel(self, task_id: str, code: int) -> int:
+        """Cancel what was followed; `code` is what a shell is told, unless that fails."""
+        self._task = None
+        return self.run(lambda command: command.wish(task_id, "cancel", None)) or code
 
     def _refuse(self, code: int, message: str) -> int:
         self._printer.note(message)
@@ -242,8 +275,26 @@ class _Ticker:
         self._timer.cancel()
 
 
-def _cancelled(task: Mapping[str, Any]) -> str:
-    return "cancelled" if task["status"] == "cancelled" else "will be cancelled in a moment"
+def _state_of(task: Mapping[str, Any], wished: Wish) -> str:
+    """What a shell is told of a task of which something was wished."""
+    true, soon = {
+        "cancel": ("cancelled", "will be cancelled in a moment"),
+        "pause": ("paused", "will be paused in a moment"),
+        "resume": ("goes on", "will go on in a moment"),
+    }[wished]
+    is_true = (task["status"] != "paused") if wished == "resume" else (task["status"] == true)
+    return true if is_true else soon
+
+
+async def _send(task: TaskHandle, text: str, *, eof: bool) -> None:
+    """Send `text`, and where too much waits to be taken, wait too."""
+    while True:
+        try:
+            return await task.send_input(text, eof=eof)
+        except RequestError as error:
+            if error.code != "overloaded":
+                raise
+            await asyncio.sleep(error.details.get("retry_after_ms", 1000) / 1000)
 
 
 def _words(error: ClientError, url: str) -> tuple[int, str]:
