@@ -176,6 +176,41 @@ async def test_cancelled_task_raises_that(scripted: ScriptedGateway) -> None:
             await handle.result()
 
 
+async def test_task_is_steered_by_its_id(scripted: ScriptedGateway) -> None:
+    """Nothing is asked until something is wished; the handle then knows what is wished of the task."""
+    async with met(scripted) as (session, peer), asyncio.TaskGroup() as group:
+        handle = session.task("t1")
+        for steer, kind, desire in (
+            (handle.pause, "pause_task", "pause"),
+            (handle.resume, "resume_task", "run"),
+        ):
+            steering = group.create_task(steer("why"))
+            request = await peer.expect(kind)
+            assert (request["task_id"], request["reason"]) == ("t1", "why")
+            await peer.answer(request, {"task": task(desire=desire)})
+            await steering
+            assert handle.task["desire"] == desire
+        resizing = group.create_task(handle.resize(100, 40))
+        request = await peer.expect("resize")
+        assert (request["task_id"], request["cols"], request["rows"]) == ("t1", 100, 40)
+        await peer.answer(request, {})
+        await resizing
+
+
+async def test_input_that_was_not_answered_is_sent_again_with_its_key(scripted: ScriptedGateway) -> None:
+    """Whether it was stored before the connection was lost, it is there once."""
+    async with met(scripted) as (session, peer), asyncio.TaskGroup() as group:
+        sending = group.create_task(session.task("t1").send_input("one\n", eof=True))
+        first = await peer.expect("send_input")
+        assert (first["data"], first["eof"]) == ("one\n", True)
+        peer.drop()
+        back = await scripted.accept()
+        again = await back.expect("send_input")
+        assert again["key"] == first["key"]
+        await back.answer(again, {})
+        await sending
+
+
 async def test_unknown_task_is_refused_at_once(scripted: ScriptedGateway) -> None:
     """Listening to a task that isn't there fails where it was asked for."""
     async with met(scripted) as (session, peer), asyncio.TaskGroup() as group:

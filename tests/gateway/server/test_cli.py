@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 
 import pytest
@@ -38,13 +39,15 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gat
 
 
 @asynccontextmanager
-async def started(url: str, *arguments: str) -> AsyncIterator[Process]:
+async def started(
+    url: str, *arguments: str, stdin: int = DEVNULL, stderr: int = PIPE
+) -> AsyncIterator[Process]:
     """A `gateway` command under way; killed at the end if it still runs."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway", *arguments),
-        stdin=DEVNULL,
+        stdin=stdin,
         stdout=PIPE,
-        stderr=PIPE,
+        stderr=stderr,
         env=os.environ | {"GATEWAY_URL": url},
     )
     try:
@@ -59,7 +62,7 @@ async def started(url: str, *arguments: str) -> AsyncIterator[Process]:
 async def ended(process: Process) -> Outcome:
     """The rest of a command's output, and its exit code."""
     out, err = await process.communicate()
-    return Outcome(process.returncode or 0, out.decode(), err.decode())
+    return Outcome(process.returncode or 0, out.decode(), (err or b"").decode())
 
 
 async def run(url: str, *arguments: str) -> Outcome:
@@ -123,6 +126,72 @@ async def test_leaving_tells_how_to_come_back(gateway: GatewayProcess) -> None:
         seen = await ended(watching)
     assert (seen.code, seen.out) == (130, "")
     assert "was cancelled" in seen.err
+
+
+@pytest.mark.parametrize(("answer", "told"), [("y", "cancelled"), ("", "to end it")])
+async def test_leaving_a_terminal_asks_once(gateway: GatewayProcess, answer: str, told: str) -> None:
+    """Ctrl-C on a terminal asks whether to cancel; only a yes does."""
+    with a_terminal() as (screen, terminal):
+        submitting = ("submit", "-c", "echo one; sleep 60")
+        async with started(gateway.url, *submitting, stdin=terminal, stderr=terminal) as process:
+            os.close(terminal)
+            await next_line(process.stdout)
+            process.send_signal(signal.SIGINT)
+            await asyncio.to_thread(read_until, screen, "[y/N]")
+            screen.write(f"{answer}\n".encode())
+            left = await ended(process)
+            said = left.out + (await asyncio.to_thread(read_until, screen, told) if not answer else "")
+    assert left.code == 130
+    assert told in said
+
+
+@contextmanager
+def a_terminal() -> Iterator[tuple[RawIOBase, int]]:
+    """What a person has of a terminal, and what a process has of it, which who hands it over closes."""
+    person, terminal = os.openpty()
+    with os.fdopen(person, "r+b", buffering=0) as screen:
+        yield screen, terminal
+
+
+def read_until(screen: RawIOBase, text: str) -> str:
+    """What comes on a screen, until `text` is there."""
+    seen = b""
+    while text.encode() not in seen:
+        seen += screen.read(4096) or b""
+    return seen.decode()
+
+
+async def test_task_is_paused_and_resumed(gateway: GatewayProcess) -> None:
+    """Each command says what is so or will be; who watches is told of it."""
+    async with started(gateway.url, "submit", "-c", "echo one; sleep 1; echo two") as process:
+        await next_line(process.stdout)
+        task_id = (await run(gateway.url, "tasks", "--status", "running")).out.splitlines()[1].split()[0]
+        paused = await run(gateway.url, "pause", task_id, "--reason", "lunch")
+        assert (paused.code, paused.out.startswith(f"{task_id} ")) == (0, True)
+        assert await next_line(process.stderr) == "gateway: paused by anonymous: lunch\n"
+        assert (await run(gateway.url, "pause", task_id)).out == f"{task_id} paused\n"
+        resumed = await run(gateway.url, "resume", task_id, "--json")
+        assert json.loads(resumed.out)["desire"] == "run"
+        done = await ended(process)
+    assert (done.code, done.out) == (0, "two\n")
+    assert "it goes on" in done.err
+    late = await run(gateway.url, "pause", task_id)
+    assert (late.code, late.err) == (1, "gateway: The task is already completed. (invalid_state)\n")
+
+
+async def test_input_is_a_line_a_pipe_or_the_end(gateway: GatewayProcess) -> None:
+    """What is sent is what the commands read, whichever way it came."""
+    submitting = ("submit", "--stdin", "-d", "-c", "cat", "-c", "cat")
+    task_id = (await run(gateway.url, *submitting)).out.strip()
+    assert (await run(gateway.url, "input", task_id, "one")).code == 0
+    assert (await run(gateway.url, "input", task_id, "two", "--eof")).code == 0
+    piped = "é" * 50_000 + "\n"
+    async with started(gateway.url, "input", task_id, stdin=PIPE) as process:
+        await process.communicate(piped.encode())
+        assert process.returncode == 0
+    watched = await run(gateway.url, "watch", task_id)
+    assert (watched.code, watched.out) == (0, f"one\ntwo\n{piped}")
+    assert (await run(gateway.url, "input", task_id, "--eof")).code == 1
 
 
 async def test_detached_task_is_found_again(gateway: GatewayProcess) -> None:

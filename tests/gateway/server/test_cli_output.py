@@ -62,6 +62,16 @@ def test_second_attempt_is_told() -> None:
     assert "instance_lost" in shown(lost)[1]
 
 
+def test_pause_is_told() -> None:
+    """By whom and why; and when it is over, whether the output begins anew."""
+    paused = event("status", status="paused", previous="running", attempt=1, by="ann", reason="lunch")
+    here = event("status", status="running", previous="paused", attempt=1, by="ann")
+    anew = event("status", status="pending", previous="paused", attempt=1, by="ann", reason="back")
+    assert shown(paused)[1] == "gateway: paused by ann: lunch\n"
+    assert shown(here)[1] == "gateway: it goes on\n"
+    assert shown(anew)[1] == "gateway: it goes on, from the start of its output: back\n"
+
+
 def test_gap_is_told() -> None:
     """Output that was left out is never left out in silence."""
     gap = event("output_gap", stream="stdout", dropped_bytes=7, reason="limit")
