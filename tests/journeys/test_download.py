@@ -1,4 +1,4 @@
-"""Files out by download, from a sandbox that is honest and from ones that are not."""
+"""Files out by download."""
 
 import asyncio
 import hashlib
@@ -37,19 +37,16 @@ ODD: Final = {
     "empty": b"",
     "large": noise(700_000),
     "a\\b": b"backslash",
-    "q'\";\n": b"line",
+    "q'\";": b"quotes",
 }
-GIVES_ALL: Final = {"collect": {"globs": ["*"]}}
+GIVES_ALL: Final = {"collect": {"globs": ["**"]}}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GatewayProcess]:
-    """A gateway whose one sandbox is a fake in this process."""
-    async with FakeSandbox() as sandbox:
-        options = {"env": {"WEBSOCKET_URL": sandbox.url}}
-        data_dir = tmp_path_factory.mktemp("download") / "data"
-        async with running_gateway(data_dir, "--no-local-sandbox", **options) as gateway:
-            yield gateway
+    """A gateway with a sandbox of its own."""
+    async with running_gateway(tmp_path_factory.mktemp("download") / "data") as gateway:
+        yield gateway
 
 
 async def ran(gateway: GatewayProcess, tree: Tree, **given: Any) -> dict[str, Any]:
@@ -79,6 +76,20 @@ async def test_download_gives_each_file_as_no_page_of_ours(gateway: GatewayProce
         assert {name: headers[name] for name in SAFE} == SAFE
         assert headers["Content-Length"] == str(len(data))
         assert headers["ETag"] == f'"{hashlib.sha256(data).hexdigest()}"'
+
+
+async def test_download_takes_a_name_that_no_jail_gives(tmp_path: Path) -> None:
+    """A sandbox may give a file whose name has a line break: it is one file all the same."""
+    tree = {"q'\";\n": b"line"}
+    async with FakeSandbox() as sandbox:
+        env = {"WEBSOCKET_URL": sandbox.url}
+        async with running_gateway(tmp_path / "data", "--no-local-sandbox", env=env) as gateway:
+            task = await ran(gateway, tree)
+            (path,) = tree
+            status, headers, body = await fetched(gateway, f"{task['task_id']}/files/{quote(path)}")
+            assert (status, body) == (200, b"line")
+            assert {name: headers[name] for name in SAFE} == SAFE
+            assert untarred((await fetched(gateway, f"{task['task_id']}/files.tar"))[2]) == tree
 
 
 async def test_download_of_all_is_an_archive(gateway: GatewayProcess) -> None:
@@ -156,7 +167,7 @@ async def test_delete_takes_the_files_along(gateway: GatewayProcess) -> None:
     task = await ran(gateway, {"a": b"1"})
     task_id = task["task_id"]
     async with client(gateway.socket_url) as alice:
-        running = await alice.submit("hang", mode="background")
+        running = await alice.submit("sleep 1000", mode="background")
         refused = await alice.ask("delete_task", task_id=running)
         assert refused["code"] == "invalid_state"
         assert refused["details"]["status"] in {"pending", "running"}

@@ -88,17 +88,13 @@ async def test_large_files_go_in_with_flat_memory(tmp_path: Path) -> None:
 
 
 async def test_large_files_come_back_with_flat_memory(tmp_path: Path) -> None:
-    """A quarter of a GiB comes from a sandbox and goes to a client, and the gateway does not grow with it."""
-    async with FakeSandbox() as sandbox:
-        env = {"WEBSOCKET_URL": sandbox.url}
-        async with running_gateway(tmp_path / "data", "--no-local-sandbox", env=env) as gateway:
-            await submit_tar(gateway, tar_of({"warm": b"up"}), input={"commands": ["true"]})
-            async with watched(lambda: [gateway.pid]) as grown:
-                status, answer = await submit_tar(
-                    gateway, large_archive(), input={"collect": {"globs": ["*"]}}
-                )
-                assert status == 201, answer
-                seen = await hash_of(f"{gateway.url}/v1/tasks/{answer['task']['task_id']}/files.tar")
+    """A quarter of a GiB comes from a sandbox and goes to a client, and neither grows with it, nor the gateway."""
+    async with running_gateway(tmp_path / "data") as gateway:
+        await submit_tar(gateway, tar_of({"warm": b"up"}), input={"commands": ["true"]})
+        async with watched(lambda: gateway_and_sandbox(gateway)) as grown:
+            status, answer = await submit_tar(gateway, large_archive(), input={"collect": {"globs": ["*"]}})
+            assert status == 201, answer
+            seen = await hash_of(f"{gateway.url}/v1/tasks/{answer['task']['task_id']}/files.tar")
     expected = hashlib.sha256(noise(1 << 20) * FILE_MIB).hexdigest()
     listed = {file["path"]: (file["size"], file["sha256"]) for file in answer["task"]["result"]["files"]}
     assert listed == {f"large-{number}": (FILE_MIB << 20, expected) for number in range(FILES)}
@@ -128,14 +124,12 @@ def take(told: Iterable[object], hashes: list[tuple[str, Any]]) -> None:
 async def test_many_files_come_back_though_the_list_is_cut(tmp_path: Path) -> None:
     """A result lists as many files as it has room for and says so; all of them are there all the same."""
     tree = {f"d{number % 100}/f{number}": b"%d" % number for number in range(3000)}
-    async with FakeSandbox() as sandbox:
-        env = {"WEBSOCKET_URL": sandbox.url}
-        async with running_gateway(tmp_path / "data", "--no-local-sandbox", env=env) as gateway:
-            _, answer = await submit_tar(gateway, tar_of(tree), input={"collect": {"globs": ["*"]}})
-            async with ClientSession(gateway.url) as http:
-                files = f"/v1/tasks/{answer['task']['task_id']}/files"
-                listed = (await (await http.get(files)).json())["files"]
-                archive = await (await http.get(f"{files}.tar")).read()
+    async with running_gateway(tmp_path / "data") as gateway:
+        _, answer = await submit_tar(gateway, tar_of(tree), input={"collect": {"globs": ["**"]}})
+        async with ClientSession(gateway.url) as http:
+            files = f"/v1/tasks/{answer['task']['task_id']}/files"
+            listed = (await (await http.get(files)).json())["files"]
+            archive = await (await http.get(f"{files}.tar")).read()
     result = answer["task"]["result"]
     assert result["truncated"] is True
     assert 0 < len(result["files"]) < len(tree)
