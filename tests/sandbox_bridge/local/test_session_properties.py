@@ -96,6 +96,7 @@ class Driver:
         self._case = case
         self._session_id = case.task["session_id"]
         self.frames: list[Frame] = []
+        self._owed = 0
         self._peer: Peer
 
     async def run(self) -> list[Frame]:
@@ -135,9 +136,10 @@ class Driver:
     async def _take(self) -> None:
         frame = await self._peer.recv()
         self._keep(frame)
-        taken = len(frame.get("base64", "")) + len(frame.get("progress", {}).get("text", ""))
-        if taken:
-            await self._say("credit", bytes=taken)
+        if self._owed:
+            await self._say("credit", bytes=self._owed)
+        # Granted with the next frame: what a cut takes away was not stored yet.
+        self._owed = len(frame.get("base64", "")) + len(frame.get("progress", {}).get("text", ""))
 
     def _keep(self, frame: Frame) -> None:
         if frame["type"] not in {"task_paused", "task_resumed"}:
@@ -148,6 +150,8 @@ class Driver:
             return
         if deed == "cut":
             self._peer.socket.transport.abort()
+            del self.frames[max(1, len(self.frames) - 1) :]
+            self._owed = 0
             last_seq = self.frames[-1]["seq"]
             order = {"session_id": self._session_id, "action": "continue", "after_seq": last_seq}
             await self._connect([order])
