@@ -48,6 +48,9 @@ async def first_output(bridge: Bridge, command: str) -> None:
                 return
 
 
-async def settled(seconds: float) -> None:
-    """Let what the last run left behind go, so that it is not in the next one's figure."""
+async def settled(bridge: Bridge, seconds: float) -> None:
+    """Wait until what the last run left behind is gone, and so much longer, so that it is not in the next figure."""
+    async with asyncio.timeout(_CONNECT_S):
+        while bridge.active:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
     await asyncio.sleep(seconds)

@@ -30,7 +30,7 @@ async def from_the_pool(runs: int) -> list[Figure]:
             for _ in range(runs * 5):
                 took.append(await first_byte_ms(bridge))
                 # The pool refills behind the session's back; what is measured is a full one.
-                await settled(0.15)
+                await settled(bridge, 0.15)
     return [Figure("first byte, warm jail", "ms", took, at_most=5)]
 
 
@@ -52,7 +52,7 @@ async def cold(runs: int) -> list[Figure]:
 async def _one_and_floor(bridge: Bridge) -> tuple[float, float]:
     floor = cold_ms(1)
     took = await first_byte_ms(bridge)
-    await settled(0.05)
+    await settled(bridge, 0.05)
     return took, floor
 
 
@@ -61,7 +61,7 @@ async def _crowd_and_floor(bridge: Bridge) -> tuple[float, float]:
     began = time.perf_counter()
     await asyncio.gather(*(first_output(bridge, "echo hello") for _ in range(CROWD)))
     took = (time.perf_counter() - began) * 1000
-    await settled(0.5)
+    await settled(bridge, 0.5)
     return took, floor
 
 
@@ -71,7 +71,7 @@ async def idle_jail(runs: int) -> list[Figure]:
     for _ in range(runs):
         with sandbox_service(warm=str(_WARM)) as url:
             async with bridge_to(url) as bridge:
-                await settled(0.8)
+                await settled(bridge, 0.8)
                 assert bridge.info is not None
                 jails = [pid for pid in _jail_pids() if pid]
                 held.append(sum(map(_pss_mib, jails)) / _WARM)

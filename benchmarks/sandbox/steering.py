@@ -34,7 +34,7 @@ async def kill(runs: int) -> list[Figure]:
         async with bridge_to(url) as bridge:
             for _ in range(runs * 5):
                 took.append(await _kill_ms(bridge))
-                await settled(0.1)
+                await settled(bridge, 0.1)
     return [Figure("kill", "ms", took, at_most=30)]
 
 
