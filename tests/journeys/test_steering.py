@@ -15,7 +15,6 @@ from tests.support.history import check_one
 pytestmark = [pytest.mark.journey, pytest.mark.asyncio(loop_scope="module")]
 
 PRINTING = "i=1; while [ $i -le 1000 ]; do echo line $i; i=$((i+1)); sleep 0.02; done"
-QUIET_S = 1.0
 
 
 async def status(me: Client, task_id: str, name: str, **data: Any) -> dict[str, Any]:
@@ -29,11 +28,11 @@ def shown(me: Client) -> list[dict[str, Any]]:
     return [update["item"] for update in me.updates if "item" in update]
 
 
-async def nothing_comes(me: Client, task_id: str) -> None:
+async def nothing_comes(me: Client, task_id: str, *, for_s: float = 1.0) -> None:
     """For a while."""
     before = len(me.events[task_id])
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(QUIET_S):
+        async with asyncio.timeout(for_s):
             await me.read()
     assert len(me.events[task_id]) == before
 
@@ -81,7 +80,7 @@ async def test_time_of_a_pause_is_not_the_tasks(gateway: GatewayProcess) -> None
         await me.until_event(task_id, "output")
         await me.ask("pause_task", task_id=task_id)
         await status(me, task_id, "paused")
-        await asyncio.sleep(2.5)  # longer than its time, which is what is tried
+        await nothing_comes(me, task_id, for_s=2.5)
         await me.ask("resume_task", task_id=task_id)
         assert (await me.until_ended(task_id))[-1]["data"]["status"] == "completed"
 
