@@ -151,11 +151,15 @@ class Sites:
 
     async def _sweep(self) -> None:
         now_ms = self._clock.now_ms()
-        used, self._used = self._used | dict.fromkeys(self._under_way, now_ms), {}
+        used = self._used | dict.fromkeys(self._under_way, now_ms)
         if used:
             await self._store.use_sites(used)
+            self._used = {site: at for site, at in self._used.items() if used.get(site) != at}
         for site in await self._store.sites_over(now_ms - self._idle_ms, limit=SWEEP_SITES):
-            await self._store.remove_site(site.label_hash)
+            bridge = self._sandboxes.bridge_to(site.sandbox_id, site.boot_id)
+            # A sandbox that is away is told when it is back.
+            if bridge is None or bridge.close_session(site.session_id):
+                await self._store.remove_site(site.label_hash)
 
 
 class RunSites:

@@ -1,6 +1,7 @@
 """A task's folder as a web site, seen through the gateway."""
 
 import asyncio
+from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -8,6 +9,7 @@ import jwt
 import pytest
 
 from tests.support.gateway import GatewayProcess, client, running_gateway
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.journey
 
@@ -24,6 +26,25 @@ async def test_served_folder_is_reached_after_its_task(gateway: GatewayProcess) 
     assert not ready["url"].startswith(gateway.url)
     assert await asyncio.to_thread(read, ready["url"]) == "<h1>Hello</h1>"
     assert await asyncio.to_thread(read, ready["url"] + "deep/style.css") == "h1 {}"
+
+
+async def test_site_goes_with_its_deleted_task(gateway: GatewayProcess) -> None:
+    """Its session is closed then; until that it stays, whoever leaves."""
+    async with client(gateway.socket_url) as me:
+        task_id = await me.submit(input=SITE)
+        url = (await me.until_ended(task_id))[-1]["data"]["result"]["url"]
+    assert await asyncio.to_thread(read, url) == "<h1>Hello</h1>"
+    async with client(gateway.socket_url) as me:
+        assert await me.ask("delete_task", task_id=task_id) == {}
+
+    async def is_gone() -> bool:
+        try:
+            await asyncio.to_thread(read, url)
+        except (OSError, HTTPException):  # at once, or in the middle of an answer
+            return True
+        return False
+
+    await eventually(is_gone, 20)
 
 
 async def test_public_gateway_names_no_address_of_its_loopback(tmp_path: Path) -> None:

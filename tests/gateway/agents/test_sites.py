@@ -190,6 +190,24 @@ async def test_sweep_forgets_what_is_over_and_keeps_what_is_used(tmp_path: Path)
             await on.sites._sweep()
         assert await on.bench.store.find_site(hash_of(idle)) is None
         assert await on.status_of(used) == 200
+        await until(lambda: on.fake.count("close_session") == 1)
+
+
+async def test_site_of_a_sandbox_that_is_away_is_closed_when_it_is_back(tmp_path: Path) -> None:
+    """Nobody is told before, and nothing is forgotten meanwhile."""
+    async with scene(tmp_path) as on:
+        label = await on.label()
+        assert await on.status_of(label) == 200
+        await finish(on)
+        await let_pass(IDLE_S + 1)
+        on.fake.drop()
+        await until(lambda: on.bridge.info is None)
+        await on.sites._sweep()
+        assert await on.bench.store.find_site(hash_of(label)) is not None
+        await until(lambda: on.bridge.info is not None, within_s=60)
+        await on.sites._sweep()
+        assert await on.bench.store.find_site(hash_of(label)) is None
+        await until(lambda: on.fake.count("close_session") == 1)
 
 
 async def test_one_site_has_so_many_requests_at_once(tmp_path: Path) -> None:
