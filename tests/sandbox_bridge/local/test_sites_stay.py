@@ -122,3 +122,12 @@ async def test_silent_visitors_make_room(small: Service) -> None:
                 assert all(await asyncio.gather(*(ends(silent_reader) for silent_reader, _ in silent)))
             writer.write(b"GET / HTTP/1.0\r\n\r\n")
             assert (await reader.read(-1)).endswith(b"2")
+
+
+async def test_site_keeps_its_limits_after_its_task(bridge: Peer) -> None:
+    """A site whose jail wants more memory than its task may have is taken down, and its address with it."""
+    bomb = "(sleep 0.5; exec python3 -c 'x = bytearray(300 << 20); import time; time.sleep(60)') & true"
+    frames = await bridge.run(bomb, "serve", limits={"memory_mb": 96})
+    url = frames[-1]["result"]["url"]
+    assert frames[-1]["type"] == "task_completed"
+    assert eventually(lambda: not is_up(url))
