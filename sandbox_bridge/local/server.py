@@ -19,7 +19,7 @@ from sandbox_bridge.local.sessions import Sessions
 from sandbox_bridge.protocol import MAX_CORE_FRAME_BYTES, PROTOCOL
 from sandbox_bridge.settings import SandboxSettings
 
-CAPABILITIES = ["stdin", "tty", "serve", "limits", "collect", "backpressure", "stderr_split"]
+CAPABILITIES = ["pause", "stdin", "tty", "serve", "limits", "collect", "backpressure", "stderr_split"]
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
 
 log = structlog.get_logger()
@@ -81,7 +81,11 @@ class Service:
 
 def capabilities_of(place: Place) -> list[str]:
     """What works here, in the protocol's words."""
-    return ["pause", *CAPABILITIES] if place.jails.profile.make_cage is not None else CAPABILITIES
+    profile = place.jails.profile
+    lacking = {"pause"} if profile.make_cage is None else set()
+    # Without a jail a task's ports can't be told from the host's.
+    lacking |= {"serve"} if profile.bwrap is None else set()
+    return [capability for capability in CAPABILITIES if capability not in lacking]
 
 
 def keep_alive(websocket: ServerConnection) -> None:

@@ -69,3 +69,10 @@ async def test_idle_task_is_ended(attack: Range) -> None:
     end = await end_of(attack, "trap '' TERM; echo x; while :; do sleep 0.1; done", idle_s=0.5)
     assert told(end) == ("timeout", "idle")
     assert await attack.is_left(within_s=2) == []
+
+
+async def test_refused_process_is_the_reason(attack: Range) -> None:
+    """A command that fails for want of one more process says so, where the kernel counts refusals."""
+    end = await end_of(attack, "for n in $(seq 60); do sleep 5 & done; wait", processes=20, timeout_s=15)
+    counts = str(end["error_info"]["result"]["isolation"]["processes"]).startswith("cgroup")
+    assert told(end) == (("resource_limit", "processes") if counts else ("command_failed", "exit"))

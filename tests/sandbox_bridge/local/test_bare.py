@@ -37,6 +37,15 @@ async def test_task_runs_and_says_that_nothing_held_it(peer: Peer) -> None:
     assert eventually(lambda: not Path(folder).exists())
 
 
+async def test_what_does_not_work_is_not_offered(peer: Peer) -> None:
+    """Nothing can freeze a task here, or tell its ports; its files come back."""
+    hello = await peer.hello()
+    assert {"collect", "stdin", "tty", "limits"} <= set(hello["capabilities"])
+    assert {"pause", "serve"}.isdisjoint(hello["capabilities"])
+    frames = await peer.run("echo 1 > a", collect={"globs": ["*"]})
+    assert [file["path"] for file in frames[-1]["result"]["files"]] == ["a"]
+
+
 async def test_exit_code_is_the_commands(peer: Peer) -> None:
     """What ends with a code ends so here."""
     end = (await peer.run("exit 7"))[-1]
