@@ -245,7 +245,9 @@ class Session:
                 scene.watch.kill_nowait()
             with suppress(TimeoutError, JailLostError):
                 exit_code = await scene.runner.terminate()
-        return stop_ending(reason, exit_code)
+        ending = stop_ending(reason, exit_code)
+        # Who cancels a task need not be told what it would have died of.
+        return ending if scene is None or reason == "cancelled" else scene.watch.judge(ending)
 
     # --- one command ----------------------------------------------------------------------------------
 

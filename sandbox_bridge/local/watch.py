@@ -28,6 +28,7 @@ class Watch:
         self._limits = limits
         self._clock = clock
         self._stop = stop
+        self._last = _NOTHING
         # A jail may have been ready for long.
         self._before = self._usage()
         self._refused_before = self._before.refused_forks
@@ -86,8 +87,9 @@ class Watch:
             self._cage.kill_nowait()
 
     def _usage(self) -> Usage:
+        """What is used now, or was at the last look that the kernel answered."""
         try:
-            return self._cage.usage() if self._cage is not None else _NOTHING
+            self._last = self._cage.usage() if self._cage is not None else _NOTHING
         except CageError as error:
             log.warning("usage_unknown", error=str(error))
-            return _NOTHING
+        return self._last
