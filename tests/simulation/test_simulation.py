@@ -1,4 +1,4 @@
-"""The whole on virtual time: seeds of connect, submit, cut, resume.
+"""The whole on virtual time: seeds of connect, submit, steer, feed, cut, resume.
 
 A failing seed is replayed by its number: `pytest tests/simulation -k "seed-7"`.
 """
@@ -11,7 +11,7 @@ import pytest
 
 from tests.simulation.world import Seed, run_seed
 
-SEEDS = range(20)
+SEEDS = range(60)
 SHM = Path("/dev/shm")  # noqa: S108 - syncing to a disk is what other tests are for; this one wants speed
 
 
@@ -34,10 +34,13 @@ def test_every_follower_sees_the_whole_log_however_often_it_is_cut_off(seed: int
 
 
 def test_the_faults_happen() -> None:
-    """Over the seeds, connections are cut and tasks resumed in the middle; else the runs prove nothing."""
+    """Over the seeds, connections are cut and made again, tasks paused, ended and fed; else the runs prove nothing."""
     runs = [known_run(seed) for seed in SEEDS]
-    assert sum(run.cuts for run in runs) >= 100
-    assert sum(run.resumed for run in runs) >= 40
+    assert sum(run.cuts for run in runs) >= 300
+    assert sum(run.resumed for run in runs) >= 120
+    assert sum(run.pauses for run in runs) >= 60
+    assert sum(run.cancelled for run in runs) >= 5
+    assert sum(run.fed for run in runs) >= 30
 
 
 def test_a_seed_is_one_history() -> None:

@@ -5,7 +5,6 @@ import hashlib
 import json
 import logging
 import random
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,12 +15,12 @@ from gateway.clock import Clock
 from gateway.server.app import Gateway, World
 from gateway.settings import Settings
 from tests.simulation.sim_loop import SimLoop
+from tests.simulation.steering import GATEWAY_PORT, Order, connected, steer
 from tests.support.fake_sandbox import FakeSandbox
-from tests.support.gateway import Client, client
+from tests.support.gateway import Client, output_of
 from tests.support.history import HistoryError, check_all, check_one
 from tests.support.inline import InlineExecutor
 
-GATEWAY_PORT = 80
 EPOCH_MS = 1_800_000_000_000
 _QUIET = structlog.wrap_logger(
     structlog.PrintLogger(), wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR)
@@ -38,6 +37,9 @@ class Seed:
     histories: list[list[str]] = field(default_factory=list)
     resumed: int = 0
     cuts: int = 0
+    pauses: int = 0
+    cancelled: int = 0
+    fed: int = 0
     virtual_s: float = 0.0
     faults: dict[str, int] = field(default_factory=dict)
 
@@ -77,15 +79,22 @@ async def _work(loop: SimLoop, rng: random.Random, found: Seed, *, tasks: int, w
     """Submit and follow under bad weather, and check what was seen."""
     async with asyncio.TaskGroup() as group:
         weather = group.create_task(_cut_now_and_then(loop, rng, found))
-        submitted = [await _submit(rng, index) for index in range(tasks)]
+        orders = [Order.drawn(rng) for _ in range(tasks)]
+        submitted = [await _submit(order, rng, index) for index, order in enumerate(orders)]
+        steering = [
+            group.create_task(steer(task_id, order, rng))
+            for task_id, order in zip(submitted, orders, strict=True)
+        ]
         followers = [
             [group.create_task(_follow(task_id, rng, found)) for _ in range(watchers)]
             for task_id in submitted
         ]
-        for task_followers in followers:
+        for order, task_followers in zip(orders, followers, strict=True):
             seen = [await follower for follower in task_followers]
             check_all(seen)
+            _check_story(order, seen[0], found)
             found.histories += seen
+        await asyncio.gather(*steering)
         weather.cancel()
 
 
@@ -107,19 +116,26 @@ async def _cut_now_and_then(loop: SimLoop, rng: random.Random, found: Seed) -> N
         found.cuts += loop.network.cut(GATEWAY_PORT)
 
 
-async def _submit(rng: random.Random, index: int) -> str:
+def _check_story(order: Order, frames: list[str], found: Seed) -> None:
+    """What the log of a task says of what was done to it. Raises `HistoryError`."""
+    events = [json.loads(frame) for frame in frames]
+    statuses = [event["data"]["status"] for event in events if event["event"] == "status"]
+    found.pauses += statuses.count("paused")
+    found.cancelled += statuses[-1] == "cancelled"
+    if statuses[-1] == "failed" or (statuses[-1] == "cancelled") > order.is_cancelled:
+        raise HistoryError(f"{events[-1]} though nobody wished that")
+    if statuses[-1] == "completed" and order.lines:
+        found.fed += 1
+        if (text := output_of(events)) != order.text:
+            raise HistoryError(f"it was sent {order.text!r} and read {text!r}")
+
+
+async def _submit(order: Order, rng: random.Random, index: int) -> str:
     """Submit until it is answered; the key makes the repeats one task."""
-    work = rng.choice(
-        [
-            ["lines 50", "sleepy 5 20", "lines 20"],
-            ["sleepy 40 250", "echo over"],
-            ["echo a", "stderr b", "lines 200"],
-        ]
-    )
     while True:
         try:
-            async with asyncio.timeout(30), _connected() as me:
-                return await me.submit(*work, mode="background", idempotency_key=f"task {index}")
+            async with asyncio.timeout(30), connected() as me:
+                return await me.submit(input=order.input, mode="background", idempotency_key=f"task {index}")
         except (OSError, TimeoutError, WebSocketException):
             await asyncio.sleep(rng.uniform(0, 0.5))
 
@@ -129,7 +145,7 @@ async def _follow(task_id: str, rng: random.Random, found: Seed) -> list[str]:
     frames: list[str] = []
     while True:
         try:
-            async with _connected() as me:
+            async with connected() as me:
                 await _follow_here(me, task_id, frames, found)
                 return frames
         except (OSError, WebSocketException):
@@ -150,9 +166,3 @@ async def _follow_here(me: Client, task_id: str, frames: list[str], found: Seed)
         got = me.frames.get(task_id, [])
         check_one(got, after_seq=after_seq, ended=me.has_ended(task_id))
         frames += got
-
-
-def _connected() -> AbstractAsyncContextManager[Client]:
-    return client(
-        f"ws://127.0.0.1:{GATEWAY_PORT}/ws", open_timeout=10, close_timeout=1, ping_interval=4, ping_timeout=4
-    )
