@@ -262,3 +262,21 @@ async def test_idempotency_key_makes_one_task(gateway: GatewayProcess) -> None:
         assert again["task"]["status"] == "completed"
         other = await me.ask("submit_task", **body | {"priority": 1})
         assert other["code"] == "idempotency_conflict"
+
+
+async def test_replay_after_a_restart_follows_in_its_own_mode(tmp_path: Path) -> None:
+    """A key is kept over a crash; whoever repeats it waits or subscribes as the repeat says, not as the first did."""
+    data, body = tmp_path / "data", {"input": {"commands": ["echo once"]}, "idempotency_key": "k"}
+    async with running_gateway(data) as gateway, client(gateway.socket_url) as me:
+        first = await me.ask("submit_task", mode="background", **body)
+        await gateway.kill()
+    async with running_gateway(data) as gateway, client(gateway.socket_url) as me:
+        waited = await me.ask("submit_task", mode="blocking", **body)
+        assert (waited["replayed"], waited["task"]["status"]) == (True, "completed")
+        task_id = waited["task"]["task_id"]
+        assert (task_id, task_id in me.events) == (first["task"]["task_id"], False)
+        assert (await me.ask("submit_task", mode="streaming", **body))["replayed"]
+        events = await me.until_ended(task_id)
+        assert (events[0]["seq"], output_of(events)) == (1, "once\n")
+        other = await me.ask("submit_task", **(body | {"priority": 1}))
+        assert other["code"] == "idempotency_conflict"
