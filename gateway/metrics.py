@@ -44,6 +44,7 @@ class Metrics:
         self.run_seconds = Histogram(
             "gateway_run_seconds", "From a claim to the run's end.", buckets=_SLOW, registry=r
         )
+        self.store_bytes = Gauge("gateway_store_bytes", "What the state store takes on disk.", registry=r)
         self.sandbox_slots = Gauge("gateway_sandbox_slots", "Room for sessions.", ["state"], registry=r)
         self.sandboxes = Gauge(
             "gateway_sandboxes",

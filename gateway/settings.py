@@ -108,6 +108,8 @@ class Settings(BaseSettings):
     """How long running tasks may go on after SIGTERM."""
     queue_s: float = 300.0
     """How long on end no live sandbox may fit a task before it fails with `no_sandbox`."""
+    retention_s: float = Field(default=604_800.0, ge=0)
+    """How long a log is kept whole after its task has ended; then only its last event is."""
     pause_hold_s: float = 900.0
     """How long a paused task keeps its sandbox; then that is given up, and resuming is a new attempt."""
     blocking_http_s: float = 60.0

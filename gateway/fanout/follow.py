@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 
 from gateway.events import TaskEvents
 from gateway.fanout.relay import Relay
-from gateway.fanout.replay import ReadLog
+from gateway.fanout.replay import ReadLog, check_follows
 from gateway.tasks import TaskRecord
 
 PAGE_BYTES = 256 << 10
@@ -40,6 +40,7 @@ async def follow(
             bell.rung.clear()
             page = await read(task_id, after_seq, PAGE_BYTES)
             if page.events:
+                check_follows(page.events, after_seq)
                 after_seq = page.events[-1].seq
                 yield TaskEvents(task_id, page.events)
             if page.complete or (relay.closing and not page.events):

@@ -10,14 +10,24 @@ can slip through. What is not newer than the cursor is dropped.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from gateway.events import TaskEvents
+from gateway.events import Event, TaskEvents
 from gateway.state.base import Page
 
 ReadLog = Callable[[str, int, int], Awaitable[Page]]
 """(task_id, after_seq, max_bytes) -> the next events of the log."""
+
+
+class LogTrimmedError(Exception):
+    """What was to be read next is not kept any more; whoever comes again is told from where the log is."""
+
+
+def check_follows(events: Sequence[Event], after_seq: int) -> None:
+    """Raise `LogTrimmedError` unless `events` begin right after `after_seq`: nobody is sent a gap untold."""
+    if events[0].seq != after_seq + 1:
+        raise LogTrimmedError(f"the log goes on at {events[0].seq}, not at {after_seq + 1}")
 
 
 class Sink(Protocol):
@@ -82,6 +92,7 @@ class Subscription:
         if self.closed:
             return
         if page.events:
+            check_follows(page.events, self.cursor)
             self._hand_on(TaskEvents(self.task_id, page.events))
         elif page.complete:
             self._end()

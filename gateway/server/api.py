@@ -196,7 +196,9 @@ class Api:
         page = await self._store.read_events(task.task_id, after_seq, max_events=limit, max_bytes=PAGE_BYTES)
         joined = b",".join(event.frame for event in page.events)
         last_seq = max(task.last_seq, page.events[-1].seq if page.events else 0)
-        body = b'{"events":[%s],"first_seq":%d,"last_seq":%d}' % (joined, after_seq + 1, last_seq)
+        # Its beginning may have been trimmed since its row was read.
+        first_seq = page.events[0].seq if page.events else after_seq + 1
+        body = b'{"events":[%s],"first_seq":%d,"last_seq":%d}' % (joined, first_seq, last_seq)
         return web.Response(body=body, content_type="application/json")
 
     # --- the rest -----------------------------------------------------------------------------------------

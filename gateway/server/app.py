@@ -178,11 +178,15 @@ class Gateway:
 
     def _start_loops(self, loops: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """What runs as long as the gateway does; `docs/architecture.md` tells of each."""
+        retention_s = self._settings.retention_s
         running = [
             loops.create_task(self._dispatcher.run(), name="dispatcher"),
             loops.create_task(self._watch.run(), name="watch"),
             loops.create_task(self._attendance.run(), name="attendance"),
-            loops.create_task(sweep(self._store, log=self._log), name="sweep"),
+            loops.create_task(
+                sweep(self._store, self._world.clock, self._metrics, retention_s=retention_s, log=self._log),
+                name="sweep",
+            ),
             loops.create_task(self._sandbox_watch.run(), name="watch of sandboxes"),
             loops.create_task(self._sites.run(), name="sites"),
         ]

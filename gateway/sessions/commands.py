@@ -103,7 +103,7 @@ async def _submit_task(services: Services, caller: Caller, request: frames.Submi
     if request.mode == "streaming":
         with caller.place_for_subscription():
             created = await _submit(services, caller, request)
-            then = await caller.subscribe(created.task, 0)
+            then = await caller.subscribe(created.task, created.task.first_seq - 1)
         described = await services.control.describe(caller.principal, created.task)
         return Reply({"task": described, "replayed": created.replayed}, then)
     created = await _submit(services, caller, request)

@@ -168,6 +168,15 @@ class StateStore(Protocol):
     async def watched_tasks(self) -> list[TaskRecord]:
         """Tasks whose detach policy minds who watches."""
 
+    async def trim_logs(self, *, ended_before_ms: int) -> int:
+        """Trim the log of each task that ended before then down to its last event; how many tasks there were.
+
+        What such a task was sent while it ran goes, too. `first_seq` is raised with it.
+        """
+
+    async def size_bytes(self) -> int:
+        """What the store takes on its disk, free pages and all."""
+
     # --- files ----------------------------------------------------------------------------------------
 
     async def add_files(self, set_id: str, batch: Batch, *, fence: Fence | None = None) -> None:

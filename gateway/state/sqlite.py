@@ -174,6 +174,17 @@ class SqliteStore:
         """See `StateStore.watched_tasks`."""
         return await self._read(rows.watched_tasks)
 
+    async def trim_logs(self, *, ended_before_ms: int) -> int:
+        """See `StateStore.trim_logs`."""
+        trimmed = 0
+        while (done := await self._group.write(lambda tx: tx.trim_some(ended_before_ms))) is not None:
+            trimmed += done
+        return trimmed
+
+    async def size_bytes(self) -> int:
+        """See `StateStore.size_bytes`."""
+        return await self._read(rows.size_bytes)
+
     # --- files ----------------------------------------------------------------------------------------
 
     async def add_files(self, set_id: str, batch: FileBatch, *, fence: Fence | None = None) -> None:

@@ -33,6 +33,8 @@ KEY_LIFETIME_MS: Final = 24 * 3600 * 1000
 """How long an idempotency key is remembered, by the contract."""
 
 
+TRIM_EVENTS: Final = 500
+"""Events that one transaction trims: each may be half a megabyte."""
 _OF_A_TASK: Final = ("task", "task_payload", "task_input", "event", "idempotency")
 """Tables whose rows go with their task; its files are swept."""
 
@@ -189,6 +191,22 @@ class Transaction:
             self._db.execute(f"DELETE FROM {table} WHERE task_id = ?", (task_id,))
         files.let_go_of_task(self._db, task_id)
         self._changed.append(Changed(task_id, task.subject, removed=True))
+
+    def trim_some(self, ended_before_ms: int) -> int | None:
+        """Trim a part of one log, so that no transaction is long; 1 where that was the last of it, None without any."""
+        found = self._db.execute(
+            "SELECT task_id, first_seq, last_seq FROM task INDEXED BY task_untrimmed"
+            " WHERE ended_at IS NOT NULL AND first_seq < last_seq AND ended_at < ? ORDER BY ended_at LIMIT 1",
+            (ended_before_ms,),
+        ).fetchone()
+        if found is None:
+            return None
+        task_id, first_seq, last_seq = found
+        first_seq = min(first_seq + TRIM_EVENTS, last_seq)
+        self._db.execute("DELETE FROM event WHERE task_id = ? AND seq < ?", (task_id, first_seq))
+        self._db.execute("DELETE FROM task_input WHERE task_id = ?", (task_id,))
+        self._db.execute("UPDATE task SET first_seq = ? WHERE task_id = ?", (first_seq, task_id))
+        return int(first_seq == last_seq)
 
     def append(self, fence: Fence, what: Append) -> Fence:
         """See `StateStore.append`."""

@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.clock import Clock
 from gateway.errors import StoreUnavailableError
+from gateway.metrics import Metrics
 from gateway.state.base import StateStore
 from gateway.tasks import Change, TaskRecord, lost
 
@@ -36,14 +37,26 @@ UPLOAD_LEFT_S: Final = 7200.0
 """After how long without growth an upload is nobody's: twice as long as one may take."""
 
 
-async def sweep(store: StateStore, *, log: FilteringBoundLogger) -> None:
-    """Drop files that are nobody's, again and again: at first those of uploads that a crash has cut."""
+async def sweep(
+    store: StateStore,
+    clock: Clock,
+    metrics: Metrics,
+    *,
+    retention_s: float,
+    log: FilteringBoundLogger,
+) -> None:
+    """Drop files that are nobody's, at first those of uploads that a crash has cut; trim logs whose time is over."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     while True:
         try:
             # Whatever came in before we began is left: no other instance lives.
             await store.sweep_files(idle_s=min(loop.time() - began, UPLOAD_LEFT_S))
+            trimmed = await store.trim_logs(ended_before_ms=clock.now_ms() - round(retention_s * 1000))
+            metrics.store_bytes.set(await store.size_bytes())
         except StoreUnavailableError as error:
-            log.warning("files could not be swept", error=str(error))
+            log.warning("the store could not be swept", error=str(error))
+        else:
+            if trimmed:
+                log.info("logs trimmed", tasks=trimmed)
         await asyncio.sleep(SWEEP_S)

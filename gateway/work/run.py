@@ -109,7 +109,7 @@ class Run:
 
     def give_back(self) -> None:
         """Stop the agent and let the task wait for its next attempt, uncounted."""
-        if self._working is not None:
+        if self._working is not None and not self._giving_back:
             self._giving_back = True
             self._working.cancel()
 

@@ -11,6 +11,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.support.gateway import GatewayProcess, client, running_gateway
+from tests.support.processes import until
 
 pytestmark = pytest.mark.journey
 
@@ -118,3 +119,33 @@ async def _start(
     async with asyncio.timeout(20):
         out, err = await process.communicate()
     return process.returncode, out.decode(), err.decode()
+
+
+async def test_trimmed_log_says_that_it_is(tmp_path: Path) -> None:
+    """After its time a log is its last event: `recovered` is false, and nothing but the beginning is missing."""
+    async with running_gateway(tmp_path / "data") as gateway, client(gateway.socket_url) as me:
+        task_id = await me.submit("echo one", idempotency_key="k")
+        last = (await me.until_ended(task_id))[-1]
+        assert await gateway.stop() == 0
+    env = {"GATEWAY_RETENTION_S": "0"}
+    async with running_gateway(tmp_path / "data", env=env) as gateway:
+        await until(
+            lambda: len(json.loads(ask(_events(gateway, task_id))[1])["events"]) == 1,
+            within_s=10,
+            what="the log to be trimmed",
+        )
+        async with client(gateway.socket_url) as me:
+            found = await me.ask("subscribe", task_id=task_id, after_seq=0)
+            assert (found["recovered"], found["first_seq"]) == (False, last["seq"])
+            assert await me.until_ended(task_id) == [last]
+            found = await me.ask("subscribe", task_id=task_id, after_seq=last["seq"])
+            assert found["recovered"]
+        async with client(gateway.socket_url) as me:
+            assert await me.submit("echo one", idempotency_key="k") == task_id
+            assert await me.until_ended(task_id) == [last]
+        status, text = ask(_events(gateway, task_id), accept="text/event-stream")
+        assert (status, text.count("id: ")) == (200, 1)
+
+
+def _events(gateway: GatewayProcess, task_id: str) -> str:
+    return f"{gateway.url}/v1/tasks/{task_id}/events"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import StoreUnavailableError
-from gateway.fanout.replay import Feeder, Subscription
+from gateway.fanout.replay import Feeder, LogTrimmedError, Subscription
 from tests.support.records import output
 from tests.support.sinks import Client, Log
 from tests.support.waiting import let_pass
@@ -66,6 +66,18 @@ async def test_log_larger_than_the_client_is_fed_at_its_pace() -> None:
     reads = log.reads
     await let_pass(60)
     assert log.reads == reads
+
+
+async def test_log_that_was_trimmed_under_its_reader_is_no_gap() -> None:
+    """What can't be read any more is not skipped: the connection hears of it, and its client comes again."""
+    log, client = Log(), Client(AMPLE)
+    log.add(*(output("x") for _ in range(5)))
+    del log.events[:3]
+    watched = Watched(log, client, after_seq=1)
+    watched.begin()
+    await let_pass(1)
+    assert client.got == []
+    assert [type(failure) for failure in watched.failures] == [LogTrimmedError]
 
 
 async def test_idle_subscription_costs_nothing() -> None:
