@@ -18,6 +18,7 @@ from typing import IO, Any, Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from structlog.typing import FilteringBoundLogger
 
 from gateway.agents.registry import Registry
@@ -179,17 +180,15 @@ class Gateway:
     def _start_loops(self, loops: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """What runs as long as the gateway does; `docs/architecture.md` tells of each."""
         retention_s = self._settings.retention_s
-        running = [
-            loops.create_task(self._dispatcher.run(), name="dispatcher"),
-            loops.create_task(self._watch.run(), name="watch"),
-            loops.create_task(self._attendance.run(), name="attendance"),
-            loops.create_task(
-                sweep(self._store, self._world.clock, self._metrics, retention_s=retention_s, log=self._log),
-                name="sweep",
-            ),
-            loops.create_task(self._sandbox_watch.run(), name="watch of sandboxes"),
-            loops.create_task(self._sites.run(), name="sites"),
-        ]
+        runs = {
+            "dispatcher": self._dispatcher.run(),
+            "watch": self._watch.run(),
+            "attendance": self._attendance.run(),
+            "sweep": sweep(self._store, self._world.clock, self._metrics, retention_s, log=self._log),
+            "watch of sandboxes": self._sandbox_watch.run(),
+            "sites": self._sites.run(),
+        }
+        running = [loops.create_task(run, name=name) for name, run in runs.items()]
         running += [loops.create_task(b.run(), name=f"bridge {b.address}") for b in self._pool.bridges]
         if self._embedded is not None:
             running.append(loops.create_task(self._embedded.run(), name="embedded sandbox"))
@@ -316,7 +315,7 @@ class Gateway:
         app.router.add_get("/sandbox", self._sandbox_door.handle)
         app.router.add_get("/livez", self._health.livez)
         app.router.add_get("/readyz", self._health.readyz)
-        app.router.add_get("/metrics", self._metrics_page)
+        app.router.add_get("/metrics", _metrics_page(self._services))
         Api(self._services, self._store, self._registry, ids, settings).add_routes(app)
         app.router.add_get("/v1/sandboxes", self._sandboxes_page)
         dashboard.add_routes(app)
@@ -329,9 +328,13 @@ class Gateway:
         principal.require_whole()
         return web.json_response({"sandboxes": visible(self._sandboxes.described(), principal)})
 
-    async def _metrics_page(self, request: web.Request) -> web.Response:
-        authenticated(request, self._services.authenticator).require("admin")
-        return web.Response(body=self._metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+def _metrics_page(services: Services) -> Handler:
+    async def page(request: web.Request) -> web.StreamResponse:
+        authenticated(request, services.authenticator).require("admin")
+        return web.Response(body=services.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+    return page
 
 
 def _door_of(listener: Listener) -> Accept:

@@ -41,8 +41,8 @@ async def sweep(
     store: StateStore,
     clock: Clock,
     metrics: Metrics,
-    *,
     retention_s: float,
+    *,
     log: FilteringBoundLogger,
 ) -> None:
     """Drop files that are nobody's, at first those of uploads that a crash has cut; trim logs whose time is over."""

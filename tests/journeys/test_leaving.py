@@ -46,9 +46,12 @@ async def test_drain_ends_streams_whole_and_answers_who_waits(tmp_path: Path) ->
 
 
 async def _running(gateway: GatewayProcess, count: int) -> None:
-    async with client(gateway.socket_url) as other, asyncio.timeout(10):
+    async with client(gateway.socket_url) as other:
+        await other.ask("watch", topic="tasks")
+
+        # Asked again at each change, not all the time: requests are limited.
         while len((await other.ask("list_tasks", status="running"))["tasks"]) < count:
-            pass
+            await other.read()
 
 
 async def test_second_signal_ends_it_now(tmp_path: Path) -> None:
