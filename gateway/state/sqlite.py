@@ -4,7 +4,6 @@
 (https://www.sqlite.org/pragma.html#pragma_synchronous).
 """
 
-import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +37,7 @@ from gateway.state.base import (
 )
 from gateway.state.group_commit import Batch, GroupCommit
 from gateway.state.sqlite_tx import Transaction
+from gateway.state.threads import Threads
 from gateway.tasks import Commit, Fence, Outcome, TaskRecord
 
 BUSY_TIMEOUT_S: Final = 5.0
@@ -59,6 +59,7 @@ class SqliteStore:
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._write_connection: sqlite3.Connection | None = None
+        self._threads = Threads()
         self._group: GroupCommit[Transaction] = GroupCommit(self._run_batch, writer, self._committed)
 
     def __repr__(self) -> str:
@@ -74,6 +75,7 @@ class SqliteStore:
     async def aclose(self) -> None:
         """Settle what was asked, then close every connection."""
         await self._group.drain()
+        await self._threads.settle()
         await self._in(self._writer, self._close_all)
 
     # --- writes ---------------------------------------------------------------------------------------
@@ -248,7 +250,7 @@ class SqliteStore:
             with _errors_translated():
                 return call()
 
-        return await asyncio.get_running_loop().run_in_executor(executor, translated)
+        return await self._threads.run(executor, translated)
 
     def _reader(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "reader", None)

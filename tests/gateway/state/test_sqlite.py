@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -143,3 +144,25 @@ async def test_pending_tasks_come_without_a_scan(store: StateStore) -> None:
         ("s1",),
     )
     assert [row[3] for row in plan] == ["SEARCH task USING INDEX task_pending (subject=?)"]
+
+
+async def test_closing_waits_for_a_read_that_nobody_waits_for(tmp_path: Path) -> None:
+    """A thread goes on when its asker is cancelled; a connection closed under it would end the process."""
+    begun, may_end = threading.Event(), threading.Event()
+
+    def slow(_connection: sqlite3.Connection) -> None:
+        begun.set()
+        may_end.wait(10)
+
+    async with SqliteBackend(tmp_path).opened() as store:
+        assert isinstance(store, SqliteStore)
+        reading = asyncio.ensure_future(store._read(slow))
+        await asyncio.to_thread(begun.wait, 10)
+        reading.cancel()
+        await asyncio.wait([reading])
+        closing = asyncio.ensure_future(store.aclose())
+        for _ in range(3):  # what it asked of the writer by then is done
+            await store._in(store._writer, lambda: None)
+        assert store._connections
+        may_end.set()
+        await closing
