@@ -118,8 +118,6 @@ def read_settings(host: str | None, port: int | None) -> SandboxSettings:
         # Not the error's own text: it would show the token.
         problems = [f"SANDBOX_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
         fail("\n".join(problems), EXIT_USAGE)
-    if "full" in {settings.network, settings.max_network}:
-        fail("SANDBOX_MAX_NETWORK=full is not supported yet: tasks have no network", EXIT_USAGE)
     if settings.token is None and not is_loopback(settings.host):
         fail(
             f"--host {settings.host} lets other machines run code here: set SANDBOX_TOKEN (16 characters)",
@@ -164,7 +162,7 @@ async def _prepare(settings: SandboxSettings, group: int, cages: Cages) -> tuple
     open_files = open_files_of_jails(settings.open_files)
     if settings.isolation == "none":
         return bare_profile(group, open_files), ISOLATION
-    profile = find_profile(group, open_files, cages)
+    profile = find_profile(group, open_files, cages, settings)
     return profile, await probe(profile, settings, cages)
 
 

@@ -1,5 +1,6 @@
 """What the operator of a local sandbox may set: from flags, then `SANDBOX_*`, then `.env`."""
 
+from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
@@ -94,7 +95,11 @@ class SandboxSettings(BaseSettings):
     network: Literal["none", "full"] = "none"
     """What a task that names nothing can reach: nothing but itself."""
     max_network: Literal["none", "full"] = "none"
-    """Ceiling of `network`. `full` is refused at start: this version has no network to give."""
+    """Ceiling of `network`. `full`: public IPv4 addresses and nothing else; needs `slirp4netns` and `nft`."""
+    resolvers: Annotated[tuple[IPv4Address, ...], NoDecode] = (IPv4Address("9.9.9.9"), IPv4Address("1.1.1.1"))
+    """Whom a task with a network asks for names; public ones, for it reaches no others."""
+    denied_networks: Annotated[tuple[IPv4Network, ...], NoDecode] = ()
+    """What no task may reach besides what is not public, such as this site's own public addresses."""
 
     @field_validator("allowed_hosts", mode="before")
     @classmethod
@@ -102,6 +107,11 @@ class SandboxSettings(BaseSettings):
         if isinstance(value, str):
             return frozenset(name.strip().lower() for name in value.split(",") if name.strip())
         return value
+
+    @field_validator("resolvers", "denied_networks", mode="before")
+    @classmethod
+    def _split_addresses(cls, value: object) -> object:
+        return value.replace(",", " ").split() if isinstance(value, str) else value
 
     @field_validator("token")
     @classmethod

@@ -42,6 +42,16 @@ _ADVICE = [
         "this container hides parts of /proc, and so forbids a new one: in Docker run with `--security-opt"
         " systempaths=unconfined`",
     ),
+    _Advice(
+        r"nft says",
+        "SANDBOX_MAX_NETWORK=full needs nftables in the kernel, for user namespaces too: `modprobe nf_tables`"
+        " (CONFIG_NF_TABLES_INET, CONFIG_NFT_REJECT_INET); without it set SANDBOX_MAX_NETWORK=none",
+    ),
+    _Advice(
+        r"/dev/net/tun|slirp4netns says|network can't be entered",
+        "SANDBOX_MAX_NETWORK=full needs /dev/net/tun, open to everybody: `modprobe tun`; in Docker run with"
+        " `--device /dev/net/tun`, in systemd without `PrivateDevices=`; or set SANDBOX_MAX_NETWORK=none",
+    ),
     _Advice(r"setuid|Unexpected capabilities", "run the service as a user without capabilities"),
 ]
 

@@ -52,6 +52,9 @@ class Bare(Enclosure):
     def release_nowait(self) -> None:
         """It does not wait."""
 
+    async def connect(self) -> None:
+        """Its network is the host's."""
+
     def kill_nowait(self) -> None:
         """Kill all that it has started, and then itself."""
         for _ in range(_ROUNDS):

@@ -7,13 +7,14 @@ there along, and bubblewrap itself ends after that.
 import asyncio
 import os
 import subprocess
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import orjson
 
 from sandbox_bridge.local.enclosure import Enclosure
 from sandbox_bridge.local.errors import JailError
-from sandbox_bridge.local.profile import ETC_FILES, JailFds, Profile, memory_file
+from sandbox_bridge.local.profile import JailFds, Profile, memory_file
+from sandbox_bridge.local.uplink import uplink
 from sandbox_bridge.local.wires import close_all, readable
 
 _MAX_STATUS_BYTES = 4096
@@ -24,8 +25,13 @@ _INIT_TIMEOUT_S = 1.0
 class Bubblewrap(Enclosure):
     """A running bubblewrap."""
 
-    def __init__(self, process: subprocess.Popen[bytes], status_fd: int, block_fd: int) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], status_fd: int, block_fd: int, *, network: Profile | None
+    ) -> None:
         super().__init__(process)
+        self._network = network
+        """By what it is to have a network; None for none."""
+        self._uplink = AsyncExitStack()
         self._status_fd = status_fd
         self._block_fd = block_fd
 
@@ -48,6 +54,12 @@ class Bubblewrap(Enclosure):
         with suppress(BrokenPipeError):
             os.write(self._block_fd, b"!")
 
+    async def connect(self) -> None:
+        """Give it its network, if it is to have one. Raises `JailError`."""
+        if self._network is not None and self.init_fd is not None:
+            way_out = uplink(self._network, self.init_pid, self.init_fd)
+            await self._uplink.enter_async_context(way_out)
+
     async def aclose(self, timeout_s: float) -> None:
         """Kill it and wait until all in there is gone; beyond `timeout_s` it is logged, and left."""
         if self.init_fd is None:
@@ -55,15 +67,22 @@ class Bubblewrap(Enclosure):
             with suppress(TimeoutError):
                 async with asyncio.timeout(_INIT_TIMEOUT_S):
                     await self.find_init()
-        await super().aclose(timeout_s)
+        try:
+            await super().aclose(timeout_s)
+        finally:
+            await self._uplink.aclose()
 
     def _release(self) -> None:
         super()._release()
         close_all([self._status_fd, self._block_fd])
 
 
-def spawn(profile: Profile, disk_mb: int, wires: tuple[int, ...]) -> Bubblewrap:
-    """Start bubblewrap with the agent on `wires`, the inner ends in its order. Raises `JailError`."""
+def spawn(profile: Profile, disk_mb: int, wires: tuple[int, ...], *, network: bool = False) -> Bubblewrap:
+    """Start bubblewrap with the agent on `wires`, the inner ends in its order. Raises `JailError`.
+
+    `network`: with the files that one needs; it itself comes later.
+    """
+    etc = profile.etc_files(network=network)
     status_read, status_write = os.pipe()
     block_read, block_write = os.pipe()
     fds = JailFds(
@@ -72,7 +91,7 @@ def spawn(profile: Profile, disk_mb: int, wires: tuple[int, ...]) -> Bubblewrap:
         block=block_read,
         agent=memory_file("agent", profile.agent_program),
         seccomp=memory_file("seccomp", profile.seccomp) if profile.seccomp else None,
-        etc={path: memory_file("etc", content) for path, content in ETC_FILES.items()},
+        etc={path: memory_file("etc", content) for path, content in etc.items()},
     )
     words = profile.arguments(fds, disk_mb=disk_mb)
     drop_to = profile.drop_to
@@ -102,4 +121,4 @@ def spawn(profile: Profile, disk_mb: int, wires: tuple[int, ...]) -> Bubblewrap:
     finally:
         for fd in fds.read_once():
             os.close(fd)
-    return Bubblewrap(process, status_read, block_write)
+    return Bubblewrap(process, status_read, block_write, network=profile if network else None)

@@ -36,6 +36,10 @@ class Enclosure(ABC):
     def release_nowait(self) -> None:
         """Let the first process go on."""
 
+    @abstractmethod
+    async def connect(self) -> None:
+        """Give it the network that it is to have, once its agent is ready and before the first command."""
+
     def kill_nowait(self) -> None:
         """Kill everything in there."""
         if self.init_fd is None:

@@ -66,6 +66,8 @@ class JailSize:
     disk_mb: int
     processes: int
     memory_mb: int = 512
+    network: bool = False
+    """Whether public addresses can be reached; decided for good when the jail is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +108,7 @@ class Jail:
                 stack.callback(cage.close)
             with ExitStack() as inner:
                 wires, inner_wires = stack.enter_context(wiring(inner, profile.drop_to))
-                enclosure = (
-                    bubblewrap.spawn(profile, size.disk_mb, inner_wires)
-                    if profile.bwrap is not None
-                    else bare.spawn(profile, inner_wires)
-                )
+                enclosure = _enclose(profile, size, inner_wires)
             jail = cls(enclosure, wires, cage, profile)
             try:
                 await jail._begin(size, settings.start_timeout_s)
@@ -126,6 +124,7 @@ class Jail:
                     self.cage.admit(self._enclosure.init_pid)
                 self._enclosure.release_nowait()
                 await self._become_ready()
+                await self._enclosure.connect()
                 await self.set_limits(size)
         except TimeoutError:
             raise JailError("the jail did not start in time") from None
@@ -330,6 +329,12 @@ class Jail:
     def host_uid(self) -> int:
         """The uid that the host sees the jail's first process as. Raises OSError when it is gone."""
         return self._enclosure.host_uid()
+
+
+def _enclose(profile: Profile, size: JailSize, wires: tuple[int, ...]) -> Enclosure:
+    if profile.bwrap is None:
+        return bare.spawn(profile, wires)
+    return bubblewrap.spawn(profile, size.disk_mb, wires, network=size.network)
 
 
 def _make_cage(profile: Profile) -> Cage | None:

@@ -1,6 +1,7 @@
 """What a task may use: its own wishes under the operator's ceilings. Pure."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from sandbox_bridge.protocol import Limits
 from sandbox_bridge.settings import SandboxSettings
@@ -21,6 +22,7 @@ class TaskLimits:
     processes: int
     disk_mb: int
     output_bytes: int
+    network: Literal["none", "full"]
 
 
 def settle(asked: Limits, settings: SandboxSettings) -> TaskLimits:
@@ -34,7 +36,12 @@ def settle(asked: Limits, settings: SandboxSettings) -> TaskLimits:
         processes=asked.processes or min(settings.processes, settings.max_processes),
         disk_mb=asked.disk_mb or min(settings.disk_mb, settings.max_disk_mb),
         output_bytes=asked.output_bytes or min(settings.output_bytes, settings.max_output_bytes),
+        network=asked.network or _default_network(settings),
     )
+
+
+def _default_network(settings: SandboxSettings) -> Literal["none", "full"]:
+    return "full" if settings.network == settings.max_network == "full" else "none"
 
 
 def _least(default: float | None, ceiling: float | None) -> float | None:

@@ -7,6 +7,7 @@ import asyncio
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -17,16 +18,19 @@ from sandbox_bridge.local.agent import frames, main, terminal
 from sandbox_bridge.local.bundle import bundle
 from sandbox_bridge.local.cages.base import CageError
 from sandbox_bridge.local.cages.finder import Cages
+from sandbox_bridge.local.egress import ROUTER
 from sandbox_bridge.local.errors import JailError, JailLostError
 from sandbox_bridge.local.jail import Jail, JailSize
 from sandbox_bridge.local.orders import exec_order
 from sandbox_bridge.local.profile import NOBODY, PYTHON, Profile
+from sandbox_bridge.local.uplink import find_means, own_networks
 from sandbox_bridge.protocol import Command
 from sandbox_bridge.settings import SandboxSettings
 
 _PROBE_TIMEOUT_S = 15.0
 _MAX_REPORT_BYTES = 64 << 10
 _PROBE_MEMORY_MB = 64
+_SIZE = JailSize(disk_mb=1, processes=16, memory_mb=_PROBE_MEMORY_MB)
 _BOMB = f"bytearray(b'x') * ({2 * _PROBE_MEMORY_MB} << 20)"
 
 _SCRIPT = """
@@ -70,12 +74,33 @@ print(json.dumps({
 }))
 """
 
+_NETWORK_SCRIPT = """
+import errno, json, socket, sys
+
+def answer(address):
+    with socket.socket() as s:
+        s.settimeout(1)
+        try:
+            # As a task may that wants to get around the routes.
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"tap0")
+            s.connect((address, 80))
+        except OSError as error:
+            return error.errno
+
+print(json.dumps({
+    "way_out": [name for _, name in socket.if_nameindex()] == ["lo", "tap0"],
+    **{f"no_way_to_{address}": answer(address) == errno.EHOSTUNREACH for address in sys.argv[1:]},
+}))
+"""
+
 
 class ProbeError(Exception):
     """The jail can't be had, or does not hold; the text says why and what to do."""
 
 
-def find_profile(process_group: int, open_files: int, cages: Cages) -> Profile:
+def find_profile(
+    process_group: int, open_files: int, cages: Cages, settings: SandboxSettings | None = None
+) -> Profile:
     """The profile for this machine and user. Raises `ProbeError` where a part is missing."""
     bwrap = shutil.which("bwrap")
     if bwrap is None:
@@ -83,10 +108,13 @@ def find_profile(process_group: int, open_files: int, cages: Cages) -> Profile:
     if not os.access(PYTHON, os.X_OK):
         raise ProbeError(f"{PYTHON} is missing: `apt install python3`")
     try:
+        network = find_means(settings) if settings is not None and settings.max_network == "full" else None
         program = bundle(PYTHON, main, frames, terminal)
         system_calls = seccomp.program(os.uname().machine, is_watched=not cages.enforces_memory)
     except (OSError, subprocess.CalledProcessError) as error:
         raise ProbeError(f"{PYTHON} does not work: {error}") from None
+    except JailError as error:
+        raise ProbeError(str(error)) from None
     except KeyError as machine:
         raise ProbeError(
             f"no filter of system calls for {machine}: only for {', '.join(seccomp.MACHINES)}"
@@ -102,17 +130,16 @@ def find_profile(process_group: int, open_files: int, cages: Cages) -> Profile:
         open_files=open_files,
         make_cage=cages.make,
         seccomp=system_calls,
+        network=network,
     )
 
 
 async def probe(profile: Profile, settings: SandboxSettings, cages: Cages) -> dict[str, Any]:
     """Try the jail from inside; returns what `hello` says of the isolation. Raises `ProbeError`."""
-    size = JailSize(disk_mb=1, processes=16, memory_mb=_PROBE_MEMORY_MB)
     try:
         async with asyncio.timeout(_PROBE_TIMEOUT_S):
-            async with Jail.open(profile, size, settings) as jail:
-                host_uid = jail.host_uid()
-                findings = await _try_inside(jail) | await _try_cage(jail)
+            host_uid, findings = await _try(profile, settings)
+            findings |= await _try_network(profile, settings)
     except TimeoutError:
         raise ProbeError("the jail gave no answer in time; is this machine overloaded?") from None
     except JailError as error:
@@ -128,7 +155,7 @@ async def probe(profile: Profile, settings: SandboxSettings, cages: Cages) -> di
         )
     return {
         "tier": "bwrap",
-        "network": False,
+        "network": profile.network is not None,
         "user_namespace": True,
         "nested_namespaces": False,
         "capabilities": False,
@@ -138,8 +165,26 @@ async def probe(profile: Profile, settings: SandboxSettings, cages: Cages) -> di
     }
 
 
-async def _try_inside(jail: Jail) -> dict[str, Any]:
-    report = await _say(jail, _SCRIPT)
+async def _try(profile: Profile, settings: SandboxSettings) -> tuple[int, dict[str, Any]]:
+    async with Jail.open(profile, _SIZE, settings) as jail:
+        return jail.host_uid(), await _try_inside(jail, _SCRIPT) | await _try_cage(jail)
+
+
+async def _try_network(profile: Profile, settings: SandboxSettings) -> dict[str, Any]:
+    if profile.network is None:
+        return {}
+    async with Jail.open(profile, replace(_SIZE, network=True), settings) as jail:
+        return await _try_inside(jail, _NETWORK_SCRIPT, *_forbidden())
+
+
+def _forbidden() -> list[str]:
+    """An address of each kind that no jail may reach, those of this machine among them."""
+    own = sorted(str(network.network_address) for network in own_networks() if network.prefixlen == 32)
+    return [ROUTER, "127.0.0.1", "169.254.169.254", "172.16.0.1", "192.168.0.1", "100.100.100.200", *own[:20]]
+
+
+async def _try_inside(jail: Jail, script: str, *arguments: str) -> dict[str, Any]:
+    report = await _say(jail, script, *arguments)
     try:
         findings = orjson.loads(report)
     except orjson.JSONDecodeError:
@@ -165,9 +210,9 @@ async def _try_cage(jail: Jail) -> dict[str, bool]:
         raise ProbeError(f"the jail does not hold: {error}") from None
 
 
-async def _say(jail: Jail, script: str) -> bytes:
+async def _say(jail: Jail, script: str, *arguments: str) -> bytes:
     """What a Python script says in there, up to its end."""
-    await jail.start(exec_order(Command(argv=[PYTHON, "-I", "-S", "-c", script])))
+    await jail.start(exec_order(Command(argv=[PYTHON, "-I", "-S", "-c", script, *arguments])))
     said = b""
     while True:
         frame = jail.next_nowait()

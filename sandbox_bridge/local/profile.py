@@ -9,14 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandbox_bridge.local import egress
 from sandbox_bridge.local.agent.frames import TMP, WORK
 from sandbox_bridge.local.cages.base import Cage
+from sandbox_bridge.local.egress import RESOLV_CONF, Means
 
 PYTHON = "/usr/bin/python3"
 """The system's, which is there inside as outside."""
 INSIDE_UID = 1000
 NOBODY = 65534
 """The host's uid and gid of a jail when we are root: root without capabilities still owns root's files."""
+_AUTHORITIES = "/etc/ssl/certs"
 SHM_MB = 64
 """Shared memory: what Docker gives, too. Part of no limit yet, and so kept small."""
 
@@ -50,6 +53,14 @@ class Profile:
     """The program that runs another one as somebody else, where there is one."""
     seccomp: bytes = b""
     """The filter of system calls, as the kernel takes it; empty for none."""
+    network: Means | None = None
+    """What gives a jail a network, where a task may have one."""
+
+    def etc_files(self, *, network: bool) -> dict[str, bytes]:
+        """The files of /etc, with what finds names for a jail with a network."""
+        if not network or self.network is None:
+            return ETC_FILES
+        return ETC_FILES | egress.etc_files(self.network.resolvers)
 
     def arguments(self, fds: "JailFds", *, disk_mb: int) -> list[str]:
         """The command line that runs the agent in a new jail."""
@@ -67,6 +78,8 @@ class Profile:
             *_disk(disk_mb, WORK),
             *("--ro-bind-try", "/etc/alternatives", "/etc/alternatives"),
             *("--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"),
+            # The authorities that the host trusts; its own keys are not in there.
+            *(("--ro-bind-try", _AUTHORITIES, _AUTHORITIES) if RESOLV_CONF in fds.etc else ()),
             *(word for path, fd in fds.etc.items() for word in ("--file", str(fd), path)),
             # The root is a disk without a size: nobody may write there.
             *("--remount-ro", "/", "--chdir", WORK),

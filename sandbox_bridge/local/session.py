@@ -175,7 +175,7 @@ class Session:
 
     async def _enter_jail(self, stack: AsyncExitStack) -> _Scene:
         limits = self._order.limits
-        size = JailSize(limits.disk_mb, limits.processes, limits.memory_mb)
+        size = JailSize(limits.disk_mb, limits.processes, limits.memory_mb, network=limits.network == "full")
         jail = await stack.enter_async_context(self._place.jails.take(size))
         sites = open_sites(jail, self._place.street, self._place.visits, self._report.tell)
         watch = Watch(jail.cage, limits, self._clock, self.stop_nowait)
@@ -291,8 +291,14 @@ class Session:
             exit_code=ending.exit_code,
             url=self._url,
             files=self._giving.files if self._giving is not None else [],
-            isolation=self._place.isolation,
+            isolation=_isolation(self._place, self._order),
         )
         if self._giving is not None and self._giving.left_out != 0:
             result["files_left_out"] = self._giving.left_out
         return end_frame(ending, result)
+
+
+def _isolation(place: Place, order: Order) -> dict[str, Any]:
+    """What held of a task: hello's words, but for a network that a task may have and this one had not."""
+    is_networked = order.limits.network == "full" or place.isolation["tier"] == "none"
+    return place.isolation | {"network": is_networked}

@@ -65,7 +65,7 @@ class WarmJails:
             yield jail
 
     async def _take_ready(self, size: JailSize, stack: AsyncExitStack) -> Jail | None:
-        if not self._ready or size.disk_mb != self._size.disk_mb:
+        if not self._ready or size.disk_mb != self._size.disk_mb or size.network:
             return None
         ready = self._ready.popleft()
         ready.jail.forget_end()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -21,6 +22,10 @@ from tests.sandbox_bridge.local.service import (
     service_command,
 )
 
+HAS_UPLINK = (
+    all(shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") for name in ("slirp4netns", "nft"))
+    and Path("/dev/net/tun").exists()
+)
 TOKEN = "0123456789abcdef"  # noqa: S105 - a test's own
 
 
@@ -238,6 +243,49 @@ def test_weak_jail_is_refused(fakes: Path, left_out: list[str], added: list[str]
     assert words in ended.stderr
 
 
+def test_network_without_its_programs_is_refused(fakes: Path) -> None:
+    """A sandbox that is to give a network, and has nothing to hold it in, does not start."""
+    for name in ("bwrap", "python3"):
+        (fakes / name).symlink_to(f"/usr/bin/{name}")
+    ended = refused_start(fakes, PATH=str(fakes), SANDBOX_MAX_NETWORK="full")
+    assert (ended.returncode, ended.stdout) == (3, "")
+    assert "`apt install" in ended.stderr
+    assert "slirp4netns" in ended.stderr
+
+
+@pytest.mark.skipif(not HAS_UPLINK, reason="needs slirp4netns, nft and /dev/net/tun")
+@pytest.mark.parametrize(
+    ("program", "does", "words"),
+    [
+        ("nft", "echo not in this kernel >&2; exit 1", "modprobe nf_tables"),
+        ("nft", "exit 0", "does not hold: no_way_to_10.0.2.2"),
+        ("slirp4netns", "echo no tap >&2; exit 1", "PrivateDevices"),
+        ("slirp4netns", "exec sleep 60", "did not start in time"),
+    ],
+)
+def test_weak_network_is_refused(fakes: Path, program: str, does: str, words: str) -> None:
+    """A filter or a way out that fails, or only seems to be there, is as good as none."""
+    fake = fakes / program
+    fake.write_text(f"#!/bin/sh\n{does}\n")
+    fake.chmod(0o755)
+    ended = refused_start(
+        fakes,
+        PATH=f"{fakes}:{os.environ['PATH']}",
+        SANDBOX_MAX_NETWORK="full",
+        SANDBOX_START_TIMEOUT_S="1",
+    )
+    assert (ended.returncode, ended.stdout) == (3, "")
+    assert words in ended.stderr
+
+
+@pytest.mark.skipif(not HAS_UPLINK, reason="needs slirp4netns, nft and /dev/net/tun")
+def test_resolver_that_no_task_may_reach_is_refused(tmp_path: Path) -> None:
+    """A private resolver would be asked in vain."""
+    ended = refused_start(tmp_path, SANDBOX_MAX_NETWORK="full", SANDBOX_RESOLVERS="9.9.9.9,10.0.0.1")
+    assert (ended.returncode, ended.stdout) == (3, "")
+    assert "10.0.0.1" in ended.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "settings", "words"),
     [
@@ -249,6 +297,7 @@ def test_weak_jail_is_refused(fakes: Path, left_out: list[str], added: list[str]
             {"SANDBOX_ISOLATION": "none", "SANDBOX_TOKEN": "0123456789abcdef"},
             "loopback only",
         ),
+        ([], {"SANDBOX_DENIED_NETWORKS": "5.6.7.8/24"}, "SANDBOX_DENIED_NETWORKS"),
         ([], {"SANDBOX_MAX_SESSIONS": "0"}, "SANDBOX_MAX_SESSIONS"),
         (["--parent-stdin"], {}, "standard input"),
         (["--host", "192.0.2.1"], {"SANDBOX_TOKEN": TOKEN}, "can't listen"),

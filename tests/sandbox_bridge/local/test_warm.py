@@ -3,10 +3,12 @@
 import asyncio
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sandbox_bridge.local.errors import JailError
 from sandbox_bridge.local.jail import Jail, JailSize
 from sandbox_bridge.local.profile import Profile
 from sandbox_bridge.local.warm import WarmJails, warm_jails
@@ -63,6 +65,16 @@ async def test_other_size_is_made_on_the_spot(profile: Profile) -> None:
             output = await run(jail, shell("df -m --output=size /work | tail -1"))
             assert jails.ready == SETTINGS.warm
     assert output.stdout.strip() == b"3"
+
+
+async def test_jail_with_a_network_is_never_a_ready_one(profile: Profile) -> None:
+    """Its network comes before its first process may be given anything; without the means there is no such jail."""
+    async with warm_jails(profile, SETTINGS) as jails:
+        await full(jails)
+        with pytest.raises(JailError, match="gives no network"):
+            async with jails.take(replace(SIZE, network=True)):
+                """Not reached."""
+        assert jails.ready == SETTINGS.warm
 
 
 async def test_limits_are_those_of_the_taker(profile: Profile) -> None:
