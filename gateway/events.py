@@ -4,6 +4,7 @@ A `Draft` is a fact without a number. The store's transaction gives it the next 
 whose `frame` is the JSON that is stored, relayed and sent; nobody parses it again on the way.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -172,11 +173,24 @@ def _fitted(outcome: dict[str, Any]) -> dict[str, Any]:
         if len(orjson.dumps(outcome)) <= MAX_OUTCOME_BYTES:
             return outcome
         outcome = _shortened(outcome, limit)
-    for keep in (200, 50, 0):
-        if len(orjson.dumps(outcome)) <= MAX_OUTCOME_BYTES:
-            return outcome
-        outcome = _trimmed(outcome, keep)
-    return outcome if len(orjson.dumps(outcome)) <= MAX_OUTCOME_BYTES else _essence(outcome)
+    if len(orjson.dumps(outcome)) <= MAX_OUTCOME_BYTES:
+        return outcome
+    lengths = range(_longest(outcome) + 1)
+    fit = bisect_right(
+        lengths, MAX_OUTCOME_BYTES, key=lambda keep: len(orjson.dumps(_trimmed(outcome, keep)))
+    )
+    return _trimmed(outcome, fit - 1) if fit else _essence(outcome)
+
+
+def _longest(value: Any) -> int:
+    """The length of the longest list that may be cut."""
+    if not isinstance(value, dict):
+        return 0
+    lengths = (
+        len(item) if key in _LONG_LISTS and isinstance(item, list) else _longest(item)
+        for key, item in value.items()
+    )
+    return max(lengths, default=0)
 
 
 def _essence(outcome: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from sandbox_bridge.local.session import Session
 from sandbox_bridge.local.sessions import RefusedError, Sessions
 from sandbox_bridge.local.staging import Stagings
 from sandbox_bridge.protocol import (
+    MAX_CORE_FRAME_BYTES,
     MAX_FRAME_BYTES,
     PROTOCOL,
     BridgeHello,
@@ -125,8 +126,9 @@ class Connection:
         is_extended = self._sessions.is_extended
         if isinstance(message, bytes):
             raise ProtocolError("a frame is text")
-        if is_extended and len(message.encode()) > MAX_FRAME_BYTES:
-            raise ProtocolError(f"a frame is at most {MAX_FRAME_BYTES} bytes")
+        most = MAX_FRAME_BYTES if is_extended else MAX_CORE_FRAME_BYTES
+        if len(message) > most or len(message.encode()) > most:
+            raise ProtocolError(f"a frame is at most {most} bytes")
         frame = parse_to_sandbox(message)
         if not is_extended and not isinstance(frame, ExecuteTask | CancelTask | HealthCheck | BridgeHello):
             raise ProtocolError(f"{frame.type} needs a hello first")

@@ -6,6 +6,9 @@ from typing import Literal
 from sandbox_bridge.protocol import Limits
 from sandbox_bridge.settings import SandboxSettings
 
+MIN_MEMORY_MB = 16
+"""A jail takes 4 MB of it before its first command."""
+
 
 class BadInputError(ValueError):
     """A task that can't be taken as it is; the text says why, to its sender."""
@@ -62,6 +65,10 @@ def _check_ceilings(asked: Limits, settings: SandboxSettings) -> None:
         "disk_mb": settings.max_disk_mb,
         "output_bytes": settings.max_output_bytes,
     }
+    if asked.memory_mb is not None and asked.memory_mb < MIN_MEMORY_MB:
+        raise BadInputError(
+            f"limits.memory_mb: {asked.memory_mb} is less than the {MIN_MEMORY_MB} that a jail needs"
+        )
     for name, ceiling in ceilings.items():
         value = getattr(asked, name)
         if value is not None and ceiling is not None and value > ceiling:

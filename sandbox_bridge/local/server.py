@@ -142,7 +142,8 @@ async def listen(service: Service, settings: SandboxSettings) -> AsyncIterator[s
         # Twice as many may knock as may come in, so that those get an answer.
         create_connection=bounded_connections(2 * settings.max_connections),
         compression=None,
-        max_size=MAX_CORE_FRAME_BYTES,
+        # What is a little too large is answered, and costs nobody the connection.
+        max_size=2 * MAX_CORE_FRAME_BYTES,
         max_queue=4,
         open_timeout=settings.open_timeout_s,
         close_timeout=settings.close_timeout_s,

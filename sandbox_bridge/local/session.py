@@ -258,7 +258,9 @@ class Session:
             await scene.jail.start(serve_order(command, port))
             ending = await self._until_ended(scene, command)
         else:
-            await scene.jail.start(exec_order(command, stdin=self._input is not None))
+            # A terminal has no other way to say that there is nothing to read.
+            has_stdin = self._input is not None or command.tty is not None
+            await scene.jail.start(exec_order(command, stdin=has_stdin))
             async with beside(self._feed(scene)):
                 ending = await self._until_ended(scene, command)
         ending = scene.watch.judge(ending)
@@ -269,9 +271,7 @@ class Session:
 
     async def _feed(self, scene: _Scene) -> None:
         """Give the command to read what comes, until an end of input."""
-        if self._input is None:
-            return
-        while piece := await self._input.next():
+        while self._input is not None and (piece := await self._input.next()):
             scene.watch.moved()
             await scene.jail.write_stdin(piece)
         scene.jail.close_stdin_nowait()

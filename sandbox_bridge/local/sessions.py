@@ -208,8 +208,8 @@ class Sessions:
         if not stay.channel.attach(line, after_seq):
             self._give_up(session_id)
             return None
-        if former not in {None, line}:
-            # A bridge that comes again has lost its former socket, whether we know that already or not.
+        if former not in {None, line} and not any(each.channel.line is former for _, each in self._all()):
+            # A bridge that takes up all that it had has lost its former socket, whether we know that or not.
             former.abort()
         if session_id in self._running:
             stay.set_expiry(None)

@@ -222,6 +222,14 @@ def test_fit_outcome_bounds_a_result(result: dict[str, Any]) -> None:
     assert (fitted["status"], fitted["exit_code"]) == ("completed", 0)
 
 
+def test_fit_outcome_keeps_as_many_files_as_fit() -> None:
+    """Of a list that is too long all is kept that 256 KiB have room for."""
+    files = [{"path": f"f{number}", "size": 1, "sha256": "0" * 64} for number in range(9990)]
+    fitted = fit_outcome({"status": "completed", "files": files})
+    assert size(fitted) <= MAX_OUTCOME_BYTES
+    assert size(fitted | {"files": files[: len(fitted["files"]) + 1]}) > MAX_OUTCOME_BYTES
+
+
 @pytest.mark.parametrize("result", RESULTS, ids=lambda result: f"{size(result)}")
 @pytest.mark.parametrize("reason", ["exit", "x" * 300_000], ids=["reason", "long-reason"])
 def test_fit_outcome_keeps_the_code_of_an_error(result: dict[str, Any], reason: str) -> None:

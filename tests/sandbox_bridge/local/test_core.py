@@ -272,6 +272,8 @@ async def test_hopeless_peer_is_closed(service: Service, peer: Peer) -> None:
         ({"files": {"x" * 256: ""}}, "files"),
         ({"files": {"a": {"base64": "!"}}}, "files"),
         ({"limits": {"disk_mb": 10_000}}, "limits.disk_mb"),
+        ({"limits": {"memory_mb": 1}}, "limits.memory_mb"),
+        ({"files": {"large": "x" * (16 << 20)}}, "a frame is at most"),
         ({"limits": {"network": "full"}}, "limits.network"),
         ({"collect": {"globs": ["*"]}}, "collect"),
         ({"commands": ["a\0b"]}, "commands.0"),

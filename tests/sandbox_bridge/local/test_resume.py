@@ -137,6 +137,17 @@ async def test_another_bridge_takes_over(service: Service) -> None:
         assert await active(second) == 0
 
 
+async def test_bridge_that_takes_one_session_leaves_the_others_alone(service: Service) -> None:
+    """A session can go on with another bridge, and the rest of the former one's goes on where it was."""
+    async with greeted(service) as (first, _):
+        for session_id in ("s", "t"):
+            await first.send(task(f"sleep 0.5; echo {session_id}", session_id=session_id))
+        await first.until(lambda frame: frame["session_id"] == "t")
+        async with greeted(service, order("s", "continue", 1)) as (second, _):
+            assert text_of(await second.until_end("s")) == "s\n"
+        assert text_of(await first.until_end("t")) == "t\n"
+
+
 async def test_bridge_that_is_back_has_lost_its_former_socket(service: Service) -> None:
     """Who continues a session over a new socket has it alone; the old one is hung up on."""
     async with greeted(service) as (old, _):

@@ -107,6 +107,14 @@ async def test_terminal_is_one(bridge: Peer) -> None:
     assert progress(frames, "command")[-1]["exit_code"] == 5
 
 
+async def test_terminal_without_input_is_at_its_end(bridge: Peer) -> None:
+    """A command on a terminal that nobody types on finds the end of its input, and does not wait for ever."""
+    frames = await bridge.run(
+        {"sh": "cat; echo over", "tty": {"cols": 80, "rows": 24}}, limits={"timeout_s": 10}
+    )
+    assert text_of(frames).split() == ["over"]
+
+
 async def test_idle_task_ends(bridge: Peer) -> None:
     """A task that neither writes nor reads for `idle_s` ends, and says why; input keeps it alive."""
     await bridge.send(
