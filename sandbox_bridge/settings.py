@@ -26,7 +26,7 @@ class SandboxSettings(BaseSettings):
     allowed_hosts: Annotated[frozenset[str], NoDecode] = frozenset()
     """Names under which peers may reach us besides the bound address and loopback, with commas."""
     max_connections: int = Field(default=32, ge=1)
-    """Sockets at once: each may hold one 16 MiB frame in memory, so this bounds what a flood can take."""
+    """Sockets at once: each may hold one frame of 32 MiB in memory, so this bounds what a flood can take."""
     open_timeout_s: float = Field(default=5.0, gt=0)
     """For a peer's whole opening handshake; a silent one would hold a file descriptor for ever."""
     close_timeout_s: float = Field(default=1.0, gt=0)

@@ -152,11 +152,11 @@ def is_hung_up(connection: socket.socket) -> bool:
         return True
 
 
-def test_frame_beyond_16_mib_closes_its_connection(service: Service) -> None:
-    """What no peer may send is not even read."""
+def test_frame_beyond_32_mib_closes_its_connection(service: Service) -> None:
+    """Up to twice what a peer may send is read, to answer it; more is not."""
     with upgraded(service, Host="localhost") as connection:
         assert b" 101 " in connection.recv(1024)
-        connection.sendall(b"\x81\xff" + (17 << 20).to_bytes(8, "big") + b"mask")
+        connection.sendall(b"\x81\xff" + (33 << 20).to_bytes(8, "big") + b"mask")
         assert connection.recv(4)[2:] == (1009).to_bytes(2, "big")
 
 
