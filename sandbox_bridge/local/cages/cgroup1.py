@@ -4,20 +4,12 @@ import os
 import signal
 from contextlib import suppress
 
-from sandbox_bridge.local.cages.branches import Folder
+from sandbox_bridge.local.cages.group import Group
 from sandbox_bridge.local.cages.means import read, table, write
 
 
-class Cgroup1:
+class Cgroup1(Group):
     """One group; what it can do is its tree's controller's. Satisfies `Means`."""
-
-    def __init__(self, folder: Folder) -> None:
-        self._folder = folder
-        self._path = folder.make()
-
-    def admit(self, init_pid: int) -> None:
-        """Take in a jail's first process."""
-        write(self._path / "cgroup.procs", init_pid)
 
     def limit_memory(self, count: int) -> None:
         """Memory and swap together can't be less than memory alone, so the order matters."""
@@ -37,14 +29,6 @@ class Cgroup1:
     def oom_kills(self) -> int:
         """Of any process in there."""
         return table(read(self._path / "memory.oom_control"))["oom_kill"]
-
-    def limit_processes(self, count: int) -> None:
-        """Threads count, too."""
-        write(self._path / "pids.max", count)
-
-    def refused_forks(self) -> int:
-        """As the kernel counts them."""
-        return table(read(self._path / "pids.events"))["max"]
 
     def cpu_s(self) -> float:
         """The file counts nanoseconds."""
@@ -69,7 +53,3 @@ class Cgroup1:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         self.thaw_nowait()
-
-    def remove(self) -> None:
-        """Its files go with it."""
-        self._folder.remove(self._path)

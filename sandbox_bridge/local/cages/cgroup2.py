@@ -4,22 +4,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from sandbox_bridge.local.cages.branches import MAIN, Folder
+from sandbox_bridge.local.cages.group import Group
 from sandbox_bridge.local.cages.means import read, table, write
 
 WANTED = frozenset({"memory", "pids"})
 _ROUNDS = 5
 
 
-class Cgroup2:
+class Cgroup2(Group):
     """One group. Satisfies `Means`."""
-
-    def __init__(self, folder: Folder) -> None:
-        self._folder = folder
-        self._path = folder.make()
-
-    def admit(self, init_pid: int) -> None:
-        """Take in a jail's first process."""
-        write(self._path / "cgroup.procs", init_pid)
 
     def limit_memory(self, count: int) -> None:
         """Swap is off for it, so that memory is all there is."""
@@ -34,14 +27,6 @@ class Cgroup2:
     def oom_kills(self) -> int:
         """Of any process in there."""
         return table(read(self._path / "memory.events"))["oom_kill"]
-
-    def limit_processes(self, count: int) -> None:
-        """Threads count, too."""
-        write(self._path / "pids.max", count)
-
-    def refused_forks(self) -> int:
-        """As the kernel counts them."""
-        return table(read(self._path / "pids.events"))["max"]
 
     def cpu_s(self) -> float:
         """Counted in every group, controller or not."""
@@ -58,10 +43,6 @@ class Cgroup2:
 
     def kill_frozen_nowait(self) -> None:
         """A kill reaches frozen processes by itself."""
-
-    def remove(self) -> None:
-        """Its files go with it."""
-        self._folder.remove(self._path)
 
 
 def enable_controllers(folder: Folder) -> frozenset[str]:

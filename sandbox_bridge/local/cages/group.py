@@ -1,0 +1,28 @@
+"""What a control group is in either version: a folder that processes are moved into, and that counts them."""
+
+from sandbox_bridge.local.cages.branches import Folder
+from sandbox_bridge.local.cages.means import read, table, write
+
+
+class Group:
+    """One group of the kernel's, made anew. A part of `Means`."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._path = folder.make()
+
+    def admit(self, init_pid: int) -> None:
+        """Take in a jail's first process."""
+        write(self._path / "cgroup.procs", init_pid)
+
+    def limit_processes(self, count: int) -> None:
+        """Threads count, too."""
+        write(self._path / "pids.max", count)
+
+    def refused_forks(self) -> int:
+        """As the kernel counts them."""
+        return table(read(self._path / "pids.events"))["max"]
+
+    def remove(self) -> None:
+        """Its files go with it."""
+        self._folder.remove(self._path)
