@@ -1,6 +1,7 @@
 """Is the process sane (`/livez`), can it do its work (`/readyz`), and what has it done (`/metrics`)."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -11,6 +12,8 @@ from gateway.state.base import StateStore
 
 CHECK_TIMEOUT_S: Final = 2.0
 """How long a part may take to answer before it counts as failing."""
+CHECK_EVERY_S: Final = 1.0
+"""How old an answer of the store may be: each costs it a write, and anybody may ask us."""
 
 
 class Health:
@@ -20,6 +23,9 @@ class Health:
         self.draining = False
         self._store = store
         self._sandbox = sandbox
+        self._checked: dict[str, Any] = {}
+        self._checked_at = -math.inf
+        self._checking = asyncio.Lock()
 
     async def livez(self, _request: web.Request) -> web.Response:
         """The loop turns."""
@@ -35,9 +41,18 @@ class Health:
         return web.json_response(body, status=503 if failing else 200)
 
     async def _store_state(self) -> dict[str, Any]:
+        now = asyncio.get_running_loop().time
+        async with self._checking:
+            if now() - self._checked_at >= CHECK_EVERY_S:
+                self._checked = await self._check_store()
+                self._checked_at = now()
+        return self._checked
+
+    async def _check_store(self) -> dict[str, Any]:
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_S):
                 await self._store.get_task("")
+                await self._store.check()
         except (StoreUnavailableError, TimeoutError) as error:
             return {"ok": False, "problem": str(error) or f"no answer within {CHECK_TIMEOUT_S:.0f} s"}
         return {"ok": True}

@@ -107,6 +107,9 @@ class StateStore(Protocol):
     async def aclose(self) -> None:
         """Finish what was asked and let go."""
 
+    async def check(self) -> None:
+        """Make something durable, as any write is. Once a write has failed, that is so much that others fit, too."""
+
     async def secret(self) -> bytes:
         """32 random bytes, made once per store: what its instances sign with."""
 

@@ -6,17 +6,14 @@
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import orjson
 
 from gateway.clock import Clock
-from gateway.errors import StoreUnavailableError
 from gateway.events import Event
 from gateway.files import Batch as FileBatch
 from gateway.files import FileInfo, Stored
@@ -35,16 +32,16 @@ from gateway.state.base import (
     StoredInput,
     TaskQuery,
 )
-from gateway.state.group_commit import Batch, GroupCommit
+from gateway.state.group_commit import GroupCommit
 from gateway.state.sqlite_tx import Transaction
+from gateway.state.sqlite_writer import Writer, connect, errors_translated
 from gateway.state.threads import Threads
 from gateway.tasks import Commit, Fence, Outcome, TaskRecord
 
-BUSY_TIMEOUT_S: Final = 5.0
-"""How long a write waits for another process that holds the file."""
+PROBE_BYTES: Final = 512 << 10
+"""What has to find room before the store is believed to take writes again: as much as the largest one writes."""
 
 Value = TypeVar("Value")
-Write = Callable[[Transaction], Any]
 
 
 class SqliteStore:
@@ -58,9 +55,9 @@ class SqliteStore:
         self._readers = readers
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
-        self._write_connection: sqlite3.Connection | None = None
+        self._writing = Writer(path, clock)
         self._threads = Threads()
-        self._group: GroupCommit[Transaction] = GroupCommit(self._run_batch, writer, self._committed)
+        self._group: GroupCommit[Transaction] = GroupCommit(self._writing.run, writer, self._committed)
 
     def __repr__(self) -> str:
         return f"<SqliteStore {self._path}>"
@@ -70,7 +67,7 @@ class SqliteStore:
 
     async def open(self) -> None:
         """Create or migrate the file. Raises `StoreUnavailableError`, also for a newer schema than ours."""
-        await self._in(self._writer, self._open_writer)
+        await self._in(self._writer, self._writing.open)
 
     async def aclose(self) -> None:
         """Settle what was asked, then close every connection."""
@@ -99,6 +96,11 @@ class SqliteStore:
     async def add_input(self, task_id: str, new: NewInput, decide: Decide) -> TaskRecord:
         """See `StateStore.add_input`."""
         return await self._group.write(lambda tx: tx.add_input(task_id, new, decide))
+
+    async def check(self) -> None:
+        """See `StateStore.check`."""
+        await self._group.write(lambda tx: tx.probe(PROBE_BYTES if self._writing.has_failed else 0))
+        self._writing.has_failed = False
 
     async def secret(self) -> bytes:
         """See `StateStore.secret`."""
@@ -247,7 +249,7 @@ class SqliteStore:
 
     async def _in(self, executor: Executor, call: Callable[[], Value]) -> Value:
         def translated() -> Value:
-            with _errors_translated():
+            with errors_translated():
                 return call()
 
         return await self._threads.run(executor, translated)
@@ -255,68 +257,12 @@ class SqliteStore:
     def _reader(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "reader", None)
         if connection is None:
-            connection = self._local.reader = self._connect()
+            connection = self._local.reader = connect(self._path)
+            self._connections.append(connection)
             connection.execute("PRAGMA query_only = ON")
         return connection
-
-    def _connect(self) -> sqlite3.Connection:
-        # Connections are used by one thread each; only the last act, closing, is another's.
-        connection = sqlite3.connect(
-            self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
-        self._connections.append(connection)
-        return connection
-
-    def _open_writer(self) -> None:
-        connection = self._write_connection = self._connect()
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA journal_size_limit = 67108864")
-        # Some builds overwrite what is deleted, which costs files as much as writing them did.
-        connection.execute("PRAGMA secure_delete = FAST")
-        _migrate(connection)
 
     def _close_all(self) -> None:
         while self._connections:
             self._connections.pop().close()
-
-    def _run_batch(self, writes: Sequence[Write]) -> Batch:
-        with _errors_translated():
-            connection = self._write_connection
-            if connection is None:
-                raise StoreUnavailableError("the store is not open")
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                tx = Transaction(connection, self._clock.now_ms())
-                results = [tx.run(write) for write in writes]
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-            return Batch(results, tx.commit())
-
-
-@contextmanager
-def _errors_translated() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise StoreUnavailableError(f"SQLite: {error}") from error
-
-
-def _migrate(connection: sqlite3.Connection) -> None:
-    """Bring the schema up to date, one migration a transaction; `user_version` counts them."""
-    folder = resources.files("gateway.state") / "migrations" / "sqlite"
-    scripts = sorted(
-        (entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda e: e.name
-    )
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(scripts):
-        raise StoreUnavailableError(
-            f"the database has schema {version}, this version knows {len(scripts)}: use a newer gateway"
-        )
-    for number, script in enumerate(scripts[version:], version + 1):
-        connection.executescript(
-            f"BEGIN IMMEDIATE;\n{script.read_text()}\nPRAGMA user_version = {number};\nCOMMIT;"
-        )
+        self._writing.close()

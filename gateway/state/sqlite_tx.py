@@ -73,6 +73,11 @@ class Transaction:
         (value,) = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return bytes(value)
 
+    def probe(self, size: int) -> None:
+        """Write something of `size` bytes, in the place of what the last probe wrote."""
+        value = self._now_ms.to_bytes(8, "big") + bytes(size)
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES ('probe', ?)", (value,))
+
     # --- submit ---------------------------------------------------------------------------------------
 
     def create_task(self, new: NewTask) -> Created:

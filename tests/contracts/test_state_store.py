@@ -267,3 +267,13 @@ async def test_only_one_of_many_claims_gets_the_task(store: StateStore) -> None:
     refusals = [result for result in results if isinstance(result, GatewayError)]
     assert [refusal.code for refusal in refusals] == ["invalid_state"] * 9
     assert (await store.get_task(owned.task_id)) == owned
+
+
+async def test_check_is_a_write_like_any_other(store: StateStore) -> None:
+    """It publishes nothing, changes no task, and can be made again and again."""
+    published = Published(store)
+    task = (await store.create_task(new_task())).task
+    await store.check()
+    await store.check()
+    assert published.seqs == [(task.task_id, 1)]
+    assert await store.get_task(task.task_id) == task

@@ -29,6 +29,7 @@ ENGINES: dict[str, tuple[str, ...]] = {
         "gateway.state.sqlite_rows",
         "gateway.state.sqlite_sites",
         "gateway.state.sqlite_tx",
+        "gateway.state.sqlite_writer",
     ),
     "structlog": EVERYWHERE,
     "typer": ("gateway.server", "gateway.__main__", "sandbox_bridge.__main__"),

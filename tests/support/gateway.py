@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -53,13 +53,27 @@ class GatewayProcess:
 
 @contextlib.asynccontextmanager
 async def running_gateway(
-    data_dir: Path, *options: str, env: Mapping[str, str] | None = None
+    data_dir: Path, *options: str, env: Mapping[str, str] | None = None, under: Sequence[str] = ()
 ) -> AsyncIterator[GatewayProcess]:
-    """`gateway serve` on a free port, with `data_dir` and what else is given; stopped at the end."""
+    """`gateway serve` on a free port, with `data_dir` and what else is given; stopped at the end.
+
+    `under` is a command that becomes the one that follows it.
+    """
     log = data_dir.with_suffix(".log")
     with _appending(log) as stderr:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway", "serve", "--port", "0", "--data-dir", str(data_dir), *options),
+            *(
+                *under,
+                sys.executable,
+                "-m",
+                "gateway",
+                "serve",
+                "--port",
+                "0",
+                "--data-dir",
+                str(data_dir),
+                *options,
+            ),
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,
             env=os.environ | {"GATEWAY_LOG_FORMAT": "json", "GATEWAY_DRAIN_S": "1"} | dict(env or {}),

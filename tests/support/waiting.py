@@ -25,8 +25,8 @@ async def let_pass(seconds: float) -> None:
 @contextmanager
 def held_by_another(store: SqliteStore) -> Iterator[None]:
     """Inside the block another process holds the file, and every write is refused at once."""
-    assert store._write_connection is not None
-    store._write_connection.execute("PRAGMA busy_timeout = 0")
+    assert store._writing._connection is not None
+    store._writing._connection.execute("PRAGMA busy_timeout = 0")
     other = connect(store._path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     try:

@@ -33,8 +33,8 @@ async def store(backend: SqliteBackend) -> AsyncIterator[StateStore]:
 def writer_of(store: StateStore) -> sqlite3.Connection:
     """The connection that the store writes by."""
     assert isinstance(store, SqliteStore)
-    assert store._write_connection is not None
-    return store._write_connection
+    assert store._writing._connection is not None
+    return store._writing._connection
 
 
 async def test_commits_are_synced(store: StateStore) -> None:
@@ -97,6 +97,20 @@ async def test_full_disk_is_told_and_leaves_nothing(store: StateStore) -> None:
     assert await store.get_input(large.task.task_id) == b"{}"
     await store.create_task(large)
     assert len(await store.get_input(large.task.task_id)) == (1 << 20) + 2
+
+
+async def test_check_after_a_refusal_wants_room_for_the_largest_write(store: StateStore) -> None:
+    """On a full disk a small write may still fit, which is no reason to say that all is well."""
+    connection = writer_of(store)
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages + 8}")
+    await store.check()
+    with pytest.raises(StoreUnavailableError, match="the disk is full"):
+        await store.create_task(new_task(input=b'"' + b"x" * (1 << 20) + b'"'))
+    with pytest.raises(StoreUnavailableError):
+        await store.check()
+    connection.execute("PRAGMA max_page_count = 1000000")
+    await store.check()
 
 
 async def test_write_that_waits_too_long_for_another_process_is_refused(

@@ -1,0 +1,156 @@
+"""The one connection that writes: its transactions, and what follows where the disk fails.
+
+Theory. A commit is a sync of the write-ahead log. Where that fails, nobody can say what of it is on disk, and a
+later sync that succeeds says nothing of it: the kernel may have dropped what it could not write, and forgotten the
+error by telling it once. Two things follow. What the failed transaction has left in the log must go, for a process
+that opens the file after a crash would take it for committed. And what is written next must not stand behind it.
+So after any failure of the disk, and at each opening, the log is emptied before anything else is written: what was
+committed is copied to the database, which writes every page of it afresh and syncs that, and the log is cut to
+nothing (`wal_checkpoint(TRUNCATE)`). Until that has succeeded nothing is written. A disk that is full, or a lock
+that another process holds, leaves nothing behind, and needs none of this.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.clock import Clock
+from gateway.errors import StoreUnavailableError
+from gateway.state.group_commit import Batch
+from gateway.state.sqlite_tx import Transaction
+
+BUSY_TIMEOUT_S: Final = 5.0
+"""How long a write waits for another process that holds the file."""
+_HARMLESS: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL})
+"""Primary result codes of a transaction that was refused before it could be half there."""
+_HINTS: Final = {
+    sqlite3.SQLITE_BUSY: "another process holds the database",
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_IOERR: "the disk failed",
+    sqlite3.SQLITE_CORRUPT: "the database is damaged",
+    sqlite3.SQLITE_NOTADB: "the file is no database of ours",
+    sqlite3.SQLITE_READONLY: "the file is read-only",
+    sqlite3.SQLITE_CANTOPEN: "the file can't be opened",
+}
+
+Write = Callable[[Transaction], Any]
+
+
+class Writer:
+    """Every method waits, and is called by the writer's thread. Each raises `StoreUnavailableError`."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._connection: sqlite3.Connection | None = None
+        self._is_suspect = True
+        self.has_failed = False
+        """Whether a write was refused; who has found that they are taken again resets it."""
+
+    def open(self) -> None:
+        """Create or migrate the file. What is in the log is made durable before it is believed."""
+        with errors_translated():
+            connection = self._connection = connect(self._path)
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heeded by a file that is new
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA journal_size_limit = 67108864")
+            # Some builds overwrite what is deleted, which costs files as much as writing them did.
+            connection.execute("PRAGMA secure_delete = FAST")
+            self._mend(connection)
+            _migrate(connection)
+
+    def close(self) -> None:
+        """Let go of the file; to be the last to do so empties the log."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def run(self, writes: Sequence[Write]) -> Batch:
+        """All of them in one transaction, on disk when it returns."""
+        with errors_translated():
+            connection = self._opened()
+            if self._is_suspect:
+                self._mend(connection)
+            try:
+                return self._transact(connection, writes)
+            except sqlite3.Error as error:
+                self.has_failed = True
+                self._is_suspect = _primary(error) not in _HARMLESS
+                if self._is_suspect:
+                    self._mend(connection, after=error)
+                raise
+
+    def give_back(self, pages: int) -> None:
+        """Give so many free pages at the file's end back to the disk."""
+        with errors_translated():
+            # A script is stepped to its end; a statement without columns is stepped once, which is one page.
+            self._opened().executescript(f"PRAGMA incremental_vacuum({pages})")
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise StoreUnavailableError("the store is not open")
+        return self._connection
+
+    def _transact(self, connection: sqlite3.Connection, writes: Sequence[Write]) -> Batch:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            tx = Transaction(connection, self._clock.now_ms())
+            results = [tx.run(write) for write in writes]
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return Batch(results, tx.commit())
+
+    def _mend(self, connection: sqlite3.Connection, *, after: sqlite3.Error | None = None) -> None:
+        """Empty the log; see the theory above. `after` is what is raised where that fails, too."""
+        self._is_suspect = True
+        try:
+            (is_busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            raise after or error from error
+        if is_busy:
+            raise after or StoreUnavailableError("SQLite: another process holds the database")
+        self._is_suspect = False
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection for one thread; only the last act, closing, may be another's."""
+    return sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+
+
+@contextmanager
+def errors_translated() -> Iterator[None]:
+    """Raise SQLite's errors as `StoreUnavailableError`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        hint = _HINTS.get(_primary(error))
+        raise StoreUnavailableError(f"SQLite: {error}" + f" ({hint})" * (hint is not None)) from error
+
+
+def _primary(error: sqlite3.Error) -> int:
+    """SQLite's result code without what extends it; 0 for an error of the module's own."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Bring the schema up to date, one migration a transaction; `user_version` counts them."""
+    folder = resources.files("gateway.state") / "migrations" / "sqlite"
+    scripts = sorted(
+        (entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda e: e.name
+    )
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(scripts):
+        raise StoreUnavailableError(
+            f"the database has schema {version}, this version knows {len(scripts)}: use a newer gateway"
+        )
+    for number, script in enumerate(scripts[version:], version + 1):
+        connection.executescript(
+            f"BEGIN IMMEDIATE;\n{script.read_text()}\nPRAGMA user_version = {number};\nCOMMIT;"
+        )

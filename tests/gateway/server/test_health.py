@@ -1,0 +1,52 @@
+"""`/readyz` and the store."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp.test_utils import make_mocked_request
+
+from gateway.server.health import CHECK_EVERY_S, Health
+from gateway.state.sqlite import SqliteStore
+from tests.support.stores import SqliteBackend, inline
+from tests.support.waiting import held_by_another, let_pass
+
+pytestmark = pytest.mark.looptime
+
+
+async def readiness(health: Health) -> tuple[int, dict[str, Any]]:
+    """Status and body of `/readyz`."""
+    answer = await health.readyz(make_mocked_request("GET", "/readyz"))
+    assert isinstance(answer.body, bytes)
+    return answer.status, orjson.loads(answer.body)
+
+
+async def test_store_that_takes_no_write_is_named(tmp_path: Path) -> None:
+    """With what is wrong, until it takes one again; reading it is not enough."""
+    async with SqliteBackend(tmp_path, executors=inline).opened() as store:
+        assert isinstance(store, SqliteStore)
+        health = Health(store, lambda: {"ok": True})
+        with held_by_another(store):
+            status, body = await readiness(health)
+            assert (status, body["failing"]) == (503, ["store"])
+            assert "another process holds the database" in body["parts"]["store"]["problem"]
+        await let_pass(CHECK_EVERY_S)
+        assert (await readiness(health))[0] == 200
+
+
+async def test_many_who_ask_cost_one_write(tmp_path: Path) -> None:
+    """An answer is good for a second: the page is open to all, and a write is not free."""
+    async with SqliteBackend(tmp_path, executors=inline).opened() as store:
+        assert isinstance(store, SqliteStore)
+        connection = store._writing._connection
+        assert connection is not None
+        health = Health(store, lambda: {"ok": True})
+        commits: list[str] = []
+        connection.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
+        await asyncio.gather(*(readiness(health) for _ in range(20)))
+        assert len(commits) == 1
+        await let_pass(CHECK_EVERY_S)
+        await readiness(health)
+        assert len(commits) == 2
