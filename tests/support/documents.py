@@ -11,6 +11,7 @@ from gateway import errors
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from sandbox_bridge.settings import SandboxSettings
+from tests.crashes.points import document
 
 DOCS = Path(__file__).parents[2] / "docs"
 HEAD = "<!-- Made by `python -m tests.support.documents`; a test holds it to the code. -->\n\n"
@@ -18,7 +19,12 @@ HEAD = "<!-- Made by `python -m tests.support.documents`; a test holds it to the
 
 def all_documents() -> dict[str, str]:
     """Every made document by its file name."""
-    return {"settings.md": settings(), "errors.md": error_tables(), "metrics.md": metrics()}
+    return {
+        "settings.md": settings(),
+        "errors.md": error_tables(),
+        "metrics.md": metrics(),
+        "crash-points.md": HEAD + document(),
+    }
 
 
 def settings() -> str:

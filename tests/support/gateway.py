@@ -10,10 +10,12 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from websockets.asyncio.client import ClientConnection, connect
 
+PROGRAM: Final = ("-m", "gateway")
+"""What Python is to run."""
 READY_S = 30.0
 """A gateway that is not ready by then is broken."""
 ANSWER_S = 30.0
@@ -51,37 +53,53 @@ class GatewayProcess:
             return await self.process.wait()
 
 
-@contextlib.asynccontextmanager
-async def running_gateway(
-    data_dir: Path, *options: str, env: Mapping[str, str] | None = None, under: Sequence[str] = ()
-) -> AsyncIterator[GatewayProcess]:
-    """`gateway serve` on a free port, with `data_dir` and what else is given; stopped at the end.
+async def start_gateway(
+    data_dir: Path,
+    *options: str,
+    env: Mapping[str, str] | None = None,
+    under: Sequence[str] = (),
+    program: Sequence[str] = PROGRAM,
+) -> asyncio.subprocess.Process:
+    """`gateway serve` on a free port, with `data_dir` and what else is given; not waited for.
 
     `under` is a command that becomes the one that follows it.
     """
-    log = data_dir.with_suffix(".log")
-    with _appending(log) as stderr:
-        process = await asyncio.create_subprocess_exec(
-            *(
-                *under,
-                sys.executable,
-                "-m",
-                "gateway",
-                "serve",
-                "--port",
-                "0",
-                "--data-dir",
-                str(data_dir),
-                *options,
-            ),
+    arguments = ("serve", "--port", "0", "--data-dir", str(data_dir), *options)
+    with _appending(_log_of(data_dir)) as stderr:
+        return await asyncio.create_subprocess_exec(
+            *(*under, sys.executable, *program, *arguments),
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,
             env=os.environ | {"GATEWAY_LOG_FORMAT": "json", "GATEWAY_DRAIN_S": "1"} | dict(env or {}),
         )
+
+
+@contextlib.asynccontextmanager
+async def running_gateway(
+    data_dir: Path,
+    *options: str,
+    env: Mapping[str, str] | None = None,
+    under: Sequence[str] = (),
+    program: Sequence[str] = PROGRAM,
+) -> AsyncIterator[GatewayProcess]:
+    """`start_gateway`'s, ready; stopped at the end."""
+    process = await start_gateway(data_dir, *options, env=env, under=under, program=program)
     try:
-        yield GatewayProcess(process, await _ready(process, log), data_dir)
+        yield GatewayProcess(process, await _ready(process, _log_of(data_dir)), data_dir)
     finally:
         await _ended(process)
+
+
+def _log_of(data_dir: Path) -> Path:
+    return data_dir.with_suffix(".log")
+
+
+async def ended_within(process: asyncio.subprocess.Process, seconds: float) -> int | None:
+    """Its exit code, or None where it goes on."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            return await process.wait()
+    return None
 
 
 def _appending(log: Path) -> BinaryIO:

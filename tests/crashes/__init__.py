@@ -1,0 +1,1 @@
+"""Killing a real gateway at an exact point of its code."""
