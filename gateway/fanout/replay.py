@@ -11,13 +11,16 @@ can slip through. What is not newer than the cursor is dropped.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway.events import Event, TaskEvents
 from gateway.state.base import Page
 
 ReadLog = Callable[[str, int, int], Awaitable[Page]]
 """(task_id, after_seq, max_bytes) -> the next events of the log."""
+
+PAGE_BYTES: Final = 60 << 10
+"""Read of the log for one reader at a time: what each of a thousand who then stop reading holds."""
 
 
 class LogTrimmedError(Exception):
@@ -156,7 +159,7 @@ class Feeder:
         await self._sink.wait_room()
         if subscription.closed:
             return
-        room = max(self._sink.room(), 1)
+        room = max(min(self._sink.room(), PAGE_BYTES), 1)
         subscription.feed(await self._read(subscription.task_id, subscription.cursor, room))
         if not subscription.live and not subscription.closed:
             self._behind[subscription] = None

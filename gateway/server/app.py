@@ -62,6 +62,9 @@ EMBEDDED: Final = "embedded"
 """The address of the sandbox that comes with the gateway."""
 MAX_EVENTS_A_READ: Final = 1000
 """Events of one read of the log for a subscription: bounds how long one reader holds the store."""
+READS_AT_ONCE: Final = 8
+"""Reads of logs under way: a thousand who catch up at once fill no memory with pages, nor do they keep requests from
+the store's threads."""
 CLOSE_S: Final = 3.0
 """How long clients may take over their goodbyes."""
 
@@ -92,6 +95,7 @@ class Gateway:
         self._store: StateStore = SqliteStore(
             settings.data_dir / "gateway.db", clock=clock, writer=world.writer, readers=world.readers
         )
+        self._reads = asyncio.Semaphore(READS_AT_ONCE)
         self._bus = MemoryBus()
         self._store.on_commit = self._committed
         self._attendance = Attendance(self._store, clock, log=self._log)
@@ -248,9 +252,10 @@ class Gateway:
         announce(self._bus, commit)
 
     async def _read_log(self, task_id: str, after_seq: int, max_bytes: int) -> Page:
-        return await self._store.read_events(
-            task_id, after_seq, max_events=MAX_EVENTS_A_READ, max_bytes=max_bytes
-        )
+        async with self._reads:
+            return await self._store.read_events(
+                task_id, after_seq, max_events=MAX_EVENTS_A_READ, max_bytes=max_bytes
+            )
 
     # --- sandboxes ------------------------------------------------------------------------------------------
 

@@ -6,15 +6,17 @@ and we are on one thread. `docs/decisions/0003-outbox-writes-the-transport.md` s
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from gateway.events import TaskEvents
+from gateway.sessions.kernel_queue import KernelQueue
 from gateway.wire import PING, close_frame, text_frame
 
 MAX_EVENT_BYTES: Final = 256 << 10
 """Events queued for one client, by the contract; a single larger frame may pass alone."""
-ROOM_AGAIN_BYTES: Final = MAX_EVENT_BYTES // 2
-"""A client that was full is fed again when this much is free: not a few bytes at a time."""
+SLOW_BYTES: Final = 64 << 10
+"""A client whose transport holds more does not keep up: it gets no more live events, and is fed from the log."""
 MAX_ANSWER_BYTES: Final = 4 << 20
 """Answers queued for one client before it is asked for nothing more."""
 _LOOKS_S: Final = (0.0, 0.001, 0.005, 0.02, 0.05, 0.1, 0.25)
@@ -26,6 +28,7 @@ class Outbox:
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        self._kernel = KernelQueue(transport)
         self._queue: list[bytes] = []
         self._queued_bytes = 0
         self._flush_handle: asyncio.Handle | None = None
@@ -40,15 +43,16 @@ class Outbox:
 
     def room(self) -> int:
         """See `Sink.room`."""
-        return MAX_EVENT_BYTES - self.unsent_bytes
+        is_slow = self._transport.get_write_buffer_size() > SLOW_BYTES
+        return 0 if is_slow else MAX_EVENT_BYTES - self.unsent_bytes
 
     def send_events(self, batch: TaskEvents) -> None:
         """See `Sink.send_events`."""
         self._put(batch.wire)
 
     async def wait_room(self) -> None:
-        """See `Sink.wait_room`."""
-        await self._wait_below(MAX_EVENT_BYTES - ROOM_AGAIN_BYTES)
+        """See `Sink.wait_room`. The kernel has room for a page of the log then: none waits here for a stuck client."""
+        await self._wait_until(lambda: not self.unsent_bytes and self._kernel.takes_a_page())
 
     # --- the rest ---------------------------------------------------------------------------------------
 
@@ -58,7 +62,7 @@ class Outbox:
 
     async def wait_for_reader(self) -> None:
         """Return when the client has taken enough of its answers to be asked for more."""
-        await self._wait_below(MAX_ANSWER_BYTES)
+        await self._wait_until(lambda: self.unsent_bytes <= MAX_ANSWER_BYTES)
 
     def ping(self) -> None:
         """Send a ping frame."""
@@ -112,9 +116,9 @@ class Outbox:
         if self._flush_handle is None:
             self._flush_handle = asyncio.get_running_loop().call_soon(self.flush)
 
-    async def _wait_below(self, limit: int) -> None:
+    async def _wait_until(self, holds: Callable[[], bool]) -> None:
         looks = 0
-        while not self._closed and not self._transport.is_closing() and self.unsent_bytes > limit:
+        while not self._closed and not self._transport.is_closing() and not holds():
             # aiohttp tells nobody but itself when a transport has drained.
             await asyncio.sleep(_LOOKS_S[min(looks, len(_LOOKS_S) - 1)])
             looks += 1

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from gateway.errors import StoreUnavailableError
-from gateway.fanout.replay import Feeder, LogTrimmedError, Subscription
+from gateway.fanout.replay import PAGE_BYTES, Feeder, LogTrimmedError, Subscription
+from gateway.state.base import Page
 from tests.support.records import output
 from tests.support.sinks import Client, Log
 from tests.support.waiting import let_pass
@@ -66,6 +67,24 @@ async def test_log_larger_than_the_client_is_fed_at_its_pace() -> None:
     reads = log.reads
     await let_pass(60)
     assert log.reads == reads
+
+
+async def test_reader_of_much_room_is_fed_in_pages() -> None:
+    """However much room there is, what one reader holds of the log is bounded: it may stop reading any moment."""
+    log, client = Log(), Client(AMPLE)
+    log.add(*(output("x" * 1000) for _ in range(100)))
+    asked: list[int] = []
+
+    async def read(task_id: str, after_seq: int, max_bytes: int) -> Page:
+        asked.append(max_bytes)
+        return await log.read(task_id, after_seq, max_bytes)
+
+    feeder = Feeder(client, read, on_failure=lambda _: None)
+    feeder.add(Subscription(log.task_id, 0, client, on_behind=feeder.add, on_end=lambda _: None))
+    await let_pass(1)
+    assert client.got == list(range(1, 101))
+    assert max(asked) == PAGE_BYTES
+    assert client.batches == len(asked) == 2
 
 
 async def test_log_that_was_trimmed_under_its_reader_is_no_gap() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.sessions.outbox import MAX_ANSWER_BYTES, MAX_EVENT_BYTES, Outbox
+from gateway.sessions.outbox import MAX_ANSWER_BYTES, MAX_EVENT_BYTES, SLOW_BYTES, Outbox
 from gateway.wire import PING, text_frame
 from tests.support.records import batch_of
 
@@ -131,15 +131,24 @@ async def reached(waiting: "asyncio.Task[None]", within_s: float) -> bool:
     return bool(done)
 
 
-async def test_wait_room_returns_when_half_is_free(wire: Wire) -> None:
-    """A full client is fed again when it has read half of what it may have, and soon after that."""
+async def test_client_whose_transport_fills_has_no_room(wire: Wire) -> None:
+    """Events that come live are for whoever takes them; a thousand who don't must not hold 256 KiB each."""
+    outbox = Outbox(wire)
+    wire.unread = SLOW_BYTES
+    assert outbox.room() == MAX_EVENT_BYTES - SLOW_BYTES
+    wire.unread += 1
+    assert outbox.room() == 0
+
+
+async def test_wait_room_returns_when_nothing_is_left(wire: Wire) -> None:
+    """A full client is fed again when the kernel has taken all that it has been sent, and soon after that."""
     outbox = Outbox(wire)
     wire.unread = MAX_EVENT_BYTES
     waiting = asyncio.ensure_future(outbox.wait_room())
     assert not await reached(waiting, 60)
-    wire.unread = MAX_EVENT_BYTES // 2 + 1
+    wire.unread = 1
     assert not await reached(waiting, 60)
-    wire.unread -= 1
+    wire.unread = 0
     assert await reached(waiting, 0.25)
 
 

@@ -1,0 +1,43 @@
+"""What the kernel holds of what a client has not taken: bounded, and asked about before more is read for it.
+
+Without a bound that is 4 MiB for each client that has stopped reading, in memory that all sockets of the machine
+share. What is on its way to a client that reads does not count, so no connection is slower for it.
+"""
+
+import asyncio
+import fcntl
+import socket
+import struct
+import sys
+from typing import Final
+
+UNSENT_BYTES: Final = 128 << 10
+"""What the kernel takes for one client beyond what the client's window lets go (tcp(7), TCP_NOTSENT_LOWAT).
+
+With half as much a client that reads as fast as we write waits for us at times: packets on loopback are 64 KiB.
+"""
+PAGE_BYTES: Final = UNSENT_BYTES // 2
+"""What surely fits in at once when the kernel has no more than as much unsent."""
+_SIOCOUTQNSD: Final = 0x894B  # linux/sockios.h: bytes in the send queue that were never sent
+
+
+class KernelQueue:
+    """The kernel's part of one connection's way out; of what is no TCP socket of Linux nothing is known."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._socket = transport.get_extra_info("socket") if sys.platform == "linux" else None
+        if self._socket is not None:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+
+    def takes_a_page(self) -> bool:
+        """Whether `PAGE_BYTES` would go in at once, so that nothing stays behind in our memory."""
+        return self._unsent_bytes() <= UNSENT_BYTES - PAGE_BYTES
+
+    def _unsent_bytes(self) -> int:
+        if self._socket is None or self._socket.fileno() < 0:
+            return 0
+        try:
+            answer = fcntl.ioctl(self._socket.fileno(), _SIOCOUTQNSD, bytes(4))
+        except OSError:
+            return 0  # it has gone
+        return int(struct.unpack("i", answer)[0])
