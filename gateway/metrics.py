@@ -45,6 +45,12 @@ class Metrics:
             "gateway_run_seconds", "From a claim to the run's end.", buckets=_SLOW, registry=r
         )
         self.store_bytes = Gauge("gateway_store_bytes", "What the state store takes on disk.", registry=r)
+        self.store_free_bytes = Gauge(
+            "gateway_store_free_bytes", "What of that is free for what comes.", registry=r
+        )
+        self.forgotten = Counter(
+            "gateway_tasks_forgotten", "Ended tasks that retention has removed.", registry=r
+        )
         self.sandbox_slots = Gauge("gateway_sandbox_slots", "Room for sessions.", ["state"], registry=r)
         self.sandboxes = Gauge(
             "gateway_sandboxes",

@@ -110,6 +110,10 @@ class Settings(BaseSettings):
     """How long on end no live sandbox may fit a task before it fails with `no_sandbox`."""
     retention_s: float = Field(default=604_800.0, ge=0)
     """How long a log is kept whole after its task has ended; then only its last event is."""
+    task_retention_s: float = Field(default=2_592_000.0, ge=0)
+    """How long a task is kept after its end: its row, result and files; a workflow, after its last task is gone."""
+    retention_bytes: int = Field(default=10 << 30, ge=0)
+    """What the store may use before tasks go sooner, those that ended longest ago first; 0 turns the limit off."""
     pause_hold_s: float = 900.0
     """How long a paused task keeps its sandbox; then that is given up, and resuming is a new attempt."""
     blocking_http_s: float = 60.0

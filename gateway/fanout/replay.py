@@ -97,6 +97,8 @@ class Subscription:
         if page.events:
             check_follows(page.events, self.cursor)
             self._hand_on(TaskEvents(self.task_id, page.events))
+        elif page.gone:
+            raise LogTrimmedError("the task is gone, and the rest of its log with it")
         elif page.complete:
             self._end()
         self.live = not self.closed and page.at_end and self.cursor >= self.head

@@ -52,7 +52,8 @@ from gateway.state.sqlite import SqliteStore
 from gateway.tasks import Commit
 from gateway.work.control import Control
 from gateway.work.dispatcher import Dispatcher
-from gateway.work.recovery import sweep, take_orphans
+from gateway.work.recovery import take_orphans
+from gateway.work.retention import sweep
 from sandbox_bridge.bridge import Bridge
 from sandbox_bridge.connection import FrameTransport, dial
 from sandbox_bridge.listener import Listener
@@ -183,12 +184,11 @@ class Gateway:
 
     def _start_loops(self, loops: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """What runs as long as the gateway does; `docs/architecture.md` tells of each."""
-        retention_s = self._settings.retention_s
         runs = {
             "dispatcher": self._dispatcher.run(),
             "watch": self._watch.run(),
             "attendance": self._attendance.run(),
-            "sweep": sweep(self._store, self._world.clock, self._metrics, retention_s, log=self._log),
+            "sweep": sweep(self._store, self._world.clock, self._metrics, self._settings, log=self._log),
             "watch of sandboxes": self._sandbox_watch.run(),
             "sites": self._sites.run(),
         }

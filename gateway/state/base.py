@@ -11,12 +11,15 @@ run's that gives files back; what is nobody's can be dropped, and is swept.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from gateway.events import Draft, Event
 from gateway.files import Batch, FileInfo, Stored
 from gateway.sites import Site
 from gateway.tasks import Change, Commit, Fence, Outcome, TaskRecord
+
+KEY_LIFETIME_MS: Final = 24 * 3600 * 1000
+"""How long an idempotency key is remembered, by the contract."""
 
 Decide = Callable[[TaskRecord], Change]
 OnCommit = Callable[[Commit], None]
@@ -61,12 +64,14 @@ class TaskQuery:
 class Page:
     """Consecutive events of a log; `complete` where the log has ended and nothing follows them.
 
-    `at_end` where nothing followed them when they were read; a page that was cut may leave it False.
+    `at_end` where nothing followed them when they were read; a page that was cut may leave it False. `gone` where
+    there is no such task (any more).
     """
 
     events: Sequence[Event] = ()
     at_end: bool = False
     complete: bool = False
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,38 @@ class StoredInput:
     data: bytes
     eof: bool = False
     key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What is kept of tasks that have ended; times are ms since 1970 UTC.
+
+    Whole logs of those that ended since `logs_since_ms`; those that ended since `tasks_since_ms` at all, and
+    workflows without any task that changed since; keys since `keys_since_ms`. Where the store uses more than
+    `max_bytes` (0: no limit), those that ended before `settled_before_ms` go, too, oldest first, until it does not.
+    """
+
+    logs_since_ms: int
+    tasks_since_ms: int = 0
+    keys_since_ms: int = 0
+    max_bytes: int = 0
+    settled_before_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """How many tasks' logs were trimmed to their last event, and how many tasks are gone."""
+
+    trimmed: int
+    forgotten: int
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Bytes on the disk, and those of them that are free for what comes."""
+
+    total: int
+    free: int
 
 
 class StateStore(Protocol):
@@ -171,14 +208,15 @@ class StateStore(Protocol):
     async def watched_tasks(self) -> list[TaskRecord]:
         """Tasks whose detach policy minds who watches."""
 
-    async def trim_logs(self, *, ended_before_ms: int) -> int:
-        """Trim the log of each task that ended before then down to its last event; how many tasks there were.
+    async def retain(self, rule: Retention) -> Retained:
+        """Take what `rule` says is not kept any more, in steps so small that others can write in between.
 
-        What such a task was sent while it ran goes, too. `first_seq` is raised with it.
+        A log is trimmed down to its last event, which raises `first_seq`; what the task was sent goes with it. A
+        task that goes whole is as if it had been deleted. Space that is free in the end goes back to the disk.
         """
 
-    async def size_bytes(self) -> int:
-        """What the store takes on its disk, free pages and all."""
+    async def size(self) -> Size:
+        """What the store takes on its disk."""
 
     # --- files ----------------------------------------------------------------------------------------
 

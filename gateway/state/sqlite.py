@@ -4,6 +4,7 @@
 (https://www.sqlite.org/pragma.html#pragma_synchronous).
 """
 
+import math
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from gateway.files import Batch as FileBatch
 from gateway.files import FileInfo, Stored
 from gateway.sites import Site
 from gateway.state import sqlite_files as files
+from gateway.state import sqlite_retention as retention
 from gateway.state import sqlite_rows as rows
 from gateway.state import sqlite_sites as sites
 from gateway.state.base import (
@@ -29,6 +31,9 @@ from gateway.state.base import (
     NewTask,
     OnCommit,
     Page,
+    Retained,
+    Retention,
+    Size,
     StoredInput,
     TaskQuery,
 )
@@ -40,6 +45,11 @@ from gateway.tasks import Commit, Fence, Outcome, TaskRecord
 
 PROBE_BYTES: Final = 512 << 10
 """What has to find room before the store is believed to take writes again: as much as the largest one writes."""
+
+SPARE_BYTES: Final = 16 << 20
+"""Of free pages that the file keeps: what is written next takes them."""
+STEP_PAGES: Final = 128
+"""Pages that are given back in one go: others wait for them no longer than for a batch of events."""
 
 Value = TypeVar("Value")
 
@@ -87,7 +97,8 @@ class SqliteStore:
 
     async def delete_task(self, task_id: str, check: Callable[[TaskRecord], None]) -> None:
         """See `StateStore.delete_task`."""
-        await self._group.write(lambda tx: tx.delete_task(task_id, check))
+        while await self._group.write(lambda tx: tx.delete_some(task_id, check)):
+            pass
 
     async def append(self, fence: Fence, what: Append) -> Fence:
         """See `StateStore.append`."""
@@ -147,8 +158,9 @@ class SqliteStore:
                     break
                 events.append(event)
             last = events[-1] if events else rows.event_at(db, task_id, after_seq)
-            complete = last.final if last is not None else rows.get_task(db, task_id) is None
-            return Page(events, at_end=not cut and len(events) < max_events, complete=complete)
+            gone = last is None and rows.get_task(db, task_id) is None
+            complete = last.final if last is not None else gone
+            return Page(events, at_end=not cut and len(events) < max_events, complete=complete, gone=gone)
 
         return await self._read(read)
 
@@ -178,16 +190,24 @@ class SqliteStore:
         """See `StateStore.watched_tasks`."""
         return await self._read(rows.watched_tasks)
 
-    async def trim_logs(self, *, ended_before_ms: int) -> int:
-        """See `StateStore.trim_logs`."""
-        trimmed = 0
-        while (done := await self._group.write(lambda tx: tx.trim_some(ended_before_ms))) is not None:
-            trimmed += done
-        return trimmed
+    async def retain(self, rule: Retention) -> Retained:
+        """See `StateStore.retain`."""
+        trimmed = forgotten = 0
+        while (done := await self._group.write(lambda tx: tx.retain(rule))) is not None:
+            trimmed += done.trimmed
+            forgotten += done.forgotten is not None
+        await self._give_back()
+        return Retained(trimmed, forgotten)
 
-    async def size_bytes(self) -> int:
-        """See `StateStore.size_bytes`."""
-        return await self._read(rows.size_bytes)
+    async def _give_back(self) -> None:
+        free, before = (await self.size()).free, math.inf
+        while SPARE_BYTES < free < before:
+            await self._in(self._writer, lambda: self._writing.give_back(STEP_PAGES))
+            free, before = (await self.size()).free, free
+
+    async def size(self) -> Size:
+        """See `StateStore.size`."""
+        return Size(*await self._read(retention.sizes))
 
     # --- files ----------------------------------------------------------------------------------------
 

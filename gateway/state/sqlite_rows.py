@@ -126,11 +126,3 @@ def input_after(db: sqlite3.Connection, task_id: str, after_n: int) -> Iterator[
         "SELECT n, data, eof, key FROM task_input WHERE task_id = ? AND n > ? ORDER BY n", (task_id, after_n)
     )
     return (StoredInput(n, bytes(data), bool(eof), key) for n, data, eof, key in rows)
-
-
-def size_bytes(db: sqlite3.Connection) -> int:
-    """What the file takes, free pages and all; the write-ahead log is bounded and does not count."""
-    (pages,), (page_bytes,) = (
-        db.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size")
-    )
-    return int(pages * page_bytes)

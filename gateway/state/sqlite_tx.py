@@ -3,7 +3,7 @@
 import dataclasses
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
@@ -12,9 +12,10 @@ from gateway.events import Draft, TaskEvents, number
 from gateway.files import Batch
 from gateway.sites import Site
 from gateway.state import sqlite_files as files
+from gateway.state import sqlite_retention as retention
 from gateway.state import sqlite_rows as rows
 from gateway.state import sqlite_sites as sites
-from gateway.state.base import Append, Created, Decide, NewInput, NewTask
+from gateway.state.base import KEY_LIFETIME_MS, Append, Created, Decide, NewInput, NewTask, Retention
 from gateway.tasks import (
     COLUMNS,
     ENDED,
@@ -28,15 +29,6 @@ from gateway.tasks import (
     TaskStatus,
     submitted,
 )
-
-KEY_LIFETIME_MS: Final = 24 * 3600 * 1000
-"""How long an idempotency key is remembered, by the contract."""
-
-
-TRIM_EVENTS: Final = 500
-"""Events that one transaction trims: each may be half a megabyte."""
-_OF_A_TASK: Final = ("task", "task_payload", "task_input", "event", "idempotency")
-"""Tables whose rows go with their task; its files are swept."""
 
 
 class Transaction:
@@ -97,7 +89,8 @@ class Transaction:
     def _known(self, new: NewTask) -> TaskRecord | None:
         subject, key = new.task.subject, new.idempotency_key
         oldest = self._now_ms - KEY_LIFETIME_MS
-        self._db.execute("DELETE FROM idempotency WHERE created_at < ?", (oldest,))
+        expired = "DELETE FROM idempotency WHERE subject = ? AND key = ? AND created_at < ?"
+        self._db.execute(expired, (subject, key, oldest))
         found = self._db.execute(
             "SELECT task_id, fingerprint FROM idempotency WHERE subject = ? AND key = ?", (subject, key)
         ).fetchone()
@@ -186,32 +179,23 @@ class Transaction:
         sql = "SELECT 1 FROM task_input WHERE task_id = ? AND key = ?"
         return self._db.execute(sql, (task_id, key)).fetchone() is not None
 
-    def delete_task(self, task_id: str, check: Callable[[TaskRecord], None]) -> None:
-        """See `StateStore.delete_task`."""
+    def delete_some(self, task_id: str, check: Callable[[TaskRecord], None]) -> bool:
+        """Take a part of a task, unless `check` raises; whether there is more of it. See `StateStore.delete_task`."""
         task = rows.get_task(self._db, task_id)
         if task is None:
             raise GatewayError("task_not_found")
         check(task)
-        for table in _OF_A_TASK:
-            self._db.execute(f"DELETE FROM {table} WHERE task_id = ?", (task_id,))
-        files.let_go_of_task(self._db, task_id)
+        if not retention.forget(self._db, task_id, task.first_seq, task.last_seq):
+            return True
         self._changed.append(Changed(task_id, task.subject, removed=True))
+        return False
 
-    def trim_some(self, ended_before_ms: int) -> int | None:
-        """Trim a part of one log, so that no transaction is long; 1 where that was the last of it, None without any."""
-        found = self._db.execute(
-            "SELECT task_id, first_seq, last_seq FROM task INDEXED BY task_untrimmed"
-            " WHERE ended_at IS NOT NULL AND first_seq < last_seq AND ended_at < ? ORDER BY ended_at LIMIT 1",
-            (ended_before_ms,),
-        ).fetchone()
-        if found is None:
-            return None
-        task_id, first_seq, last_seq = found
-        first_seq = min(first_seq + TRIM_EVENTS, last_seq)
-        self._db.execute("DELETE FROM event WHERE task_id = ? AND seq < ?", (task_id, first_seq))
-        self._db.execute("DELETE FROM task_input WHERE task_id = ?", (task_id,))
-        self._db.execute("UPDATE task SET first_seq = ? WHERE task_id = ?", (first_seq, task_id))
-        return int(first_seq == last_seq)
+    def retain(self, rule: Retention) -> retention.Step | None:
+        """Do the next thing that `rule` asks for; None where there is none."""
+        done = retention.step(self._db, rule)
+        if done is not None and done.forgotten is not None:
+            self._changed.append(Changed(*done.forgotten, removed=True))
+        return done
 
     def append(self, fence: Fence, what: Append) -> Fence:
         """See `StateStore.append`."""

@@ -1,27 +1,47 @@
-"""What every state store must do with logs that need not be kept whole any more."""
+"""What every state store must do with what ended tasks leave behind."""
+
+from typing import Any
 
 import orjson
 
-from gateway.state.base import Append, NewInput, StateStore
-from gateway.tasks import TaskRecord, completed
+from gateway.errors import GatewayError
+from gateway.files import Batch, Piece
+from gateway.sites import Site
+from gateway.state.base import Append, NewInput, NewTask, Retained, Retention, StateStore
+from gateway.tasks import Changed, TaskRecord, completed
 from gateway.wishes import send_input
-from tests.support.records import NOW_MS, fence_of, output
-from tests.support.stores import AMPLE, Published, run, seqs
+from tests.support.records import NOW_MS, fence_of, new_task, output, record
+from tests.support.stores import AMPLE, Published, SqliteBackend, claim, code_of, run, seqs
+
+LOGS = Retention(logs_since_ms=NOW_MS + 1)
+ALL = Retention(logs_since_ms=0, tasks_since_ms=NOW_MS + 1)
 
 
-async def ended(store: StateStore, *, at_ms: int, events: int = 3) -> TaskRecord:
+async def ended(store: StateStore, *, at_ms: int = NOW_MS, events: int = 3, **asked: Any) -> TaskRecord:
     """A task that ended then, with so many events of output."""
-    task = await run(store, takes_input=True)
+    created = await store.create_task(new_task(record(takes_input=True), **asked))
+    task = await claim(store, created.task.task_id)
     await store.add_input(task.task_id, NewInput(b'"x"', key="k"), lambda row: send_input(row, 1))
     await store.append(fence_of(task), Append([output(f"{n}") for n in range(events)]))
     return await store.change_task(task.task_id, lambda row: completed(row, {"r": 1}, now_ms=at_ms))
 
 
+async def weighty(store: StateStore, set_id: str, *, at_ms: int, **asked: Any) -> TaskRecord:
+    """A task with a file of 200 KiB that ended then."""
+    await store.add_files(set_id, Batch([Piece(0, 0, bytes(200 << 10))], []))
+    return await ended(store, at_ms=at_ms, files=set_id, **asked)
+
+
+async def ids(store: StateStore, *tasks: TaskRecord) -> list[bool]:
+    """Which of the tasks are there."""
+    return [await store.get_task(task.task_id) is not None for task in tasks]
+
+
 async def test_trimmed_log_is_its_last_event(store: StateStore) -> None:
     """Numbers stay what they were, the row says where the log begins, and nobody is told of anything."""
-    task = await ended(store, at_ms=NOW_MS)
+    task = await ended(store)
     published = Published(store)
-    assert await store.trim_logs(ended_before_ms=NOW_MS + 1) == 1
+    assert await store.retain(LOGS) == Retained(trimmed=1, forgotten=0)
     row = await store.get_task(task.task_id)
     assert row is not None
     assert (row.first_seq, row.last_seq) == (task.last_seq, task.last_seq)
@@ -38,23 +58,130 @@ async def test_trim_leaves_what_is_younger_or_goes_on(store: StateStore) -> None
     """Only logs of tasks that ended before then are trimmed, and those once."""
     old, young = await ended(store, at_ms=NOW_MS), await ended(store, at_ms=NOW_MS + 10)
     goes_on = await run(store)
-    assert await store.trim_logs(ended_before_ms=NOW_MS + 10) == 1
-    assert await store.trim_logs(ended_before_ms=NOW_MS + 10) == 0
+    rule = Retention(logs_since_ms=NOW_MS + 10)
+    assert await store.retain(rule) == Retained(trimmed=1, forgotten=0)
+    assert await store.retain(rule) == Retained(trimmed=0, forgotten=0)
     assert await seqs(store, old.task_id) == [old.last_seq]
     assert await seqs(store, young.task_id) == list(range(1, young.last_seq + 1))
     assert await seqs(store, goes_on.task_id) == [1, 2]
 
 
 async def test_long_log_is_trimmed_whole(store: StateStore) -> None:
-    """However many transactions that takes."""
-    task = await ended(store, at_ms=NOW_MS, events=1200)
-    assert await store.trim_logs(ended_before_ms=NOW_MS + 1) == 1
+    """However many transactions that takes, for the number of its events or for their size."""
+    many = await ended(store, events=1200)
+    large = await run(store)
+    await store.append(fence_of(large), Append([output("x" * 60_000) for _ in range(200)]))
+    large = await store.change_task(large.task_id, lambda row: completed(row, {}, now_ms=NOW_MS))
+    published = Published(store)
+    assert await store.retain(LOGS) == Retained(trimmed=2, forgotten=0)
+    assert len(published.commits) > 5
+    assert await seqs(store, many.task_id) == [many.last_seq]
+    assert await seqs(store, large.task_id) == [large.last_seq]
+
+
+async def test_old_task_goes_whole(store: StateStore) -> None:
+    """With its files, as if it had been deleted: whoever watches tasks is told, and its log is gone."""
+    await store.add_files("set-1", Batch([Piece(0, 0, b"x")], []))
+    old = await ended(store, files="set-1", idempotency_key="k", fingerprint=b"f")
+    young, goes_on = await ended(store, at_ms=NOW_MS + 1), await run(store)
+    published = Published(store)
+    assert await store.retain(ALL) == Retained(trimmed=0, forgotten=1)
+    assert await ids(store, old, young, goes_on) == [False, True, True]
+    assert Changed(old.task_id, "alice", removed=True) in [
+        c for commit in published.commits for c in commit.changed
+    ]
+    page = await store.read_events(old.task_id, 2, max_events=10, max_bytes=10)
+    assert (list(page.events), page.complete, page.gone) == ([], True, True)
+    assert await store.find_files(old.task_id) is None
+    assert await store.read_files("set-1", max_bytes=10) == []
+    assert await store.get_input(old.task_id) == b"{}"
+
+
+async def test_workflow_goes_with_its_last_task(store: StateStore, backend: SqliteBackend) -> None:
+    """One that has another task stays, and one that was changed since."""
+
+    def join(task: TaskRecord) -> NewTask:
+        return new_task(record(workflow_id=task.workflow_id), names_workflow=True)
+
+    alone, shared = await ended(store), await ended(store)
+    await store.create_task(join(shared))
+    backend.time.pass_s(1)
+    changed = await ended(store)
+    await store.retain(Retention(0, tasks_since_ms=NOW_MS + 1000))
+    assert await ids(store, alone, shared, changed) == [False, False, False]
+    assert await code_of(store.create_task(join(alone))) == "workflow_not_found"
+    await store.create_task(join(shared))
+    await store.create_task(join(changed))
+
+
+async def test_full_store_lets_go_of_the_oldest(store: StateStore) -> None:
+    """Only of as many as it must, of none that has just ended, and of none that goes on."""
+    tasks = [await weighty(store, f"set-{n}", at_ms=NOW_MS + n) for n in range(5)]
+    goes_on = await run(store)
+    size = await store.size()
+    rule = Retention(0, max_bytes=size.total - size.free - (300 << 10), settled_before_ms=NOW_MS + 4)
+    assert await store.retain(rule) == Retained(trimmed=0, forgotten=2)
+    assert await ids(store, *tasks, goes_on) == [False, False, True, True, True, True]
+    assert await store.retain(rule) == Retained(trimmed=0, forgotten=0)
+    everything = Retention(0, max_bytes=1, settled_before_ms=NOW_MS + 4)
+    assert await store.retain(everything) == Retained(trimmed=0, forgotten=2)
+    assert await ids(store, *tasks, goes_on) == [False, False, False, False, True, True]
+
+
+async def test_full_store_keeps_the_row_that_a_key_still_names(store: StateStore) -> None:
+    """Else a repeat of the submit would be run once more; it goes with its key."""
+    key: dict[str, Any] = {"idempotency_key": "k", "fingerprint": b"f"}
+    task = await weighty(store, "set-1", at_ms=NOW_MS, **key)
+    rule = Retention(0, max_bytes=1, settled_before_ms=NOW_MS + 1)
+    assert await store.retain(rule) == Retained(trimmed=1, forgotten=0)
     assert await seqs(store, task.task_id) == [task.last_seq]
+    assert await store.read_files("set-1", max_bytes=10) == []
+    assert (await store.create_task(new_task(**key))).task.task_id == task.task_id
+    rule = Retention(0, max_bytes=1, settled_before_ms=NOW_MS + 1, keys_since_ms=NOW_MS + 1)
+    await store.retain(rule)
+    assert await store.retain(rule) == Retained(trimmed=0, forgotten=0)
+    assert await store.get_task(task.task_id) is None
 
 
-async def test_size_grows_with_what_is_kept(store: StateStore) -> None:
-    """It is told in bytes."""
-    before = await store.size_bytes()
+async def test_full_store_keeps_a_task_whose_site_stands(store: StateStore) -> None:
+    """Somebody may look at it."""
+    task = await ended(store)
+    where: dict[str, Any] = {"sandbox_id": "sandbox-1", "boot_id": "boot", "host": None, "port": 80}
+    label = b"h" * 32
+    await store.add_site(
+        Site(label_hash=label, task_id=task.task_id, session_id="s", used_at=NOW_MS, **where)
+    )
+    rule = Retention(0, max_bytes=1, settled_before_ms=NOW_MS + 1)
+    assert await store.retain(rule) == Retained(trimmed=0, forgotten=0)
+    await store.remove_site(label)
+    assert await store.retain(rule) == Retained(trimmed=0, forgotten=1)
+
+
+async def test_long_log_is_deleted_whole(store: StateStore) -> None:
+    """However many transactions that takes; what its check raises is raised before any."""
+    task = await ended(store, events=1200)
+
+    def refuse(_task: TaskRecord) -> None:
+        raise GatewayError("invalid_state")
+
+    assert await code_of(store.delete_task(task.task_id, refuse)) == "invalid_state"
+    assert await seqs(store, task.task_id) == list(range(1, task.last_seq + 1))
+    await store.delete_task(task.task_id, lambda _task: None)
+    assert await ids(store, task) == [False]
+    assert await seqs(store, task.task_id) == []
+
+
+async def test_space_is_given_back(store: StateStore) -> None:
+    """The store grows with what is kept, and is small again once it is not, but for some room for what comes."""
+    before = await store.size()
     task = await run(store)
-    await store.append(fence_of(task), Append([output("x" * 60_000) for _ in range(10)]))
-    assert await store.size_bytes() > before + 500_000 > 500_000
+    fence = fence_of(task)
+    for _ in range(30):
+        fence = await store.append(fence, Append([output("x" * 60_000) for _ in range(20)]))
+    full = await store.size()
+    assert full.total > before.total + (30 << 20)
+    await store.change_task(task.task_id, lambda row: completed(row, {}, now_ms=NOW_MS))
+    await store.retain(ALL)
+    after = await store.size()
+    assert after.total < before.total + (18 << 20)
+    assert after.free < 17 << 20

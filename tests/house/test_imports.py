@@ -26,6 +26,7 @@ ENGINES: dict[str, tuple[str, ...]] = {
     "sqlite3": (
         "gateway.state.sqlite",
         "gateway.state.sqlite_files",
+        "gateway.state.sqlite_retention",
         "gateway.state.sqlite_rows",
         "gateway.state.sqlite_sites",
         "gateway.state.sqlite_tx",

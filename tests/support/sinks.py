@@ -15,6 +15,7 @@ class Log:
         self.task_id = task_id
         self.events: list[Event] = []
         self.reads = 0
+        self.gone = False
         self.after_read: Callable[[], Awaitable[None]] | None = None
         self.failure: Exception | None = None
 
@@ -40,6 +41,8 @@ class Log:
         return page
 
     def _page(self, after_seq: int, max_bytes: int) -> Page:
+        if self.gone:
+            return Page(complete=True, gone=True)
         found: list[Event] = []
         size = 0
         for event in self.events[after_seq:]:

@@ -99,6 +99,18 @@ async def test_log_that_was_trimmed_under_its_reader_is_no_gap() -> None:
     assert [type(failure) for failure in watched.failures] == [LogTrimmedError]
 
 
+async def test_task_that_is_gone_before_its_reader_has_its_end_is_told() -> None:
+    """Who has not been sent the last event is not left to wait for it: the client comes again, and finds no task."""
+    log, client = Log(), Client(AMPLE)
+    log.add(output("x"))
+    watched = Watched(log, client, after_seq=1)
+    log.gone = True
+    watched.begin()
+    await let_pass(1)
+    assert watched.ends == 0
+    assert [type(failure) for failure in watched.failures] == [LogTrimmedError]
+
+
 async def test_idle_subscription_costs_nothing() -> None:
     """Once live there is no task and no read for it, however long nothing happens."""
     log, client = Log(), Client(AMPLE)
