@@ -20,9 +20,6 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("bridge", "gateway.work.run -> sandbox_bridge.bridge"): (
         "hands the chosen bridge on to the agent, and calls nothing of it"
     ),
-    ("sleep in tests", "tests/chaos/test_gateway_killed.py::kill_soon"): (
-        "the moment of the kill is drawn by chance: it is the fault, and waits for nothing"
-    ),
     ("sleep in tests", "tests/simulation/sim_loop.py"): VIRTUAL_TIME,
     ("sleep in tests", "tests/simulation/world.py"): VIRTUAL_TIME,
     ("sleep in tests", "tests/support/processes.py::until"): (
