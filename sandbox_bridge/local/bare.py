@@ -9,13 +9,13 @@ import signal
 import subprocess
 import tempfile
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from sandbox_bridge.local.agent import frames, main, terminal
 from sandbox_bridge.local.bundle import bundle
 from sandbox_bridge.local.enclosure import Enclosure
 from sandbox_bridge.local.errors import JailError
+from sandbox_bridge.local.processes import descendants
 from sandbox_bridge.local.profile import PYTHON, Profile, memory_file
 
 ISOLATION: dict[str, Any] = {
@@ -48,9 +48,6 @@ class Bare(Enclosure):
     async def find_init(self) -> None:
         """Take hold of the agent, which is all that there is."""
         self.init_pid, self.init_fd = self._process.pid, os.pidfd_open(self._process.pid)
-
-    def release_nowait(self) -> None:
-        """It does not wait."""
 
     async def connect(self) -> None:
         """Its network is the host's."""
@@ -107,28 +104,3 @@ def bare_profile(process_group: int, open_files: int) -> Profile:
         count_processes=False,
         open_files=open_files,
     )
-
-
-def descendants(pid: int) -> list[int]:
-    """The processes below `pid`, all generations, dead ones that wait to be reaped left out."""
-    found: list[int] = []
-    for child in _children(pid):
-        found += descendants(child)
-        if _is_alive(child):
-            found.append(child)
-    return found
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        return [int(word) for task in tasks for word in (task / "children").read_text("ascii").split()]
-    except OSError:
-        return []
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

@@ -25,18 +25,15 @@ _INIT_TIMEOUT_S = 1.0
 class Bubblewrap(Enclosure):
     """A running bubblewrap."""
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], status_fd: int, block_fd: int, *, network: Profile | None
-    ) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], status_fd: int, *, network: Profile | None) -> None:
         super().__init__(process)
         self._network = network
         """By what it is to have a network; None for none."""
         self._uplink = AsyncExitStack()
         self._status_fd = status_fd
-        self._block_fd = block_fd
 
     async def find_init(self) -> None:
-        """Take hold of the jail's first process, which bubblewrap names before it lets it run."""
+        """Take hold of the jail's first process, which bubblewrap names as soon as it is there."""
         status = b""
         while b"\n" not in status and len(status) < _MAX_STATUS_BYTES:
             await readable([self._status_fd])
@@ -48,11 +45,6 @@ class Bubblewrap(Enclosure):
         with suppress(ProcessLookupError, orjson.JSONDecodeError, KeyError):
             self.init_pid = orjson.loads(status.split(b"\n")[0])["child-pid"]
             self.init_fd = os.pidfd_open(self.init_pid)
-
-    def release_nowait(self) -> None:
-        """Let the first process go on."""
-        with suppress(BrokenPipeError):
-            os.write(self._block_fd, b"!")
 
     async def connect(self) -> None:
         """Give it its network, if it is to have one. Raises `JailError`."""
@@ -74,7 +66,7 @@ class Bubblewrap(Enclosure):
 
     def _release(self) -> None:
         super()._release()
-        close_all([self._status_fd, self._block_fd])
+        close_all([self._status_fd])
 
 
 def spawn(profile: Profile, disk_mb: int, wires: tuple[int, ...], *, network: bool = False) -> Bubblewrap:
@@ -84,11 +76,9 @@ def spawn(profile: Profile, disk_mb: int, wires: tuple[int, ...], *, network: bo
     """
     etc = profile.etc_files(network=network)
     status_read, status_write = os.pipe()
-    block_read, block_write = os.pipe()
     fds = JailFds(
         wires=wires,
         status=status_write,
-        block=block_read,
         agent=memory_file("agent", profile.agent_program),
         seccomp=memory_file("seccomp", profile.seccomp) if profile.seccomp else None,
         etc={path: memory_file("etc", content) for path, content in etc.items()},
@@ -116,9 +106,8 @@ def spawn(profile: Profile, disk_mb: int, wires: tuple[int, ...], *, network: bo
         )
     except OSError as error:
         os.close(status_read)
-        os.close(block_write)
         raise JailError(str(error)) from error
     finally:
         for fd in fds.read_once():
             os.close(fd)
-    return Bubblewrap(process, status_read, block_write, network=profile if network else None)
+    return Bubblewrap(process, status_read, network=profile if network else None)

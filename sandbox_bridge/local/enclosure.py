@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 class Enclosure(ABC):
-    """Runs from the moment it is made; its first process may wait for `release_nowait`."""
+    """Runs from the moment it is made."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
@@ -31,10 +31,6 @@ class Enclosure(ABC):
     @abstractmethod
     async def find_init(self) -> None:
         """Take hold of the first process."""
-
-    @abstractmethod
-    def release_nowait(self) -> None:
-        """Let the first process go on."""
 
     @abstractmethod
     async def connect(self) -> None:

@@ -85,12 +85,13 @@ class Exec:
 class Jail:
     """A running jail, made by `Jail.open`."""
 
-    def __init__(self, enclosure: Enclosure, wires: Wires, cage: Cage | None, profile: Profile) -> None:
+    def __init__(self, enclosure: Enclosure, wires: Wires, profile: Profile) -> None:
         self._enclosure = enclosure
         self._wires = wires
         self._profile = profile
-        self.cage = cage
+        self.cage: Cage | None = None
         """The host's grip on all of it."""
+        self._admission: asyncio.Future[None] | None = None  # ends before the cage is closed
         self._unpacker = Unpacker(_MAX_REPORT_BYTES)
         self._frames: deque[tuple[bytes, bytes]] = deque()
         self._stdin: Faucet | None = None
@@ -103,13 +104,11 @@ class Jail:
     async def open(cls, profile: Profile, size: JailSize, settings: SandboxSettings) -> AsyncIterator[Self]:
         """A jail with its agent ready, until the block is left; then it is gone. Raises `JailError`."""
         with ExitStack() as stack:
-            cage = _make_cage(profile)
-            if cage is not None:
-                stack.callback(cage.close)
             with ExitStack() as inner:
                 wires, inner_wires = stack.enter_context(wiring(inner, profile.drop_to))
                 enclosure = _enclose(profile, size, inner_wires)
-            jail = cls(enclosure, wires, cage, profile)
+            jail = cls(enclosure, wires, profile)
+            stack.callback(jail._close_cage)
             try:
                 await jail._begin(size, settings.start_timeout_s)
                 yield jail
@@ -119,17 +118,30 @@ class Jail:
     async def _begin(self, size: JailSize, timeout_s: float) -> None:
         try:
             async with asyncio.timeout(timeout_s):
+                # While bubblewrap starts.
+                self.cage = _make_cage(self._profile)
                 await self._enclosure.find_init()
-                if self.cage is not None and self._enclosure.init_pid:
-                    self.cage.admit(self._enclosure.init_pid)
-                self._enclosure.release_nowait()
+                self._begin_admission()
                 await self._become_ready()
+                await self._end_admission()
                 await self._enclosure.connect()
                 await self.set_limits(size)
         except TimeoutError:
             raise JailError("the jail did not start in time") from None
         except CageError as error:
             raise JailError(await self._own_words() or str(error)) from error
+
+    def _begin_admission(self) -> None:
+        """Have the cage take the jail in, in a thread: its first write to a quiet kernel waits for 10 ms."""
+        if self.cage is not None and self._enclosure.init_pid:
+            loop = asyncio.get_running_loop()
+            self._admission = loop.run_in_executor(None, self.cage.admit, self._enclosure.init_pid)
+
+    async def _end_admission(self) -> None:
+        """Until then nothing is sent in: no process of the jail has anything of the task's. Raises `CageError`."""
+        if self.cage is not None and self._admission is not None:
+            await asyncio.shield(self._admission)
+            self.cage.check(self._enclosure.init_pid)
 
     async def _own_words(self) -> str:
         """Why the jail has ended by itself: a cage finds only that there is nobody."""
@@ -147,9 +159,17 @@ class Jail:
         if kind != READY:
             raise JailError("the agent did not say that it is ready")
 
+    def _close_cage(self) -> None:
+        if self.cage is not None:
+            self.cage.close()
+
     async def _aclose(self, timeout_s: float) -> None:
         self.close_stdin_nowait()
         self._close_collected()
+        if self._admission is not None:
+            # While the first process lives or is not reaped, its number is nobody else's.
+            await asyncio.wait([self._admission])
+            self._admission.exception()  # whoever wanted to know has been told
         if self.cage is not None:
             # Before its first process is killed alone: one that stands still would not die of that.
             with suppress(CageError):
@@ -229,10 +249,14 @@ class Jail:
 
     async def write_files(self, files: Iterable[tuple[str, Iterable[bytes]]]) -> None:
         """Write files, each a path and its pieces. Raises `FileError`, `JailLostError`."""
+        has_some = False
         for path, pieces in files:
+            has_some = True
             await self._send(pack(FILE, path.encode()))
             for piece in pieces:
                 await self._send(pack(DATA, piece))
+        if not has_some:
+            return
         await self._send(pack(SYNC))
         kind, payload = await self._next()
         if kind == FAILED:

@@ -83,7 +83,7 @@ class Profile:
             *(word for path, fd in fds.etc.items() for word in ("--file", str(fd), path)),
             # The root is a disk without a size: nobody may write there.
             *("--remount-ro", "/", "--chdir", WORK),
-            *("--json-status-fd", str(fds.status), "--block-fd", str(fds.block)),
+            *("--json-status-fd", str(fds.status)),
             *(() if fds.seccomp is None else ("--seccomp", str(fds.seccomp))),
             *(self.python, "-I", "-S", f"/dev/fd/{fds.agent}"),
             *map(str, [self.open_files, *fds.wires]),
@@ -97,14 +97,13 @@ class JailFds:
     wires: tuple[int, ...]
     """The agent's own, in its order."""
     status: int
-    block: int
     agent: int
     seccomp: int | None
     etc: dict[str, int]
 
     def read_once(self) -> list[int]:
         """Those that nobody needs any more once the agent runs; the wires are not ours to close."""
-        read = [self.status, self.block, self.agent, *self.etc.values()]
+        read = [self.status, self.agent, *self.etc.values()]
         return read if self.seccomp is None else [*read, self.seccomp]
 
 

@@ -41,7 +41,13 @@ class Cage(Protocol):
         """Put `limits` in force, before or after `admit`. Raises `CageError`."""
 
     def admit(self, init_pid: int) -> None:
-        """Take in the jail's first process, before it has run; all that it starts follows. Raises `CageError`."""
+        """Take in the jail's first process and what it has started; all that these start follows.
+
+        The kernel may take its time, some 10 ms: this is for a thread. Raises `CageError`.
+        """
+
+    def check(self, init_pid: int) -> None:
+        """Raises `CageError` where a process of the jail is not in here; to be asked before the first command."""
 
     def usage(self) -> Usage:
         """What is used now; cheap, and zero where the jail is gone. Raises `CageError`."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 
 from sandbox_bridge.local.cages.base import CageError, CageLimits, Usage
 from sandbox_bridge.local.cages.means import Means
+from sandbox_bridge.local.processes import children
 
 FREEZE_TIMEOUT_S = 5.0
 """For the last process to stand. It takes 0.003 s; one that is deep in the kernel may need longer."""
@@ -49,11 +50,18 @@ class JailCage:
             self._means.processes.limit_processes(limits.processes)
 
     def admit(self, init_pid: int) -> None:
-        """Take in the jail's first process, before it has run. Raises `CageError`."""
+        """Take in the jail's first process and what it has started, in a thread. Raises `CageError`."""
         with _told("take in a jail"):
             self._init_fd = os.pidfd_open(init_pid)
             for means in self._means.each():
                 means.admit(init_pid)
+
+    def check(self, init_pid: int) -> None:
+        """Raises `CageError` where a process of the jail is not in here."""
+        with _told("hold a jail"):
+            pids = {init_pid, *children(init_pid)}
+            if not all(means.holds(pids) for means in self._means.each()):
+                raise CageError("a process of the jail is not in its control groups")
 
     def usage(self) -> Usage:
         """What is used now. Raises `CageError`."""

@@ -2,6 +2,7 @@
 
 from sandbox_bridge.local.cages.branches import Folder
 from sandbox_bridge.local.cages.means import read, table, write
+from sandbox_bridge.local.processes import children
 
 
 class Group:
@@ -12,8 +13,18 @@ class Group:
         self._path = folder.make()
 
     def admit(self, init_pid: int) -> None:
-        """Take in a jail's first process."""
-        write(self._path / "cgroup.procs", init_pid)
+        """Take in a jail's first process and its children.
+
+        The kernel forks nobody while it moves somebody: a child is there to be seen, or is born in here.
+        """
+        procs = self._path / "cgroup.procs"
+        write(procs, init_pid)
+        for pid in children(init_pid):
+            write(procs, pid)
+
+    def holds(self, pids: set[int]) -> bool:
+        """As the kernel lists them."""
+        return pids <= set(map(int, read(self._path / "cgroup.procs").split()))
 
     def limit_processes(self, count: int) -> None:
         """Threads count, too."""

@@ -9,7 +9,10 @@ class Means(Protocol):
     """One part of the kernel that can serve one or more of a cage's needs. All of it raises OSError."""
 
     def admit(self, init_pid: int) -> None:
-        """Take in a jail's first process."""
+        """Take in a jail's first process and its children."""
+
+    def holds(self, pids: set[int]) -> bool:
+        """Whether all of these are in here."""
 
     def limit_memory(self, count: int) -> None:
         """Hold all together to so many bytes."""

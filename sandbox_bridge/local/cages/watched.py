@@ -35,6 +35,10 @@ class Watched:
         """Know where its `/proc` will be."""
         self._root = Path(f"/proc/{init_pid}")
 
+    def holds(self, pids: set[int]) -> bool:
+        """It watches a pid namespace, which nobody leaves."""
+        return self._root is not None and bool(pids)
+
     def limit_memory(self, count: int) -> None:
         """Only to know from where on to look closely."""
         self._limit_bytes = count

@@ -35,9 +35,7 @@ GUESTS = [PurePosixPath("/work"), PurePosixPath("/tmp"), PurePosixPath("/dev/shm
 
 def words_of(profile: Profile) -> list[str]:
     """bubblewrap's command line."""
-    fds = JailFds(
-        (10, 11, 12, 13, 14), status=3, block=4, agent=5, seccomp=6, etc=dict.fromkeys(ETC_FILES, 7)
-    )
+    fds = JailFds((10, 11, 12, 13, 14), status=3, agent=5, seccomp=6, etc=dict.fromkeys(ETC_FILES, 7))
     return profile.arguments(fds, disk_mb=16)
 
 

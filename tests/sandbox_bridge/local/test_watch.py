@@ -38,6 +38,9 @@ class CountedCage:
     def admit(self, init_pid: int) -> None:
         """Nobody is in."""
 
+    def check(self, init_pid: int) -> None:
+        """Nobody is out."""
+
     async def freeze(self) -> None:
         """Nobody moves."""
 

@@ -8,8 +8,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from sandbox_bridge.local.cages.base import Cage, CageLimits
+from sandbox_bridge.local.cages.branches import MAIN, Folder
 
 AMPLE = CageLimits(memory_bytes=512 << 20, processes=64)
 _NOBODY = 65534
@@ -53,8 +55,13 @@ class Cell:
 
 
 @contextmanager
-def cell(cage: Cage, script: str, *, limits: CageLimits | None = AMPLE) -> Iterator[Cell]:
-    """A jail in `cage` that runs a Python `script`; killed when the block is left, and the cage closed."""
+def cell(
+    cage: Cage, script: str, *, limits: CageLimits | None = AMPLE, is_late: bool = False
+) -> Iterator[Cell]:
+    """A jail in `cage` that runs a Python `script`; killed when the block is left, and the cage closed.
+
+    With `is_late` it is taken in once the script has said its first line, else before it runs.
+    """
     if limits is not None:
         cage.set_limits(limits)
     nobody = _NOBODY if os.geteuid() == 0 else None
@@ -74,15 +81,28 @@ def cell(cage: Cage, script: str, *, limits: CageLimits | None = AMPLE) -> Itera
         os.close(block_read)
         try:
             init_pid = json.loads(_first_line(status_read))["child-pid"]
-            cage.admit(init_pid)
+            running = Cell(process, init_pid)
+            if not is_late:
+                cage.admit(init_pid)
             os.write(block_write, b"x")
-            yield Cell(process, init_pid)
+            if is_late:
+                running.line()
+                cage.admit(init_pid)
+            cage.check(init_pid)
+            yield running
         finally:
             cage.kill_nowait()
             process.wait(10)
             cage.close()
             os.close(status_read)
             os.close(block_write)
+
+
+def left_behind(folder: Folder) -> list[Path]:
+    """The groups that are still there: the kernel may be busy with the last of their dead."""
+    for path in list(folder._leftovers):
+        folder.remove(path)
+    return [path for path in folder.path.iterdir() if path.is_dir() and path.name != MAIN]
 
 
 def _first_line(fd: int) -> bytes:

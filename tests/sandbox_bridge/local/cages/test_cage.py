@@ -9,14 +9,12 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from sandbox_bridge.local.cages.base import Cage, CageLimits
-from sandbox_bridge.local.cages.branches import Folder
+from sandbox_bridge.local.cages.base import Cage, CageError, CageLimits
 from sandbox_bridge.local.cages.finder import Cages, find_cages
-from tests.sandbox_bridge.local.cages.cell import AMPLE, Cell, cell
+from tests.sandbox_bridge.local.cages.cell import AMPLE, Cell, cell, left_behind
 from tests.support.processes import children_of, until
 
 TICKER = """
@@ -64,13 +62,6 @@ async def cages(request: pytest.FixtureRequest) -> AsyncIterator[Cages]:
     assert [folder.path for folder in folders if folder.path.exists()] == []
 
 
-def left_behind(folder: Folder) -> set[Path]:
-    """The groups that can't be removed yet."""
-    for path in list(folder._leftovers):
-        folder.remove(path)
-    return folder._leftovers
-
-
 @pytest.fixture
 def cage(cages: Cages) -> Cage:
     """One of them."""
@@ -95,6 +86,23 @@ async def test_freeze_stops_all_and_thaw_lets_go(cage: Cage, script: str) -> Non
         assert await stands_still(running, cage)
         await cage.thaw()
         assert running.line() == "tick"
+
+
+async def test_jail_that_runs_already_is_taken_in_whole(cage: Cage) -> None:
+    """The first process's child, born before it was taken in, is held like itself."""
+    with cell(cage, "import time\nwhile True: print('tick'); time.sleep(0.01)", is_late=True) as running:
+        await cage.freeze()
+        assert await stands_still(running, cage)
+        await cage.thaw()
+        assert running.line() == "tick"
+
+
+async def test_jail_that_is_elsewhere_is_told(cages: Cages) -> None:
+    """A jail that is not in a cage is not taken for held."""
+    empty = cages.make()
+    with cell(cages.make(), "import time; time.sleep(1000)") as running, pytest.raises(CageError):
+        empty.check(running.init_pid)
+    empty.close()
 
 
 async def test_freeze_catches_who_always_forks(cage: Cage) -> None:
