@@ -11,7 +11,7 @@ import tempfile
 from contextlib import suppress
 from typing import Any
 
-from sandbox_bridge.local.agent import frames, main, terminal
+from sandbox_bridge.local.agent import frames, hello, main, terminal
 from sandbox_bridge.local.bundle import bundle
 from sandbox_bridge.local.enclosure import Enclosure
 from sandbox_bridge.local.errors import JailError
@@ -98,7 +98,7 @@ def bare_profile(process_group: int, open_files: int) -> Profile:
     return Profile(
         bwrap=None,
         python=PYTHON,
-        agent_program=bundle(PYTHON, main, frames, terminal),
+        agent_program=bundle(PYTHON, frames, hello, terminal, main),
         drop_to=None,
         process_group=process_group,
         count_processes=False,

@@ -8,33 +8,30 @@ import orjson
 
 _COMPILER = """\
 import __future__, ast, importlib.util, json, marshal, sys
-program = json.load(sys.stdin)
 def dump(name, source):
     tree = ast.parse(source)
     tree.body = [line for line in tree.body if getattr(line, "module", "") != "__future__"]
     return marshal.dumps(compile(tree, name, "exec", __future__.annotations.compiler_flag, True, 2))
-parts = [(name, dump(name, source)) for name, source in program["parts"]]
+parts = [(name, dump(name, source)) for name, source in json.load(sys.stdin)]
 loader = f'''
 import marshal, sys
 for name, code in {parts!r}:
-    scope = sys.modules[name] = type(sys)(name)
-    exec(marshal.loads(code), scope.__dict__)
-exec(marshal.loads({dump("agent", program["main"])!r}), {{"__name__": "__main__"}})
+    part = sys.modules[name] = type(sys)("__main__")
+    exec(marshal.loads(code), part.__dict__)
 '''
 sys.stdout.buffer.write(importlib.util.MAGIC_NUMBER + bytes(12) + dump("agent", loader))
 """
 
 
-def bundle(python: str, main: ModuleType, *parts: ModuleType) -> bytes:
-    """A program for `python` that runs `main`; it and each of `parts` may import the parts before it by name.
+def bundle(python: str, *parts: ModuleType) -> bytes:
+    """A program for `python` that runs `parts` one after the other; each may import those before it by name.
 
     It is compiled, since compiling would cost each jail 4 ms of its start, and has its `__future__` in its code, which
     would be read from the disk for 0.6 ms. Raises OSError, `CalledProcessError`.
     """
-    sources = [(part.__name__, source_of(part)) for part in parts]
     compiler = subprocess.run(  # noqa: S603 - no shell, our own words
         [python, "-I", "-S", "-c", _COMPILER],
-        input=orjson.dumps({"parts": sources, "main": source_of(main)}),
+        input=orjson.dumps([(part.__name__, source_of(part)) for part in parts]),
         stdout=subprocess.PIPE,
         check=True,
     )

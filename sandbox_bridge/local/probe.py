@@ -14,7 +14,7 @@ import orjson
 
 from sandbox_bridge.local import seccomp
 from sandbox_bridge.local.advice import advice_for
-from sandbox_bridge.local.agent import frames, main, terminal
+from sandbox_bridge.local.agent import frames, hello, main, terminal
 from sandbox_bridge.local.bundle import bundle
 from sandbox_bridge.local.cages.base import CageError
 from sandbox_bridge.local.cages.finder import Cages
@@ -109,7 +109,7 @@ def find_profile(
         raise ProbeError(f"{PYTHON} is missing: `apt install python3`")
     try:
         network = find_means(settings) if settings is not None and settings.max_network == "full" else None
-        program = bundle(PYTHON, main, frames, terminal)
+        program = bundle(PYTHON, frames, hello, terminal, main)
         system_calls = seccomp.program(os.uname().machine, is_watched=not cages.enforces_memory)
     except (OSError, subprocess.CalledProcessError) as error:
         raise ProbeError(f"{PYTHON} does not work: {error}") from None

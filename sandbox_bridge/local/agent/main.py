@@ -35,7 +35,6 @@ from sandbox_bridge.local.agent.frames import (
     HELPER,
     LIMIT,
     NOT_STARTED,
-    READY,
     RESIZE,
     SIGNAL,
     SIGNALLED,
@@ -87,7 +86,6 @@ class Agent:
 
     def run(self) -> None:
         """Serve until the host hangs up."""
-        self._tell(READY)
         while True:
             poll = select.poll()
             poll.register(self._control.fileno(), select.POLLIN)

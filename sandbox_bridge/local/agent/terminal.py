@@ -9,8 +9,9 @@ import fcntl
 import posix as os
 import select
 import sys
-import termios
 
+_TIOCSWINSZ = 0x5414
+"""As on every machine that we have a filter of system calls for; `termios` would cost each jail 0.15 ms."""
 _READ_BYTES = 64 << 10
 _END_OF_INPUT = b"\x04"
 _MAX_LAST_WORDS = 1 << 20
@@ -36,7 +37,7 @@ class Terminal:
         """Take on a new size: columns and rows."""
         cols, rows = map(int, size.split())
         packed = rows.to_bytes(2, sys.byteorder) + cols.to_bytes(2, sys.byteorder) + bytes(4)
-        fcntl.ioctl(self._master, termios.TIOCSWINSZ, packed)
+        fcntl.ioctl(self._master, _TIOCSWINSZ, packed)
 
     @property
     def is_waiting(self) -> bool:
