@@ -13,6 +13,8 @@ import structlog
 from sandbox_bridge.local.wires import close_all, readable
 
 _MAX_COMPLAINT_BYTES = 4096
+_LAST_WORDS_S = 1.0
+"""For one that is no more to have ended."""
 
 log = structlog.get_logger()
 
@@ -69,6 +71,13 @@ class Enclosure(ABC):
         """The uid that the host sees it run as. Raises OSError when it is gone."""
         status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
         return int(status.partition("Uid:")[2].split()[0])
+
+    async def last_words(self) -> str:
+        """What it has said on its standard error, once it has ended, if it soon does."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await self.ended()
+        return self.complaint()
 
     def complaint(self) -> str:
         """What it has said on its standard error."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from sandbox_bridge.local import bare, bubblewrap
+from sandbox_bridge.local.admission import Admission
 from sandbox_bridge.local.agent import relay
 from sandbox_bridge.local.agent.frames import (
     BRINGS_INPUT,
@@ -53,8 +54,6 @@ from sandbox_bridge.settings import SandboxSettings
 _MAX_REPORT_BYTES = 4096
 _READ_BYTES = 64 << 10
 _FORWARDER = Path(relay.__file__).read_bytes()
-_LAST_WORDS_S = 1.0
-"""For a jail that is no more to have ended."""
 _OWN_PROCESSES = 2
 """The jail's init and the agent: no part of what the task may have."""
 
@@ -85,13 +84,11 @@ class Exec:
 class Jail:
     """A running jail, made by `Jail.open`."""
 
-    def __init__(self, enclosure: Enclosure, wires: Wires, profile: Profile) -> None:
+    def __init__(self, enclosure: Enclosure, wires: Wires, admission: Admission, profile: Profile) -> None:
         self._enclosure = enclosure
         self._wires = wires
         self._profile = profile
-        self.cage: Cage | None = None
-        """The host's grip on all of it."""
-        self._admission: asyncio.Future[None] | None = None  # ends before the cage is closed
+        self._admission = admission
         self._unpacker = Unpacker(_MAX_REPORT_BYTES)
         self._frames: deque[tuple[bytes, bytes]] = deque()
         self._stdin: Faucet | None = None
@@ -99,16 +96,22 @@ class Jail:
         self._is_running = False
         self._has_forwarder = False
 
+    @property
+    def cage(self) -> Cage | None:
+        """The host's grip on all of it."""
+        return self._admission.cage
+
     @classmethod
     @asynccontextmanager
     async def open(cls, profile: Profile, size: JailSize, settings: SandboxSettings) -> AsyncIterator[Self]:
         """A jail with its agent ready, until the block is left; then it is gone. Raises `JailError`."""
         with ExitStack() as stack:
+            admission = Admission(profile.make_cage)
+            stack.callback(admission.close)
             with ExitStack() as inner:
                 wires, inner_wires = stack.enter_context(wiring(inner, profile.drop_to))
                 enclosure = _enclose(profile, size, inner_wires)
-            jail = cls(enclosure, wires, profile)
-            stack.callback(jail._close_cage)
+            jail = cls(enclosure, wires, admission, profile)
             try:
                 await jail._begin(size, settings.start_timeout_s)
                 yield jail
@@ -119,36 +122,17 @@ class Jail:
         try:
             async with asyncio.timeout(timeout_s):
                 # While bubblewrap starts.
-                self.cage = _make_cage(self._profile)
+                self._admission.make_cage()
                 await self._enclosure.find_init()
-                self._begin_admission()
+                self._admission.begin(self._enclosure.init_pid)
                 await self._become_ready()
-                await self._end_admission()
+                await self._admission.end()
                 await self._enclosure.connect()
                 await self.set_limits(size)
         except TimeoutError:
             raise JailError("the jail did not start in time") from None
         except CageError as error:
-            raise JailError(await self._own_words() or str(error)) from error
-
-    def _begin_admission(self) -> None:
-        """Have the cage take the jail in, in a thread: its first write to a quiet kernel waits for 10 ms."""
-        if self.cage is not None and self._enclosure.init_pid:
-            loop = asyncio.get_running_loop()
-            self._admission = loop.run_in_executor(None, self.cage.admit, self._enclosure.init_pid)
-
-    async def _end_admission(self) -> None:
-        """Until then nothing is sent in: no process of the jail has anything of the task's. Raises `CageError`."""
-        if self.cage is not None and self._admission is not None:
-            await asyncio.shield(self._admission)
-            self.cage.check(self._enclosure.init_pid)
-
-    async def _own_words(self) -> str:
-        """Why the jail has ended by itself: a cage finds only that there is nobody."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_WORDS_S):
-                await self._enclosure.ended()
-        return self._enclosure.complaint()
+            raise JailError(await self._enclosure.last_words() or str(error)) from error
 
     async def _become_ready(self) -> None:
         try:
@@ -159,17 +143,10 @@ class Jail:
         if kind != READY:
             raise JailError("the agent did not say that it is ready")
 
-    def _close_cage(self) -> None:
-        if self.cage is not None:
-            self.cage.close()
-
     async def _aclose(self, timeout_s: float) -> None:
         self.close_stdin_nowait()
         self._close_collected()
-        if self._admission is not None:
-            # While the first process lives or is not reaped, its number is nobody else's.
-            await asyncio.wait([self._admission])
-            self._admission.exception()  # whoever wanted to know has been told
+        await self._admission.settle()
         if self.cage is not None:
             # Before its first process is killed alone: one that stands still would not die of that.
             with suppress(CageError):
@@ -359,13 +336,6 @@ def _enclose(profile: Profile, size: JailSize, wires: tuple[int, ...]) -> Enclos
     if profile.bwrap is None:
         return bare.spawn(profile, wires)
     return bubblewrap.spawn(profile, size.disk_mb, wires, network=size.network)
-
-
-def _make_cage(profile: Profile) -> Cage | None:
-    try:
-        return profile.make_cage() if profile.make_cage is not None else None
-    except CageError as error:
-        raise JailError(str(error)) from error
 
 
 def _fields(command: Exec, *, brings: bytes = b"") -> bytes:

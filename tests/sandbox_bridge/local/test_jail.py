@@ -113,8 +113,10 @@ async def test_sessions_do_not_see_each_other(service: Service, peer: Peer, mark
     await peer.until(lambda frame: text_of([frame]) == "up\n")
     async with Peer(service.url) as other:
         frames = await other.run("ls -A /tmp /work /dev/shm; ls /proc | grep -c '^[0-9]'")
-    # The jail's init, the agent, the shell, ls and grep: nobody else.
-    assert text_of(frames).split() == ["/dev/shm:", "/tmp:", "/work:", "5"]  # noqa: S108 - inside
+    # The jail's init, the agent, the shell, ls and, if it is there already, grep: nobody else.
+    *folders, count = text_of(frames).split()
+    assert folders == ["/dev/shm:", "/tmp:", "/work:"]  # noqa: S108 - inside
+    assert count in {"4", "5"}
 
 
 async def test_agents_source_has_no_path(peer: Peer) -> None:
