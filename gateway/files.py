@@ -4,8 +4,8 @@ Nothing here knows a disk: a path is the name of some bytes, and stays one.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sandbox_bridge.protocol import path_error
@@ -58,10 +58,14 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What goes into a set in one transaction: pieces, and the files that are whole with them."""
+    """What goes into a set in one transaction: pieces, and the files that are whole with them.
+
+    Where a run gives them back, `fields` are values of its task's columns that are true with them.
+    """
 
     pieces: list[Piece]
     files: list[FileInfo]
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,21 @@ class Intake:
     def empty(self) -> bool:
         """Whether there is nothing to `take`."""
         return not (self._pieces or self._whole or self._held)
+
+    def restore(self, files: Iterable[FileInfo]) -> None:
+        """Begin behind files that were taken before, in their order."""
+        self.files = {file.path: file for file in files}
+        self._bytes = sum(file.size for file in self.files.values())
+
+    async def go_on(self, path: str, pieces: AsyncIterator[bytes]) -> int:
+        """Go on with a file of which these `pieces` were taken before; how many bytes they are."""
+        self.begin(path)
+        async for piece in pieces:
+            self._hash.update(piece)
+            self._size += len(piece)
+            self._part += 1
+        self._bytes += self._size
+        return self._size
 
     def begin(self, path: str) -> None:
         """A file of that name comes."""

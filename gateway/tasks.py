@@ -101,6 +101,8 @@ class TaskRecord:
     an owner while its sandbox is kept for it. `detached` says that the present wish is the detach policy's,
     `watched` that the policy still minds: somebody has watched since it last took effect. `inputs` and
     `input_bytes` are what was sent to it while it ran, `input_given_bytes` how much of that an attempt was given.
+    `place` is the session that a takeover can go on with (`address`, `boot_id`, `session_id`), where there is one:
+    `place_seq` numbers its last frame that is in the log, `place_file` is what it was giving back amid then.
     """
 
     task_id: str
@@ -124,6 +126,9 @@ class TaskRecord:
     owner: str | None = None
     epoch: int = 0
     sandbox_id: str | None = None
+    place: dict[str, str] | None = None
+    place_seq: int = 0
+    place_file: str | None = None
     started_at: int | None = None
     ended_at: int | None = None
     running_since: int | None = None
@@ -154,6 +159,10 @@ class TaskRecord:
     def minds(self) -> bool:
         """Whether it has a detach policy that can take effect."""
         return self.detach != "continue" and not self.ended
+
+    def time_left_s(self, now_ms: int) -> float:
+        """Running time that it has left."""
+        return max(self.timeout_s - self.ran_ms_at(now_ms) / 1000, 0.001)
 
     def ran_ms_at(self, now_ms: int) -> int:
         """Running time up to `now_ms`, summed over attempts."""
@@ -218,8 +227,15 @@ def submitted() -> Draft:
     return status(TaskStatus.PENDING, previous=None, attempt=0)
 
 
-def claimed(task: TaskRecord, *, owner: str, sandbox_id: str | None, now_ms: int) -> Change:
-    """`owner` takes a pending task and starts its next attempt."""
+def claimed(
+    task: TaskRecord,
+    *,
+    owner: str,
+    sandbox_id: str | None,
+    now_ms: int,
+    place: dict[str, str] | None = None,
+) -> Change:
+    """`owner` takes a pending task and starts its next attempt, at `place` where a takeover can go on with it."""
     moved = step(task.status, Signal.CLAIM)
     fields = {
         "status": moved,
@@ -227,11 +243,17 @@ def claimed(task: TaskRecord, *, owner: str, sandbox_id: str | None, now_ms: int
         "owner": owner,
         "epoch": task.epoch + 1,
         "sandbox_id": sandbox_id,
+        "place": place,
         "started_at": task.started_at if task.started_at is not None else now_ms,
         "running_since": now_ms,
         "progress": None,
     }
     return Change(fields, [status(moved, previous=task.status, attempt=task.attempt + 1)])
+
+
+def taken_over(task: TaskRecord, *, owner: str) -> Change:
+    """`owner` goes on with a dead one's attempt, under its epoch: nothing has happened to the task."""
+    return Change() if task.owner is None else Change({"owner": owner})
 
 
 def paused(task: TaskRecord, *, now_ms: int) -> Change:
@@ -303,7 +325,8 @@ def _end(task: TaskRecord, signal: Signal, *, now_ms: int, outcome: Outcome, **w
 
 def _released(task: TaskRecord, now_ms: int) -> dict[str, Any]:
     """The columns of a task that stops running."""
-    return {"owner": None, "sandbox_id": None, "running_since": None, "ran_ms": task.ran_ms_at(now_ms)}
+    left = {"owner": None, "sandbox_id": None, "place": None, "place_seq": 0, "place_file": None}
+    return left | {"running_since": None, "ran_ms": task.ran_ms_at(now_ms)}
 
 
 def lost(task: TaskRecord, reason: str, *, now_ms: int, back_off_ms: int = 0, counts: bool = True) -> Change:

@@ -26,9 +26,9 @@ from sandbox_bridge.errors import SandboxBusy, SandboxLost, TransportClosed
 from sandbox_bridge.handshake import DialIn, Handshake, SandboxInfo, Trust
 from sandbox_bridge.link import Link
 from sandbox_bridge.protocol import HELLO_TIMEOUT_S, RESUME_S, Health
-from sandbox_bridge.spec import TaskSpec
+from sandbox_bridge.spec import FormerSession, TaskSpec
 
-__all__ = ["Bridge", "BridgeSession", "BridgeTimes", "SandboxInfo", "TaskSpec"]
+__all__ = ["Bridge", "BridgeSession", "BridgeTimes", "FormerSession", "SandboxInfo", "TaskSpec"]
 
 log = structlog.get_logger(__name__)
 
@@ -126,6 +126,15 @@ class Bridge:
         if self._table.free == 0:
             raise SandboxBusy(f"{self.address} has no room")
         return BridgeSession(self._table.open(session_id, spec, stream=stream))
+
+    def adopt(self, session_id: str, former: FormerSession) -> BridgeSession:
+        """The session that another process has left at this sandbox, to be gone on with by the next connection.
+
+        Asked for before `run`, and to be entered at once. It is lost where no connection comes within `resume_s`
+        from now, or the sandbox has it no more.
+        """
+        self._handshake.expect_hello()
+        return BridgeSession(self._table.adopt(session_id, former, keep_s=self._times.resume_s))
 
     def close_session(self, session_id: str) -> bool:
         """Have the sandbox end a session, whoever began it, and the site that it has left.

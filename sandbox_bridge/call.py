@@ -6,19 +6,24 @@ and it ends once: whatever comes later changes nothing.
 """
 
 import asyncio
-import dataclasses
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox_bridge.ahead import chunks_ahead, inline_files
 from sandbox_bridge.countdown import Countdown
-from sandbox_bridge.errors import SandboxBusy, SandboxError, SandboxLost, SandboxUnable, TaskFailed
+from sandbox_bridge.errors import (
+    SandboxBusy,
+    SandboxError,
+    SandboxLost,
+    SandboxUnable,
+    SessionDropped,
+    TaskFailed,
+)
 from sandbox_bridge.handshake import SandboxInfo
 from sandbox_bridge.inbox import Inbox
 from sandbox_bridge.outgoing import CREDIT_BATCH_BYTES, Outgoing
-from sandbox_bridge.protocol import FileChunk, FileContent, ResumeOffer, TaskError
-from sandbox_bridge.spec import FilePiece, TaskSpec
+from sandbox_bridge.protocol import ResumeOffer, TaskError
+from sandbox_bridge.spec import FormerSession, TaskSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,22 +56,28 @@ class Call:
         info: Callable[[], SandboxInfo],
         on_work: Callable[["Call"], None],
         on_end: Callable[["Call"], None],
+        former: FormerSession | None = None,
     ) -> None:
         self.session_id = session_id
+        self.former = former
+        """Where another has left it, until the sandbox goes on with it."""
         self.result: dict[str, Any] | None = None
         self.error: SandboxError | None = None
         self.ended = asyncio.Event()
-        self.inbox = Inbox()
-        self.is_paused = False
+        self.inbox = Inbox(after_seq=former.after_seq if former is not None else 0)
+        self.is_paused = former is not None and former.is_paused
         """What the sandbox said last."""
-        self._out = Outgoing(session_id, spec, stream=stream)
-        self._info = info
+        self.on_input_wanted: Callable[[], None] = lambda: None
+        """Called when input is wanted again that was not, or was lost with a socket."""
+        self.out = Outgoing(session_id, spec, stream=stream, former=former)
+        """What it has to say. Whoever changes that calls `post`."""
+        self.info = info
         self._times = times
         self._on_work = on_work
         self._on_end = on_end
         self._is_timed_out = False
         # Between two sockets; then, until the first frame over the new one has come.
-        self._is_away = False
+        self._is_away = former is not None
         self._is_back = False
         # Until the task's time is over, which stands still with the task; then until the sandbox has ended it.
         self._countdown = Countdown()
@@ -76,7 +87,7 @@ class Call:
     @property
     def is_started(self) -> bool:
         """Whether the sandbox may have heard of the task."""
-        return self._out.is_started
+        return self.out.is_started
 
     # --- to the sandbox ---
 
@@ -84,77 +95,43 @@ class Call:
         """The next frame to send, or None; `now` is the wall clock's time that a task is stamped with."""
         if self.ended.is_set():
             return None
-        was_started = self._out.is_started
+        was_started = self.out.is_started
         try:
-            frame = self._out.next_frame(extended=extended, now=now)
+            frame = self.out.next_frame(extended=extended, now=now)
         except TaskFailed as error:
             self.fail(error)
             return None
-        if self._out.is_started and not was_started:
-            timeout_s = self._out.spec.limits.timeout_s
-            grace_s = self._times.timeout_grace_s if extended else 0.0
-            self._countdown.start(
-                self._times.longest_task_s if timeout_s is None else timeout_s + grace_s, self._time_out
-            )
+        if self.out.is_started and not was_started:
+            self._count_down(self.out.spec.limits.timeout_s, extended=extended)
         self._changed.set()
+        self._ask_for_input()
         return frame
 
-    async def send_ahead(self) -> None:
-        """Send the files that go before the task, if there are any; then it may go. Raises what they raise."""
-        ahead = self._out.spec.ahead
-        if ahead is None or self.ended.is_set():
-            return
-        try:
-            inline = await self._send_pieces(ahead())
-        except TaskFailed as error:
-            self.fail(error)
-            return
-        except BaseException:
-            # There is no second try: what the sandbox has of the files is not all.
-            self.cancel()
-            raise
-        spec = self._out.spec
-        self._out.spec = dataclasses.replace(spec, files={**spec.files, **inline}, ahead=None)
+    def post(self) -> None:
+        """There may be something to send."""
         self._on_work(self)
-
-    async def _send_pieces(self, pieces: AsyncIterator[FilePiece]) -> dict[str, FileContent]:
-        """Send `pieces`; those files that have to go with the task are returned."""
-        if not self._info().extended:
-            return await inline_files(pieces)
-        async for chunk in chunks_ahead(self.session_id, pieces):
-            if self.ended.is_set():
-                break
-            await self._send_piece(chunk)
-        return {}
-
-    async def _send_piece(self, chunk: FileChunk) -> None:
-        self._out.put_piece(chunk)
-        self._on_work(self)
-        # No deadline of its own: a writer that is held up ends with its connection, and the call with it.
-        while self._out.has_piece and not self.ended.is_set():
-            await self._change()
 
     def grant(self, nbytes: int) -> None:
         """Count `nbytes` of output as taken; it becomes a `credit` frame once it is worth one."""
         self.inbox.grant(nbytes)
-        self._out.credit_bytes += nbytes
-        if self._out.credit_bytes >= CREDIT_BATCH_BYTES:
-            self._on_work(self)
+        self.out.credit_bytes += nbytes
+        if self.out.credit_bytes >= CREDIT_BATCH_BYTES:
+            self.post()
 
     def can(self, capability: str) -> bool:
         """Whether the sandbox offers `capability`."""
-        return capability in self._info().capabilities
+        return capability in self.info().capabilities
 
     async def set_paused(self, wanted: bool) -> None:  # noqa: FBT001 -- it is what is set
         """Have the task paused or resumed. Raises `SandboxError` if that does not come true."""
         if not self.can("pause"):
             raise SandboxUnable("the sandbox can't pause a task")
-        self._out.is_pause_wanted = wanted
-        self._on_work(self)
+        self.out.is_pause_wanted = wanted
+        self.post()
         try:
             async with asyncio.timeout(self._times.signal_s):
                 while self.is_paused is not wanted and not self.ended.is_set():
-                    await self._change()
+                    await self.change()
         except TimeoutError:
             wish = "pause" if wanted else "resume"
             raise SandboxUnable(f"the sandbox did not {wish} within {self._times.signal_s:g} s") from None
@@ -166,25 +143,29 @@ class Call:
         if not self.can("stdin"):
             raise SandboxUnable("the sandbox gives its tasks no standard input")
         if not self.ended.is_set():
-            self._out.add_input(data, eof=eof)
-            self._on_work(self)
+            self.out.add_input(data, eof=eof)
+            self.post()
+
+    def _ask_for_input(self) -> None:
+        if self.out.takes_input_again():
+            self.on_input_wanted()
 
     def resize(self, cols: int, rows: int) -> None:
         """Have the terminal's size changed."""
         if not self.can("tty"):
             raise SandboxUnable("the sandbox has no terminals")
         if not self.ended.is_set():
-            self._out.resize(cols, rows)
-            self._on_work(self)
+            self.out.resize(cols, rows)
+            self.post()
 
     def cancel(self) -> None:
         """Have the sandbox end the task; a task that it has not been told of ends here and now."""
-        if self._out.is_cancel_wanted or self.ended.is_set():
+        if self.out.is_cancel_wanted or self.ended.is_set():
             return
-        self._out.is_cancel_wanted = True
-        if self._out.is_started:
+        self.out.is_cancel_wanted = True
+        if self.out.is_started:
             self._await_end()
-            self._on_work(self)
+            self.post()
         else:
             self.fail(TaskFailed("cancelled", "cancelled before it was sent", reason="cancelled"))
 
@@ -198,20 +179,36 @@ class Call:
     def suspend(self) -> None:
         """The socket is gone: what is wished for waits for the next one."""
         self._is_away = True
-        if self._out.is_cancel_wanted:
+        if self.out.is_cancel_wanted:
             self._countdown.stop()
 
     def go_on(self, offer: ResumeOffer | None) -> None:
         """There is another socket; `offer` is what the sandbox has of the session, if it has it."""
         if offer is None:
-            self.fail(SandboxLost("the sandbox has dropped the session with its socket"))
+            self.fail(SessionDropped("the sandbox has dropped the session with its socket"))
         elif offer.last_seq < self.inbox.received_seq:
             self.fail(SandboxLost("the sandbox has begun the session anew"))
         else:
             self._is_away, self._is_back = False, True
-            self._out.begin_anew(credit_bytes=self.inbox.over_bytes, input_seq=offer.input_seq)
-            if self._out.is_cancel_wanted:
+            former, self.former = self.former, None
+            if former is not None:
+                self._count_down(former.timeout_s, extended=True)
+                self.signalled(is_paused=former.is_paused)
+            self.out.begin_anew(
+                credit_bytes=self.inbox.over_bytes, input_seq=offer.input_seq, can_pause=self.can("pause")
+            )
+            if self.out.is_cancel_wanted:
                 self._await_end()
+            self._changed.set()
+            self._ask_for_input()
+
+    async def wait_taken_up(self) -> None:
+        """Wait until the sandbox goes on with what another has left. Raises what it has ended with instead."""
+        # The table's timer bounds it.
+        while self.former is not None and not self.ended.is_set():
+            await self.change()
+        if self.former is not None and self.error is not None:
+            raise self.error
 
     # --- from the sandbox ---
 
@@ -231,7 +228,7 @@ class Call:
     def signalled(self, *, is_paused: bool) -> None:
         """The sandbox says that the task stands still, or runs again."""
         self.is_paused = is_paused
-        if is_paused and not self._out.is_cancel_wanted:
+        if is_paused and not self.out.is_cancel_wanted:
             self._countdown.stand_still()
         else:
             self._countdown.go_on()
@@ -261,11 +258,18 @@ class Call:
         self._countdown.stop()
         self._on_end(self)
 
-    async def _change(self) -> None:
+    async def change(self) -> None:
+        """Wait until something about it has changed."""
         self._changed.clear()
         await self._changed.wait()
 
     # --- time ---
+
+    def _count_down(self, timeout_s: float | None, *, extended: bool) -> None:
+        grace_s = self._times.timeout_grace_s if extended else 0.0
+        self._countdown.start(
+            self._times.longest_task_s if timeout_s is None else timeout_s + grace_s, self._time_out
+        )
 
     def _await_end(self) -> None:
         if self._is_away:

@@ -12,7 +12,7 @@ from sandbox_bridge.call import Call, CallTimes
 from sandbox_bridge.errors import SandboxBusy, SandboxLost
 from sandbox_bridge.handshake import SandboxInfo
 from sandbox_bridge.protocol import ResumeOffer, SessionOrder
-from sandbox_bridge.spec import TaskSpec
+from sandbox_bridge.spec import FormerSession, TaskSpec
 
 
 class CallTable:
@@ -48,7 +48,21 @@ class CallTable:
 
     def open(self, session_id: str, spec: TaskSpec, *, stream: bool) -> Call:
         """A new call, that is started when its turn to send comes."""
-        call = Call(
+        call = self._call(session_id, spec, stream=stream)
+        self.post(call)
+        return call
+
+    def adopt(self, session_id: str, former: FormerSession, *, keep_s: float) -> Call:
+        """The call that goes on with what another has left; for `keep_s` from now it waits for a connection."""
+        call = self._call(session_id, TaskSpec(), stream=True, former=former)
+        if self._waiting is None:
+            self._wait(keep_s, "the sandbox can't be reached")
+        return call
+
+    def _call(
+        self, session_id: str, spec: TaskSpec, *, stream: bool, former: FormerSession | None = None
+    ) -> Call:
+        call = self.calls[session_id] = Call(
             session_id,
             spec,
             stream=stream,
@@ -56,9 +70,8 @@ class CallTable:
             info=self._who,
             on_work=self.post,
             on_end=self._ended,
+            former=former,
         )
-        self.calls[session_id] = call
-        self.post(call)
         self._on_change()
         return call
 
@@ -93,8 +106,10 @@ class CallTable:
             else:
                 call.fail(SandboxBusy(problem))
         self._end_pause()
-        loop = asyncio.get_running_loop()
-        self._waiting = loop.call_later(max(0.0, keep_s), self.lose, problem)
+        self._wait(keep_s, problem)
+
+    def _wait(self, keep_s: float, problem: str) -> None:
+        self._waiting = asyncio.get_running_loop().call_later(max(0.0, keep_s), self.lose, problem)
 
     def orders(self) -> list[SessionOrder]:
         """The sessions that the sandbox is to go on with, each after the last of it that is granted."""
@@ -106,15 +121,16 @@ class CallTable:
     def begin(self, info: SandboxInfo, offers: Iterable[ResumeOffer]) -> None:
         """There is a connection: go on with what the sandbox offers. What it does not is lost."""
         known, self.info = self.info, info
-        is_same = known is not None and (known.sandbox_id, known.boot_id) == (info.sandbox_id, info.boot_id)
-        if not is_same:
-            self.lose("the sandbox was started anew")
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
         offered = {offer.session_id: offer for offer in offers}
         for call in list(self.calls.values()):
-            call.go_on(offered.get(call.session_id))
+            who = call.former or known
+            if who is None or (who.sandbox_id, who.boot_id) != (info.sandbox_id, info.boot_id):
+                call.fail(SandboxLost("the sandbox was started anew"))
+            else:
+                call.go_on(offered.get(call.session_id))
         self.post_all()
 
     def lose(self, problem: str) -> None:

@@ -1,9 +1,11 @@
 """One session as its user has it: `BridgeSession`, over the `Call` that the bridge keeps."""
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from sandbox_bridge.ahead import send_ahead
 from sandbox_bridge.call import Call
 from sandbox_bridge.errors import SandboxError
 
@@ -49,7 +51,7 @@ class BridgeSession:
         return self
 
     async def __anext__(self) -> dict[str, Any]:
-        await self._call.send_ahead()
+        await send_ahead(self._call)
         while (progress := self._call.inbox.take()) is None:
             if self._call.error is not None:
                 raise self._call.error
@@ -58,6 +60,18 @@ class BridgeSession:
             # No deadline of its own: the call's timer and the connection's life bound its end.
             await self._call.inbox.arrived.wait()
         return progress
+
+    async def wait_taken_up(self) -> None:
+        """Wait until the sandbox goes on with a session that was adopted; any other needs no wait.
+
+        Raises what it has ended with instead: `SessionDropped` or `SandboxLost`.
+        """
+        await self._call.wait_taken_up()
+
+    @property
+    def taken_seq(self) -> int:
+        """The number of the frame that the iteration gave last; 0 where the sandbox numbers none."""
+        return self._call.inbox.taken_seq
 
     @property
     def is_drained(self) -> bool:
@@ -82,10 +96,25 @@ class BridgeSession:
         async with self._signalling:
             await self._call.set_paused(False)
 
-    def send_input(self, data: str, *, eof: bool = False) -> None:
-        """Queue `data` for the task's standard input, and with `eof` its end; after the end it is dropped.
+    @property
+    def input_seq(self) -> int:
+        """How many inputs the sandbox has, or has on their way. Less than before where a socket lost some."""
+        return self._call.out.input_seq
 
-        Kept for as long as the session: whoever calls this bounds it. Raises `SandboxUnable`.
+    @property
+    def wants_input(self) -> bool:
+        """Whether there is room for more input; where there is none, `on_input_wanted` tells when there is."""
+        return self._call.out.wants_input
+
+    def on_input_wanted(self, call: Callable[[], None]) -> None:
+        """Have `call` called when there is room for input again, or some is to be given again; it must not wait."""
+        self._call.on_input_wanted = call
+
+    def send_input(self, data: str, *, eof: bool = False) -> None:
+        """Queue `data` for the task's standard input, and with `eof` its end, as input number `input_seq + 1`.
+
+        Kept until it is sent: whoever calls this asks `wants_input` first, and has what was lost with a socket.
+        After the session's end it is dropped. Raises `SandboxUnable`.
         """
         self._call.add_input(data, eof=eof)
 

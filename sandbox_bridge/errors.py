@@ -4,6 +4,7 @@
     ├── TaskFailed        the sandbox ended the task, and says why
     ├── SandboxBusy       no room there: try elsewhere, or later
     ├── SandboxLost       the connection or the sandbox is gone: what became of the task is not known
+    │   └── SessionDropped  the sandbox is there, and has the session no more
     └── SandboxUnable     it can't do what was asked of it; its task goes on
     TransportClosed       below all this: the connection itself
 
@@ -47,6 +48,10 @@ class SandboxBusy(SandboxError):  # noqa: N818 -- a situation, named as one
 
 class SandboxLost(SandboxError):  # noqa: N818 -- a situation, named as one
     """Nobody is left who could say how the session ended."""
+
+
+class SessionDropped(SandboxLost):
+    """The sandbox has waited for the session's bridge for as long as it does, and ended it."""
 
 
 class SandboxUnable(SandboxError):  # noqa: N818 -- a situation, named as one

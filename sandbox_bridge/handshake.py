@@ -71,6 +71,10 @@ class Handshake:
         self._was_returned = False
         self._core_only = False
 
+    def expect_hello(self) -> None:
+        """The sandbox is known to return it: a connection that breaks before it does is no refusal."""
+        self._was_returned, self._core_only = True, False
+
     async def perform(self, transport: FrameTransport, orders: Sequence[SessionOrder] = ()) -> Greeting:
         """Say `hello` and see; a sandbox that does not return it is asked how many sessions it takes.
 

@@ -1,5 +1,6 @@
 """What a session has to say to its sandbox: one frame at a time, the most urgent first. Does no I/O."""
 
+from collections import deque
 from collections.abc import Iterator
 
 from sandbox_bridge.protocol import (
@@ -12,21 +13,29 @@ from sandbox_bridge.protocol import (
     TtySize,
     encode,
 )
-from sandbox_bridge.spec import TaskSpec, start_frames
+from sandbox_bridge.spec import FormerSession, TaskSpec, start_frames
 
 CREDIT_BATCH_BYTES = 64 << 10
 """Credit is sent in portions: a quarter of what a session begins with, so the sandbox never runs dry."""
 
+MAX_UNSENT_INPUT_BYTES = 256 << 10
+"""Input that waits for its turn on the socket before no more is wanted."""
+
 
 class Outgoing:
-    """A session's wishes, as the frames that tell of them; nothing but the files goes before its task."""
+    """A session's wishes, as the frames that tell of them; nothing but the files goes before its task.
 
-    def __init__(self, session_id: str, spec: TaskSpec, *, stream: bool, is_started: bool = False) -> None:
+    With `former` the session was begun by another, who may have told the sandbox anything.
+    """
+
+    def __init__(
+        self, session_id: str, spec: TaskSpec, *, stream: bool, former: FormerSession | None = None
+    ) -> None:
         self.spec = spec
-        self.is_started = is_started
+        self.is_started = former is not None
         """The frame of its task has been given out."""
         self.is_cancel_wanted = False
-        self.is_pause_wanted = False
+        self.is_pause_wanted = former is not None and former.is_paused
         self.credit_bytes = 0
         """Granted, and not told yet."""
         self._session_id = session_id
@@ -36,12 +45,14 @@ class Outgoing:
         self._is_cancel_told = False
         # What the sandbox was told last; None where that may have been lost with a socket.
         self._pause_told: bool | None = False
-        self._was_paused = False
+        self._was_paused = former is not None
         self._size: TtySize | None = None
         self._is_size_told = True
-        # Every input of the session, since a socket may be lost with any of them; the first so many are sent.
-        self._inputs: list[str] = []
-        self._sent_inputs = 0
+        self.input_seq = former.inputs if former is not None else 0
+        """The number of the last input that was taken: it is sent, or waits to be."""
+        self._inputs: deque[str] = deque()
+        self._input_bytes = 0
+        self._was_full = False
 
     # --- wishes ---
 
@@ -56,28 +67,46 @@ class Outgoing:
 
     def add_input(self, data: str, *, eof: bool) -> None:
         """Have `data` written to the standard input of the running command."""
-        seq = len(self._inputs) + 1
-        frame = TaskInput(type="task_input", session_id=self._session_id, data=data, eof=eof, seq=seq)
+        self.input_seq += 1
+        frame = TaskInput(
+            type="task_input", session_id=self._session_id, data=data, eof=eof, seq=self.input_seq
+        )
         self._inputs.append(encode(frame))
+        self._input_bytes += len(self._inputs[-1])
+        self._was_full = self._was_full or not self.wants_input
+
+    @property
+    def wants_input(self) -> bool:
+        """Whether there is room for more input."""
+        return self._input_bytes < MAX_UNSENT_INPUT_BYTES
+
+    def takes_input_again(self) -> bool:
+        """Whether there is room now, and was none; says so once."""
+        again = self._was_full and not self._inputs
+        self._was_full = self._was_full and not again
+        return again
 
     def resize(self, cols: int, rows: int) -> None:
         """Have the terminal's size changed."""
         self._size = TtySize(cols=cols, rows=rows)
         self._is_size_told = False
 
-    def begin_anew(self, *, credit_bytes: int, input_seq: int | None) -> None:
+    def begin_anew(self, *, credit_bytes: int, input_seq: int | None, can_pause: bool) -> None:
         """The session goes on over another socket; what was sent over the old one may not have come.
 
         The sandbox counts its credit anew from the `after_seq` it was told, `credit_bytes` are granted beyond
-        that; it has input up to `input_seq`.
+        that; it has input up to `input_seq`, and what comes after that is to be given again.
         """
         self.credit_bytes = credit_bytes
         self._is_cancel_told = False
         self._is_size_told = False
-        if self._was_paused:
+        if self._was_paused and can_pause:
             self._pause_told = None
-        if input_seq is not None:
-            self._sent_inputs = input_seq
+        if input_seq is not None and input_seq != self.input_seq - len(self._inputs):
+            self._inputs.clear()
+            self._input_bytes = 0
+            self.input_seq = input_seq
+            self._was_full = True
 
     # --- frames ---
 
@@ -138,7 +167,8 @@ class Outgoing:
         return encode(Resize(type="resize", session_id=self._session_id, cols=size.cols, rows=size.rows))
 
     def _input_frame(self) -> str | None:
-        if self._sent_inputs >= len(self._inputs):
+        if not self._inputs:
             return None
-        self._sent_inputs += 1
-        return self._inputs[self._sent_inputs - 1]
+        frame = self._inputs.popleft()
+        self._input_bytes -= len(frame)
+        return frame

@@ -49,6 +49,10 @@ class Pool:
         """Choose `bridge` no more; its sessions run on. Raises `KeyError` if it is not here."""
         del self._bridges[bridge.address]
 
+    def at(self, address: str) -> Bridge | None:
+        """The bridge to that address, or None."""
+        return self._bridges.get(address)
+
     @property
     def bridges(self) -> tuple[Bridge, ...]:
         """All of them, in the order in which they came."""

@@ -69,6 +69,22 @@ class TaskSpec:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormerSession:
+    """A session that another process has left at its sandbox, as far as that has made durable what it knew.
+
+    It goes on behind the frame `after_seq`, where the sandbox is still the start `boot_id` of `sandbox_id`. Its
+    task has `timeout_s` of its running time left; `inputs` is how many inputs it may have been given.
+    """
+
+    sandbox_id: str
+    boot_id: str
+    after_seq: int
+    timeout_s: float
+    is_paused: bool = False
+    inputs: int = 0
+
+
 def start_frames(
     spec: TaskSpec, session_id: str, *, stream: bool, extended: bool, now: float
 ) -> Iterator[tuple[str, bool]]:

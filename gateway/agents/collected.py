@@ -6,8 +6,8 @@ says, and what came in whole before is kept. Credit is given for all the same, s
 
 import asyncio
 import base64
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -21,29 +21,46 @@ MAX_PENDING_BYTES: Final = 1 << 20
 log = structlog.get_logger(__name__)
 
 
+class Keep(Protocol):
+    """See `RunContext.keep_files`."""
+
+    async def __call__(self, batch: Batch, /, *, place_seq: int, place_file: str | None) -> None:
+        """Make `batch` durable."""
+
+
 class Collected:
     """One session's files. `keep` makes a batch durable; `grant` is told of base64 text that is, or is dropped."""
 
-    def __init__(
-        self, keep: Callable[[Batch], Awaitable[None]], grant: Callable[[int], None], *, session_id: str
-    ) -> None:
+    def __init__(self, keep: Keep, grant: Callable[[int], None], *, session_id: str) -> None:
         self._keep = keep
         self._grant = grant
         self._log = log.bind(session_id=session_id)
         self._intake = Intake(max_bytes=MAX_BYTES)
         self._open: tuple[str, int] | None = None
+        # The number of the last frame that the intake has anything of.
+        self._seq = 0
         self._broken = False
         self._owed = 0
         # Lives while there is something to keep; `flush` and `aclose` end it.
         self._keeping: asyncio.Task[None] | None = None
 
-    async def take(self, said: Mapping[str, Any]) -> None:
-        """Take a `file_chunk`; waits while too much is on its way. Raises what `keep` raised."""
+    async def restore(
+        self, files: Iterable[FileInfo], path: str | None, pieces: AsyncIterator[bytes]
+    ) -> None:
+        """Go on behind what was kept of the session before: whole `files`, and `pieces` of the one at `path`."""
+        self._intake.restore(files)
+        if path is not None:
+            size = await self._intake.go_on(path, pieces)
+            self._open = path, size
+
+    async def take(self, said: Mapping[str, Any], *, seq: int = 0) -> None:
+        """Take a `file_chunk`, the frame `seq`; waits while too much is on its way. Raises what `keep` raised."""
         text = said.get("base64")
         self._owed += len(text) if isinstance(text, str) else 0
         if not self._broken:
             try:
                 self._add(said)
+                self._seq = seq
             except ValueError as error:
                 self._broken = True
                 self._log.warning("a sandbox gives back files that can't be", error=str(error)[:500])
@@ -104,7 +121,8 @@ class Collected:
         while self._owed or not self._intake.empty:
             owed, self._owed = self._owed, 0
             if not self._intake.empty:
-                await self._keep(self._intake.take())
+                path = self._open[0] if self._open is not None else None
+                await self._keep(self._intake.take(), place_seq=self._seq, place_file=path)
             self._grant(owed)
 
 

@@ -12,12 +12,14 @@ from sandbox_bridge.errors import SandboxError, SandboxUnable
 class SandboxGrip:
     """The `Grip` on a session. `scope` bounds the running time: it stands still with the task."""
 
-    def __init__(self, session: BridgeSession, scope: asyncio.Timeout) -> None:
+    def __init__(self, session: BridgeSession, scope: asyncio.Timeout, *, paused: bool = False) -> None:
         self._session = session
         self._scope = scope
         self._left_s: float | None = None
         self._idle = asyncio.Event()
         self._idle.set()
+        if paused:
+            self._stop_clock()
 
     async def pause(self) -> bool:
         """See `Grip.pause`."""
@@ -49,6 +51,16 @@ class SandboxGrip:
         """See `Grip.cancel`."""
         self._start_clock()
         await self._session.cancel()
+
+    @property
+    def input_seq(self) -> int:
+        """See `Grip.input_seq`."""
+        return self._session.input_seq
+
+    @property
+    def wants_input(self) -> bool:
+        """See `Grip.wants_input`."""
+        return self._session.wants_input
 
     def send_input(self, data: Any, *, eof: bool) -> None:
         """See `Grip.send_input`; a task is sent text only, by the contract."""

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from gateway.events import Draft
-from gateway.files import Batch, Stored
+from gateway.files import Batch, FileInfo, Stored
 from gateway.tasks import TaskRecord
-from sandbox_bridge.bridge import Bridge
+from sandbox_bridge.bridge import Bridge, BridgeSession
 from sandbox_bridge.pool import Want
 
 
@@ -29,7 +29,10 @@ class TaskCancelledError(Exception):
 
 
 class PlaceLostError(Exception):
-    """The run's place is gone, the task's own outcome unknown: `reason` is `sandbox_lost` or `busy`."""
+    """The run's place is gone, the task's own outcome unknown.
+
+    `reason` is `sandbox_lost`, `busy`, or `instance_lost` where a takeover came too late for it.
+    """
 
     def __init__(self, reason: str, message: str) -> None:
         self.reason = reason
@@ -55,8 +58,16 @@ class Grip(Protocol):
     async def cancel(self) -> None:
         """Have it end, also where it stands still; then it raises `TaskCancelledError`."""
 
+    @property
+    def input_seq(self) -> int:
+        """How many inputs it was given. May become less: what was lost on its way is to be given again."""
+
+    @property
+    def wants_input(self) -> bool:
+        """Whether it takes more input now; once that is so again, the context is told by `steered_by`."""
+
     def send_input(self, data: Any, *, eof: bool) -> None:
-        """Give it what it was sent; must not wait. Raises `UnableError`."""
+        """Give it the next input, which it wants; must not wait. Raises `UnableError`."""
 
     def resize(self, cols: int, rows: int) -> None:
         """Tell it how large its terminal is; must not wait. Raises `UnableError`."""
@@ -71,6 +82,8 @@ class RunContext(Protocol):
     """The sandbox chosen for this run, for agents that take one."""
     sandbox_session: str
     """The id of this run's session there."""
+    session: BridgeSession | None
+    """That session, where the agent has taken it up from an owner that died; to be entered at once."""
     time_left_s: float
     """Running time the task has left."""
     cancel_wanted: asyncio.Event
@@ -84,11 +97,23 @@ class RunContext(Protocol):
     def steered_by(self, grip: Grip) -> None:
         """From now on the agent is steered by `grip`: what was wished before reaches it, too."""
 
-    async def emit(self, draft: Draft) -> None:
-        """Put an event into the task's log; waits while too much is on its way to disk."""
+    async def emit(self, *drafts: Draft, place_seq: int = 0) -> None:
+        """Put events into the task's log, all at once; waits while too much is on its way to disk.
 
-    async def keep_files(self, batch: Batch) -> None:
-        """Make files that the run gives back durable, in place of what earlier runs gave."""
+        They are what the session's frames up to `place_seq` told of that was not in the log yet.
+        """
+
+    async def keep_files(self, batch: Batch, *, place_seq: int = 0, place_file: str | None = None) -> None:
+        """Make files that the run gives back durable, in place of what earlier runs gave, behind what was emitted.
+
+        They came with the frames up to `place_seq`, which ended amid `place_file`.
+        """
+
+    async def kept_files(self) -> list[FileInfo]:
+        """The files that the session has given back whole before it was taken up."""
+
+    def kept_pieces(self, number: int) -> AsyncIterator[bytes]:
+        """What it has given back of the file of that number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +135,6 @@ class Agent:
     """Whether what it is sent is text for a standard input, and not any JSON."""
     takes_files: bool = False
     """Whether files may be uploaded with its input."""
+    take_up: Callable[[Bridge, TaskRecord, float], BridgeSession] | None = None
+    """Where an attempt is a session in its sandbox and nothing else: takes up the one at the task's `place`, which
+    has so many seconds of running time left. A run with that session then goes on with the attempt."""

@@ -26,8 +26,9 @@ from gateway.agents.sites import AS_SAID, AsSaid, RunSites, Sites
 from gateway.errors import TASK_ERRORS
 from gateway.events import MAX_TEXT_BYTES, Draft, cut_text, split_text
 from gateway.files import MAX_FILES, Stored
-from sandbox_bridge.bridge import Bridge, BridgeSession, TaskSpec
-from sandbox_bridge.errors import SandboxBusy, SandboxLost, TaskFailed
+from gateway.tasks import TaskRecord, TaskStatus
+from sandbox_bridge.bridge import Bridge, BridgeSession, FormerSession, TaskSpec
+from sandbox_bridge.errors import SandboxBusy, SandboxLost, SessionDropped, TaskFailed
 from sandbox_bridge.pool import Want
 from sandbox_bridge.protocol import Base64File, Collect, Command, Limits, TtySize, path_conflict, path_error
 from sandbox_bridge.spec import FilePiece
@@ -155,8 +156,10 @@ async def run(context: RunContext, *, sites: Sites | AsSaid = AS_SAID) -> dict[s
     if bridge is None:
         raise PlaceLostError("sandbox_lost", "the sandbox is gone")
     try:
-        async with asyncio.timeout(context.time_left_s + END_GRACE_S) as scope:
-            return await _run_in(bridge, context, sites, scope)
+        async with context.session or bridge.open(context.sandbox_session, _spec(context)) as session:
+            await _taken_up(session)
+            async with asyncio.timeout(context.time_left_s + END_GRACE_S) as scope:
+                return await _run_in(session, context, sites.of(context, bridge), scope)
     except TimeoutError:
         message = "The task ran longer than its timeout_s."
         raise TaskFailedError("timeout", message, exit_code=None, reason="timeout", result=None) from None
@@ -168,26 +171,53 @@ async def run(context: RunContext, *, sites: Sites | AsSaid = AS_SAID) -> dict[s
         raise _translated(error, cancel_wanted=context.cancel_wanted.is_set()) from error
 
 
+def take_up(bridge: Bridge, task: TaskRecord, time_left_s: float) -> BridgeSession:
+    """See `Agent.take_up`."""
+    place = task.place or {}
+    former = FormerSession(
+        sandbox_id=task.sandbox_id or "",
+        boot_id=place["boot_id"],
+        after_seq=task.place_seq,
+        timeout_s=time_left_s,
+        is_paused=task.status is TaskStatus.PAUSED,
+        inputs=task.inputs,
+    )
+    return bridge.adopt(place["session_id"], former)
+
+
+async def _taken_up(session: BridgeSession) -> None:
+    try:
+        await session.wait_taken_up()
+    except SessionDropped as error:
+        raise PlaceLostError("instance_lost", str(error)) from error
+
+
 async def _run_in(
-    bridge: Bridge, context: RunContext, sites: Sites | AsSaid, scope: asyncio.Timeout
+    session: BridgeSession, context: RunContext, shown: RunSites | AsSaid, scope: asyncio.Timeout
 ) -> dict[str, Any]:
-    session = bridge.open(context.sandbox_session, _spec(context))
     context.on_output_durable = session.grant_nowait
     collected = Collected(context.keep_files, session.grant_nowait, session_id=context.sandbox_session)
-    shown = sites.of(context, bridge)
-    async with session:
-        grip = SandboxGrip(session, scope)
-        context.steered_by(grip)
-        try:
-            await _tell(context, session, collected, shown, grip=grip)
-            await collected.flush()
-        except TaskFailed as error:
-            await collected.flush()
-            error.result = await shown.in_result(collected.told_of(error.result))
-            raise
-        finally:
-            await collected.aclose()
+    if context.session is not None:
+        await _restore(collected, context)
+    grip = SandboxGrip(session, scope, paused=context.task.status is TaskStatus.PAUSED)
+    session.on_input_wanted(lambda: context.steered_by(grip))
+    context.steered_by(grip)
+    try:
+        await _tell(context, session, collected, shown, grip=grip)
+        await collected.flush()
+    except TaskFailed as error:
+        await collected.flush()
+        error.result = await shown.in_result(collected.told_of(error.result))
+        raise
+    finally:
+        await collected.aclose()
     return await shown.in_result(collected.told_of(session.result)) or {}
+
+
+async def _restore(collected: Collected, context: RunContext) -> None:
+    whole = await context.kept_files()
+    path = context.task.place_file
+    await collected.restore(whole, path, context.kept_pieces(len(whole)))
 
 
 async def _tell(
@@ -200,13 +230,15 @@ async def _tell(
 ) -> None:
     async for progress in session:
         grip.busy()
+        seq = session.taken_seq
         if progress.get("kind") == "file_chunk":
-            await collected.take(progress)
-            grip.idle()
-            continue
-        told = await shown.in_progress(progress)
-        for draft in events_of(told):
-            await context.emit(draft)
+            await collected.take(progress, seq=seq)
+        else:
+            # What is durable is all up to one frame: neither files nor events may overtake the other.
+            await collected.flush()
+            drafts = events_of(await shown.in_progress(progress))
+            if drafts:
+                await context.emit(*drafts, place_seq=seq)
         grip.idle()
 
 
@@ -327,6 +359,7 @@ SANDBOX: Final = Agent(
     takes_files=True,
     takes_input=has_stdin,
     takes_text=True,
+    take_up=take_up,
 )
 
 

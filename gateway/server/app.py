@@ -52,7 +52,7 @@ from gateway.state.sqlite import SqliteStore
 from gateway.tasks import Commit
 from gateway.work.control import Control
 from gateway.work.dispatcher import Dispatcher
-from gateway.work.recovery import take_orphans
+from gateway.work.recovery import take_over
 from gateway.work.retention import sweep
 from sandbox_bridge.bridge import Bridge
 from sandbox_bridge.connection import FrameTransport, dial
@@ -127,6 +127,7 @@ class Gateway:
             running_per_subject=settings.max_running_per_subject,
             queue_s=settings.queue_s,
             pause_hold_s=settings.pause_hold_s,
+            separate=settings.websocket_url,
         )
         self._add_bridges()
         listener = Listener(self._pool, random=clock.rng, on_change=self._sandboxes_changed)
@@ -166,7 +167,8 @@ class Gateway:
             held.enter_context(_data_dir_lock(self._settings.data_dir))
             await self._store.open()
             held.push_async_callback(self._store.aclose)
-            await take_orphans(self._store, self._world.clock, log=self._log)
+            clock, owner = self._world.clock, self._instance
+            await take_over(self._store, clock, self._dispatcher, owner=owner, log=self._log)
             await self._run(ready, stop)
         self._log.info("gateway stopped")
 
@@ -262,14 +264,14 @@ class Gateway:
     def _add_bridges(self) -> None:
         token = self._settings.sandbox_token
         secret = token.get_secret_value() if token is not None else None
-        for url in self._settings.websocket_url:
-            self._add_bridge(url, functools.partial(dial, url, token=secret))
+        dials: dict[str, Callable[[], Any]] = {
+            url: functools.partial(dial, url, token=secret) for url in self._settings.websocket_url
+        }
         if self._embedded is not None:
-            self._add_bridge(EMBEDDED, self._embedded.dial)
-
-    def _add_bridge(self, address: str, connect: Callable[[], Any]) -> None:
+            dials[EMBEDDED] = self._embedded.dial
         rng, changed = self._world.clock.rng, self._sandboxes_changed
-        self._pool.add(Bridge(connect, address=address, random=rng, on_change=changed))
+        for address, connect in dials.items():
+            self._pool.add(Bridge(connect, address=address, random=rng, on_change=changed))
 
     def _sandboxes_changed(self) -> None:
         if self._pool.fits():

@@ -223,8 +223,9 @@ class StateStore(Protocol):
     async def add_files(self, set_id: str, batch: Batch, *, fence: Fence | None = None) -> None:
         """Add to a set, which begins with its first batch.
 
-        With `fence` the set is what that run gives back, in place of what earlier runs gave. Raises `LeaseLostError`
-        where its owner or epoch no longer hold; its `last_seq` doesn't matter.
+        With `fence` the set is what that run gives back, in place of what earlier runs gave, and its task's columns
+        take the batch's `fields`. Raises `LeaseLostError` where its owner or epoch no longer hold; its `last_seq`
+        doesn't matter.
         """
 
     async def drop_files(self, set_id: str) -> None:
@@ -246,6 +247,9 @@ class StateStore(Protocol):
 
         `(n, -1)` is right before the file of number n.
         """
+
+    async def read_piece(self, set_id: str, number: int, part: int) -> bytes | None:
+        """One piece of a file, whole or not, or None."""
 
     # --- sites ----------------------------------------------------------------------------------------
 

@@ -12,8 +12,6 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Final, TypeVar
 
-import orjson
-
 from gateway.clock import Clock
 from gateway.events import Event
 from gateway.files import Batch as FileBatch
@@ -126,13 +124,7 @@ class SqliteStore:
 
     async def get_outcome(self, task_id: str) -> Outcome:
         """See `StateStore.get_outcome`."""
-        found = await self._read(
-            lambda db: db.execute(
-                "SELECT result, error FROM task_payload WHERE task_id = ?", (task_id,)
-            ).fetchone()
-        )
-        result, error = found or (None, None)
-        return Outcome(result and orjson.loads(result), error and orjson.loads(error))
+        return await self._read(lambda db: rows.get_outcome(db, task_id))
 
     async def get_input(self, task_id: str) -> bytes:
         """See `StateStore.get_input`."""
@@ -239,6 +231,10 @@ class SqliteStore:
     ) -> list[Stored]:
         """See `StateStore.read_files`."""
         return await self._read(lambda db: files.read(db, set_id, after, max_bytes))
+
+    async def read_piece(self, set_id: str, number: int, part: int) -> bytes | None:
+        """See `StateStore.read_piece`."""
+        return await self._read(lambda db: files.piece(db, set_id, number, part))
 
     # --- sites ----------------------------------------------------------------------------------------
 

@@ -115,5 +115,12 @@ def read(db: sqlite3.Connection, set_id: str, after: tuple[int, int], max_bytes:
     return found
 
 
+def piece(db: sqlite3.Connection, set_id: str, number: int, part: int) -> bytes | None:
+    """See `StateStore.read_piece`."""
+    query = "SELECT data FROM file_piece WHERE set_id = ? AND number = ? AND part = ?"
+    found = db.execute(query, (set_id, number, part)).fetchone()
+    return bytes(found[0]) if found else None
+
+
 MAX_READ_PIECES: Final = 1000
 """Pieces of one read, however small they are."""

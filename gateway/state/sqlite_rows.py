@@ -8,10 +8,10 @@ import orjson
 
 from gateway.events import Event
 from gateway.state.base import StoredInput, TaskQuery
-from gateway.tasks import COLUMNS, Desire, TaskRecord, TaskStatus
+from gateway.tasks import COLUMNS, Desire, Outcome, TaskRecord, TaskStatus
 
 TASK_COLUMNS: Final = ", ".join(COLUMNS)
-_JSON: Final = frozenset({"labels", "progress", "waiting_for", "tty"})
+_JSON: Final = frozenset({"labels", "progress", "waiting_for", "tty", "place"})
 _BOOLS: Final = ("detached", "watched", "takes_input")
 
 
@@ -40,6 +40,13 @@ def get_task(db: sqlite3.Connection, task_id: str) -> TaskRecord | None:
     """The task's row, or None."""
     row = db.execute(f"SELECT {TASK_COLUMNS} FROM task WHERE task_id = ?", (task_id,)).fetchone()
     return decode(row) if row else None
+
+
+def get_outcome(db: sqlite3.Connection, task_id: str) -> Outcome:
+    """The task's result or error, or neither."""
+    query = "SELECT result, error FROM task_payload WHERE task_id = ?"
+    result, error = db.execute(query, (task_id,)).fetchone() or (None, None)
+    return Outcome(result and orjson.loads(result), error and orjson.loads(error))
 
 
 def list_tasks(db: sqlite3.Connection, query: TaskQuery) -> list[TaskRecord]:

@@ -216,6 +216,8 @@ class Transaction:
         files.add(self._db, set_id, batch, now_ms=self._now_ms)
         if fence is not None:
             files.hold(self._db, set_id, fence)
+            if batch.fields:
+                self._update(fence.task_id, batch.fields)
 
     def drop_some_files(self, set_id: str) -> bool:
         """Drop a part of a set that is nobody's; whether there is more of it."""

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import orjson
@@ -21,9 +21,9 @@ from gateway.clock import Clock
 from gateway.errors import GatewayError, StoreUnavailableError
 from gateway.metrics import Metrics
 from gateway.state.base import StateStore
-from gateway.tasks import ENDED, TaskRecord, claimed, failed
+from gateway.tasks import ENDED, Change, TaskRecord, claimed, failed
 from gateway.work.run import Run
-from sandbox_bridge.bridge import Bridge
+from sandbox_bridge.bridge import Bridge, BridgeSession, SandboxInfo
 from sandbox_bridge.pool import Pool, Want
 
 LOOK_AGAIN_S: Final = 1.0
@@ -54,7 +54,10 @@ def assign(
 
 
 class Dispatcher:
-    """Claims tasks for this instance and owns their runs."""
+    """Claims tasks for this instance and owns their runs.
+
+    `separate` are the addresses of sandboxes that don't end with this process.
+    """
 
     def __init__(
         self,
@@ -70,6 +73,7 @@ class Dispatcher:
         running_per_subject: int,
         queue_s: float,
         pause_hold_s: float,
+        separate: Collection[str] = (),
     ) -> None:
         self._instance = instance
         self._store = store
@@ -82,7 +86,10 @@ class Dispatcher:
         self._running_per_subject = running_per_subject
         self._queue_s = queue_s
         self._pause_hold_s = pause_hold_s
+        self._separate = frozenset(separate)
         self._runs: dict[str, Run] = {}
+        # Those that begin with the dispatcher.
+        self._taken_up: list[tuple[Run, Bridge]] = []
         self._placed: Counter[Bridge] = Counter()
         self._draining = False
         self._last_subject = ""
@@ -108,6 +115,8 @@ class Dispatcher:
         await self._bus.subscribe(QUEUE)
         await self._bus.subscribe(instance_channel(self._instance))
         async with asyncio.TaskGroup() as runs:
+            for run, bridge in self._taken_up:
+                runs.create_task(self._carry(run, bridge), name=f"run {run.task.task_id}")
             while True:
                 try:
                     look_again_s = await self._dispatch(runs)
@@ -115,6 +124,25 @@ class Dispatcher:
                     self._log.warning("store unavailable, no task is claimed", error=str(error))
                     look_again_s = LOOK_AGAIN_S
                 await self._wait_for_bell(look_again_s)
+
+    def can_take_up(self, task: TaskRecord) -> bool:
+        """Whether an attempt of a dead owner can be gone on with here."""
+        return self._left_at(task) is not None
+
+    def _left_at(self, task: TaskRecord) -> tuple[Agent, Bridge] | None:
+        address = task.place["address"] if task.place is not None else ""
+        bridge = self._pool.at(address) if address in self._separate else None
+        agent = self._registry.get(task.agent) if task.agent in self._registry else None
+        return (agent, bridge) if agent is not None and agent.take_up and bridge is not None else None
+
+    def take_up(self, tasks: Iterable[TaskRecord]) -> None:
+        """Go on with attempts that can be taken up and are this instance's now; asked for before `run`."""
+        for task in tasks:
+            if (left := self._left_at(task)) is None or left[0].take_up is None:
+                raise ValueError(f"task {task.task_id} can't be taken up")
+            agent, bridge = left
+            session = left[0].take_up(bridge, task, task.time_left_s(self._clock.now_ms()))
+            self._taken_up.append((self._run_of(task, agent, bridge, session), bridge))
 
     async def drain(self, within_s: float) -> None:
         """Claim nothing more; runs may end within `within_s`, the rest, and those that are paused, are given back."""
@@ -188,31 +216,39 @@ class Dispatcher:
         if self._draining:
             return False
         sandbox_id = bridge.info.sandbox_id if bridge is not None and bridge.info is not None else None
+        outlives_us = bridge is not None and bridge.address in self._separate and agent.take_up is not None
+        place = _place_at(bridge.info, self._clock.new_id()) if bridge is not None and outlives_us else None
+
+        def claim(row: TaskRecord) -> Change:
+            now_ms = self._clock.now_ms()
+            return claimed(row, owner=self._instance, sandbox_id=sandbox_id, now_ms=now_ms, place=place)
+
         try:
-            owned = await self._store.change_task(
-                task.task_id,
-                lambda row: claimed(
-                    row, owner=self._instance, sandbox_id=sandbox_id, now_ms=self._clock.now_ms()
-                ),
-            )
+            owned = await self._store.change_task(task.task_id, claim)
         except GatewayError:
             return True  # cancelled or claimed by another in between
         self._last_subject = task.subject
-        run = Run(
+        run = self._run_of(owned, agent, bridge)
+        runs.create_task(self._carry(run, bridge), name=f"run {task.task_id}")
+        return True
+
+    def _run_of(
+        self, owned: TaskRecord, agent: Agent, bridge: Bridge | None, session: BridgeSession | None = None
+    ) -> Run:
+        run = self._runs[owned.task_id] = Run(
             owned,
             agent,
             bridge=bridge,
+            session=session,
             store=self._store,
             clock=self._clock,
             hold_s=self._pause_hold_s,
             on_change=self.look,
             log=self._log,
         )
-        self._runs[task.task_id] = run
         if bridge is not None:
             self._placed[bridge] += 1
-        runs.create_task(self._carry(run, bridge), name=f"run {task.task_id}")
-        return True
+        return run
 
     async def _carry(self, run: Run, bridge: Bridge | None) -> None:
         self._metrics.running.inc()
@@ -266,3 +302,10 @@ class Dispatcher:
         self._wants = {task_id: want for task_id, want in self._wants.items() if task_id in waiting}
         if not waiting:
             self._unfit_since.clear()
+
+
+def _place_at(info: SandboxInfo | None, session_id: str) -> dict[str, str] | None:
+    """Where a session outlives its bridge, for a takeover to find; None where the sandbox knows of no such."""
+    if info is None or not info.extended:
+        return None
+    return {"address": info.address, "boot_id": info.boot_id, "session_id": session_id}

@@ -8,7 +8,7 @@ synced is the next write's. Output that gathers so is joined before it gets a nu
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,6 +24,22 @@ MAX_PENDING_BYTES: Final = 1 << 20
 """What may be on its way to disk before whoever speaks has to wait."""
 RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Pauses between tries while the store can't be reached; the last repeats."""
+
+
+@dataclass(slots=True)
+class _Said:
+    """Events that go into one write, and the column values that go with them."""
+
+    drafts: Sequence[Draft]
+    fields: Mapping[str, Any]
+
+
+@dataclass(slots=True, eq=False)
+class _Step:
+    """Another write that waits for its turn."""
+
+    write: Callable[[Fence], Awaitable[None]]
+    is_done: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +58,7 @@ class Journal:
         self.on_output_durable: Callable[[int], None] = lambda _bytes: None
         self._store = store
         self._log = log
-        self._pending: list[Draft | _Decision] = []
+        self._pending: list[_Said | _Step | _Decision] = []
         self._noted: dict[str, Any] = {}
         self._pending_bytes = 0
         self._moved = asyncio.Condition()
@@ -50,14 +66,26 @@ class Journal:
         # Lives while something is pending; ended by `aclose`.
         self._writing: asyncio.Task[None] | None = None
 
-    async def emit(self, draft: Draft) -> None:
-        """Take `draft`; waits while too much is pending. Raises `LeaseLostError`, and ValueError for one too large."""
-        size = len(orjson.dumps(draft.data))
-        if size > MAX_DATA_BYTES:
+    async def emit(self, *drafts: Draft, **fields: Any) -> None:
+        """Take `drafts` and the column values that are true with them: all of it becomes durable at once.
+
+        Waits while too much is pending. Raises `LeaseLostError`, and ValueError for an event that is too large.
+        """
+        sizes = [len(orjson.dumps(draft.data)) for draft in drafts]
+        if sizes and (size := max(sizes)) > MAX_DATA_BYTES:
             raise ValueError(f"an event of {size} bytes; at most {MAX_DATA_BYTES} are taken")
-        self._pending_bytes += size
-        self._put(draft)
+        self._pending_bytes += sum(sizes)
+        self._put(_Said(drafts, fields))
         await self._wait(lambda: self._pending_bytes <= MAX_PENDING_BYTES)
+
+    async def write(self, write: Callable[[Fence], Awaitable[None]]) -> None:
+        """Have `write` done behind all that was taken before, tried until the store takes it.
+
+        Raises `LeaseLostError`, and what else it raises, which is the journal's end.
+        """
+        step = _Step(write)
+        self._put(step)
+        await self._wait(lambda: step.is_done)
 
     async def decide(self, decide: Decide) -> TaskRecord:
         """Apply what `decide` says of the row, behind all that was taken before; the row after it.
@@ -86,7 +114,7 @@ class Journal:
             self._writing.cancel()
             await asyncio.wait([self._writing])
 
-    def _put(self, item: Draft | _Decision) -> None:
+    def _put(self, item: _Said | _Step | _Decision) -> None:
         self._pending.append(item)
         self._start()
 
@@ -113,11 +141,15 @@ class Journal:
             async with self._moved:
                 self._moved.notify_all()
 
-    async def _write(self, part: list[Draft] | _Decision) -> None:
-        if isinstance(part, _Decision):
-            await self._settle(part)
-        else:
-            await self._append(gather(part))
+    async def _write(self, part: _Said | _Step | _Decision) -> None:
+        match part:
+            case _Decision():
+                await self._settle(part)
+            case _Step():
+                await durably(lambda: part.write(self.fence), log=self._log)
+                part.is_done = True
+            case _Said():
+                await self._append(gather(part.drafts), part.fields)
         async with self._moved:
             self._moved.notify_all()
 
@@ -133,26 +165,28 @@ class Journal:
             self.fence = dataclasses.replace(fence, last_seq=row.last_seq)
             decision.outcome = row
 
-    async def _append(self, drafts: list[Draft]) -> None:
+    async def _append(self, drafts: list[Draft], fields: Mapping[str, Any]) -> None:
         noted, self._noted = self._noted, {}
-        what = Append(drafts, _progress_of(drafts) | noted)
+        what = Append(drafts, {**_progress_of(drafts), **fields, **noted})
         self.fence = await durably(lambda: self._store.append(self.fence, what), log=self._log)
         self.on_output_durable(sum(len(d.data["text"].encode()) for d in drafts if d.kind == "output"))
 
 
-def _parts(items: Sequence[Draft | _Decision]) -> Iterator[list[Draft] | _Decision]:
-    """What goes into one write each: the events up to the next decision, and that."""
+def _parts(items: Sequence[_Said | _Step | _Decision]) -> Iterator[_Said | _Step | _Decision]:
+    """What goes into one write each: all that is said up to the next write of another kind, and that."""
     drafts: list[Draft] = []
+    fields: dict[str, Any] = {}
     for item in items:
-        if isinstance(item, Draft):
-            drafts.append(item)
+        if isinstance(item, _Said):
+            drafts += item.drafts
+            fields |= item.fields
             continue
         if drafts:
-            yield drafts
-            drafts = []
+            yield _Said(drafts, fields)
+            drafts, fields = [], {}
         yield item
     if drafts or not items:
-        yield drafts
+        yield _Said(drafts, fields)
 
 
 def _progress_of(drafts: list[Draft]) -> dict[str, Any]:

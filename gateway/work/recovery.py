@@ -1,23 +1,49 @@
 """After a crash: whoever holds the data directory's lock alone knows that the former owner is dead."""
 
+from collections.abc import Callable
+
 from structlog.typing import FilteringBoundLogger
 
 from gateway.clock import Clock
 from gateway.state.base import StateStore
-from gateway.tasks import Change, TaskRecord, lost
+from gateway.tasks import Change, TaskRecord, lost, taken_over
+from gateway.work.dispatcher import Dispatcher
 
 
-async def take_orphans(store: StateStore, clock: Clock, *, log: FilteringBoundLogger) -> int:
-    """Put every owned task back, its place lost, or end it where that was its last attempt; how many there were.
+async def take_orphans(
+    store: StateStore,
+    clock: Clock,
+    *,
+    log: FilteringBoundLogger,
+    owner: str = "",
+    goes_on: Callable[[TaskRecord], bool] = lambda _task: False,
+) -> list[TaskRecord]:
+    """Take every owned task over: those that `owner` goes on with, which are returned, in the attempt they are in.
 
-    Only for an instance that knows that no other lives.
+    The others are put back, their place lost, or end where that was their last attempt. Only for an instance
+    that knows that no other lives.
     """
 
     def decide(task: TaskRecord) -> Change:
-        return Change() if task.owner is None else lost(task, "instance_lost", now_ms=clock.now_ms())
+        if task.owner is None:
+            return Change()
+        if goes_on(task):
+            return taken_over(task, owner=owner)
+        return lost(task, "instance_lost", now_ms=clock.now_ms())
 
     orphans = await store.owned_tasks()
+    found: list[TaskRecord] = []
     for orphan in orphans:
         after = await store.change_task(orphan.task_id, decide)
         log.info("orphan taken up", task_id=orphan.task_id, owner=orphan.owner, status=str(after.status))
-    return len(orphans)
+        if after.owner == owner:
+            found.append(after)
+    return found
+
+
+async def take_over(
+    store: StateStore, clock: Clock, dispatcher: Dispatcher, *, owner: str, log: FilteringBoundLogger
+) -> None:
+    """Take over what the dead have owned: `dispatcher`, which is `owner`'s, goes on with what it can."""
+    goes_on = dispatcher.can_take_up
+    dispatcher.take_up(await take_orphans(store, clock, owner=owner, goes_on=goes_on, log=log))

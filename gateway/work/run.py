@@ -1,6 +1,8 @@
 """One attempt of one task: from the claim to the event that ends it or gives it back."""
 
 import asyncio
+import dataclasses
+import itertools
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any, Final
@@ -12,12 +14,12 @@ from gateway.agents.runner import Agent, Grip, PlaceLostError, TaskCancelledErro
 from gateway.clock import Clock
 from gateway.errors import LeaseLostError
 from gateway.events import Draft
-from gateway.files import Batch, Stored
+from gateway.files import Batch, FileInfo, Stored
 from gateway.state.base import Decide, StateStore
 from gateway.tasks import Change, Fence, TaskRecord, TaskStatus, cancelled, completed, failed, lost
 from gateway.work.journal import Journal, durably
 from gateway.work.steering import Steering
-from sandbox_bridge.bridge import Bridge
+from sandbox_bridge.bridge import Bridge, BridgeSession
 
 READ_BYTES: Final = 1 << 20
 """Of uploaded files in memory at once."""
@@ -39,13 +41,15 @@ class Run:
         hold_s: float,
         on_change: Callable[[], None],
         log: FilteringBoundLogger,
+        session: BridgeSession | None = None,
     ) -> None:
         self.task = task
         self.input: dict[str, Any] = {}
         self.input_files: Callable[[], AsyncIterator[Stored]] | None = None
         self.bridge = bridge
-        self.sandbox_session = clock.new_id()
-        self.time_left_s = max(task.timeout_s - task.ran_ms / 1000, 0.001)
+        self.session = session
+        self.sandbox_session = task.place["session_id"] if task.place is not None else clock.new_id()
+        self.time_left_s = task.time_left_s(clock.now_ms())
         self._agent = agent
         self._store = store
         self._clock = clock
@@ -85,16 +89,38 @@ class Run:
         """See `RunContext.steered_by`."""
         self._steering.steered_by(grip)
 
-    async def emit(self, draft: Draft) -> None:
+    async def emit(self, *drafts: Draft, place_seq: int = 0) -> None:
         """See `RunContext.emit`."""
-        await self._journal.emit(draft)
+        if self.task.place is None:
+            await self._journal.emit(*drafts)
+        else:
+            await self._journal.emit(*drafts, place_seq=place_seq)
 
-    async def keep_files(self, batch: Batch) -> None:
+    async def keep_files(self, batch: Batch, *, place_seq: int = 0, place_file: str | None = None) -> None:
         """See `RunContext.keep_files`."""
-        await durably(
-            lambda: self._store.add_files(self.sandbox_session, batch, fence=self._journal.fence),
-            log=self._log,
+        if self.task.place is not None:
+            fields = {"place_seq": place_seq, "place_file": place_file}
+            batch = dataclasses.replace(batch, fields=fields)
+        await self._journal.write(
+            lambda fence: self._store.add_files(self.sandbox_session, batch, fence=fence)
         )
+
+    async def kept_files(self) -> list[FileInfo]:
+        """See `RunContext.kept_files`."""
+        found: list[FileInfo] = await durably(
+            lambda: self._store.list_files(self.sandbox_session), log=self._log
+        )
+        return found
+
+    async def kept_pieces(self, number: int) -> AsyncIterator[bytes]:
+        """See `RunContext.kept_pieces`."""
+        for part in itertools.count():
+            piece = await durably(
+                partial(self._store.read_piece, self.sandbox_session, number, part), log=self._log
+            )
+            if piece is None:
+                return
+            yield piece
 
     # --- what the dispatcher does -----------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ class Steering:
         log: FilteringBoundLogger,
     ) -> None:
         self.cancel_wanted = asyncio.Event()
-        self.paused = False
+        self.paused = task.status is TaskStatus.PAUSED
         """Whether the log says so."""
         self._row = task
         self._journal = journal
@@ -59,8 +59,9 @@ class Steering:
         self._news = asyncio.Event()
         # When to look again although there are no news: the end of the hold, or the next try.
         self._due: float | None = None
-        self._still = False
+        self._still = self.paused
         self._told: set[str] = set()
+        # How many inputs have been counted as given, and how much they are.
         self._given = 0
         self._given_bytes = 0
         self._noted_bytes = task.input_given_bytes
@@ -77,6 +78,8 @@ class Steering:
 
     async def run(self) -> None:
         """Steer, until the place of a task that was paused for too long is given up. Raises `LeaseLostError`."""
+        if self.paused:
+            self._due = asyncio.get_running_loop().time() + self._hold_s
         listening = asyncio.get_running_loop().create_task(self._listen(), name="wishes")
         try:
             while not await self._hold_over():
@@ -182,19 +185,33 @@ class Steering:
             await self._tell_once(str(error))
 
     async def _give_input(self, grip: Grip) -> None:
-        while self._given < self._row.inputs:
+        while grip.wants_input and grip.input_seq < self._row.inputs:
+            after = grip.input_seq
             found = await durably(
-                lambda: self._store.read_input(self._row.task_id, self._given, max_bytes=READ_BYTES),
+                lambda: self._store.read_input(self._row.task_id, after, max_bytes=READ_BYTES),  # noqa: B023
                 log=self._log,
             )
             for item in found:
-                self._given = item.n
+                # While it was read, a socket may have lost what came before it.
+                if item.n != grip.input_seq + 1 or not grip.wants_input:
+                    break
                 data = orjson.loads(item.data)
                 grip.send_input(data, eof=item.eof)
-                self._given_bytes += input_bytes(data)
-            if self._given_bytes - self._noted_bytes >= NOTE_BYTES:
-                self._noted_bytes = self._given_bytes
-                self._journal.note(input_given_bytes=self._given_bytes)
+                self._count(item.n, input_bytes(data))
+            if grip.input_seq == after:
+                return  # it is over, or lacks earlier ones again, and will say so
+
+    def _count(self, n: int, nbytes: int) -> None:
+        """The `n`-th input was given, once more perhaps."""
+        if n > self._given:
+            self._given = n
+            self._given_bytes += nbytes
+        if n == self._row.inputs:
+            # Whatever an owner that died had given of it.
+            self._given_bytes = self._row.input_bytes
+        if self._given_bytes - self._noted_bytes >= NOTE_BYTES:
+            self._noted_bytes = self._given_bytes
+            self._journal.note(input_given_bytes=self._given_bytes)
 
     async def _tell_once(self, message: str) -> None:
         if message not in self._told:

@@ -99,6 +99,30 @@ async def test_files_given_back_need_the_run_to_hold_the_task(store: StateStore)
         assert await store.list_files("set-2") == []
 
 
+async def test_files_given_back_say_how_far_their_session_is(store: StateStore) -> None:
+    """Column values of the task are written with the files that they go with, or not at all."""
+    task = await run(store)
+    fence = fence_of(task)
+    await store.add_files(
+        "set-1", Batch([Piece(0, 0, b"half")], [], {"place_seq": 7, "place_file": "a"}), fence=fence
+    )
+    row = await store.get_task(task.task_id)
+    assert row is not None
+    assert (row.place_seq, row.place_file, row.last_seq) == (7, "a", task.last_seq)
+    zombie = dataclasses.replace(fence, owner="zombie")
+    with pytest.raises(LeaseLostError):
+        await store.add_files("set-1", Batch([], [], {"place_seq": 9}), fence=zombie)
+    assert await store.get_task(task.task_id) == row
+
+
+async def test_pieces_of_a_file_are_read_one_by_one(store: StateStore) -> None:
+    """Also those of a file that is not whole yet; past the last there is none."""
+    await store.add_files("set-1", Batch([Piece(1, 0, b"one"), Piece(1, 1, b"two")], []))
+    assert [await store.read_piece("set-1", 1, part) for part in range(3)] == [b"one", b"two", None]
+    assert await store.read_piece("set-1", 0, 0) is None
+    assert await store.read_piece("set-2", 1, 0) is None
+
+
 async def test_files_given_back_replace_those_of_earlier_runs(store: StateStore) -> None:
     """What a later run gives back takes the place of all before it, which is swept."""
     task = await run(store)

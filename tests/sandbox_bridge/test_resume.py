@@ -17,6 +17,7 @@ from tests.support.bridges import (
     Peer,
     connected,
     failure_of,
+    give,
     greeted,
     is_failure,
     next_within,
@@ -132,11 +133,12 @@ async def test_wishes_of_the_gap_are_told_after_it() -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(session.pause())
             session.send_input("three", eof=True)
+            session.on_input_wanted(lambda: give(session, ["one", "two", "three"]))
             session.resize_nowait(80, 24)
             await peer.greet(offer(0, input_seq=1))
             frames = [await peer.next() for _ in range(4)]
             assert [frame["type"] for frame in frames] == ["pause_task", "resize", "task_input", "task_input"]
-            assert [frame["seq"] for frame in frames[2:]] == [2, 3]
+            assert [(frame["seq"], frame["data"]) for frame in frames[2:]] == [(2, "two"), (3, "three")]
             await peer.say({"type": "task_paused", "session_id": "s1"})
         peer.hang_up()
         await until(lambda: bridge.info is None)
@@ -365,13 +367,17 @@ async def _run(bridge: Bridge, name: str) -> tuple[str, list[str]]:
     )
     async with bridge.open(name, spec) as session, asyncio.TaskGroup() as group:
         group.create_task(_read(session, texts, chunks))
+        inputs: list[str] = []
+        session.on_input_wanted(lambda: give(session, inputs))
         for text in FED:
-            session.send_input(text)
+            inputs.append(text)
+            give(session, inputs)
             await elapse(0.01)
         await session.pause()
         await elapse(0.1)
         await session.resume()
-        session.send_input("", eof=True)
+        inputs.append("")
+        give(session, inputs)
     assert session.result is not None
     return "".join(texts), chunks
 

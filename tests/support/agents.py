@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict
 
 from gateway.agents.runner import Agent, Grip, RunContext
 from gateway.events import Draft
-from gateway.files import Batch, Stored
+from gateway.files import Batch, FileInfo, Stored
 from gateway.tasks import TaskRecord
-from sandbox_bridge.bridge import Bridge
+from sandbox_bridge.bridge import Bridge, BridgeSession
 from tests.support.records import running
 
 
@@ -35,6 +35,9 @@ class Context:
         self.drafts: list[Draft] = []
         self.input_files: Callable[[], AsyncIterator[Stored]] | None = None
         self.kept: list[Batch] = []
+        self.place_seq = 0
+        self.place_file: str | None = None
+        self.session: BridgeSession | None = None
         self.grip: asyncio.Future[Grip] = asyncio.get_running_loop().create_future()
         self.result: dict[str, Any] | None = None
         self.error: Exception | None = None
@@ -51,16 +54,30 @@ class Context:
         """See `RunContext.steered_by`."""
         self.grip.set_result(grip)
 
-    async def emit(self, draft: Draft) -> None:
+    async def emit(self, *drafts: Draft, place_seq: int = 0) -> None:
         """See `RunContext.emit`; what was said counts as durable at once."""
-        self.drafts.append(draft)
-        self.on_draft(draft)
-        if draft.kind == "output":
-            self.on_output_durable(len(draft.data["text"].encode()))
+        self.place_seq = place_seq
+        for draft in drafts:
+            self.drafts.append(draft)
+            self.on_draft(draft)
+            if draft.kind == "output":
+                self.on_output_durable(len(draft.data["text"].encode()))
 
-    async def keep_files(self, batch: Batch) -> None:
+    async def keep_files(self, batch: Batch, *, place_seq: int = 0, place_file: str | None = None) -> None:
         """See `RunContext.keep_files`; what is kept is durable at once."""
+        self.place_seq, self.place_file = place_seq, place_file
         self.kept.append(batch)
+
+    async def kept_files(self) -> list[FileInfo]:
+        """See `RunContext.kept_files`."""
+        return [file for batch in self.kept for file in batch.files]
+
+    async def kept_pieces(self, number: int) -> AsyncIterator[bytes]:
+        """See `RunContext.kept_pieces`."""
+        for batch in self.kept:
+            for piece in batch.pieces:
+                if piece.number == number:
+                    yield piece.data
 
     async def run(self, agent: Agent) -> None:
         """Let `agent` make one attempt, and note how it ended."""

@@ -157,6 +157,13 @@ def is_failure(error: Exception, code: str) -> bool:
     return isinstance(error, TaskFailed) and error.code == code
 
 
+def give(session: BridgeSession, inputs: list[str]) -> None:
+    """Give a session those of the inputs that it lacks, as far as it wants them; an empty one ends them."""
+    while session.wants_input and session.input_seq < len(inputs):
+        text = inputs[session.input_seq]
+        session.send_input(text, eof=not text)
+
+
 async def next_within(session: BridgeSession, seconds: float) -> dict[str, Any] | None:
     """The session's next progress, or None if there is none for so long."""
     try:

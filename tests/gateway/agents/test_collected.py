@@ -34,12 +34,13 @@ class Disk:
         self.open.set()
         self.problem: Exception | None = None
 
-    async def keep(self, batch: Batch) -> None:
+    async def keep(self, batch: Batch, *, place_seq: int, place_file: str | None) -> None:
         """See `RunContext.keep_files`."""
         await self.open.wait()
         if self.problem is not None:
             raise self.problem
         self.batches.append(batch)
+        self.place = place_seq, place_file
 
     def grant(self, nbytes: int) -> None:
         """Note credit, and what was durable then."""

@@ -7,7 +7,8 @@ import pytest
 
 from gateway.errors import LeaseLostError
 from gateway.events import MAX_DATA_BYTES, Draft
-from gateway.tasks import TaskRecord, lost
+from gateway.state.sqlite_rows import get_task
+from gateway.tasks import Commit, Fence, TaskRecord, lost
 from gateway.work.journal import MAX_PENDING_BYTES, Journal
 from tests.support.records import NOW_MS, fence_of, output
 from tests.support.waiting import held_by_another, let_pass
@@ -168,3 +169,48 @@ async def test_aclose_ends_what_still_waits(bench: Bench) -> None:
         await journal.aclose()
     await let_pass(5)
     assert await texts(bench, task) == ""
+
+
+async def test_what_is_emitted_at_once_is_durable_at_once(bench: Bench) -> None:
+    """Column values are in the same transaction as the events they go with, however many gather."""
+    task = await bench.running()
+    journal = journal_of(bench, task)
+    found: list[tuple[int, int]] = []
+
+    def look(commit: Commit) -> None:
+        assert bench.store._write_connection is not None
+        row = get_task(bench.store._write_connection, task.task_id)
+        assert row is not None
+        found.append((sum(len(batch.events) for batch in commit.events), row.place_seq))
+
+    bench.store.on_commit = look
+    bench.disk.shut()
+    for seq in (1, 2, 3):
+        pair = output("a" * seq), Draft("log", {"level": "info", "message": "x"})
+        await journal.emit(*pair, place_seq=seq)
+        await let_pass(1)
+    bench.disk.open()
+    await journal.flush()
+    assert found == [(2, 1), (4, 3)]
+
+
+async def test_other_writes_wait_for_what_was_said_before(bench: Bench) -> None:
+    """What is said after a write of another kind is durable after it."""
+    task = await bench.running()
+    journal = journal_of(bench, task)
+    found: list[str] = []
+
+    async def look(fence: Fence) -> None:
+        assert fence == journal.fence
+        found.append(await texts(bench, task))
+
+    bench.disk.shut()
+    await journal.emit(output("before "))
+    looking = asyncio.ensure_future(journal.write(look))
+    await let_pass(1)
+    await journal.emit(output("after"))
+    bench.disk.open()
+    await looking
+    await journal.flush()
+    assert found == ["before "]
+    assert await texts(bench, task) == "before after"

@@ -1,13 +1,17 @@
 """After a crash: what the former process owned is put back."""
 
 import asyncio
+import dataclasses
+from functools import partial
 
 import pytest
 
-from gateway.tasks import Commit, TaskRecord, TaskStatus, completed, lost
+from gateway.errors import LeaseLostError
+from gateway.state.base import Append
+from gateway.tasks import Commit, TaskRecord, TaskStatus, claimed, completed, lost
 from gateway.wishes import wish_cancel
 from gateway.work.recovery import take_orphans
-from tests.support.records import NOW_MS
+from tests.support.records import NOW_MS, fence_of, output
 from tests.support.work import LOG, Bench
 
 pytestmark = pytest.mark.looptime
@@ -18,7 +22,7 @@ async def test_orphan_waits_for_its_next_attempt(bench: Bench) -> None:
     task = await bench.running()
     waits, done = await bench.pending(), await bench.running()
     done = await bench.store.change_task(done.task_id, lambda row: completed(row, {}, now_ms=NOW_MS))
-    assert await take_orphans(bench.store, bench.clock, log=LOG) == 1
+    assert await take_orphans(bench.store, bench.clock, log=LOG) == []
     row = await bench.row(task.task_id)
     assert (row.status, row.owner, row.attempt, row.uncounted) == (TaskStatus.PENDING, None, 1, 0)
     assert await bench.last(task.task_id) == {
@@ -29,7 +33,9 @@ async def test_orphan_waits_for_its_next_attempt(bench: Bench) -> None:
     }
     assert await bench.row(waits.task_id) == waits
     assert await bench.row(done.task_id) == done
-    assert await take_orphans(bench.store, bench.clock, log=LOG) == 0
+    before = await bench.log(task.task_id)
+    assert await take_orphans(bench.store, bench.clock, log=LOG) == []
+    assert await bench.log(task.task_id) == before
 
 
 async def test_orphan_on_its_last_attempt_has_failed(bench: Bench) -> None:
@@ -50,6 +56,26 @@ async def test_orphan_that_was_to_be_cancelled_is(bench: Bench) -> None:
     await take_orphans(bench.store, bench.clock, log=LOG)
     assert (await bench.row(task.task_id)).status is TaskStatus.CANCELLED
     assert (await bench.last(task.task_id))["by"] == "bob"
+
+
+async def test_orphan_that_can_be_gone_on_with_is(bench: Bench) -> None:
+    """It has another owner and is in the same attempt: its log has nothing to tell of. The dead one's write fails."""
+    place = {"address": "ws://a", "boot_id": "b", "session_id": "s"}
+    waits = await bench.pending()
+    claim = partial(claimed, owner="dead", sandbox_id="box", now_ms=NOW_MS, place=place)
+    task = await bench.store.change_task(waits.task_id, claim)
+    other, log = await bench.running(), await bench.log(waits.task_id)
+
+    def goes_on(row: TaskRecord) -> bool:
+        return row.task_id == task.task_id
+
+    (taken,) = await take_orphans(bench.store, bench.clock, owner="heir", goes_on=goes_on, log=LOG)
+    assert taken == dataclasses.replace(task, owner="heir", updated_at=taken.updated_at)
+    assert await bench.log(task.task_id) == log
+    with pytest.raises(LeaseLostError):
+        await bench.store.append(fence_of(task), Append([output("zombie")]))
+    await bench.store.append(fence_of(taken), Append([output("x")]))
+    assert (await bench.row(other.task_id)).status is TaskStatus.PENDING
 
 
 async def test_orphan_that_was_taken_up_in_between_is_left_alone(bench: Bench) -> None:

@@ -31,6 +31,8 @@ class ScriptedGrip:
         self.unable: set[str] = set()
         self.pausing: asyncio.Event | None = None
         self.steered: list[tuple[Any, ...]] = []
+        self.input_seq = 0
+        self.wants_input = True
         self.over = asyncio.Event()
         self._bench = bench
         self._task_id = task_id
@@ -56,6 +58,7 @@ class ScriptedGrip:
     def send_input(self, data: Any, *, eof: bool) -> None:
         """See `Grip.send_input`."""
         self._check("stdin")
+        self.input_seq += 1
         self.steered.append(("input", data, eof))
 
     def resize(self, cols: int, rows: int) -> None:
