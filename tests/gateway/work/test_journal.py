@@ -1,6 +1,8 @@
 """The journal: what a run says becomes durable, in order, once, and not faster than the disk."""
 
 import asyncio
+from contextlib import closing
+from sqlite3 import connect
 from typing import Any
 
 import pytest
@@ -178,8 +180,8 @@ async def test_what_is_emitted_at_once_is_durable_at_once(bench: Bench) -> None:
     found: list[tuple[int, int]] = []
 
     def look(commit: Commit) -> None:
-        assert bench.store._write_connection is not None
-        row = get_task(bench.store._write_connection, task.task_id)
+        with closing(connect(bench.store._path)) as reader:
+            row = get_task(reader, task.task_id)
         assert row is not None
         found.append((sum(len(batch.events) for batch in commit.events), row.place_seq))
 
