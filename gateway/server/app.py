@@ -167,8 +167,7 @@ class Gateway:
             held.enter_context(_data_dir_lock(self._settings.data_dir))
             await self._store.open()
             held.push_async_callback(self._store.aclose)
-            clock, owner = self._world.clock, self._instance
-            await take_over(self._store, clock, self._dispatcher, owner=owner, log=self._log)
+            await take_over(self._store, self._world.clock, self._dispatcher, log=self._log)
             await self._run(ready, stop)
         self._log.info("gateway stopped")
 

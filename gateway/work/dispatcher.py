@@ -75,7 +75,7 @@ class Dispatcher:
         pause_hold_s: float,
         separate: Collection[str] = (),
     ) -> None:
-        self._instance = instance
+        self.instance = instance
         self._store = store
         self._bus = bus
         self._registry = registry
@@ -98,7 +98,7 @@ class Dispatcher:
         self._wants: dict[str, Want | None] = {}
 
     def __repr__(self) -> str:
-        return f"<Dispatcher {self._instance}: {len(self._runs)} running{', draining' * self._draining}>"
+        return f"<Dispatcher {self.instance}: {len(self._runs)} running{', draining' * self._draining}>"
 
     @property
     def running(self) -> int:
@@ -113,7 +113,7 @@ class Dispatcher:
         """Dispatch until cancelled; the runs end with it."""
         self._bus.on_message(self._heard)
         await self._bus.subscribe(QUEUE)
-        await self._bus.subscribe(instance_channel(self._instance))
+        await self._bus.subscribe(instance_channel(self.instance))
         async with asyncio.TaskGroup() as runs:
             for run, bridge in self._taken_up:
                 runs.create_task(self._carry(run, bridge), name=f"run {run.task.task_id}")
@@ -221,7 +221,7 @@ class Dispatcher:
 
         def claim(row: TaskRecord) -> Change:
             now_ms = self._clock.now_ms()
-            return claimed(row, owner=self._instance, sandbox_id=sandbox_id, now_ms=now_ms, place=place)
+            return claimed(row, owner=self.instance, sandbox_id=sandbox_id, now_ms=now_ms, place=place)
 
         try:
             owned = await self._store.change_task(task.task_id, claim)

@@ -42,8 +42,8 @@ async def take_orphans(
 
 
 async def take_over(
-    store: StateStore, clock: Clock, dispatcher: Dispatcher, *, owner: str, log: FilteringBoundLogger
+    store: StateStore, clock: Clock, dispatcher: Dispatcher, *, log: FilteringBoundLogger
 ) -> None:
-    """Take over what the dead have owned: `dispatcher`, which is `owner`'s, goes on with what it can."""
-    goes_on = dispatcher.can_take_up
+    """Take over what the dead have owned; `dispatcher` goes on with what it can."""
+    owner, goes_on = dispatcher.instance, dispatcher.can_take_up
     dispatcher.take_up(await take_orphans(store, clock, owner=owner, goes_on=goes_on, log=log))
