@@ -47,9 +47,11 @@ def _small_json(data: Any) -> Any:
     return data
 
 
+WITHOUT_NUL: Final = Field(json_schema_extra={"pattern": r"^[^\x00]*$"})
+"""How a JSON Schema says it."""
 Json = Annotated[dict[str, Any], AfterValidator(check_json)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_no_nul)]
-Text = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_no_nul)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_no_nul), WITHOUT_NUL]
+Text = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_no_nul), WITHOUT_NUL]
 TaskId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Status = Literal["pending", "running", "paused", "completed", "failed", "cancelled"]
 
@@ -67,7 +69,10 @@ class SubmitBody(_Strict):
     idempotency_key: Name | None = None
     workflow_id: TaskId | None = None
     timeout_s: int = Field(default=300, ge=1, le=86_400)
-    labels: dict[Name, Text] = Field(default={}, max_length=32)
+    # Its schema has the keys' pattern, and would else let others pass.
+    labels: dict[Name, Text] = Field(
+        default={}, max_length=32, json_schema_extra={"additionalProperties": False}
+    )
     max_attempts: int = Field(default=3, ge=1, le=1000)
     priority: int = Field(default=0, ge=-10, le=10)
     detach: Literal["continue", "pause", "cancel"] = "continue"

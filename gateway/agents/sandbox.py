@@ -1,150 +1,26 @@
 """The agent `sandbox`: files and commands, run by a sandbox as they are."""
 
 import asyncio
-import base64
 import dataclasses
 import functools
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Annotated, Any, Final, Self
-
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    StringConstraints,
-    Tag,
-    field_validator,
-    model_validator,
-)
+from typing import Any, Final
 
 from gateway.agents.collected import Collected
 from gateway.agents.grip import SandboxGrip
 from gateway.agents.runner import Agent, PlaceLostError, RunContext, TaskCancelledError, TaskFailedError
+from gateway.agents.sandbox_input import SandboxInput, has_stdin, want
 from gateway.agents.sites import AS_SAID, AsSaid, RunSites, Sites
 from gateway.errors import TASK_ERRORS
 from gateway.events import MAX_TEXT_BYTES, Draft, cut_text, split_text
-from gateway.files import MAX_FILES, Stored
+from gateway.files import Stored
 from gateway.tasks import TaskRecord, TaskStatus
 from sandbox_bridge.bridge import Bridge, BridgeSession, FormerSession, TaskSpec
 from sandbox_bridge.errors import SandboxBusy, SandboxLost, SessionDropped, TaskFailed
-from sandbox_bridge.pool import Want
-from sandbox_bridge.protocol import Base64File, Collect, Command, Limits, TtySize, path_conflict, path_error
 from sandbox_bridge.spec import FilePiece
 
-MAX_COMMANDS: Final = 1000
 END_GRACE_S: Final = 5.0
 """How much longer than its running time a task gets for its sandbox to tell of the end."""
-
-
-def _paths_are_good(files: dict[str, Any]) -> dict[str, Any]:
-    for path in files:
-        if (problem := path_error(path)) is not None:
-            raise ValueError(f"{path[:200]!r}: {problem}")
-    if (clash := path_conflict(list(files))) is not None:
-        raise ValueError(f"{clash[:200]!r} lies below another file")
-    return files
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-
-
-# Of a model's bases the last one's configuration wins: a client's unknown keys are errors, a peer's are not.
-class _File(Base64File, _Strict):
-    @field_validator("base64")
-    @classmethod
-    def _is_base64(cls, text: str) -> str:
-        base64.b64decode(text, validate=True)
-        return text
-
-
-class _Tty(TtySize, _Strict):
-    pass
-
-
-class _Command(Command, _Strict):
-    tty: _Tty | None = None
-
-    @model_validator(mode="after")
-    def _can_be_started(self) -> Self:
-        texts = [self.sh or "", self.cwd or "", *(self.argv or ()), *self.env, *self.env.values()]
-        if any("\0" in text for text in texts):
-            raise ValueError("contains NUL, which no command can be given")
-        if any(not name or "=" in name for name in self.env):
-            raise ValueError("the name of an environment variable is not empty and has no '='")
-        return self
-
-
-class _Limits(Limits, _Strict):
-    pass
-
-
-class _Collect(Collect, _Strict):
-    pass
-
-
-class _Sandbox(_Strict):
-    runtime: str | None = None
-    labels: dict[str, str] = {}
-
-
-def _at_most(most: int) -> Callable[[Any], Any]:
-    """A check that comes before every other: what is too much is not looked at."""
-
-    def check(value: Any) -> Any:
-        if isinstance(value, list | dict) and len(value) > most:
-            raise ValueError(f"{len(value)} are too many; at most {most} are taken")
-        return value
-
-    return check
-
-
-def _no_nul(line: str) -> str:
-    if "\0" in line:
-        raise ValueError("contains NUL, which no command can be given")
-    return line
-
-
-def _text_or_object(value: Any) -> str:
-    return "text" if isinstance(value, str) else "object"
-
-
-# With the choice made by kind, an error is told of the one branch that was meant.
-Line = Annotated[str, StringConstraints(max_length=1 << 20), AfterValidator(_no_nul)]
-File = Annotated[
-    Annotated[str, Tag("text")] | Annotated[_File, Tag("object")], Discriminator(_text_or_object)
-]
-AnyCommand = Annotated[
-    Annotated[Line, Tag("text")] | Annotated[_Command, Tag("object")], Discriminator(_text_or_object)
-]
-
-
-class SandboxInput(_Strict):
-    """What the agent takes: files by path, and commands that run one after another in their folder."""
-
-    files: Annotated[
-        dict[str, File], BeforeValidator(_at_most(MAX_FILES)), AfterValidator(_paths_are_good)
-    ] = {}
-    commands: Annotated[list[AnyCommand], BeforeValidator(_at_most(MAX_COMMANDS))] = []
-    limits: _Limits | None = None
-    collect: _Collect | None = None
-    stdin: bool = False
-    sandbox: _Sandbox | None = None
-
-
-def want(value: Mapping[str, Any]) -> Want | None:
-    """Which sandbox an input asks for."""
-    asked = value.get("sandbox")
-    if asked is None:
-        return None
-    return Want(runtime=asked.get("runtime"), labels=asked.get("labels", {}))
-
-
-def has_stdin(value: Mapping[str, Any]) -> bool:
-    """Whether an input wants a standard input that can be written to."""
-    return value.get("stdin") is True
 
 
 async def run(context: RunContext, *, sites: Sites | AsSaid = AS_SAID) -> dict[str, Any]:

@@ -6,19 +6,16 @@ simulated (`tests/simulation`).
 
 import asyncio
 import contextlib
-import fcntl
 import functools
 import secrets
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 from structlog.typing import FilteringBoundLogger
 
 from gateway.agents.registry import Registry
@@ -27,23 +24,31 @@ from gateway.agents.sandboxes import Sandboxes
 from gateway.agents.sites import Sites
 from gateway.bus.base import announce
 from gateway.bus.memory import MemoryBus
-from gateway.clock import Clock
+from gateway.clock import Clock, rfc3339
 from gateway.fanout.attendance import Attendance
 from gateway.fanout.hub import Hub
 from gateway.fanout.relay import Relay
 from gateway.fanout.watch import Watch
-from gateway.fanout.watch_sandboxes import SandboxWatch, visible
-from gateway.metrics import CONTENT_TYPE, Metrics
+from gateway.fanout.watch_sandboxes import SandboxWatch
+from gateway.metrics import Metrics
 from gateway.server import dashboard
-from gateway.server.api import Api, errors_answered
+from gateway.server.api import Api
+from gateway.server.bodies import Bodies
+from gateway.server.border import errors_answered
+from gateway.server.data_dir import StartError, locked
+from gateway.server.documents import Documents
 from gateway.server.doors import doors_checked, secured
+from gateway.server.downloads import Downloads
 from gateway.server.embedded import EmbeddedSandbox
 from gateway.server.forward import Forwarder
 from gateway.server.health import Health
+from gateway.server.log import Log
 from gateway.server.previews import Previews
+from gateway.server.routes import Route, add_routes
+from gateway.server.service import Service
 from gateway.sessions.auth import Authenticator, Doors
 from gateway.sessions.commands import Services
-from gateway.sessions.endpoint import Endpoint, authenticated
+from gateway.sessions.endpoint import Endpoint
 from gateway.sessions.sandboxes import Accept, SandboxEndpoint
 from gateway.sessions.session import SessionIds, Sessions
 from gateway.settings import Settings
@@ -68,10 +73,6 @@ READS_AT_ONCE: Final = 8
 the store's threads."""
 CLOSE_S: Final = 3.0
 """How long clients may take over their goodbyes."""
-
-
-class StartError(Exception):
-    """The gateway can't start; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ class Gateway:
         listener = Listener(self._pool, random=clock.rng, on_change=self._sandboxes_changed)
         authenticator = Authenticator(settings)
         self._sandbox_door = SandboxEndpoint(authenticator, _door_of(listener), clock, log=self._log)
-        self._health = Health(self._store, self._sandbox_state)
+        self._health = Health(self._store, self._sandbox_state, self._metrics)
         self._services = Services(
             control=Control(self._store, self._registry, clock),
             relay=self._relay,
@@ -164,7 +165,7 @@ class Gateway:
     async def serve(self, *, ready: Callable[[str], None], stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then drain. Raises `StartError` and `StoreUnavailableError` at the start."""
         async with AsyncExitStack() as held:
-            held.enter_context(_data_dir_lock(self._settings.data_dir))
+            held.enter_context(locked(self._settings.data_dir))
             await self._store.open()
             held.push_async_callback(self._store.aclose)
             await take_over(self._store, self._world.clock, self._dispatcher, log=self._log)
@@ -319,28 +320,33 @@ class Gateway:
             Previews(self._sites, forwarder, settings.preview_host).add_to(app)
         app.router.add_get("/ws", endpoint.handle)
         app.router.add_get("/sandbox", self._sandbox_door.handle)
-        app.router.add_get("/livez", self._health.livez)
-        app.router.add_get("/readyz", self._health.readyz)
-        app.router.add_get("/metrics", _metrics_page(self._services))
-        Api(self._services, self._store, self._registry, ids, settings).add_routes(app)
-        app.router.add_get("/v1/sandboxes", self._sandboxes_page)
+        bodies = Bodies(max_bytes=settings.max_body_bytes)
+        add_routes(app, self._routes(endpoint, ids, bodies), self._services.authenticator, bodies)
         dashboard.add_routes(app)
         app.on_response_prepare.append(secured)
         return app
 
-    async def _sandboxes_page(self, request: web.Request) -> web.Response:
-        principal = authenticated(request, self._services.authenticator)
-        principal.require("tasks:read")
-        principal.require_whole()
-        return web.json_response({"sandboxes": visible(self._sandboxes.described(), principal)})
+    def _routes(self, endpoint: Endpoint, ids: SessionIds, bodies: Bodies) -> list[Route]:
+        services, started_at = self._services, rfc3339(self._world.clock.now_ms())
 
+        def instance() -> dict[str, Any]:
+            return {
+                "instance": self._instance,
+                "started_at": started_at,
+                "draining": self._health.draining,
+                "agents": self._registry.names,
+                "running": self._dispatcher.running,
+                "connections": endpoint.connections,
+            }
 
-def _metrics_page(services: Services) -> Handler:
-    async def page(request: web.Request) -> web.StreamResponse:
-        authenticated(request, services.authenticator).require("admin")
-        return web.Response(body=services.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
-
-    return page
+        routes = [
+            *Api(services, self._store, ids, bodies, self._settings).routes(),
+            *Log(services, self._store).routes(),
+            *Downloads(services, self._store).routes(),
+            *Service(self._registry, self._sandboxes.described, instance).routes(),
+            *self._health.routes(),
+        ]
+        return [*routes, *Documents(routes).routes()]
 
 
 def _door_of(listener: Listener) -> Accept:
@@ -376,20 +382,3 @@ def _described(bridge: Bridge) -> dict[str, Any]:
         "max_sessions": info.max_sessions,
         "isolation": info.isolation,
     }
-
-
-def _data_dir_lock(data_dir: Path) -> IO[str]:
-    """Hold the directory for this process, or raise `StartError`; the kernel lets go of it with us."""
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        held = (data_dir / "lock").open("w")
-    except OSError as error:
-        raise StartError(f"can't use the data directory {data_dir}: {error.strerror}") from None
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        held.close()
-        raise StartError(
-            f"another gateway uses {data_dir}; choose another --data-dir, or give both EVENT_BUS_BACKEND=redis"
-        ) from None
-    return held

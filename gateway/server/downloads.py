@@ -8,21 +8,23 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-import orjson
 from aiohttp import web
+from pydantic import Field
 
 from gateway import tar
 from gateway.files import FileInfo, Stored, conflicts, to_entry
+from gateway.server.routes import JSON, Answer, Asked, Headers, Route, json_answer
 from gateway.sessions.commands import Services
-from gateway.sessions.endpoint import authenticated
+from gateway.shapes.tasks import Files
 from gateway.state.base import StateStore
 from gateway.tasks import Outcome, TaskRecord
 
 READ_BYTES: Final = 1 << 20
 WRITE_TIMEOUT_S: Final = 300.0
 """How long a reader may take over as much."""
+BYTES: Final = "application/octet-stream"
 HEADERS: Final = {
-    "Content-Type": "application/octet-stream",
+    "Content-Type": BYTES,
     "Content-Disposition": "attachment",
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "sandbox; default-src 'none'",
@@ -30,49 +32,93 @@ HEADERS: Final = {
 """Whatever a task made, no browser takes it for a page of ours."""
 
 
+class FileHeaders(Headers):
+    """What a reader may have of a file already."""
+
+    if_none_match: str | None = Field(default=None, alias="If-None-Match")
+    """The `ETag`s of what the reader has."""
+
+
 class Downloads:
-    """The handlers below `/v1/tasks/{id}/files`."""
+    """The handlers below `/v1/tasks/{task_id}/files`."""
 
     def __init__(self, services: Services, store: StateStore) -> None:
         self._services = services
         self._store = store
 
-    async def index(self, request: web.Request) -> web.StreamResponse:
-        """`GET /v1/tasks/{id}/files`: all of them, also where `result.files` had to be cut."""
-        _task, _set_id, files = await self._found(request)
-        body = orjson.dumps({"files": [to_entry(file) for file in files]})
-        return web.Response(body=body, content_type="application/json")
+    def routes(self) -> list[Route]:
+        """What is served here."""
+        return [
+            Route(
+                name="list_files",
+                method="GET",
+                path="/v1/tasks/{task_id}/files",
+                handler=self.index,
+                about="The files that the task gave back: all of them, also where `result.files` had to be cut.",
+                scope="tasks:read",
+                answers={200: Answer("Their paths, sizes and hashes.", {JSON: Files})},
+                errors=("task_not_found",),
+            ),
+            Route(
+                name="get_files_tar",
+                method="GET",
+                path="/v1/tasks/{task_id}/files.tar",
+                handler=self.tar,
+                about="All files that the task gave back, as a tar.",
+                scope="tasks:read",
+                answers={200: Answer("The archive.", {BYTES: None})},
+                errors=("task_not_found",),
+            ),
+            Route(
+                name="get_file",
+                method="GET",
+                path="/v1/tasks/{task_id}/files/{path}",
+                handler=self.file,
+                about="One file that the task gave back; slashes of its path need no encoding.",
+                scope="tasks:read",
+                headers=FileHeaders,
+                answers={
+                    200: Answer("Its bytes.", {BYTES: None}, {"ETag": "The SHA-256 of the file."}),
+                    304: Answer("The reader has it already."),
+                },
+                errors=("task_not_found",),
+            ),
+        ]
 
-    async def file(self, request: web.Request) -> web.StreamResponse:
-        """`GET /v1/tasks/{id}/files/{path}`."""
-        _task, set_id, files = await self._found(request, path=request.match_info["path"])
+    async def index(self, asked: Asked) -> web.StreamResponse:
+        """All of them, also where `result.files` had to be cut."""
+        _task, _set_id, files = await self._found(asked)
+        return json_answer({"files": [to_entry(file) for file in files]})
+
+    async def file(self, asked: Asked) -> web.StreamResponse:
+        """One, unless the reader has it already."""
+        _task, set_id, files = await self._found(asked, path=asked.request.match_info["path"])
         if set_id is None or not files:
             raise web.HTTPNotFound(text="The task gave back no such file.")
         (file,) = files
         response = web.StreamResponse(headers=HEADERS | {"ETag": f'"{file.sha256}"'})
-        if f'"{file.sha256}"' in request.headers.get("If-None-Match", ""):
+        if f'"{file.sha256}"' in (asked.headers.if_none_match or ""):
             response.set_status(304)
-            await response.prepare(request)
+            await response.prepare(asked.request)
             return response
         response.content_length = file.size
-        return await _sent(request, response, self._bytes_of(set_id, file))
+        return await _sent(asked.request, response, self._bytes_of(set_id, file))
 
-    async def tar(self, request: web.Request) -> web.StreamResponse:
-        """`GET /v1/tasks/{id}/files.tar`."""
-        task, set_id, files = await self._found(request)
+    async def tar(self, asked: Asked) -> web.StreamResponse:
+        """All of them."""
+        task, set_id, files = await self._found(asked)
         mtime_s = (task.ended_at or task.updated_at) // 1000
         response = web.StreamResponse(headers=HEADERS)
-        return await _sent(request, response, self._archive(set_id, files, mtime_s))
+        return await _sent(asked.request, response, self._archive(set_id, files, mtime_s))
 
     async def _found(
-        self, request: web.Request, *, path: str | None = None
+        self, asked: Asked, *, path: str | None = None
     ) -> tuple[TaskRecord, str | None, list[FileInfo]]:
         """The task, and what may be shown of its files, or of the one at `path`.
 
         Raises `GatewayError` `task_not_found`.
         """
-        principal = authenticated(request, self._services.authenticator)
-        task = await self._services.control.get(principal, request.match_info["id"])
+        task = await self._services.control.get(asked.principal, asked.task_id)
         set_id = await self._store.find_files(task.task_id, task.epoch) if task.ended and task.epoch else None
         if set_id is None:
             return task, None, []

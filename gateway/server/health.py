@@ -8,6 +8,9 @@ from typing import Any, Final
 from aiohttp import web
 
 from gateway.errors import StoreUnavailableError
+from gateway.metrics import CONTENT_TYPE, Metrics
+from gateway.server.routes import JSON, Answer, Asked, Route, json_answer
+from gateway.shapes.service import Alive, Readiness
 from gateway.state.base import StateStore
 
 CHECK_TIMEOUT_S: Final = 2.0
@@ -19,26 +22,69 @@ CHECK_EVERY_S: Final = 1.0
 class Health:
     """Knows the parts; each failing one is named with what is wrong."""
 
-    def __init__(self, store: StateStore, sandbox: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, store: StateStore, sandbox: Callable[[], dict[str, Any]], metrics: Metrics) -> None:
         self.draining = False
         self._store = store
         self._sandbox = sandbox
         self._checked: dict[str, Any] = {}
         self._checked_at = -math.inf
         self._checking = asyncio.Lock()
+        self._metrics = metrics
 
-    async def livez(self, _request: web.Request) -> web.Response:
+    def routes(self) -> list[Route]:
+        """What is served here; probes and scrapers may add parameters of their own."""
+        return [
+            Route(
+                name="livez",
+                method="GET",
+                path="/livez",
+                handler=self.livez,
+                about="Whether the process is sane.",
+                is_open=True,
+                query=None,
+                answers={200: Answer("It is.", {JSON: Alive})},
+            ),
+            Route(
+                name="readyz",
+                method="GET",
+                path="/readyz",
+                handler=self.readyz,
+                about="Whether new work can be taken and done.",
+                is_open=True,
+                query=None,
+                answers={
+                    200: Answer("It can.", {JSON: Readiness}),
+                    503: Answer("It can't: the failing parts are named.", {JSON: Readiness}),
+                },
+            ),
+            Route(
+                name="metrics",
+                method="GET",
+                path="/metrics",
+                handler=self.metrics,
+                about="Counters in Prometheus' text format.",
+                scope="admin",
+                query=None,
+                answers={200: Answer("The counters.", {"text/plain": None})},
+            ),
+        ]
+
+    async def livez(self, _asked: Asked) -> web.StreamResponse:
         """The loop turns."""
-        return web.json_response({"status": "ok"})
+        return json_answer({"status": "ok"})
 
-    async def readyz(self, _request: web.Request) -> web.Response:
+    async def readyz(self, _asked: Asked) -> web.StreamResponse:
         """200 where new work can be taken and done, else 503; either way each part's state."""
         parts: dict[str, Any] = {"store": await self._store_state(), "sandbox": self._sandbox()}
         failing = [name for name, part in parts.items() if not part["ok"]]
         if self.draining:
             failing.append("draining")
         body = {"status": "failing" if failing else "ok", "failing": failing, "degraded": [], "parts": parts}
-        return web.json_response(body, status=503 if failing else 200)
+        return json_answer(body, status=503 if failing else 200)
+
+    async def metrics(self, _asked: Asked) -> web.StreamResponse:
+        """What Prometheus reads."""
+        return web.Response(body=self._metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     async def _store_state(self) -> dict[str, Any]:
         now = asyncio.get_running_loop().time

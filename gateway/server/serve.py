@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from gateway.clock import Clock
 from gateway.errors import StoreUnavailableError
 from gateway.server import logs
-from gateway.server.app import Gateway, StartError, World
+from gateway.server.app import Gateway, World
+from gateway.server.data_dir import StartError
 from gateway.settings import Settings
 
 READERS: Final = 2

@@ -17,6 +17,9 @@ from gateway.fanout.watch import Watched, Watcher
 from gateway.metrics import Metrics
 from gateway.principal import Principal
 from gateway.sessions.auth import Authenticator
+from gateway.shapes.base import Empty, Shape
+from gateway.shapes.socket import Pong, Renewed, Watching
+from gateway.shapes.tasks import Submitted, Subscribed, TaskAnswer, TaskPage
 from gateway.state.base import Created
 from gateway.tasks import TaskRecord
 from gateway.work.control import Control
@@ -223,3 +226,22 @@ _COMMANDS: Final[dict[type, Callable[[Services, Caller, Any], Awaitable[Reply]]]
     frames.Authenticate: _authenticate,
     frames.Ping: _ping,
 }
+
+RESULTS: Final[Mapping[type, type[Shape]]] = {
+    frames.SubmitTask: Submitted,
+    frames.Subscribe: Subscribed,
+    frames.Unsubscribe: Empty,
+    frames.CancelTask: TaskAnswer,
+    frames.PauseTask: TaskAnswer,
+    frames.ResumeTask: TaskAnswer,
+    frames.SendInput: Empty,
+    frames.Resize: Empty,
+    frames.GetTask: TaskAnswer,
+    frames.DeleteTask: Empty,
+    frames.ListTasks: TaskPage,
+    frames.Watch: Watching,
+    frames.Unwatch: Empty,
+    frames.Authenticate: Renewed,
+    frames.Ping: Pong,
+}
+"""What each command's good answer looks like."""

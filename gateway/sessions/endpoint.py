@@ -57,6 +57,11 @@ class Endpoint:
     def __repr__(self) -> str:
         return f"<Endpoint {len(self._connections)} connections{', draining' * self._draining}>"
 
+    @property
+    def connections(self) -> int:
+        """How many there are now."""
+        return len(self._connections)
+
     # --- the handshake ------------------------------------------------------------------------------------
 
     async def handle(self, request: web.Request) -> web.StreamResponse:

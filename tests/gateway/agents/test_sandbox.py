@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from gateway.agents.registry import Registry
 from gateway.agents.runner import PlaceLostError, TaskCancelledError, TaskFailedError
-from gateway.agents.sandbox import SANDBOX, events_of, want
+from gateway.agents.sandbox import SANDBOX, events_of
+from gateway.agents.sandbox_input import want
 from gateway.errors import GatewayError
 from gateway.events import MAX_DATA_BYTES, MAX_TEXT_BYTES
 from sandbox_bridge.bridge import Bridge

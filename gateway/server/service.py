@@ -1,0 +1,89 @@
+"""What there is beside tasks, over HTTP: agents, sandboxes, instances, and who asks."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from gateway.agents.registry import Registry
+from gateway.agents.sandboxes import Described
+from gateway.fanout.watch_sandboxes import visible
+from gateway.server.routes import JSON, Answer, Asked, Route, json_answer
+from gateway.sessions.commands import expiry
+from gateway.shapes.service import Agents, Instances, Sandboxes, Whoami
+
+
+class Service:
+    """The handlers of the lists; `sandboxes` and `instance` tell of what there is now."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        sandboxes: Callable[[], Mapping[tuple[str, str], Described]],
+        instance: Callable[[], dict[str, Any]],
+    ) -> None:
+        self._registry = registry
+        self._sandboxes = sandboxes
+        self._instance = instance
+
+    def routes(self) -> list[Route]:
+        """What is served here."""
+        return [
+            _list("agents", self.agents, "The agents that tasks can be for.", Answer("All.", {JSON: Agents})),
+            _list(
+                "sandboxes",
+                self.sandboxes,
+                "The sandboxes that you may see: an admin all, others their own.",
+                Answer("Those.", {JSON: Sandboxes}),
+            ),
+            _list(
+                "instances",
+                self.instances,
+                "The gateway processes that share this one's store.",
+                Answer("All.", {JSON: Instances}),
+                scope="admin",
+            ),
+            Route(
+                name="whoami",
+                method="GET",
+                path="/v1/whoami",
+                handler=self.whoami,
+                about="Whom your token stands for.",
+                answers={200: Answer("You.", {JSON: Whoami})},
+            ),
+        ]
+
+    async def agents(self, _asked: Asked) -> web.StreamResponse:
+        """Each with the JSON Schema of its input."""
+        found = [self._registry.get(name) for name in self._registry.names]
+        return json_answer(
+            {"agents": [{"name": a.name, "input_schema": a.input_model.model_json_schema()} for a in found]}
+        )
+
+    async def sandboxes(self, asked: Asked) -> web.StreamResponse:
+        """Those that the asker may see."""
+        asked.principal.require_whole()
+        return json_answer({"sandboxes": visible(self._sandboxes(), asked.principal)})
+
+    async def instances(self, asked: Asked) -> web.StreamResponse:
+        """This one: with the memory bus there is no other."""
+        asked.principal.require_whole()
+        return json_answer({"instances": [self._instance()]})
+
+    async def whoami(self, asked: Asked) -> web.StreamResponse:
+        """The asker's subject, scopes, and the end of its token."""
+        principal = asked.principal
+        scopes = sorted(principal.scopes)
+        return json_answer({"subject": principal.subject, "scopes": scopes, "expires_at": expiry(principal)})
+
+
+def _list(name: str, handler: Any, about: str, answer: Answer, *, scope: str = "tasks:read") -> Route:
+    return Route(
+        name=f"list_{name}",
+        method="GET",
+        path=f"/v1/{name}",
+        handler=handler,
+        about=about,
+        scope=scope,
+        answers={200: answer},
+    )
