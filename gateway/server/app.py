@@ -31,22 +31,11 @@ from gateway.fanout.relay import Relay
 from gateway.fanout.watch import Watch
 from gateway.fanout.watch_sandboxes import SandboxWatch
 from gateway.metrics import Metrics
-from gateway.server import dashboard
-from gateway.server.api import Api
-from gateway.server.bodies import Bodies
-from gateway.server.border import errors_answered
 from gateway.server.data_dir import StartError, locked
-from gateway.server.documents import Documents
-from gateway.server.doors import doors_checked, secured
-from gateway.server.downloads import Downloads
 from gateway.server.embedded import EmbeddedSandbox
-from gateway.server.forward import Forwarder
 from gateway.server.health import Health
-from gateway.server.log import Log
-from gateway.server.previews import Previews
-from gateway.server.routes import Route, add_routes
-from gateway.server.service import Service
-from gateway.sessions.auth import Authenticator, Doors
+from gateway.server.site_map import Parts, application
+from gateway.sessions.auth import Authenticator
 from gateway.sessions.commands import Services
 from gateway.sessions.endpoint import Endpoint
 from gateway.sessions.sandboxes import Accept, SandboxEndpoint
@@ -213,7 +202,7 @@ class Gateway:
             log=self._log,
         )
         runner = web.AppRunner(
-            self._application(endpoint, ids),
+            application(self._parts(endpoint, ids)),
             access_log=None,
             handle_signals=False,
             keepalive_timeout=settings.handshake_timeout_s,
@@ -306,28 +295,8 @@ class Gateway:
 
     # --- HTTP -----------------------------------------------------------------------------------------------
 
-    def _application(self, endpoint: Endpoint, ids: SessionIds) -> web.Application:
-        settings = self._settings
-        app = web.Application(
-            middlewares=[
-                doors_checked(Doors(settings)),
-                errors_answered(self._services),
-            ],
-            client_max_size=settings.max_body_bytes,
-        )
-        if settings.preview_host is not None:
-            forwarder = Forwarder(self._services.authenticator.recognises)
-            Previews(self._sites, forwarder, settings.preview_host).add_to(app)
-        app.router.add_get("/ws", endpoint.handle)
-        app.router.add_get("/sandbox", self._sandbox_door.handle)
-        bodies = Bodies(max_bytes=settings.max_body_bytes)
-        add_routes(app, self._routes(endpoint, ids, bodies), self._services.authenticator, bodies)
-        dashboard.add_routes(app)
-        app.on_response_prepare.append(secured)
-        return app
-
-    def _routes(self, endpoint: Endpoint, ids: SessionIds, bodies: Bodies) -> list[Route]:
-        services, started_at = self._services, rfc3339(self._world.clock.now_ms())
+    def _parts(self, endpoint: Endpoint, ids: SessionIds) -> Parts:
+        started_at = rfc3339(self._world.clock.now_ms())
 
         def instance() -> dict[str, Any]:
             return {
@@ -339,14 +308,19 @@ class Gateway:
                 "connections": endpoint.connections,
             }
 
-        routes = [
-            *Api(services, self._store, ids, bodies, self._settings).routes(),
-            *Log(services, self._store).routes(),
-            *Downloads(services, self._store).routes(),
-            *Service(self._registry, self._sandboxes.described, instance).routes(),
-            *self._health.routes(),
-        ]
-        return [*routes, *Documents(routes).routes()]
+        return Parts(
+            settings=self._settings,
+            services=self._services,
+            store=self._store,
+            registry=self._registry,
+            ids=ids,
+            sites=self._sites,
+            health=self._health,
+            sandboxes=self._sandboxes.described,
+            instance=instance,
+            client_socket=endpoint.handle,
+            sandbox_socket=self._sandbox_door.handle,
+        )
 
 
 def _door_of(listener: Listener) -> Accept:

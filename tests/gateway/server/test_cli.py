@@ -163,7 +163,7 @@ def read_until(screen: RawIOBase, text: str) -> str:
 
 async def test_task_is_paused_and_resumed(gateway: GatewayProcess) -> None:
     """Each command says what is so or will be; who watches is told of it."""
-    async with started(gateway.url, "submit", "-c", "echo one; sleep 1; echo two") as process:
+    async with started(gateway.url, "submit", "-c", "echo one; sleep 4; echo two") as process:
         await next_line(process.stdout)
         task_id = (await run(gateway.url, "tasks", "--status", "running")).out.splitlines()[1].split()[0]
         paused = await run(gateway.url, "pause", task_id, "--reason", "lunch")

@@ -18,7 +18,7 @@ from gateway.server import asyncapi, dashboard, openapi
 from gateway.server.app import Gateway, World
 from gateway.server.bodies import Bodies
 from gateway.server.border import HTTP_CODES
-from gateway.server.routes import Route
+from gateway.server.site_map import application, routes
 from gateway.sessions.commands import _COMMANDS, RESULTS
 from gateway.sessions.endpoint import Endpoint
 from gateway.sessions.session import SessionIds, Sessions
@@ -52,8 +52,9 @@ class Served:
             clock=clock,
             log=log,
         )
-        self.app: web.Application = gateway._application(endpoint, ids)
-        self.routes: list[Route] = gateway._routes(endpoint, ids, Bodies(max_bytes=1))
+        parts = gateway._parts(endpoint, ids)
+        self.app = application(parts)
+        self.routes = routes(parts, Bodies(max_bytes=1))
 
 
 @pytest.fixture

@@ -6,9 +6,12 @@ from typing import Any
 
 import orjson
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
+from gateway.metrics import Metrics
 from gateway.server.health import CHECK_EVERY_S, Health
+from gateway.server.routes import NOBODY, Asked
 from gateway.state.sqlite import SqliteStore
 from tests.support.stores import SqliteBackend, inline
 from tests.support.waiting import held_by_another, let_pass
@@ -16,9 +19,15 @@ from tests.support.waiting import held_by_another, let_pass
 pytestmark = pytest.mark.looptime
 
 
+async def no_body() -> None:
+    """What a GET has."""
+
+
 async def readiness(health: Health) -> tuple[int, dict[str, Any]]:
     """Status and body of `/readyz`."""
-    answer = await health.readyz(make_mocked_request("GET", "/readyz"))
+    asked = Asked(make_mocked_request("GET", "/readyz"), NOBODY, None, None, no_body)
+    answer = await health.readyz(asked)
+    assert isinstance(answer, web.Response)
     assert isinstance(answer.body, bytes)
     return answer.status, orjson.loads(answer.body)
 
@@ -27,7 +36,7 @@ async def test_store_that_takes_no_write_is_named(tmp_path: Path) -> None:
     """With what is wrong, until it takes one again; reading it is not enough."""
     async with SqliteBackend(tmp_path, executors=inline).opened() as store:
         assert isinstance(store, SqliteStore)
-        health = Health(store, lambda: {"ok": True})
+        health = Health(store, lambda: {"ok": True}, Metrics())
         with held_by_another(store):
             status, body = await readiness(health)
             assert (status, body["failing"]) == (503, ["store"])
@@ -42,7 +51,7 @@ async def test_many_who_ask_cost_one_write(tmp_path: Path) -> None:
         assert isinstance(store, SqliteStore)
         connection = store._writing._connection
         assert connection is not None
-        health = Health(store, lambda: {"ok": True})
+        health = Health(store, lambda: {"ok": True}, Metrics())
         commits: list[str] = []
         connection.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
         await asyncio.gather(*(readiness(health) for _ in range(20)))

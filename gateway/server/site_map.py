@@ -1,0 +1,79 @@
+"""What is served at which address, and what stands before it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from gateway.agents.registry import Registry
+from gateway.agents.sandboxes import Described
+from gateway.agents.sites import Sites
+from gateway.server import dashboard
+from gateway.server.api import Api
+from gateway.server.bodies import Bodies
+from gateway.server.border import errors_answered
+from gateway.server.documents import Documents
+from gateway.server.doors import doors_checked, secured
+from gateway.server.downloads import Downloads
+from gateway.server.forward import Forwarder
+from gateway.server.health import Health
+from gateway.server.log import Log
+from gateway.server.previews import Previews
+from gateway.server.routes import Route, add_routes
+from gateway.server.service import Service
+from gateway.sessions.auth import Doors
+from gateway.sessions.commands import Services
+from gateway.sessions.session import SessionIds
+from gateway.settings import Settings
+from gateway.state.base import StateStore
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the handlers stand on; the sockets are handlers already."""
+
+    settings: Settings
+    services: Services
+    store: StateStore
+    registry: Registry
+    ids: SessionIds
+    sites: Sites
+    health: Health
+    sandboxes: Callable[[], Mapping[tuple[str, str], Described]]
+    instance: Callable[[], dict[str, Any]]
+    """This instance, as lists of instances tell of it."""
+    client_socket: Handler
+    sandbox_socket: Handler
+
+
+def application(parts: Parts) -> web.Application:
+    """All of it."""
+    settings, authenticator = parts.settings, parts.services.authenticator
+    app = web.Application(
+        middlewares=[doors_checked(Doors(settings)), errors_answered(parts.services)],
+        client_max_size=settings.max_body_bytes,
+    )
+    if settings.preview_host is not None:
+        Previews(parts.sites, Forwarder(authenticator.recognises), settings.preview_host).add_to(app)
+    app.router.add_get("/ws", parts.client_socket)
+    app.router.add_get("/sandbox", parts.sandbox_socket)
+    bodies = Bodies(max_bytes=settings.max_body_bytes)
+    add_routes(app, routes(parts, bodies), authenticator, bodies)
+    dashboard.add_routes(app)
+    app.on_response_prepare.append(secured)
+    return app
+
+
+def routes(parts: Parts, bodies: Bodies) -> list[Route]:
+    """The HTTP service: what is served, and described, from one table."""
+    services, store = parts.services, parts.store
+    described = [
+        *Api(services, store, parts.ids, bodies, parts.settings).routes(),
+        *Log(services, store).routes(),
+        *Downloads(services, store).routes(),
+        *Service(parts.registry, parts.sandboxes, parts.instance).routes(),
+        *parts.health.routes(),
+    ]
+    return [*described, *Documents(described).routes()]
