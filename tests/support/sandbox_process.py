@@ -16,12 +16,21 @@ START_S = 20.0
 
 
 @contextmanager
-def sandbox_service(*prefix: str, **settings: str) -> Iterator[str]:
+def sandbox_service(*prefix: str, port: int = 0, **settings: str) -> Iterator[str]:
     """The URL of a service that was started with `SANDBOX_*` `settings`; it ends with the context.
 
     `prefix` is a command line that runs the one behind it, perhaps as somebody else.
     """
-    command = [*prefix, sys.executable, "-m", "sandbox_bridge", "serve", "--port", "0", "--parent-stdin"]
+    command = [
+        *prefix,
+        sys.executable,
+        "-m",
+        "sandbox_bridge",
+        "serve",
+        "--port",
+        str(port),
+        "--parent-stdin",
+    ]
     env = {**os.environ, **{f"SANDBOX_{name.upper()}": value for name, value in settings.items()}}
     process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
