@@ -82,7 +82,7 @@ async def in_the_takeover(stage: Stage) -> None:
 
 @crash_point(
     "all orphans are taken up, nothing is claimed",
-    "after gateway.server.app:take_orphans",
+    "after gateway.work.recovery:take_orphans",
     on_disk="the tasks, `pending`, `instance_lost`",
     client="refused: nobody listens yet",
 )
