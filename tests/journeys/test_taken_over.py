@@ -219,7 +219,7 @@ async def test_sandbox_that_was_started_anew_has_lost_its_sessions(tmp_path: Pat
     data = tmp_path / "data"
     with sandbox_service(resume_s="60") as service:
         task_id = await begun(data, service, "echo begun; sleep 600")
-    with sandbox_service(port=urlsplit(service).port or 0) as again:
+    with sandbox_service(port=str(urlsplit(service).port)) as again:
         assert again == service
         async with gateway_of(data, service) as gateway, watching(gateway, task_id) as me:
             lost = await me.until_event(task_id, "status", status="pending", attempt=1)

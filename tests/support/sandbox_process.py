@@ -16,7 +16,7 @@ START_S = 20.0
 
 
 @contextmanager
-def sandbox_service(*prefix: str, port: int = 0, **settings: str) -> Iterator[str]:
+def sandbox_service(*prefix: str, port: str = "0", **settings: str) -> Iterator[str]:
     """The URL of a service that was started with `SANDBOX_*` `settings`; it ends with the context.
 
     `prefix` is a command line that runs the one behind it, perhaps as somebody else.
