@@ -28,6 +28,7 @@ _NAMESPACES = 0x7E020000
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
 """What Docker allows: the plain ones and the question which it is, but no fixed addresses."""
+_SOL_SOCKET, _SO_SNDBUF, _SO_RCVBUF = 1, 7, 8
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK, _NETLINK_ROUTE = 1, 2, 10, 16, 0
 
 _REFUSED_EVERYWHERE = {
@@ -57,6 +58,7 @@ class Machine:
     arch: int
     clone: int
     socket: int
+    setsockopt: int
     ioctl: int
     personality: int
     refused: dict[str, int]
@@ -69,6 +71,7 @@ MACHINES = {
         arch=0xC000003E,
         clone=56,
         socket=41,
+        setsockopt=54,
         ioctl=16,
         personality=135,
         refused={
@@ -90,6 +93,7 @@ MACHINES = {
         arch=0xC00000B7,
         clone=220,
         socket=198,
+        setsockopt=208,
         ioctl=29,
         personality=92,
         refused={
@@ -136,6 +140,7 @@ def program(machine: str, *, is_watched: bool = False) -> bytes:
     steps += _if_number(numbers.socket, _by_socket_family())
     steps += _if_number(numbers.ioctl, _by_argument(1, {_TIOCSTI, _TIOCLINUX}, errno.EPERM))
     steps += _if_number(numbers.personality, _only_argument(0, _PERSONALITIES, errno.EPERM))
+    steps += _if_number(numbers.setsockopt, _by_option()) if is_watched else []
     steps.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("=HBBI", *step) for step in steps)
 
@@ -177,6 +182,16 @@ def _by_socket_family() -> list[Step]:
         _load_argument(2),
         *_allowed(_NETLINK_ROUTE),
         _fails(errno.EPROTONOSUPPORT),
+    ]
+
+
+def _by_option() -> list[Step]:
+    """A size for a socket's buffer is taken, and nothing comes of it: so each holds the kernel's default at most."""
+    return [
+        _load_argument(1),
+        (_EQUAL, 1, 0, _SOL_SOCKET),
+        (_RETURN, 0, 0, _ALLOW),
+        *_by_argument(2, {_SO_SNDBUF, _SO_RCVBUF}, 0),
     ]
 
 

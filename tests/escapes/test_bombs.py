@@ -129,6 +129,8 @@ MEMORY: dict[str, tuple[Callable[..., object], list[int]]] = {
     "shared": (bombs.mapped_memory, [1024]),
     "files without a name": (bombs.memory_files, [1024]),
     "segments": (bombs.segments, [1024]),
+    "sockets": (bombs.sockets, [1024]),
+    "pipes": (bombs.filled_pipes, [512, 16]),
 }
 
 

@@ -14,6 +14,12 @@ from sandbox_bridge.local.cages.means import read, table
 
 INODE_BYTES = 1024
 """What a file, however small, takes of the kernel's memory."""
+SOCKET_BYTES = (208 << 10) + (64 << 10)
+"""What may lie in a socket: the kernel's default, at which the filter of system calls keeps it, and a piece more."""
+PIPE_BYTES = 8 << 10
+"""What the kernel gives a pipe of a user who has many."""
+_FREE_SOCKETS, _FREE_DESCRIPTORS = 32, 256
+"""Of a jail, and of each process, that nobody counts: so many are no bomb."""
 _STILL = frozenset("TtZX")
 """States in which a process runs nothing until somebody wakes it, if it is alive at all."""
 _LOOKS = 20
@@ -27,6 +33,8 @@ class Watched:
     def __init__(self) -> None:
         self._root: Path | None = None
         self._limit_bytes = 0
+        self._most_processes = 0
+        self._fulls = 0
         self._cpu_s = 0.0
         self._quiet: dict[str, str] | None = None  # who stood still at the last look, if all did
         self._stopped: dict[str, str] = {}  # inner pid to its time of start
@@ -44,25 +52,39 @@ class Watched:
         self._limit_bytes = count
 
     def memory_bytes(self) -> int:
-        """Disks, and what processes hold of their own; shared pages are told apart where that matters."""
+        """Disks, and what processes hold of their own; shared pages are told apart where that matters.
+
+        Or what may lie in sockets and pipes, where that is more: it can't be seen, and may be nothing.
+        """
         if self._root is None:
             return 0
         disks = sum(_disk_bytes(self._root))
         held = sum(_own_bytes(folder) for folder in self._processes())
         if self._limit_bytes and disks + held > self._limit_bytes:
             held = sum(_fair_bytes(folder) for folder in self._processes())
-        return disks + held
+        return max(disks + held, self._buffer_bytes(self._root))
+
+    def _buffer_bytes(self, root: Path) -> int:
+        """At most what lies in sockets and pipes; sockets that only another socket holds are counted, too."""
+        slots = sum(max(0, _slots(folder) - _FREE_DESCRIPTORS) for folder in self._processes())
+        return max(0, _sockets(root) - _FREE_SOCKETS) * SOCKET_BYTES + slots // 2 * PIPE_BYTES
 
     def oom_kills(self) -> int:
         """The kernel kills nobody for our limits."""
         return 0
 
     def limit_processes(self, count: int) -> None:
-        """RLIMIT_NPROC does that, set from inside."""
+        """RLIMIT_NPROC does that, set from inside; here only to know when there is no room for another."""
+        self._most_processes = count
 
     def refused_forks(self) -> int:
-        """Nobody counts those of RLIMIT_NPROC."""
-        return 0
+        """Nobody counts those of RLIMIT_NPROC: so this is how often there was no room when we looked.
+
+        Or for one: whoever was refused another has ended of it, perhaps, when we look.
+        """
+        if self._root is not None and sum(map(_threads, self._processes())) + 1 >= self._most_processes:
+            self._fulls += 1
+        return self._fulls
 
     def cpu_s(self) -> float:
         """Of all that live, and of those they have waited for."""
@@ -140,6 +162,27 @@ def _signal(folder: Path, number: int) -> None:
         signal.pidfd_send_signal(fd, number)
     finally:
         os.close(fd)
+
+
+def _threads(folder: Path) -> int:
+    """How many a process counts for; a dead one that nobody has asked after is one, too."""
+    with suppress(OSError):
+        return max(1, int(_stat(folder)[17]))
+    return 0
+
+
+def _slots(folder: Path) -> int:
+    """How many descriptors a process has room for; a power of two, and never less than it has."""
+    with suppress(OSError):
+        return table(read(folder / "status")).get("FDSize", 0)
+    return 0
+
+
+def _sockets(root: Path) -> int:
+    """How many there are in a jail's network, of all kinds, with an owner or without."""
+    with suppress(OSError, IndexError):
+        return int(read(root / "net" / "sockstat").splitlines()[0].split()[2])
+    return 0
 
 
 def _own_bytes(folder: Path) -> int:

@@ -159,6 +159,45 @@ def _segment() -> None:
     LIBC.shmdt(ctypes.c_void_p(address))
 
 
+def sockets(most_mb: int) -> None:
+    """Fill sockets that nobody reads, each made as large as it gets."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    kept: list[socket.socket] = []
+    written = 0
+    while written < most_mb << 20:
+        kept += socket.socketpair()
+        kept[-1].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+        kept[-1].setblocking(False)
+        written += _fill(kept[-1].fileno())
+    signal.pause()
+
+
+def filled_pipes(most_mb: int, count: int) -> None:
+    """Fill pipes that nobody reads, from many processes."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    for _ in range(count - 1):
+        if os.fork() == 0:
+            break
+    written = 0
+    while written < (most_mb << 20) // count:
+        _, end = os.pipe()
+        os.set_blocking(end, False)
+        written += _fill(end)
+    signal.pause()
+
+
+def _fill(fd: int) -> int:
+    """How many bytes go in before it is full."""
+    written = 0
+    try:
+        while True:
+            written += os.write(fd, PIECE)
+    except BlockingIOError:
+        return written
+
+
 def in_a_pipeline() -> int:
     """Run a bomb in the middle of a pipeline whose last command ends well."""
     bomb = "python3 -c 'x=[bytearray(1<<20) for _ in range(1024)]; print(len(x))'"

@@ -67,6 +67,17 @@ def test_memory_that_nobody_sees_is_not_to_be_had(machine: str) -> None:
         assert said == (refusal(errno.ENOSYS) if is_hidden else verdict(machine, number))
 
 
+def test_buffers_keep_their_size_where_memory_is_watched(machine: str) -> None:
+    """A wish for a larger buffer is taken there, and nothing comes of it; all other options are set."""
+    setsockopt = MACHINES[machine].setsockopt
+    sizes = {(1, 7), (1, 8)}
+    for level, option in [*sizes, (1, 9), (6, 7), (0, 8)]:
+        asked = (3, level, option)
+        is_taken = (level, option) in sizes
+        assert verdict(machine, setsockopt, *asked, is_watched=True) == (refusal(0) if is_taken else ALLOW)
+        assert verdict(machine, setsockopt, *asked) == ALLOW
+
+
 @pytest.mark.parametrize("number", [0, 16, 0x40000000, 0x40000065])
 def test_other_architectures_are_killed(machine: str, number: int) -> None:
     """A call by another machine's numbers, or by those of x32, ends the process."""
