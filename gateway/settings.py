@@ -51,10 +51,14 @@ class Settings(BaseSettings):
         default="memory", validation_alias=_named("EVENT_BUS_BACKEND")
     )
     """What carries events between instances; with `memory` there is one."""
-    state_persistence_backend: Literal["sqlite"] = Field(
+    state_persistence_backend: Literal["sqlite", "postgresql"] = Field(
         default="sqlite", validation_alias=_named("STATE_PERSISTENCE_BACKEND")
     )
-    """Where tasks and their logs are kept."""
+    """Where tasks and their logs are kept; `postgresql` needs the extra of that name."""
+    state_database_url: SecretStr | None = Field(default=None, validation_alias=_named("STATE_DATABASE_URL"))
+    """Where the database is: `postgresql://user:password@host/name`, with the parameters of libpq."""
+    database_connections: int = Field(default=10, ge=2)
+    """Connections to the database that one instance keeps."""
 
     # --- who may come in ---
     auth: Literal["none", "jwt"] = "none"
@@ -113,7 +117,8 @@ class Settings(BaseSettings):
     task_retention_s: float = Field(default=2_592_000.0, ge=0)
     """How long a task is kept after its end: its row, result and files; a workflow, after its last task is gone."""
     retention_bytes: int = Field(default=10 << 30, ge=0)
-    """What the store may use before tasks go sooner, those that ended longest ago first; 0 turns the limit off."""
+    """What SQLite's file may use before tasks go sooner, those that ended longest ago first; 0 turns the limit off.
+    On PostgreSQL, which keeps its free space to itself, tasks go by their age alone."""
     pause_hold_s: float = 900.0
     """How long a paused task keeps its sandbox; then that is given up, and resuming is a new attempt."""
     blocking_http_s: float = 60.0
@@ -141,6 +146,10 @@ class Settings(BaseSettings):
             raise ValueError("GATEWAY_AUTH=jwt needs GATEWAY_JWT_SECRET (at least 32 bytes)")
         if self.jwt_secret is not None and len(self.jwt_secret.get_secret_value().encode()) < 32:
             raise ValueError("GATEWAY_JWT_SECRET is too short: HS256 needs at least 32 bytes")
+        if self.state_persistence_backend == "postgresql" and self.state_database_url is None:
+            raise ValueError(
+                "STATE_PERSISTENCE_BACKEND=postgresql needs STATE_DATABASE_URL=postgresql://user:password@host/name"
+            )
         for url in self.websocket_url:
             self._check_sandbox_url(url)
         return self

@@ -9,9 +9,7 @@ import contextlib
 import functools
 import secrets
 from collections.abc import Callable
-from concurrent.futures import Executor
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -24,7 +22,7 @@ from gateway.agents.sandboxes import Sandboxes
 from gateway.agents.sites import Sites
 from gateway.bus.base import announce
 from gateway.bus.memory import MemoryBus
-from gateway.clock import Clock, rfc3339
+from gateway.clock import rfc3339
 from gateway.fanout.attendance import Attendance
 from gateway.fanout.hub import Hub
 from gateway.fanout.relay import Relay
@@ -35,14 +33,15 @@ from gateway.server.data_dir import StartError, locked
 from gateway.server.embedded import EmbeddedSandbox
 from gateway.server.health import Health
 from gateway.server.site_map import Parts, application
+from gateway.server.stores import make_store
+from gateway.server.world import World
 from gateway.sessions.auth import Authenticator
 from gateway.sessions.commands import Services
 from gateway.sessions.endpoint import Endpoint
 from gateway.sessions.sandboxes import Accept, SandboxEndpoint
 from gateway.sessions.session import SessionIds, Sessions
 from gateway.settings import Settings
-from gateway.state.base import Page, StateStore
-from gateway.state.sqlite import SqliteStore
+from gateway.state.base import Page
 from gateway.tasks import Commit
 from gateway.work.control import Control
 from gateway.work.dispatcher import Dispatcher
@@ -64,15 +63,6 @@ CLOSE_S: Final = 3.0
 """How long clients may take over their goodbyes."""
 
 
-@dataclass(frozen=True, slots=True)
-class World:
-    """What differs between a real process and a simulated one. `writer` has one worker."""
-
-    clock: Clock
-    writer: Executor
-    readers: Executor
-
-
 class Gateway:
     """All of one instance."""
 
@@ -83,9 +73,7 @@ class Gateway:
         self._instance = clock.new_id()
         self._log = log.bind(instance=self._instance)
         self._metrics = Metrics()
-        self._store: StateStore = SqliteStore(
-            settings.data_dir / "gateway.db", clock=clock, writer=world.writer, readers=world.readers
-        )
+        self._store = make_store(settings, world)
         self._reads = asyncio.Semaphore(READS_AT_ONCE)
         self._bus = MemoryBus()
         self._store.on_commit = self._committed

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from gateway.clock import Clock
 from gateway.errors import StoreUnavailableError
 from gateway.server import logs
-from gateway.server.app import Gateway, World
+from gateway.server.app import Gateway
 from gateway.server.data_dir import StartError
+from gateway.server.world import World
 from gateway.settings import Settings
 
 READERS: Final = 2

@@ -5,16 +5,14 @@ whatever gathered during the last sync.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from gateway.errors import StoreUnavailableError
 from gateway.tasks import Commit
 
-Tx = TypeVar("Tx")
-Value = TypeVar("Value")
+Write = TypeVar("Write")
 
 MAX_BATCH = 512
 """Writes in one transaction: more would make the first of them wait for the last."""
@@ -28,30 +26,26 @@ class Batch:
     commit: Commit
 
 
-class GroupCommit(Generic[Tx]):
-    """Runs writes in order, many to a transaction, on an executor with one worker.
+class GroupCommit(Generic[Write]):
+    """Runs writes in order, many to a transaction, one transaction at a time.
 
-    `run_batch` runs there; it raises `StoreUnavailableError` where the transaction as a whole failed.
+    `run_batch` raises `StoreUnavailableError` where the transaction as a whole failed.
     """
 
     def __init__(
-        self,
-        run_batch: Callable[[Sequence[Callable[[Tx], Any]]], Batch],
-        executor: Executor,
-        publish: Callable[[Commit], None],
+        self, run_batch: Callable[[Sequence[Write]], Awaitable[Batch]], publish: Callable[[Commit], None]
     ) -> None:
         self._run_batch = run_batch
-        self._executor = executor
         self._publish = publish
-        self._queue: list[tuple[Callable[[Tx], Any], asyncio.Future[Any]]] = []
+        self._queue: list[tuple[Write, asyncio.Future[Any]]] = []
         # Lives while there is something to write; ends by itself.
         self._writing: asyncio.Task[None] | None = None
 
-    async def write(self, operation: Callable[[Tx], Value]) -> Value:
-        """`operation`'s value, once it is on disk. Raises what it raised, or `StoreUnavailableError`."""
+    async def write(self, write: Write) -> Any:
+        """What comes of `write`, once it is on disk. Raises what undid it, or `StoreUnavailableError`."""
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[Value] = loop.create_future()
-        self._queue.append((operation, done))
+        done: asyncio.Future[Any] = loop.create_future()
+        self._queue.append((write, done))
         if self._writing is None:
             self._writing = loop.create_task(self._write_all(), name="store writer")
         # An asker that goes away must not undo what others share a transaction with.
@@ -70,26 +64,28 @@ class GroupCommit(Generic[Tx]):
         finally:
             self._writing = None
 
-    async def _write_batch(self, batch: Sequence[tuple[Callable[[Tx], Any], asyncio.Future[Any]]]) -> None:
-        loop = asyncio.get_running_loop()
+    async def _write_batch(self, batch: Sequence[tuple[Write, asyncio.Future[Any]]]) -> None:
         try:
-            done = await loop.run_in_executor(self._executor, self._run_batch, [write for write, _ in batch])
+            done = await self._run_batch([write for write, _ in batch])
         except Exception as error:  # noqa: BLE001 - whatever it was, every asker of this batch must hear of it
             results: Sequence[Any] = [error] * len(batch)
             if not isinstance(error, StoreUnavailableError):
-                loop.call_exception_handler({"message": "the store's writer failed", "exception": error})
+                context = {"message": "the store's writer failed", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(context)
         else:
-            self._tell(done.commit)
+            tell(self._publish, done.commit)
             results = done.results
         for (_, future), result in zip(batch, results, strict=True):
             _settle(future, result)
 
-    def _tell(self, commit: Commit) -> None:
-        try:
-            self._publish(commit)
-        except Exception as error:  # noqa: BLE001 - it is on disk, and its askers must hear of that all the same
-            context = {"message": "publishing a commit failed", "exception": error}
-            asyncio.get_running_loop().call_exception_handler(context)
+
+def tell(publish: Callable[[Commit], None], commit: Commit) -> None:
+    """Publish what is on disk; its askers hear of that all the same where that fails."""
+    try:
+        publish(commit)
+    except Exception as error:  # noqa: BLE001 - a bug of whoever hears of it is not theirs who asked
+        context = {"message": "publishing a commit failed", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(context)
 
 
 def _settle(future: "asyncio.Future[Any]", result: Any) -> None:

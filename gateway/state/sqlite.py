@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from gateway.clock import Clock
-from gateway.events import Event
 from gateway.files import Batch as FileBatch
 from gateway.files import FileInfo, Stored
 from gateway.sites import Site
@@ -37,7 +36,7 @@ from gateway.state.base import (
 )
 from gateway.state.group_commit import GroupCommit
 from gateway.state.sqlite_tx import Transaction
-from gateway.state.sqlite_writer import Writer, connect, errors_translated
+from gateway.state.sqlite_writer import Write, Writer, connect, errors_translated
 from gateway.state.threads import Threads
 from gateway.tasks import Commit, Fence, Outcome, TaskRecord
 
@@ -65,7 +64,9 @@ class SqliteStore:
         self._connections: list[sqlite3.Connection] = []
         self._writing = Writer(path, clock)
         self._threads = Threads()
-        self._group: GroupCommit[Transaction] = GroupCommit(self._writing.run, writer, self._committed)
+        self._group: GroupCommit[Write] = GroupCommit(
+            lambda writes: self._in(writer, lambda: self._writing.run(writes)), self._committed
+        )
 
     def __repr__(self) -> str:
         return f"<SqliteStore {self._path}>"
@@ -87,34 +88,38 @@ class SqliteStore:
 
     async def create_task(self, new: NewTask) -> Created:
         """See `StateStore.create_task`."""
-        return await self._group.write(lambda tx: tx.create_task(new))
+        return await self._write(lambda tx: tx.create_task(new))
 
     async def change_task(self, task_id: str, decide: Decide, *, fence: Fence | None = None) -> TaskRecord:
         """See `StateStore.change_task`."""
-        return await self._group.write(lambda tx: tx.change_task(task_id, decide, fence))
+        return await self._write(lambda tx: tx.change_task(task_id, decide, fence))
 
     async def delete_task(self, task_id: str, check: Callable[[TaskRecord], None]) -> None:
         """See `StateStore.delete_task`."""
-        while await self._group.write(lambda tx: tx.delete_some(task_id, check)):
+        while await self._write(lambda tx: tx.delete_some(task_id, check)):
             pass
 
     async def append(self, fence: Fence, what: Append) -> Fence:
         """See `StateStore.append`."""
-        return await self._group.write(lambda tx: tx.append(fence, what))
+        return await self._write(lambda tx: tx.append(fence, what))
 
     async def add_input(self, task_id: str, new: NewInput, decide: Decide) -> TaskRecord:
         """See `StateStore.add_input`."""
-        return await self._group.write(lambda tx: tx.add_input(task_id, new, decide))
+        return await self._write(lambda tx: tx.add_input(task_id, new, decide))
 
     async def check(self) -> None:
         """See `StateStore.check`."""
-        await self._group.write(lambda tx: tx.probe(PROBE_BYTES if self._writing.has_failed else 0))
+        await self._write(lambda tx: tx.probe(PROBE_BYTES if self._writing.has_failed else 0))
         self._writing.has_failed = False
 
     async def secret(self) -> bytes:
         """See `StateStore.secret`."""
         fresh = self._clock.rng.getrandbits(256).to_bytes(32, "big")
-        return await self._group.write(lambda tx: tx.meta("secret", fresh))
+        return await self._write(lambda tx: tx.meta("secret", fresh))
+
+    async def _write(self, write: Callable[[Transaction], Value]) -> Value:
+        value: Value = await self._group.write(write)
+        return value
 
     # --- reads ----------------------------------------------------------------------------------------
 
@@ -139,36 +144,12 @@ class SqliteStore:
 
     async def read_events(self, task_id: str, after_seq: int, *, max_events: int, max_bytes: int) -> Page:
         """See `StateStore.read_events`."""
-
-        def read(db: sqlite3.Connection) -> Page:
-            events: list[Event] = []
-            size, cut = 0, False
-            for event in rows.events_after(db, task_id, after_seq, max_events):
-                size += len(event.frame)
-                cut = bool(events) and size > max_bytes
-                if cut:
-                    break
-                events.append(event)
-            last = events[-1] if events else rows.event_at(db, task_id, after_seq)
-            gone = last is None and rows.get_task(db, task_id) is None
-            complete = last.final if last is not None else gone
-            return Page(events, at_end=not cut and len(events) < max_events, complete=complete, gone=gone)
-
-        return await self._read(read)
+        bounds = (max_events, max_bytes)
+        return await self._read(lambda db: rows.read_events(db, task_id, after_seq, bounds))
 
     async def read_input(self, task_id: str, after_n: int, *, max_bytes: int) -> list[StoredInput]:
         """See `StateStore.read_input`."""
-
-        def read(db: sqlite3.Connection) -> list[StoredInput]:
-            found, size = list[StoredInput](), 0
-            for item in rows.input_after(db, task_id, after_n):
-                size += len(item.data)
-                if found and size > max_bytes:
-                    break
-                found.append(item)
-            return found
-
-        return await self._read(read)
+        return await self._read(lambda db: rows.read_input(db, task_id, after_n, max_bytes))
 
     async def pending_tasks(self, *, per_subject: int) -> list[TaskRecord]:
         """See `StateStore.pending_tasks`."""
@@ -185,7 +166,7 @@ class SqliteStore:
     async def retain(self, rule: Retention) -> Retained:
         """See `StateStore.retain`."""
         trimmed = forgotten = 0
-        while (done := await self._group.write(lambda tx: tx.retain(rule))) is not None:
+        while (done := await self._write(lambda tx: tx.retain(rule))) is not None:
             trimmed += done.trimmed
             forgotten += done.forgotten is not None
         await self._give_back()
@@ -205,11 +186,11 @@ class SqliteStore:
 
     async def add_files(self, set_id: str, batch: FileBatch, *, fence: Fence | None = None) -> None:
         """See `StateStore.add_files`."""
-        await self._group.write(lambda tx: tx.add_files(set_id, batch, fence))
+        await self._write(lambda tx: tx.add_files(set_id, batch, fence))
 
     async def drop_files(self, set_id: str) -> None:
         """See `StateStore.drop_files`."""
-        while await self._group.write(lambda tx: tx.drop_some_files(set_id)):
+        while await self._write(lambda tx: tx.drop_some_files(set_id)):
             pass
 
     async def sweep_files(self, *, idle_s: float) -> None:
@@ -240,7 +221,7 @@ class SqliteStore:
 
     async def add_site(self, site: Site) -> None:
         """See `StateStore.add_site`."""
-        await self._group.write(lambda tx: tx.add_site(site))
+        await self._write(lambda tx: tx.add_site(site))
 
     async def find_site(self, label_hash: bytes) -> Site | None:
         """See `StateStore.find_site`."""
@@ -248,7 +229,7 @@ class SqliteStore:
 
     async def use_sites(self, used_at: Mapping[bytes, int]) -> None:
         """See `StateStore.use_sites`."""
-        await self._group.write(lambda tx: tx.use_sites(used_at))
+        await self._write(lambda tx: tx.use_sites(used_at))
 
     async def sites_over(self, before_ms: int, *, limit: int) -> list[Site]:
         """See `StateStore.sites_over`."""
@@ -256,7 +237,7 @@ class SqliteStore:
 
     async def remove_site(self, label_hash: bytes) -> None:
         """See `StateStore.remove_site`."""
-        await self._group.write(lambda tx: tx.remove_site(label_hash))
+        await self._write(lambda tx: tx.remove_site(label_hash))
 
     async def _read(self, query: Callable[[sqlite3.Connection], Value]) -> Value:
         return await self._in(self._readers, lambda: query(self._reader()))
@@ -276,6 +257,7 @@ class SqliteStore:
             connection = self._local.reader = connect(self._path)
             self._connections.append(connection)
             connection.execute("PRAGMA query_only = ON")
+            connection.create_function("has_label", 3, rows.has_label, deterministic=True)
         return connection
 
     def _close_all(self) -> None:

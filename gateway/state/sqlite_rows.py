@@ -7,7 +7,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.events import Event
-from gateway.state.base import StoredInput, TaskQuery
+from gateway.state.base import Page, StoredInput, TaskQuery
 from gateway.tasks import COLUMNS, Desire, Outcome, TaskRecord, TaskStatus
 
 TASK_COLUMNS: Final = ", ".join(COLUMNS)
@@ -73,12 +73,34 @@ def _conditions(query: TaskQuery) -> tuple[list[str], list[Any]]:
         where.append("task_id IN (SELECT value FROM json_each(?))")
         values.append(orjson.dumps(list(query.task_ids)).decode())
     if query.label is not None:
-        where.append("EXISTS (SELECT 1 FROM json_each(labels) AS l WHERE l.key = ? AND l.value = ?)")
+        where.append("has_label(labels, ?, ?)")
         values.extend(query.label)
     return where, values
 
 
-def events_after(db: sqlite3.Connection, task_id: str, after_seq: int, limit: int) -> Iterator[Event]:
+def has_label(labels: str, key: str, value: str) -> bool:
+    """Whether a row's `labels` say so; SQLite's own functions for JSON end a text at its first U+0000."""
+    return bool(orjson.loads(labels).get(key) == value)
+
+
+def read_events(db: sqlite3.Connection, task_id: str, after_seq: int, bounds: tuple[int, int]) -> Page:
+    """See `StateStore.read_events`; `bounds` are `max_events` and `max_bytes`."""
+    max_events, max_bytes = bounds
+    events: list[Event] = []
+    size, cut = 0, False
+    for event in _events_after(db, task_id, after_seq, max_events):
+        size += len(event.frame)
+        cut = bool(events) and size > max_bytes
+        if cut:
+            break
+        events.append(event)
+    last = events[-1] if events else _event_at(db, task_id, after_seq)
+    gone = last is None and get_task(db, task_id) is None
+    complete = last.final if last is not None else gone
+    return Page(events, at_end=not cut and len(events) < max_events, complete=complete, gone=gone)
+
+
+def _events_after(db: sqlite3.Connection, task_id: str, after_seq: int, limit: int) -> Iterator[Event]:
     """The log from `after_seq + 1` on."""
     rows = db.execute(
         "SELECT seq, kind, frame, final FROM event WHERE task_id = ? AND seq > ? ORDER BY seq LIMIT ?",
@@ -87,9 +109,9 @@ def events_after(db: sqlite3.Connection, task_id: str, after_seq: int, limit: in
     return (Event(seq, kind, frame, bool(final)) for seq, kind, frame, final in rows)
 
 
-def event_at(db: sqlite3.Connection, task_id: str, seq: int) -> Event | None:
+def _event_at(db: sqlite3.Connection, task_id: str, seq: int) -> Event | None:
     """One event, or None where the log has none of that number."""
-    return next((event for event in events_after(db, task_id, seq - 1, 1) if event.seq == seq), None)
+    return next((event for event in _events_after(db, task_id, seq - 1, 1) if event.seq == seq), None)
 
 
 def pending_tasks(db: sqlite3.Connection, per_subject: int) -> list[TaskRecord]:
@@ -127,9 +149,15 @@ def watched_tasks(db: sqlite3.Connection) -> list[TaskRecord]:
     return [decode(row) for row in db.execute(f"SELECT {TASK_COLUMNS} FROM task WHERE watched = 1")]
 
 
-def input_after(db: sqlite3.Connection, task_id: str, after_n: int) -> Iterator[StoredInput]:
-    """What was sent to the task after the `after_n`-th."""
+def read_input(db: sqlite3.Connection, task_id: str, after_n: int, max_bytes: int) -> list[StoredInput]:
+    """See `StateStore.read_input`."""
     rows = db.execute(
         "SELECT n, data, eof, key FROM task_input WHERE task_id = ? AND n > ? ORDER BY n", (task_id, after_n)
     )
-    return (StoredInput(n, bytes(data), bool(eof), key) for n, data, eof, key in rows)
+    found, size = list[StoredInput](), 0
+    for n, data, eof, key in rows:
+        size += len(data)
+        if found and size > max_bytes:
+            break
+        found.append(StoredInput(n, bytes(data), bool(eof), key))
+    return found

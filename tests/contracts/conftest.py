@@ -9,18 +9,31 @@ import pytest
 from gateway.state.base import StateStore
 from tests.support.bare_client import DEADLINE_S, client
 from tests.support.fake_sandbox import FakeSandbox
+from tests.support.postgres import Server, fresh_database, postgres_server
 from tests.support.sandbox_process import SANDBOX_SESSIONS, sandbox_service
-from tests.support.stores import SqliteBackend
+from tests.support.stores import Backend, PostgresqlBackend, SqliteBackend
 
 
-@pytest.fixture(params=["sqlite"])
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> SqliteBackend:
-    """Data of its own for each store."""
-    return SqliteBackend(tmp_path)
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """A server for all databases of the suite."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
+    """Data of its own for each test."""
+    if request.param == "sqlite":
+        yield SqliteBackend(tmp_path)
+    else:
+        server: Server = request.getfixturevalue("postgresql")
+        async with fresh_database(server) as dsn:
+            yield PostgresqlBackend(dsn)
 
 
 @pytest.fixture
-async def store(backend: SqliteBackend) -> AsyncIterator[StateStore]:
+async def store(backend: Backend) -> AsyncIterator[StateStore]:
     """An open store without tasks."""
     async with backend.opened() as store:
         yield store

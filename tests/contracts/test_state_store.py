@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from gateway.errors import GatewayError, LeaseLostError
-from gateway.state.base import Append, StateStore, TaskQuery
+from gateway.state.base import Append, NewInput, StateStore, TaskQuery
 from gateway.tasks import (
     Change,
     Changed,
@@ -21,7 +21,7 @@ from gateway.tasks import (
 )
 from gateway.wishes import wish_cancel
 from tests.support.records import NOW_MS, fence_of, new_task, output, record
-from tests.support.stores import AMPLE, Published, SqliteBackend, claim, code_of, run, seqs
+from tests.support.stores import AMPLE, Backend, Published, claim, code_of, run, seqs
 
 # --- create ---------------------------------------------------------------------------------------------
 
@@ -72,7 +72,7 @@ async def test_create_keeps_the_keys_of_subjects_apart(store: StateStore) -> Non
     assert not bobs.replayed
 
 
-async def test_create_forgets_a_key_after_a_day(store: StateStore, backend: SqliteBackend) -> None:
+async def test_create_forgets_a_key_after_a_day(store: StateStore, backend: Backend) -> None:
     """Keys are kept 24 h, not less, and then they are free."""
     await store.create_task(new_task(idempotency_key="k", fingerprint=b"f"))
     backend.time.pass_s(24 * 3600)
@@ -103,12 +103,34 @@ async def test_create_in_a_named_workflow_needs_one_of_the_subjects(store: State
     assert not (await store.create_task(new_task(idempotency_key="k", fingerprint=b"f"))).replayed
 
 
+async def test_text_of_every_character_is_kept_as_it_is(store: StateStore) -> None:
+    """Whatever JSON can say in a field that a client fills is kept and found, U+0000 included."""
+    odd = "a\0b\uf8ff\uf8ff0\\0\u2028é\U0001f600"
+    task = record(subject=odd, session_id=odd, agent=odd, labels={odd: odd, "k": "a"})
+    new = new_task(task, input=orjson.dumps({"task": odd}), idempotency_key=odd, fingerprint=b"\0f")
+    created = (await store.create_task(new)).task
+    assert (await store.create_task(new)).replayed
+    assert created == await store.get_task(task.task_id)
+    await store.add_input(
+        task.task_id, NewInput(orjson.dumps(odd), key=odd), lambda _row: Change({"inputs": 1})
+    )
+    (sent,) = await store.read_input(task.task_id, 0, max_bytes=AMPLE)
+    assert (orjson.loads(sent.data), sent.key) == (odd, odd)
+    owned = await claim(store, task.task_id, owner=odd)
+    await store.append(fence_of(owned), Append([output(odd)], {"progress": {odd: odd}}))
+    wished = await store.change_task(
+        task.task_id, lambda row: wish_cancel(row, now_ms=NOW_MS, by=odd, reason=odd)
+    )
+    assert (wished.wish_by, wished.wish_reason, wished.progress) == (odd, odd, {odd: odd})
+    asked = TaskQuery(subject=odd, session_id=odd, agent=odd, label=(odd, odd))
+    assert await store.list_tasks(asked) == [wished]
+    assert await store.list_tasks(TaskQuery(label=(odd, odd.replace("\0", "")))) == []
+
+
 # --- change ---------------------------------------------------------------------------------------------
 
 
-async def test_change_writes_fields_events_and_outcome_together(
-    store: StateStore, backend: SqliteBackend
-) -> None:
+async def test_change_writes_fields_events_and_outcome_together(store: StateStore, backend: Backend) -> None:
     """What a decision says is in row, log and outcome, and the row that is answered is that."""
     task = await run(store)
     backend.time.pass_s(1)
@@ -145,7 +167,7 @@ async def test_change_that_raises_writes_nothing(store: StateStore) -> None:
     assert published.seqs == []
 
 
-async def test_change_to_nothing_is_no_write(store: StateStore, backend: SqliteBackend) -> None:
+async def test_change_to_nothing_is_no_write(store: StateStore, backend: Backend) -> None:
     """A decision that there is nothing to do leaves no trace."""
     task = await run(store)
     published = Published(store)

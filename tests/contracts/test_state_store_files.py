@@ -10,7 +10,7 @@ from gateway.state.base import StateStore
 from gateway.tasks import Changed, Outcome, TaskRecord, completed, lost
 from tests.support.files import add, info, noise, tree_of
 from tests.support.records import NOW_MS, fence_of, new_task, record
-from tests.support.stores import Published, SqliteBackend, claim, code_of, run
+from tests.support.stores import Backend, Published, claim, code_of, run
 
 TREE = {
     "a.txt": b"alpha",
@@ -80,7 +80,7 @@ async def test_files_of_a_repeated_submit_stay_nobodys(store: StateStore) -> Non
     assert await store.list_files("set-2") == []
 
 
-async def test_files_survive_a_restart(store: StateStore, backend: SqliteBackend) -> None:
+async def test_files_survive_a_restart(store: StateStore, backend: Backend) -> None:
     """What was added is on disk when that is answered."""
     await add(store, "set-1", TREE)
     async with backend.opened() as again:
@@ -137,9 +137,7 @@ async def test_files_given_back_replace_those_of_earlier_runs(store: StateStore)
     assert await tree_of(store, "set-2") == {"a": b"2"}
 
 
-async def test_files_of_nobody_are_swept_once_they_are_left(
-    store: StateStore, backend: SqliteBackend
-) -> None:
+async def test_files_of_nobody_are_swept_once_they_are_left(store: StateStore, backend: Backend) -> None:
     """An upload that nobody ended goes when it has not grown for long enough, not before."""
     many = {f"file-{number}": b"x" for number in range(300)}
     await add(store, "set-1", TREE | many)

@@ -6,7 +6,7 @@ from gateway.state.base import NewInput, StateStore, StoredInput
 from gateway.tasks import Change, TaskRecord, completed
 from gateway.wishes import send_input, watcher_came
 from tests.support.records import NOW_MS, new_task, record
-from tests.support.stores import AMPLE, Published, SqliteBackend, code_of, run
+from tests.support.stores import AMPLE, Backend, Published, code_of, run
 
 
 def three_bytes(task: TaskRecord) -> Change:
@@ -71,7 +71,7 @@ async def test_input_is_read_in_pieces(store: StateStore) -> None:
     assert await sent(store, task.task_id, 3) == []
 
 
-async def test_input_is_there_after_a_restart(backend: SqliteBackend) -> None:
+async def test_input_is_there_after_a_restart(backend: Backend) -> None:
     """Whoever was answered has not to send it again."""
     async with backend.opened() as store:
         task = await run(store, takes_input=True)

@@ -18,7 +18,7 @@ from gateway.tasks import (
 )
 from gateway.wishes import wish_cancel
 from tests.support.records import NOW_MS, fence_of, new_task, output, record
-from tests.support.stores import AMPLE, Published, SqliteBackend, run, seqs
+from tests.support.stores import AMPLE, Backend, Published, run, seqs
 
 # --- the log --------------------------------------------------------------------------------------------
 
@@ -195,8 +195,7 @@ async def test_failing_writes_leave_their_neighbours_alone(store: StateStore) ->
         "Created",
     ]
     assert await seqs(store, task.task_id) == [1, 2, 3]
-    assert sorted(published.seqs)[-1] == (published.seqs[-1][0], 1)
-    assert len(published.seqs) == 3
+    assert sorted(seq for _, seq in published.seqs) == [1, 1, 3]
 
 
 async def test_write_of_an_asker_that_went_away_is_done_all_the_same(store: StateStore) -> None:
@@ -215,7 +214,7 @@ async def test_write_of_an_asker_that_went_away_is_done_all_the_same(store: Stat
 # --- over restarts --------------------------------------------------------------------------------------
 
 
-async def test_reopening_keeps_everything(backend: SqliteBackend) -> None:
+async def test_reopening_keeps_everything(backend: Backend) -> None:
     """Rows, inputs, outcomes, logs, keys and the secret are there after a restart."""
     async with backend.opened() as store:
         done = await run(store)

@@ -6,7 +6,7 @@ from gateway.sites import Site, hash_of
 from gateway.state.base import StateStore
 from gateway.tasks import completed
 from tests.support.records import NOW_MS, fence_of
-from tests.support.stores import SqliteBackend, run
+from tests.support.stores import Backend, run
 
 
 def site(label: str, task_id: str, **fields: object) -> Site:
@@ -24,7 +24,7 @@ def site(label: str, task_id: str, **fields: object) -> Site:
     return dataclasses.replace(made, **fields)  # type: ignore[arg-type]
 
 
-async def test_site_is_found_by_its_label_also_after_a_restart(backend: SqliteBackend) -> None:
+async def test_site_is_found_by_its_label_also_after_a_restart(backend: Backend) -> None:
     """As it was put in; another label finds nothing, nor does a removed one."""
     here, nowhere = site("a", "t"), site("b", "t", host=None)
     async with backend.opened() as store:

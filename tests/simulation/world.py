@@ -12,7 +12,8 @@ import structlog
 from websockets.exceptions import WebSocketException
 
 from gateway.clock import Clock
-from gateway.server.app import Gateway, World
+from gateway.server.app import Gateway
+from gateway.server.world import World
 from gateway.settings import Settings
 from tests.simulation.sim_loop import SimLoop
 from tests.simulation.steering import GATEWAY_PORT, Order, connected, steer

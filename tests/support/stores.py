@@ -2,15 +2,16 @@
 
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
 from gateway.errors import GatewayError
 from gateway.state.base import StateStore
+from gateway.state.postgresql.store import PostgresqlStore
 from gateway.state.sqlite import SqliteStore
 from gateway.tasks import Commit, TaskRecord, claimed
 from tests.support.inline import InlineExecutor
@@ -28,6 +29,33 @@ def threads() -> tuple[Executor, Executor]:
 def inline() -> tuple[Executor, Executor]:
     """Executors that take no time, for tests on virtual time."""
     return InlineExecutor(), InlineExecutor()
+
+
+class Backend(Protocol):
+    """Data that a store can be opened over, again and again; `time` is its stores' clock."""
+
+    time: FakeTime
+
+    def opened(self) -> AbstractAsyncContextManager[StateStore]:
+        """A store over the data, open inside the block."""
+
+
+@dataclass
+class PostgresqlBackend:
+    """A database; `time` is its stores' clock."""
+
+    dsn: str
+    time: FakeTime = field(default_factory=FakeTime)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[StateStore]:
+        """A store over the data, open inside the block."""
+        store = PostgresqlStore(self.dsn, clock=self.time.clock, connections=5)
+        try:
+            await store.open()
+            yield store
+        finally:
+            await store.aclose()
 
 
 @dataclass

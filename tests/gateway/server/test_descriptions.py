@@ -15,10 +15,11 @@ from gateway import frames
 from gateway.clock import Clock
 from gateway.errors import CLOSES, ERRORS
 from gateway.server import asyncapi, dashboard, openapi
-from gateway.server.app import Gateway, World
+from gateway.server.app import Gateway
 from gateway.server.bodies import Bodies
 from gateway.server.border import HTTP_CODES
 from gateway.server.site_map import application, routes
+from gateway.server.world import World
 from gateway.sessions.commands import _COMMANDS, RESULTS
 from gateway.sessions.endpoint import Endpoint
 from gateway.sessions.session import SessionIds, Sessions

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -23,27 +22,34 @@ class Log:
         self.published: list[list[str]] = []
         self.failure: Exception | None = None
 
-    def run(self, writes: Sequence[Callable[["Log"], Any]]) -> Batch:
+    async def run(self, writes: Sequence["Write"]) -> Batch:
         """One transaction."""
         if self.failure is not None:
             raise self.failure
-        results = [write(self) for write in writes]
-        self.batches.append(results)
+        commit = asyncio.get_running_loop().run_in_executor(InlineExecutor(), self._all, writes)
+        results = await commit
         return Batch(results, Commit((), tuple(Changed(str(result), "alice") for result in results)))
+
+    def _all(self, writes: Sequence["Write"]) -> list[Any]:
+        self.batches.append([write(self) for write in writes])
+        return self.batches[-1]
 
     def publish(self, commit: Commit) -> None:
         """Note what was published."""
         self.published.append([changed.task_id for changed in commit.changed])
 
 
-def gives(value: int) -> Callable[[Log], int]:
+Write = Callable[[Log], Any]
+
+
+def gives(value: int) -> Write:
     """A write that comes to `value`."""
     return lambda _log: value
 
 
-def group_over(log: Log) -> GroupCommit[Log]:
+def group_over(log: Log) -> GroupCommit[Write]:
     """Group commit whose transactions take no time."""
-    return GroupCommit(log.run, InlineExecutor(), log.publish)
+    return GroupCommit(log.run, log.publish)
 
 
 async def test_writes_that_come_together_share_a_transaction() -> None:
@@ -119,7 +125,7 @@ async def test_bug_in_publishing_leaves_nobody_waiting() -> None:
     def broken(_commit: Commit) -> None:
         raise ZeroDivisionError
 
-    group = GroupCommit(log.run, InlineExecutor(), broken)
+    group = GroupCommit(log.run, broken)
     async with asyncio.timeout(10):
         assert await group.write(lambda _log: 1) == 1
         assert await group.write(lambda _log: 2) == 2
@@ -129,10 +135,9 @@ async def test_bug_in_publishing_leaves_nobody_waiting() -> None:
 async def test_drain_returns_when_all_is_settled() -> None:
     """Whatever was asked before has its answer."""
     log = Log()
-    with ThreadPoolExecutor(1) as executor:
-        group = GroupCommit(log.run, executor, log.publish)
-        asked = [asyncio.ensure_future(group.write(gives(n))) for n in range(20)]
-        await asyncio.wait([asked[0]], timeout=0)
-        await group.drain()
-        assert sum(map(len, log.batches)) == 20
-        assert await asyncio.gather(*asked) == list(range(20))
+    group = group_over(log)
+    asked = [asyncio.ensure_future(group.write(gives(n))) for n in range(20)]
+    await asyncio.wait([asked[0]], timeout=0)
+    await group.drain()
+    assert sum(map(len, log.batches)) == 20
+    assert await asyncio.gather(*asked) == list(range(20))

@@ -1,0 +1,15 @@
+"""What a process is given."""
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from gateway.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What differs between a real process and a simulated one. `writer` has one worker."""
+
+    clock: Clock
+    writer: Executor
+    readers: Executor
