@@ -80,6 +80,11 @@ class Server:
         self._run("pg_ctl", "stop", "-w", "-D", self._data, "-m", mode)
 
     @property
+    def recoveries(self) -> int:
+        """How often it has found, when it was started, that it had crashed."""
+        return (self.folder / "log").read_text().count("was not properly shut down")
+
+    @property
     def running(self) -> bool:
         """Whether it was started and not stopped."""
         return (self.folder / "data" / "postmaster.pid").exists()
@@ -128,13 +133,13 @@ def postgres_server(settings: Sequence[str] = QUICK) -> Iterator[Server]:
 
 @asynccontextmanager
 async def fresh_database(server: Server) -> AsyncIterator[str]:
-    """The DSN of an empty database, gone after the block."""
+    """The DSN of a place without tables, gone after the block: a schema, which is made sooner than a database."""
     name = f"test_{secrets.token_hex(8)}"
-    await _ask(server, f"CREATE DATABASE {name}")
+    await _ask(server, f"CREATE SCHEMA {name}")
     try:
-        yield server.dsn(name)
+        yield f"{server.dsn()}?search_path={name}"
     finally:
-        await _ask(server, f"DROP DATABASE {name} WITH (FORCE)")
+        await _ask(server, f"DROP SCHEMA {name} CASCADE")
 
 
 async def _ask(server: Server, statement: str) -> None:
