@@ -163,7 +163,7 @@ def read_until(screen: RawIOBase, text: str) -> str:
 
 async def test_task_is_paused_and_resumed(gateway: GatewayProcess) -> None:
     """Each command says what is so or will be; who watches is told of it."""
-    async with started(gateway.url, "submit", "-c", "echo one; sleep 4; echo two") as process:
+    async with started(gateway.url, "submit", "--stdin", "-c", "echo one; read line; echo two") as process:
         await next_line(process.stdout)
         task_id = (await run(gateway.url, "tasks", "--status", "running")).out.splitlines()[1].split()[0]
         paused = await run(gateway.url, "pause", task_id, "--reason", "lunch")
@@ -172,6 +172,7 @@ async def test_task_is_paused_and_resumed(gateway: GatewayProcess) -> None:
         assert (await run(gateway.url, "pause", task_id)).out == f"{task_id} paused\n"
         resumed = await run(gateway.url, "resume", task_id, "--json")
         assert json.loads(resumed.out)["desire"] == "run"
+        assert (await run(gateway.url, "input", task_id, "go on")).code == 0
         done = await ended(process)
     assert (done.code, done.out) == (0, "two\n")
     assert "it goes on" in done.err
