@@ -12,7 +12,7 @@ from gateway.state.base import Retention
 from gateway.state.postgresql import files
 from gateway.state.postgresql.pool import Connection
 
-STEP_EVENTS: Final = 500
+STEP_EVENTS: Final = 200
 """Events that one step takes from a log: each may be half a megabyte, which stays where it is until a vacuum."""
 STEP_ROWS: Final = 500
 """Small rows that one step takes: keys, workflows."""
