@@ -32,7 +32,7 @@ async def add(db: Connection, set_id: str, batch: Batch, *, now_ms: int) -> None
 async def hold(db: Connection, set_id: str, fence: Fence) -> None:
     """Give a set that a run adds to its place, and let go of those of earlier runs."""
     held = await db.fetchval(
-        "SELECT 1 FROM task WHERE task_id = $1 AND owner = $2 AND epoch = $3 FOR SHARE",
+        "SELECT 1 FROM task WHERE task_id = $1 AND owner = $2 AND epoch = $3 FOR UPDATE",
         *(fence.task_id, fence.owner, fence.epoch),
     )
     if held is None:
@@ -118,3 +118,10 @@ async def read(db: Connection, set_id: str, after: tuple[int, int], max_bytes: i
         *(set_id, *after, max_bytes, MAX_READ_PIECES),
     )
     return [Stored(path, data, last, (number, part)) for path, data, number, part, last in rows]
+
+
+async def piece(db: Connection, set_id: str, number: int, part: int) -> bytes | None:
+    """See `StateStore.read_piece`."""
+    query = "SELECT data FROM file_piece WHERE set_id = $1 AND number = $2 AND part = $3"
+    data: bytes | None = await db.fetchval(query, set_id, number, part)
+    return data

@@ -8,10 +8,10 @@ import orjson
 from gateway.events import Event
 from gateway.state.base import Page, Size, StoredInput, TaskQuery
 from gateway.state.postgresql.pool import Connection, escape
-from gateway.tasks import COLUMNS, Desire, TaskRecord, TaskStatus
+from gateway.tasks import COLUMNS, Desire, Outcome, TaskRecord, TaskStatus
 
 TASK_COLUMNS: Final = ", ".join(COLUMNS)
-_JSON: Final = frozenset({"labels", "progress", "waiting_for", "tty"})
+_JSON: Final = frozenset({"labels", "progress", "waiting_for", "tty", "place"})
 
 
 def encode(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,6 +39,13 @@ async def get_task(db: Connection, task_id: str, *, lock: bool = False) -> TaskR
         f"SELECT {TASK_COLUMNS} FROM task WHERE task_id = $1{' FOR UPDATE' * lock}", task_id
     )
     return decode(tuple(row)) if row else None
+
+
+async def get_outcome(db: Connection, task_id: str) -> Outcome:
+    """The task's result or error, or neither."""
+    query = "SELECT result, error FROM task_payload WHERE task_id = $1"
+    result, error = await db.fetchrow(query, task_id) or (None, None)
+    return Outcome(result and orjson.loads(result), error and orjson.loads(error))
 
 
 async def list_tasks(db: Connection, query: TaskQuery) -> list[TaskRecord]:

@@ -9,8 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
-import orjson
-
 from gateway.clock import Clock
 from gateway.files import Batch, FileInfo, Stored
 from gateway.sites import Site
@@ -139,10 +137,7 @@ class PostgresqlStore:
 
     async def get_outcome(self, task_id: str) -> Outcome:
         """See `StateStore.get_outcome`."""
-        query = "SELECT result, error FROM task_payload WHERE task_id = $1"
-        found = await self._read(lambda db: db.fetchrow(query, task_id))
-        result, error = found or (None, None)
-        return Outcome(result and orjson.loads(result), error and orjson.loads(error))
+        return await self._read(lambda db: rows.get_outcome(db, task_id))
 
     async def get_input(self, task_id: str) -> bytes:
         """See `StateStore.get_input`."""
@@ -213,6 +208,10 @@ class PostgresqlStore:
     ) -> list[Stored]:
         """See `StateStore.read_files`."""
         return await self._read(lambda db: files.read(db, set_id, after, max_bytes))
+
+    async def read_piece(self, set_id: str, number: int, part: int) -> bytes | None:
+        """See `StateStore.read_piece`."""
+        return await self._read(lambda db: files.piece(db, set_id, number, part))
 
     # --- sites ----------------------------------------------------------------------------------------
 

@@ -193,6 +193,8 @@ class Transaction:
         await files.add(self._db, set_id, batch, now_ms=self._now_ms)
         if fence is not None:
             await files.hold(self._db, set_id, fence)
+            if batch.fields:
+                await self._update(fence.task_id, batch.fields)
 
     async def drop_some_files(self, set_id: str) -> bool:
         """Drop a part of a set that is nobody's; whether there is more of it."""

@@ -50,6 +50,9 @@ CREATE TABLE task (
     input_bytes       bigint NOT NULL,
     input_given_bytes bigint NOT NULL,
     tty               text COLLATE "C",               -- JSON
+    place             text COLLATE "C",               -- JSON: where a running task's session is,
+    place_seq         bigint NOT NULL,                -- and how far what it said is in the log
+    place_file        text COLLATE "C",
     error_code        text COLLATE "C",
     error_message     text COLLATE "C",
     first_seq         bigint NOT NULL,
