@@ -66,7 +66,14 @@ CLOSE_S: Final = 3.0
 class Gateway:
     """All of one instance."""
 
-    def __init__(self, settings: Settings, world: World, *, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        world: World,
+        *,
+        log: FilteringBoundLogger,
+        unsafe_no_isolation: bool = False,
+    ) -> None:
         self._settings = settings
         self._world = world
         clock = world.clock
@@ -89,7 +96,9 @@ class Gateway:
         self._sandbox_watch = SandboxWatch(self._sandboxes.described)
         self._sandbox_seen = asyncio.Event()
         self._embedded = (
-            EmbeddedSandbox(token=secrets.token_urlsafe(32), log=self._log)
+            EmbeddedSandbox(
+                token=secrets.token_urlsafe(32), log=self._log, unsafe_no_isolation=unsafe_no_isolation
+            )
             if settings.local_sandbox
             else None
         )

@@ -62,6 +62,12 @@ def serve(
     no_local_sandbox: Annotated[
         bool, typer.Option("--no-local-sandbox", help="Start no sandbox here.")
     ] = False,
+    unsafe_no_isolation: Annotated[
+        bool,
+        typer.Option(
+            "--unsafe-no-isolation", help="Let SANDBOX_ISOLATION=none run tasks here without any jail."
+        ),
+    ] = False,
 ) -> None:
     """Start a gateway with all it needs.
 
@@ -69,7 +75,8 @@ def serve(
     SIGTERM or Ctrl-C lets running tasks finish (GATEWAY_DRAIN_S); a second one ends it now.
     """
     local_sandbox = False if no_local_sandbox else None
-    raise typer.Exit(_part("serve").run(host=host, port=port, data_dir=data_dir, local_sandbox=local_sandbox))
+    flags = {"host": host, "port": port, "data_dir": data_dir, "local_sandbox": local_sandbox}
+    raise typer.Exit(_part("serve").run(unsafe_no_isolation=unsafe_no_isolation, **flags))
 
 
 @app.command(epilog=EXIT_CODES)

@@ -30,11 +30,12 @@ _PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
 class EmbeddedSandbox:
     """The child, kept running. `problem` says why there is none, while there is none."""
 
-    def __init__(self, *, token: str, log: FilteringBoundLogger) -> None:
+    def __init__(self, *, token: str, log: FilteringBoundLogger, unsafe_no_isolation: bool = False) -> None:
         self.problem: str | None = "the local sandbox is starting"
         self.tried = asyncio.Event()
         """Set once it is known whether the child can be had."""
         self._token = token
+        self._flags = ("--unsafe-no-isolation",) if unsafe_no_isolation else ()
         self._log = log
         self._url: str | None = None
         self._last_words: deque[str] = deque(maxlen=5)
@@ -60,7 +61,7 @@ class EmbeddedSandbox:
     async def _live_once(self) -> None:
         self._last_words.clear()
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "sandbox_bridge", "serve", "--port", "0", "--parent-stdin"),
+            *(sys.executable, "-m", "sandbox_bridge", "serve", "--port", "0", "--parent-stdin", *self._flags),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

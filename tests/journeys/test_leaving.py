@@ -76,6 +76,11 @@ async def test_second_signal_ends_it_now(tmp_path: Path) -> None:
 
 REFUSALS = {
     "public without authentication": (["--host", "0.0.0.0"], {}, "GATEWAY_AUTH=jwt"),  # noqa: S104
+    "public without a jail": (
+        ["--host", "0.0.0.0", "--unsafe-no-isolation"],  # noqa: S104
+        {"GATEWAY_AUTH": "jwt", "GATEWAY_JWT_SECRET": "a secret of more than thirty-two bytes"},
+        "--unsafe-no-isolation is for loopback only",
+    ),
     "short secret": ([], {"GATEWAY_AUTH": "jwt", "GATEWAY_JWT_SECRET": "short"}, "at least 32 bytes"),
     "our own socket as a sandbox": (
         ["--port", "18999"],

@@ -1,6 +1,8 @@
 """The sandboxes of a gateway, as people see them."""
 
+import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import jwt
 import pytest
@@ -78,3 +80,28 @@ async def test_isolation_is_told_everywhere(gateway: GatewayProcess) -> None:
     assert isolation.items() >= {"tier": "bwrap", "seccomp": True, "network": False}.items()
     labels = ",".join(f'{name}="{isolation[name]}"' for name in ("freeze", "memory", "processes"))
     assert f'gateway_sandboxes{{{labels},seccomp="true",tier="bwrap"}} 1.0' in page
+
+
+async def test_gateway_runs_tasks_without_a_jail_where_that_is_said_twice(tmp_path: Path) -> None:
+    """`SANDBOX_ISOLATION=none` and `--unsafe-no-isolation` together: a task is then whoever runs the gateway."""
+    env = {"SANDBOX_ISOLATION": "none"}
+    async with (
+        running_gateway(tmp_path / "data", "--unsafe-no-isolation", env=env) as gateway,
+        client(gateway.socket_url) as me,
+    ):
+        task_id = await me.submit("id -u")
+        result = (await me.until_ended(task_id))[-1]["data"]["result"]
+    assert result["isolation"]["tier"] == "none"
+    assert result["commands"][0]["stdout"] == f"{os.geteuid()}\n"
+
+
+async def test_gateway_without_the_flag_has_no_sandbox_without_a_jail(tmp_path: Path) -> None:
+    """`SANDBOX_ISOLATION=none` alone: there is no sandbox, and `/readyz` says which flag is missing."""
+    env = {"SANDBOX_ISOLATION": "none"}
+    async with (
+        running_gateway(tmp_path / "data", env=env) as gateway,
+        ClientSession(gateway.url) as http,
+        http.get("/readyz") as answer,
+    ):
+        assert answer.status == 503
+        assert "--unsafe-no-isolation" in await answer.text()
