@@ -5,13 +5,11 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
-import orjson
 from structlog.typing import FilteringBoundLogger
 
 from gateway.agents.registry import Registry
@@ -23,6 +21,7 @@ from gateway.metrics import Metrics
 from gateway.state.base import StateStore
 from gateway.tasks import ENDED, Change, TaskRecord, claimed, failed
 from gateway.work.run import Run
+from gateway.work.waiting import Waiting
 from sandbox_bridge.bridge import Bridge, BridgeSession, SandboxInfo
 from sandbox_bridge.pool import Pool, Want
 
@@ -30,6 +29,8 @@ LOOK_AGAIN_S: Final = 1.0
 """How often tasks that wait for something other than a doorbell are looked at."""
 PER_SUBJECT: Final = 100
 """How many of a subject's waiting tasks one look sees."""
+GIVE_BACK_S: Final = 10.0
+"""How long a drain waits, after its time, for the store to take what is given back."""
 
 
 def assign(
@@ -94,8 +95,8 @@ class Dispatcher:
         self._draining = False
         self._last_subject = ""
         self._bell = asyncio.Event()
-        self._unfit_since: dict[str, float] = {}
-        self._wants: dict[str, Want | None] = {}
+        self._looking = asyncio.Lock()
+        self._waiting = Waiting(store, pool, queue_s=queue_s)
 
     def __repr__(self) -> str:
         return f"<Dispatcher {self.instance}: {len(self._runs)} running{', draining' * self._draining}>"
@@ -149,10 +150,14 @@ class Dispatcher:
         self._draining = True
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within_s
+        with contextlib.suppress(TimeoutError):
+            # A claim that is on its way to disk is a run after it, to be ended or given back.
+            async with asyncio.timeout_at(deadline + GIVE_BACK_S), self._looking:
+                pass
         await self._runs_gone(deadline)
         for run in list(self._runs.values()):
             run.give_back()
-        await self._runs_gone(loop.time() + 10)
+        await self._runs_gone(loop.time() + GIVE_BACK_S)
 
     async def _runs_gone(self, deadline: float) -> None:
         loop = asyncio.get_running_loop()
@@ -182,15 +187,16 @@ class Dispatcher:
 
     async def _dispatch(self, runs: asyncio.TaskGroup) -> float | None:
         """Start what can be started; when to look again, in s, where something still waits."""
-        if self._draining:
-            return None
-        waiting = await self._store.pending_tasks(per_subject=PER_SUBJECT)
-        now_ms = self._clock.now_ms()
-        ready = [task for task in waiting if task.not_before <= now_ms and task.agent in self._registry]
-        running = Counter(run.task.subject for run in self._runs.values() if not run.paused)
-        order = assign(ready, running, limit=self._running_per_subject, last=self._last_subject)
-        started = [await self._try(task, runs) for task in order]
-        self._forget({task.task_id for task in waiting})
+        async with self._looking:
+            if self._draining:
+                return None
+            waiting = await self._store.pending_tasks(per_subject=PER_SUBJECT)
+            now_ms = self._clock.now_ms()
+            ready = [task for task in waiting if task.not_before <= now_ms and task.agent in self._registry]
+            running = Counter(run.task.subject for run in self._runs.values() if not run.paused)
+            order = assign(ready, running, limit=self._running_per_subject, last=self._last_subject)
+            started = [await self._try(task, runs) for task in order]
+        self._waiting.forget({task.task_id for task in waiting})
         if len(waiting) <= sum(started):
             return None
         due_ms = min(
@@ -203,11 +209,11 @@ class Dispatcher:
         agent = self._registry.get(task.agent)
         bridge = None
         if agent.takes_sandbox:
-            want = await self._want_of(task, agent)
+            want = await self._waiting.want_of(task, agent)
             bridge = self._pool.choose(want, taken=self._placed)
             if bridge is None:
                 return await self._no_place(task, want)
-            self._unfit_since.pop(repr(want), None)
+            self._waiting.placed(want)
         return await self._claim(task, agent, bridge, runs)
 
     async def _claim(
@@ -273,13 +279,7 @@ class Dispatcher:
 
     async def _no_place(self, task: TaskRecord, want: Want | None) -> bool:
         """Busy sandboxes are waited for; where none would fit for `queue_s` on end, the task fails."""
-        if self._pool.fits(want):
-            self._unfit_since.pop(repr(want), None)
-            return False
-        now = asyncio.get_running_loop().time()
-        since = self._unfit_since.setdefault(repr(want), now)
-        waited_ms = self._clock.now_ms() - task.created_at
-        if now - since < self._queue_s or waited_ms < self._queue_s * 1000:
+        if not self._waiting.is_over(task, want, now_ms=self._clock.now_ms()):
             return False
         message = f"For {self._queue_s:.0f} s no live sandbox would have fitted."
         # Cancelled or claimed by another in between, it is theirs.
@@ -289,19 +289,6 @@ class Dispatcher:
                 lambda row: failed(row, "no_sandbox", message, now_ms=self._clock.now_ms(), details={}),
             )
         return True
-
-    async def _want_of(self, task: TaskRecord, agent: Agent) -> Want | None:
-        # An input may be large, and a task that waits is looked at again and again.
-        if task.task_id not in self._wants:
-            want = agent.want(orjson.loads(await self._store.get_input(task.task_id)))
-            # Who asks for a sandbox of a kind may be given one of its own.
-            self._wants[task.task_id] = want and dataclasses.replace(want, subject=task.subject)
-        return self._wants[task.task_id]
-
-    def _forget(self, waiting: set[str]) -> None:
-        self._wants = {task_id: want for task_id, want in self._wants.items() if task_id in waiting}
-        if not waiting:
-            self._unfit_since.clear()
 
 
 def _place_at(info: SandboxInfo | None, session_id: str) -> dict[str, str] | None:

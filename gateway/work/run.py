@@ -135,8 +135,10 @@ class Run:
 
     def give_back(self) -> None:
         """Stop the agent and let the task wait for its next attempt, uncounted."""
-        if self._working is not None and not self._giving_back:
-            self._giving_back = True
+        if self._giving_back:
+            return
+        self._giving_back = True
+        if self._working is not None:
             self._working.cancel()
 
     async def execute(self) -> TaskStatus | None:
@@ -148,6 +150,8 @@ class Run:
         loop = asyncio.get_running_loop()
         steering = loop.create_task(self._steering.run(), name="steering")
         self._working = loop.create_task(self._outcome(), name="agent")
+        if self._giving_back:
+            self._working.cancel()
         try:
             await asyncio.wait([self._working, steering], return_when=asyncio.FIRST_COMPLETED)
             if not self._working.done():

@@ -17,6 +17,9 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("bridge", "gateway.work.dispatcher -> sandbox_bridge.pool"): (
         "a claim and the choice of a free sandbox for it are one decision"
     ),
+    ("bridge", "gateway.work.waiting -> sandbox_bridge.pool"): (
+        "whether a sandbox that lives would fit a task is asked of the pool while the task waits"
+    ),
     ("bridge", "gateway.work.run -> sandbox_bridge.bridge"): (
         "hands the chosen bridge on to the agent, and calls nothing of it"
     ),

@@ -328,6 +328,25 @@ async def test_drain_lets_runs_end_and_gives_back_the_rest(bench: Bench) -> None
 
 
 @pytest.mark.looptime
+async def test_drain_gives_back_what_was_being_claimed(bench: Bench) -> None:
+    """A claim that is on its way to disk when the drain begins is given back as all others are, uncounted."""
+    async with at_work(bench) as work:
+        work.pool.places = 0
+        task = await bench.pending()
+        await let_pass(1)
+        bench.disk.shut()
+        work.pool.places = 1
+        work.dispatcher.look()
+        await let_pass(0.05)
+        draining = asyncio.ensure_future(work.dispatcher.drain(0))
+        await let_pass(0.05)
+        bench.disk.open()
+        await draining
+        row = await bench.row(task.task_id)
+        assert (row.status, row.attempt, row.uncounted, row.owner) == (TaskStatus.PENDING, 1, 1, None)
+
+
+@pytest.mark.looptime
 async def test_drain_waits_no_longer_than_the_runs_take(bench: Bench, looptime: Any) -> None:
     """With nothing left to run it is done."""
     async with at_work(bench) as work:

@@ -244,6 +244,16 @@ async def test_run_that_is_given_back_waits_uncounted(bench: Bench) -> None:
     assert (await bench.last(task.task_id))["reason"] == "drain"
 
 
+async def test_run_that_is_given_back_before_it_began_waits_uncounted(bench: Bench) -> None:
+    """A drain that comes between the claim and the agent's first step costs no attempt either."""
+    task = await bench.running(max_attempts=1)
+    run = run_of(bench, task, quiet)
+    run.give_back()
+    await run.execute()
+    row = await bench.row(task.task_id)
+    assert (row.status, row.owner, row.uncounted) == (TaskStatus.PENDING, None, 1)
+
+
 # --- fences and failures of ours ------------------------------------------------------------------------
 
 

@@ -1,0 +1,50 @@
+"""What waiting tasks want of a sandbox, and since when none has fitted that."""
+
+import asyncio
+import dataclasses
+
+import orjson
+
+from gateway.agents.runner import Agent
+from gateway.state.base import StateStore
+from gateway.tasks import TaskRecord
+from sandbox_bridge.pool import Pool, Want
+
+
+class Waiting:
+    """The tasks of the queue, between one look at it and the next."""
+
+    def __init__(self, store: StateStore, pool: Pool, *, queue_s: float) -> None:
+        self._store = store
+        self._pool = pool
+        self._queue_s = queue_s
+        self._wants: dict[str, Want | None] = {}
+        self._unfit_since: dict[str, float] = {}
+
+    async def want_of(self, task: TaskRecord, agent: Agent) -> Want | None:
+        """What it wants. Raises `StoreUnavailableError`."""
+        # An input may be large, and a task that waits is looked at again and again.
+        if task.task_id not in self._wants:
+            want = agent.want(orjson.loads(await self._store.get_input(task.task_id)))
+            # Who asks for a sandbox of a kind may be given one of its own.
+            self._wants[task.task_id] = want and dataclasses.replace(want, subject=task.subject)
+        return self._wants[task.task_id]
+
+    def placed(self, want: Want | None) -> None:
+        """A sandbox has fitted."""
+        self._unfit_since.pop(repr(want), None)
+
+    def is_over(self, task: TaskRecord, want: Want | None, *, now_ms: int) -> bool:
+        """Whether it has waited for `queue_s`, and none that lives has fitted for as long; busy ones do fit."""
+        if self._pool.fits(want):
+            self.placed(want)
+            return False
+        now = asyncio.get_running_loop().time()
+        since = self._unfit_since.setdefault(repr(want), now)
+        return now - since >= self._queue_s and now_ms - task.created_at >= self._queue_s * 1000
+
+    def forget(self, but: set[str]) -> None:
+        """These wait, and no others."""
+        self._wants = {task_id: want for task_id, want in self._wants.items() if task_id in but}
+        if not but:
+            self._unfit_since.clear()
