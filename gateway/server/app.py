@@ -7,7 +7,6 @@ simulated (`tests/simulation`).
 import asyncio
 import contextlib
 import functools
-import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any, Final
@@ -66,14 +65,7 @@ CLOSE_S: Final = 3.0
 class Gateway:
     """All of one instance."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        world: World,
-        *,
-        log: FilteringBoundLogger,
-        unsafe_no_isolation: bool = False,
-    ) -> None:
+    def __init__(self, settings: Settings, world: World, *, log: FilteringBoundLogger) -> None:
         self._settings = settings
         self._world = world
         clock = world.clock
@@ -96,9 +88,7 @@ class Gateway:
         self._sandbox_watch = SandboxWatch(self._sandboxes.described)
         self._sandbox_seen = asyncio.Event()
         self._embedded = (
-            EmbeddedSandbox(
-                token=secrets.token_urlsafe(32), log=self._log, unsafe_no_isolation=unsafe_no_isolation
-            )
+            EmbeddedSandbox(log=self._log, unsafe_no_isolation=world.unsafe_no_isolation)
             if settings.local_sandbox
             else None
         )

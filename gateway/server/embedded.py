@@ -7,6 +7,7 @@ It dies with its gateway, however that ends: it watches its standard input, whic
 import asyncio
 import contextlib
 import os
+import secrets
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -30,11 +31,11 @@ _PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
 class EmbeddedSandbox:
     """The child, kept running. `problem` says why there is none, while there is none."""
 
-    def __init__(self, *, token: str, log: FilteringBoundLogger, unsafe_no_isolation: bool = False) -> None:
+    def __init__(self, *, log: FilteringBoundLogger, unsafe_no_isolation: bool = False) -> None:
         self.problem: str | None = "the local sandbox is starting"
         self.tried = asyncio.Event()
         """Set once it is known whether the child can be had."""
-        self._token = token
+        self._token = secrets.token_urlsafe(32)
         self._flags = ("--unsafe-no-isolation",) if unsafe_no_isolation else ()
         self._log = log
         self._url: str | None = None

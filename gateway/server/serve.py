@@ -69,8 +69,8 @@ async def _serve(settings: Settings, *, unsafe_no_isolation: bool) -> None:
         ThreadPoolExecutor(1, thread_name_prefix="store-writer") as writer,
         ThreadPoolExecutor(READERS, thread_name_prefix="store-reader") as readers,
     ):
-        world = World(Clock(), writer, readers)
-        gateway = Gateway(settings, world, log=logs.get(), unsafe_no_isolation=unsafe_no_isolation)
+        world = World(Clock(), writer, readers, unsafe_no_isolation)
+        gateway = Gateway(settings, world, log=logs.get())
         serving = loop.create_task(gateway.serve(ready=_say_ready, stop=stop), name="gateway")
         hurry = loop.create_task(now.wait(), name="second signal")
         await asyncio.wait([serving, hurry], return_when=asyncio.FIRST_COMPLETED)

@@ -13,3 +13,5 @@ class World:
     clock: Clock
     writer: Executor
     readers: Executor
+    unsafe_no_isolation: bool = False
+    """Whether a sandbox of its own may run tasks without any jail: said on the command line, and nowhere else."""
