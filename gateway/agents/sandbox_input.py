@@ -35,11 +35,14 @@ BASE64_SCHEMA: Final[dict[str, Any]] = {
     "pattern": "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",
 }
 SH_OR_ARGV_SCHEMA: Final[dict[str, Any]] = {
-    "oneOf": [
-        {"properties": {"sh": {"type": "string"}}, "required": ["sh"]},
-        {"properties": {"argv": {"type": "array"}}, "required": ["argv"]},
-    ]
+    "not": {
+        "anyOf": [
+            {"properties": {"sh": {"type": "null"}, "argv": {"type": "null"}}},
+            {"properties": {"sh": {"type": "string"}, "argv": {"type": "array"}}, "required": ["sh", "argv"]},
+        ]
+    }
 }
+"""Neither none of them nor both; said so that no generator takes it for two types."""
 
 
 def _paths_are_good(files: dict[str, Any]) -> dict[str, Any]:

@@ -49,9 +49,14 @@ HTTP_CODES: Final = {
 def _http_problem(error: web.HTTPException) -> web.Response:
     code = HTTP_CODES.get(error.status, "bad_request")
     allow = error.headers.get("Allow")
+    said = error.text or error.reason
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        said = f"This address takes {', '.join(sorted(error.allowed_methods))}."
+    elif said == f"{error.status}: {error.reason}":  # nobody said anything of it
+        said = "There is nothing at that address." if error.status == 404 else f"{error.reason}."
     return plain_problem(
         error.status,
-        title=error.reason,
-        body={"code": code, "message": error.text or error.reason, "retryable": error.status == 408},
+        title=code,
+        body={"code": code, "message": said, "retryable": error.status == 408},
         headers={"Allow": allow} if allow else {},
     )

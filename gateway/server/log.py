@@ -81,6 +81,8 @@ class Log:
     async def _stream(self, asked: Asked, task: TaskRecord, after_seq: int) -> web.StreamResponse:
         if task.ended and after_seq >= task.last_seq:
             return web.Response(status=204)
+        if asked.request.method == "HEAD":
+            return web.Response(headers=sse.HEADERS)  # it watches nothing, and has no end to wait for
         services, expires_at = self._services, asked.principal.expires_at
         batches = follow(services.relay, services.read_log, task, after_seq)
         # A stream is no way round a token's end: its reader comes back with another.

@@ -11,6 +11,12 @@ from gateway.events import TaskEvents
 
 KEEP_ALIVE_S: Final = 15.0
 """A comment after so much silence keeps proxies from closing the stream."""
+HEADERS: Final = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",
+}
+"""Nobody on the way keeps it, or holds it back."""
 
 
 def encode(batch: TaskEvents) -> bytes:
@@ -25,9 +31,7 @@ async def stream(
     request: web.Request, batches: AsyncGenerator[TaskEvents, None], *, within_s: float | None = None
 ) -> web.StreamResponse:
     """Send what comes until the log ends, the reader goes, or `within_s` is over; the reader sets the pace."""
-    response = web.StreamResponse(
-        headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    )
+    response = web.StreamResponse(headers=HEADERS)
     await response.prepare(request)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within_s):

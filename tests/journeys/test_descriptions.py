@@ -18,7 +18,8 @@ pytestmark = pytest.mark.journey
 ROOT: Final = Path(__file__).parents[2]
 SECRET: Final = "the-secret-of-the-descriptions-0"  # noqa: S105 - it guards nothing
 EXAMPLES: Final = os.environ.get("SCHEMATHESIS_EXAMPLES", "20")
-"""Requests for each operation and phase; `make chaos` takes more."""
+"""Requests for each operation and phase."""
+SEED: Final = os.environ.get("SCHEMATHESIS_SEED", "1")
 
 
 def checker(document: dict[str, Any], schema: str) -> jsonschema_rs.Validator:
@@ -89,30 +90,12 @@ async def test_schemathesis_finds_no_fault(tmp_path: Path) -> None:
 
 async def schemathesis(url: str, token: str, cwd: Path) -> tuple[int, str]:
     """One run: its exit code, and what it says."""
-    process = await asyncio.create_subprocess_exec(
-        *(Path(sys.executable).with_name("st"), "--config-file", ROOT / "tests/support/schemathesis.toml"),
-        *("run", f"{url}/openapi.json", "--checks", "all", "--max-examples", EXAMPLES),
-        *(
-            "--seed",
-            "1",
-            "--no-color",
-            "--request-timeout",
-            "30",
-            "--header",
-            f"Authorization: Bearer {token}",
-        ),
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": "tests.support.fuzzing"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        told, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode or 0, told.decode()
+    program = Path(sys.executable).with_name("st")
+    given = ("--config-file", str(ROOT / "tests/support/schemathesis.toml"), "run", f"{url}/openapi.json")
+    checks = ("--checks", "all", "--max-examples", EXAMPLES, "--seed", SEED, "--no-color")
+    options = ("--request-timeout", "30", "--header", f"Authorization: Bearer {token}")
+    env = {"PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": "tests.support.fuzzing"}
+    return await ran(program, *given, *checks, *options, cwd=cwd, env=env)
 
 
 async def test_answer_is_the_one_described(gateway: GatewayProcess) -> None:
@@ -138,3 +121,58 @@ async def test_answer_is_the_one_described(gateway: GatewayProcess) -> None:
             checker(document, schema).validate((await call(http, "GET", address)).body)
         files = (await call(http, "GET", f"{path}/files")).body["files"]
         assert [file["path"] for file in files] == ["it"]
+
+
+GENERATOR: Final = ROOT / ".tools/generator"
+USE: Final = """
+import sys
+from made import Client
+from made.api.tasks import get_events, list_tasks, submit_task
+from made.models import SandboxInput, SubmitBodyToSandbox, SubmitBodyToSandboxMode
+
+body = SubmitBodyToSandbox(input_=SandboxInput(commands=["echo hi"]), mode=SubmitBodyToSandboxMode.BLOCKING)
+client = Client(base_url=sys.argv[1], raise_on_unexpected_status=True)
+task = submit_task.sync(client=client, body=body).task
+page = get_events.sync(task.task_id, client=client)
+listed = list_tasks.sync(client=client, limit=1).tasks
+print(task.status, task.result["commands"][0]["stdout"].strip(), page.last_seq == task.last_seq, len(listed))
+"""
+
+
+async def test_client_is_generated_and_works(gateway: GatewayProcess, tmp_path: Path) -> None:
+    """A generator makes a client of the OpenAPI document without a complaint, and it runs a task here."""
+    if not GENERATOR.is_dir():
+        pytest.skip("the generator is not there: `make test` fetches it (.tools/generator)")
+    async with session(gateway) as http:
+        (tmp_path / "openapi.json").write_bytes((await call(http, "GET", "/openapi.json")).text)
+    (tmp_path / "config.json").write_text('{"post_hooks": []}')
+    given = ("--path", "openapi.json", "--config", "config.json", "--output-path", "made", "--meta", "none")
+    python = ("-m", "openapi_python_client", "generate", "--fail-on-warning")
+    code, told = await run_python(tmp_path, *python, *given)
+    assert (code, "Warning" in told, "Error" in told) == (0, False, False), told
+    code, told = await run_python(tmp_path, "-c", USE, gateway.url)
+    assert (code, told.strip()) == (0, "completed hi True 1"), told
+
+
+async def run_python(cwd: Path, *arguments: str) -> tuple[int, str]:
+    """Python with the generator's packages."""
+    return await ran(Path(sys.executable), *arguments, cwd=cwd, env={"PYTHONPATH": f"{GENERATOR}:{cwd}"})
+
+
+async def ran(program: Path, *arguments: str, cwd: Path, env: dict[str, str]) -> tuple[int, str]:
+    """A program's exit code, and what it says."""
+    process = await asyncio.create_subprocess_exec(
+        str(program),
+        *arguments,
+        cwd=cwd,
+        env=os.environ | env,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        told, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode or 0, told.decode()

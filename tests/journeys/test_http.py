@@ -67,7 +67,7 @@ async def call(http: ClientSession, method: str, path: str, **options: Any) -> R
     """One request and all of its answer."""
     async with http.request(method, path, **options) as response:
         text, kind = await response.read(), response.content_type
-        body = json.loads(text) if kind.endswith("json") else None
+        body = json.loads(text) if text and kind.endswith("json") else None
         return Reply(response.status, kind, response.headers, text, body)
 
 

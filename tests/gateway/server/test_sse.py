@@ -1,8 +1,14 @@
 """Events as server-sent events."""
 
-import orjson
+import asyncio
+from collections.abc import AsyncGenerator
 
-from gateway.server.sse import encode
+import orjson
+import pytest
+from aiohttp import web
+
+from gateway.events import TaskEvents
+from gateway.server.sse import KEEP_ALIVE_S, _pass_on, encode
 from tests.support.records import batch_of
 
 
@@ -19,3 +25,30 @@ def test_event_is_its_seq_its_kind_and_its_frame() -> None:
         assert lines[2].removeprefix("data: ").encode() == event.frame
         assert orjson.loads(event.frame)["data"]["text"].startswith("a\nid: 9\r\n\n\u2028")
         assert len(lines) == 3
+
+
+class Written(web.StreamResponse):
+    """What a stream has sent so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.data: list[bytes] = []
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Keep it."""
+        self.data.append(bytes(data))
+
+
+@pytest.mark.looptime
+async def test_silence_is_broken_by_comments() -> None:
+    """A comment each 15 s keeps proxies from closing a stream on which nothing happens; events lose nothing by it."""
+    batch = batch_of("t1", 1, 2)
+
+    async def batches() -> AsyncGenerator[TaskEvents, None]:
+        await passed.wait()
+        yield batch
+
+    passed, response = asyncio.Event(), Written()
+    asyncio.get_running_loop().call_later(2.5 * KEEP_ALIVE_S, passed.set)
+    await _pass_on(batches(), response)
+    assert response.data == [b": still here\n\n", b": still here\n\n", encode(batch)]
