@@ -11,8 +11,9 @@ from aiohttp.test_utils import make_mocked_request
 
 from gateway.clock import Clock
 from gateway.errors import StoreUnavailableError
-from gateway.server.app import Gateway, World
+from gateway.server.app import Gateway
 from gateway.server.border import errors_answered
+from gateway.server.world import World
 from gateway.settings import Settings
 from tests.support.inline import InlineExecutor
 
