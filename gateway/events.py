@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.clock import rfc3339
-from gateway.wire import text_frame
+from gateway.wire import text_header
 
 MAX_TEXT_BYTES: Final = 64 << 10
 """An `output` event's text, and a command's text in an event, in bytes of UTF-8."""
@@ -62,7 +62,7 @@ class TaskEvents:
     @cached_property
     def wire(self) -> bytes:
         """All of them as WebSocket frames: made once, the same bytes for every client."""
-        return b"".join(text_frame(event.frame) for event in self.events)
+        return b"".join(piece for event in self.events for piece in (text_header(event.frame), event.frame))
 
     def after(self, seq: int) -> "TaskEvents":
         """Those newer than `seq`."""
@@ -106,7 +106,7 @@ def _gathered(drafts: Iterable[Draft]) -> Iterator[Draft]:
     held: list[Draft] = []
     size = 0
     for draft in drafts:
-        length = _text_bytes(draft)
+        length = output_bytes(draft)
         if held and not (_continues(held[0], draft) and size + length <= MAX_TEXT_BYTES):
             yield _joined(held)
             held, size = [], 0
@@ -116,8 +116,14 @@ def _gathered(drafts: Iterable[Draft]) -> Iterator[Draft]:
         yield _joined(held)
 
 
-def _text_bytes(draft: Draft) -> int:
-    return len(draft.data["text"].encode()) if draft.kind == "output" else 0
+def output_bytes(draft: Draft) -> int:
+    """How much output `draft` is, in bytes of UTF-8; 0 for another kind."""
+    return utf8_bytes(draft.data["text"]) if draft.kind == "output" else 0
+
+
+def data_bytes(draft: Draft) -> int:
+    """The size of `draft.data` as JSON; of output, whose text is bounded, that of the text."""
+    return output_bytes(draft) if draft.kind == "output" else len(orjson.dumps(draft.data))
 
 
 def _continues(first: Draft, draft: Draft) -> bool:
@@ -129,6 +135,11 @@ def _joined(held: Sequence[Draft]) -> Draft:
     if len(held) == 1:
         return held[0]
     return Draft("output", held[0].data | {"text": "".join(draft.data["text"] for draft in held)})
+
+
+def utf8_bytes(text: str) -> int:
+    """The size of `text` in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def cut_text(text: str, limit_bytes: int) -> str:
@@ -145,6 +156,10 @@ def cut_text(text: str, limit_bytes: int) -> str:
 
 def split_text(text: str, limit_bytes: int) -> Iterator[str]:
     """`text` in pieces of at most `limit_bytes` of UTF-8, which is 4 at least, each of whole characters."""
+    if utf8_bytes(text) <= limit_bytes:
+        if text:
+            yield text
+        return
     encoded = text.encode()
     begin = 0
     while begin < len(encoded):

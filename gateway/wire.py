@@ -8,12 +8,17 @@ PING: Final = b"\x89\x00"
 
 def text_frame(payload: bytes) -> bytes:
     """`payload`, which is UTF-8, as one final text frame (RFC 6455 section 5.2)."""
+    return text_header(payload) + payload
+
+
+def text_header(payload: bytes) -> bytes:
+    """What stands before `payload` in its text frame."""
     length = len(payload)
     if length < 126:
-        return bytes((0x81, length)) + payload
+        return bytes((0x81, length))
     if length < 1 << 16:
-        return b"\x81\x7e" + length.to_bytes(2, "big") + payload
-    return b"\x81\x7f" + length.to_bytes(8, "big") + payload
+        return b"\x81\x7e" + length.to_bytes(2, "big")
+    return b"\x81\x7f" + length.to_bytes(8, "big")
 
 
 def close_frame(code: int) -> bytes:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 
 import structlog
 import typer
+import uvloop
 from pydantic import ValidationError
 
 from sandbox_bridge.local.bare import ISOLATION, bare_profile
@@ -66,7 +67,7 @@ def serve(
     if parent_stdin and not stat.S_ISFIFO(os.fstat(0).st_mode) and not stat.S_ISSOCK(os.fstat(0).st_mode):
         fail("--parent-stdin: standard input is neither a pipe nor a socket", EXIT_USAGE)
     try:
-        asyncio.run(run(settings, _serve, parent_stdin=parent_stdin))
+        uvloop.run(run(settings, _serve, parent_stdin=parent_stdin))
     except ProbeError as error:
         fail(f"the sandbox does not start: {error}", EXIT_NO_JAIL)
     except OSError as error:
@@ -93,7 +94,7 @@ def join(
     kept = settings.join_token.get_secret_value() if settings.join_token is not None else None
     try:
         guest = functools.partial(_join, door=door_of(url), token=token or kept)
-        asyncio.run(run(settings, guest, parent_stdin=parent_stdin))
+        uvloop.run(run(settings, guest, parent_stdin=parent_stdin))
     except ValueError as error:
         fail(str(error), EXIT_USAGE)
     except ProbeError as error:

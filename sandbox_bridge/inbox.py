@@ -116,4 +116,6 @@ def credit_cost(progress: dict[str, Any]) -> int:
     """What `progress` costs of its session's credit: the UTF-8 bytes of its `text` or its `base64`."""
     key = {"output": "text", "file_chunk": "base64"}.get(str(progress.get("kind")))
     text = progress.get(key) if key is not None else None
-    return len(text.encode(errors="surrogatepass")) if isinstance(text, str) else 0
+    if not isinstance(text, str):
+        return 0
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))

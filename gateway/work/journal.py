@@ -12,11 +12,10 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
 from structlog.typing import FilteringBoundLogger
 
 from gateway.errors import GatewayError, StoreUnavailableError
-from gateway.events import MAX_DATA_BYTES, Draft, gather
+from gateway.events import MAX_DATA_BYTES, Draft, data_bytes, gather, output_bytes
 from gateway.state.base import Append, Decide, StateStore
 from gateway.tasks import Fence, TaskRecord
 
@@ -71,7 +70,7 @@ class Journal:
 
         Waits while too much is pending. Raises `LeaseLostError`, and ValueError for an event that is too large.
         """
-        sizes = [len(orjson.dumps(draft.data)) for draft in drafts]
+        sizes = [data_bytes(draft) for draft in drafts]
         if sizes and (size := max(sizes)) > MAX_DATA_BYTES:
             raise ValueError(f"an event of {size} bytes; at most {MAX_DATA_BYTES} are taken")
         self._pending_bytes += sum(sizes)
@@ -169,7 +168,7 @@ class Journal:
         noted, self._noted = self._noted, {}
         what = Append(drafts, {**_progress_of(drafts), **fields, **noted})
         self.fence = await durably(lambda: self._store.append(self.fence, what), log=self._log)
-        self.on_output_durable(sum(len(d.data["text"].encode()) for d in drafts if d.kind == "output"))
+        self.on_output_durable(sum(map(output_bytes, drafts)))
 
 
 def _parts(items: Sequence[_Said | _Step | _Decision]) -> Iterator[_Said | _Step | _Decision]:

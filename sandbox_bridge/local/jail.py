@@ -168,29 +168,29 @@ class Jail:
 
     async def fill(self) -> None:
         """Read more; cancelled, it has read nothing. Raises `JailLostError` at the end."""
-        outputs, report = self._outputs(), self._wires.report
-        ready = await readable(tap.fd for tap in (*outputs.values(), report) if not tap.has_ended)
-        for kind, tap in outputs.items():
-            if tap.fd in ready and (data := tap.read(_READ_BYTES)):
-                self._frames.append((kind, data))
-        if report.fd in ready:
-            self._hear()
+        await asyncio.sleep(0)  # under a flood there always is something, and others want their turn
+        while not self._read():
+            taps = (*self._outputs().values(), self._wires.report)
+            await readable(tap.fd for tap in taps if not tap.has_ended)
 
-    def _outputs(self) -> dict[bytes, Tap]:
-        outputs = {STDOUT: self._wires.stdout, STDERR: self._wires.stderr}
-        return outputs if self._collected is None else {**outputs, COLLECTED: self._collected}
-
-    def _hear(self) -> None:
-        data = self._wires.report.read(_READ_BYTES)
+    def _read(self) -> bool:
+        """Take a piece of what each pipe has; whether that was anything."""
+        pieces = [(kind, tap.read(_READ_BYTES)) for kind, tap in self._outputs().items()]
+        self._frames.extend((kind, data) for kind, data in pieces if data)
+        self._unpacker.feed(self._wires.report.read(_READ_BYTES))
         if self._wires.report.has_ended:
             raise JailLostError("the agent hung up")
-        self._unpacker.feed(data)
         try:
             while (frame := self._unpacker.next_nowait()) is not None:
                 self._note_end(frame[0])
                 self._frames.append(frame)
         except MalformedError as error:
             raise JailLostError(f"the agent sent {error}") from None
+        return bool(self._frames)
+
+    def _outputs(self) -> dict[bytes, Tap]:
+        outputs = {STDOUT: self._wires.stdout, STDERR: self._wires.stderr}
+        return outputs if self._collected is None else {**outputs, COLLECTED: self._collected}
 
     def _note_end(self, kind: bytes) -> None:
         """Take what a command that has just ended has printed; the background's comes later."""

@@ -97,10 +97,12 @@ class Report:
     # --- output ---------------------------------------------------------------------------------------
 
     async def feed(self, stream: Stream, data: bytes) -> None:
-        """Output of the command; waits for credit where much is waiting."""
+        """Output of the command; waits for credit where much is waiting.
+
+        What does not fill a frame goes on being gathered: frames cost more than bytes.
+        """
         self._flow.feed(stream, data)
-        if self._flow.waiting_bytes >= MAX_TEXT_BYTES:
-            await self._deliver()
+        await self._deliver(at_least=MAX_TEXT_BYTES)
 
     async def deliver_or(self, read: Callable[[], Awaitable[None]]) -> None:
         """Read more, and meanwhile, when it is due, send what is gathered."""
@@ -114,17 +116,20 @@ class Report:
                 async with asyncio.timeout_at(due_at):
                     await read()
 
-    async def _deliver(self, *, wait: bool = True) -> None:
-        """Send all that is gathered, waiting for credit; or without `wait`, what there is credit for."""
-        while self._flow.is_waiting:
+    async def _deliver(self, *, at_least: int = 0, wait: bool = True) -> None:
+        """Send what is gathered, while that is `at_least` so many bytes, waiting for credit.
+
+        Without `wait`, send what there is credit for.
+        """
+        while self._flow.is_waiting and self._flow.waiting_bytes >= at_least:
             item = self._flow.take(self._channel.credit.room_nowait())
             if item is not None:
                 await self._send_item(item)
+                self._last_sent_at = self._now()
             elif wait:
                 await self._channel.credit.room()
             else:
                 break
-        self._last_sent_at = self._now()
 
     async def _send_item(self, item: Text | Gap) -> None:
         if isinstance(item, Gap):

@@ -1,0 +1,53 @@
+"""What a session tells of its output: in which portions, and when."""
+
+from dataclasses import dataclass, field
+
+import orjson
+
+from sandbox_bridge.local.channel import WINDOW_BYTES, Channel
+from sandbox_bridge.local.endings import Ending
+from sandbox_bridge.local.output import MAX_TEXT_BYTES
+from sandbox_bridge.local.report import Report
+
+
+@dataclass
+class Texts:
+    """A line that keeps the sizes of the output that goes over it."""
+
+    sizes: list[int] = field(default_factory=list)
+
+    async def send(self, text: str) -> None:
+        """Take a frame."""
+        progress = orjson.loads(text)["progress"]
+        if progress["kind"] == "output":
+            self.sizes.append(len(progress["text"]))
+
+    def abort(self) -> None:
+        """Nobody hangs up here."""
+
+
+def report_over(line: Texts) -> Report:
+    """A report without a limit of its own."""
+    return Report(Channel("s", line, is_numbered=True), output_bytes=1 << 30, is_streamed=True)
+
+
+async def test_report_under_a_flood_sends_full_frames() -> None:
+    """What is more than a frame stays for the next one, in whatever pieces it is read."""
+    line = Texts()
+    report = report_over(line)
+    await report.begin(0, "flood")
+    piece = b"x" * (MAX_TEXT_BYTES * 3 // 4)
+    for _ in range(WINDOW_BYTES // len(piece)):
+        await report.feed("stdout", piece)
+    assert line.sizes == [MAX_TEXT_BYTES] * (len(piece) * (WINDOW_BYTES // len(piece)) // MAX_TEXT_BYTES)
+
+
+async def test_report_at_a_commands_end_sends_the_rest() -> None:
+    """Nothing stays behind: the command's end comes after all of its output."""
+    line = Texts()
+    report = report_over(line)
+    await report.begin(0, "flood")
+    await report.feed("stdout", b"x" * (MAX_TEXT_BYTES + 1))
+    assert line.sizes == [MAX_TEXT_BYTES]
+    await report.end(Ending(None, 0, "exit"))
+    assert line.sizes == [MAX_TEXT_BYTES, 1]
