@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
+import orjson
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
@@ -256,7 +257,7 @@ def encoded(frame: Frame) -> str:
 
 def _parsed(raw: str | bytes) -> Frame:
     try:
-        frame = json.loads(raw)
+        frame = orjson.loads(raw)
     except ValueError:
         frame = None
     if not isinstance(frame, dict):
