@@ -41,6 +41,11 @@ class Admission:
         await asyncio.shield(self._work)
         self.cage.check(self._init_pid)
 
+    def attach(self, pidfd: int | None) -> None:
+        """Have a process that serves the jail from outside, if there is one, stand still with it."""
+        if self.cage is not None and pidfd is not None:
+            self.cage.attach(pidfd)
+
     async def settle(self) -> None:
         """Wait for the thread, however it ends: until the jail is killed, its number is nobody else's."""
         if self._work is not None:

@@ -49,8 +49,9 @@ class Bare(Enclosure):
         """Take hold of the agent, which is all that there is."""
         self.init_pid, self.init_fd = self._process.pid, os.pidfd_open(self._process.pid)
 
-    async def connect(self) -> None:
+    async def connect(self) -> int | None:
         """Its network is the host's."""
+        return None
 
     def kill_nowait(self) -> None:
         """Kill all that it has started, and then itself."""

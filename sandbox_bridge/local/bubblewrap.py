@@ -46,11 +46,11 @@ class Bubblewrap(Enclosure):
             self.init_pid = orjson.loads(status.split(b"\n")[0])["child-pid"]
             self.init_fd = os.pidfd_open(self.init_pid)
 
-    async def connect(self) -> None:
+    async def connect(self) -> int | None:
         """Give it its network, if it is to have one. Raises `JailError`."""
-        if self._network is not None and self.init_fd is not None:
-            way_out = uplink(self._network, self.init_pid, self.init_fd)
-            await self._uplink.enter_async_context(way_out)
+        if self._network is None or self.init_fd is None:
+            return None
+        return await self._uplink.enter_async_context(uplink(self._network, self.init_pid, self.init_fd))
 
     async def aclose(self, timeout_s: float) -> None:
         """Kill it and wait until all in there is gone; beyond `timeout_s` it is logged, and left."""

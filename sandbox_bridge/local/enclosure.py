@@ -35,8 +35,11 @@ class Enclosure(ABC):
         """Take hold of the first process."""
 
     @abstractmethod
-    async def connect(self) -> None:
-        """Give it the network that it is to have, once its agent is ready and before the first command."""
+    async def connect(self) -> int | None:
+        """Give it the network that it is to have, once its agent is ready and before the first command.
+
+        Returns the pidfd of a process that stands outside and carries for it, if there is one.
+        """
 
     def kill_nowait(self) -> None:
         """Kill everything in there."""

@@ -127,7 +127,7 @@ class Jail:
                 self._admission.begin(self._enclosure.init_pid)
                 await self._become_ready()
                 await self._admission.end()
-                await self._enclosure.connect()
+                self._admission.attach(await self._enclosure.connect())
                 await self.set_limits(size)
         except TimeoutError:
             raise JailError("the jail did not start in time") from None

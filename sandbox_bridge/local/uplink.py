@@ -78,8 +78,11 @@ def find_means(settings: SandboxSettings) -> Means:
 
 
 @asynccontextmanager
-async def uplink(profile: Profile, init_pid: int, init_fd: int) -> AsyncIterator[None]:
-    """The way out of the jail whose first process is `init_pid`, until the block is left. Raises `JailError`."""
+async def uplink(profile: Profile, init_pid: int, init_fd: int) -> AsyncIterator[int]:
+    """The way out of the jail whose first process is `init_pid`, until the block is left. Raises `JailError`.
+
+    Gives the pidfd of the process that carries what goes there.
+    """
     if profile.network is None:
         raise JailError("this sandbox gives no network")
     means = profile.network
@@ -88,9 +91,9 @@ async def uplink(profile: Profile, init_pid: int, init_fd: int) -> AsyncIterator
         await _filter(profile, means, spaces, denied)
         async with _router(profile, means, spaces) as router:
             loop = asyncio.get_running_loop()
-            loop.add_reader(news, _cut_if_new, news, denied, router)
+            loop.add_reader(news, _cut_if_new, news, denied, router.process)
             try:
-                yield
+                yield router.pidfd
             finally:
                 loop.remove_reader(news)
 
@@ -142,28 +145,30 @@ async def _filter(profile: Profile, means: Means, spaces: _Spaces, denied: set[I
 
 
 @asynccontextmanager
-async def _router(profile: Profile, means: Means, spaces: _Spaces) -> AsyncIterator[subprocess.Popen[bytes]]:
+async def _router(profile: Profile, means: Means, spaces: _Spaces) -> AsyncIterator["_Program"]:
     """slirp4netns, ready: without any right but that of the jail's uid, and with nothing of the host's files."""
     ready_read, ready_write = os.pipe()
+    # It ends with the last that holds the other end, which is us: however we end.
+    exit_read, exit_write = os.pipe()
     # In the jail's user namespace from its start, for only there has it the right to shut itself in.
     words = [
         *(means.prlimit, f"--nofile={_MAX_DESCRIPTORS}", f"--as={_MAX_ADDRESS_SPACE}", "--core=0"),
         *(means.nsenter, "--preserve-credentials", _fd("--user=", spaces.user)),
         *(means.slirp4netns, "--configure", "--mtu=65520", "--disable-host-loopback", "--disable-dns"),
-        *("--enable-sandbox", "--enable-seccomp", f"--ready-fd={ready_write}"),
+        *("--enable-sandbox", "--enable-seccomp", f"--ready-fd={ready_write}", f"--exit-fd={exit_read}"),
         *("--netns-type=path", _fd("", spaces.net), DEVICE),
     ]
     try:
-        async with _program(profile, words, spaces, ready_write) as slirp:
+        async with _program(profile, words, spaces, ready_write, exit_read) as slirp:
             os.close(ready_write)
             ready_write = -1
             await readable([ready_read])
             if not os.read(ready_read, 1):
                 await slirp.ended()
                 raise JailError(f"no way out for the jail's network: slirp4netns says {slirp.complaint()!r}")
-            yield slirp.process
+            yield slirp
     finally:
-        close_all([ready_read] if ready_write < 0 else [ready_read, ready_write])
+        close_all([ready_read, exit_read, exit_write] + ([ready_write] if ready_write >= 0 else []))
 
 
 def _fd(option: str, fd: int) -> str:

@@ -50,8 +50,12 @@ class Network:
 
     def has_program(self, name: str) -> bool:
         """Whether a program of that name has its sockets in there."""
+        return bool(self.programs(name))
+
+    def programs(self, name: str) -> list[int]:
+        """Those of that name that have their sockets in there."""
         here = Path(f"/proc/{self.pid}/ns/net").stat().st_ino
-        return any(_is_in(pid, name, here) for pid in filter(str.isdigit, os.listdir("/proc")))
+        return [int(pid) for pid in filter(str.isdigit, os.listdir("/proc")) if _is_in(pid, name, here)]
 
 
 def _is_in(pid: str, name: str, net: int) -> bool:

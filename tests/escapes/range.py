@@ -56,7 +56,7 @@ class Range:
     def __init__(self, url: str, bait: Bait) -> None:
         self.url = url
         self._bait = bait
-        self._service_pid = _listener_on(urlsplit(url).port or 0)
+        self.service_pid = _listener_on(urlsplit(url).port or 0)
 
     async def __call__(self, attack: Callable[..., Result], *arguments: Any) -> Result:
         """What `attack` returned inside; it must have come to its end."""
@@ -123,11 +123,11 @@ class Range:
         return self._attackers()
 
     def _attackers(self) -> list[int]:
-        return sorted(set(with_marker(COMMAND["argv"][-1])) & set(children_of(self._service_pid)))
+        return sorted(set(with_marker(COMMAND["argv"][-1])) & set(children_of(self.service_pid)))
 
     def service_mib(self) -> float:
         """The service's resident memory."""
-        return rss_mib(self._service_pid)
+        return rss_mib(self.service_pid)
 
     async def service_descriptors(self) -> int:
         """How many files the service has open, once it opens and closes none: all jails kept ready are made."""
@@ -135,16 +135,14 @@ class Range:
         counts: deque[int] = deque(maxlen=SETTLED_POLLS)
 
         def is_settled() -> bool:
-            counts.append(len(os.listdir(f"/proc/{self._service_pid}/fd")))
+            counts.append(len(os.listdir(f"/proc/{self.service_pid}/fd")))
             return self._jails() == full and counts.count(counts[0]) == SETTLED_POLLS
 
         await until(is_settled, within_s=10, what="the pool is full, and nothing else runs")
         return counts[0]
 
     def _jails(self) -> int:
-        words = (
-            Path(f"/proc/{self._service_pid}/task/{self._service_pid}/children").read_text("ascii").split()
-        )
+        words = Path(f"/proc/{self.service_pid}/task/{self.service_pid}/children").read_text("ascii").split()
         names = [Path(f"/proc/{word}/comm") for word in words]
         return sum(name.exists() and name.read_text("ascii").strip() == "bwrap" for name in names)
 

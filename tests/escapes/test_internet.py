@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from tests.escapes.internet import FORBIDDEN, HOST, PORT, Internet, internet
 from tests.escapes.operators import operator
 from tests.escapes.range import Range
 from tests.escapes.test_network import ODD, RAW
-from tests.support.bare_client import client
+from tests.support.bare_client import Client, client
 from tests.support.processes import until
 from tests.support.sandbox_process import sandbox_service
 
@@ -146,6 +147,49 @@ async def test_way_out_ends_with_its_jail(attack: Range, world: World) -> None:
     """What carries a jail's packets is gone when its task has ended."""
     await attack(ways.fetch)
     assert not world.internet.host.has_program("slirp4netns")
+
+
+async def test_way_out_stands_still_with_its_jail(world: World) -> None:
+    """A paused task neither sends nor takes anything more; what carries its packets goes on with it."""
+    with world.internet.host.entered():
+        async with client(world.url) as bare:
+            await begin(bare)
+            (router,) = world.internet.host.programs("slirp4netns")
+            await bare.say("pause_task", "long")
+            assert (await bare.next())["type"] == "task_paused"
+            await until(lambda: is_stopped(router), within_s=5, what="its way out stands")
+            await bare.say("resume_task", "long")
+            assert (await bare.next())["type"] == "task_resumed"
+            await until(lambda: not is_stopped(router), within_s=5, what="its way out goes on")
+            await bare.say("pause_task", "long")
+            await bare.say("cancel_task", "long")
+            await bare.session("long", passing="task_paused")
+        await until(lambda: not world.internet.host.has_program("slirp4netns"), within_s=5, what="its end")
+
+
+async def test_way_out_dies_with_a_killed_service(world: World) -> None:
+    """Nothing carries packets for a service that was killed, at once and with its watchdog."""
+    with world.internet.host.entered(), sandbox_service(network="full", max_network="full", warm="0") as url:
+        async with client(url) as bare:
+            await begin(bare)
+            assert len(world.internet.host.programs("slirp4netns")) == 1
+            os.kill(Range(url, world.host.bait).service_pid, signal.SIGKILL)
+            await until(
+                lambda: not world.internet.host.has_program("slirp4netns"), within_s=5, what="its end"
+            )
+
+
+async def begin(bare: Client) -> None:
+    """Start the task `long`, and wait until it has its network."""
+    await bare.greet()
+    await bare.say("stream_task", "long", commands=["echo begun; sleep 60"])
+    while (await bare.next())["progress"]["kind"] != "output":
+        """Until its network is there."""
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process was told to stand still, and does."""
+    return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] == "T"
 
 
 async def test_new_address_of_the_host_ends_the_network(attack: Range, world: World) -> None:

@@ -49,6 +49,9 @@ class Cage(Protocol):
     def check(self, init_pid: int) -> None:
         """Raises `CageError` where a process of the jail is not in here; to be asked before the first command."""
 
+    def attach(self, pidfd: int) -> None:
+        """Have a process outside stand still with the jail; it stays under limits of its own."""
+
     def usage(self) -> Usage:
         """What is used now; cheap, and zero where the jail is gone. Raises `CageError`."""
 

@@ -42,6 +42,7 @@ class JailCage:
         self.enforces_memory = enforces_memory
         self._means = means
         self._init_fd: int | None = None
+        self._attached: list[int] = []
 
     def set_limits(self, limits: CageLimits) -> None:
         """Put `limits` in force, before or after `admit`. Raises `CageError`."""
@@ -63,6 +64,10 @@ class JailCage:
             if not all(means.holds(pids) for means in self._means.each()):
                 raise CageError("a process of the jail is not in its control groups")
 
+    def attach(self, pidfd: int) -> None:
+        """Have a process outside stand still with the jail."""
+        self._attached.append(os.dup(pidfd))
+
     def usage(self) -> Usage:
         """What is used now. Raises `CageError`."""
         with _told("read what a jail uses"):
@@ -79,11 +84,19 @@ class JailCage:
         try:
             with _told("freeze a jail"):
                 await self._until_frozen()
+                self._signal_attached(signal.SIGSTOP)
             is_frozen = True
         finally:
             if not is_frozen:
+                self._signal_attached(signal.SIGCONT)
                 with suppress(OSError):
                     self._means.freeze.thaw_nowait()
+
+    def _signal_attached(self, number: signal.Signals) -> None:
+        """They are the host's own programs: nobody in there starts them again."""
+        for pidfd in self._attached:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, number)
 
     async def _until_frozen(self) -> None:
         async with asyncio.timeout(FREEZE_TIMEOUT_S):
@@ -93,6 +106,7 @@ class JailCage:
     async def thaw(self) -> None:
         """Let go on what `freeze` has stopped. Raises `CageError`."""
         with _told("thaw a jail"):
+            self._signal_attached(signal.SIGCONT)
             self._means.freeze.thaw_nowait()
 
     def kill_nowait(self) -> None:
@@ -109,6 +123,8 @@ class JailCage:
         if self._init_fd is not None:
             os.close(self._init_fd)
             self._init_fd = None
+        while self._attached:
+            os.close(self._attached.pop())
         for means in self._means.each():
             means.remove()
 

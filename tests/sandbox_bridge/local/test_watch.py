@@ -38,6 +38,9 @@ class CountedCage:
     def admit(self, init_pid: int) -> None:
         """Nobody is in."""
 
+    def attach(self, pidfd: int) -> None:
+        """Nobody is beside."""
+
     def check(self, init_pid: int) -> None:
         """Nobody is out."""
 
