@@ -29,7 +29,12 @@ class Settings(BaseSettings):
     """The gateway's settings; each is read from `GATEWAY_<FIELD>` unless it says another name."""
 
     model_config = SettingsConfigDict(
-        env_prefix="GATEWAY_", env_file=".env", extra="ignore", populate_by_name=True, frozen=True
+        env_prefix="GATEWAY_",
+        env_file=".env",
+        extra="ignore",
+        populate_by_name=True,
+        frozen=True,
+        use_attribute_docstrings=True,
     )
 
     # --- where ---

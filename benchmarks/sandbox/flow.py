@@ -19,7 +19,7 @@ from tests.support.sandbox_process import sandbox_service
 
 BRIDGE_BYTES = 200_000_000
 LOG_BYTES = 50_000_000
-_ROOM = {"output_bytes": str(1 << 30), "max_output_bytes": str(1 << 30)}
+_ROOM = str(1 << 30)
 
 
 def flood(size: int) -> str:
@@ -30,7 +30,7 @@ def flood(size: int) -> str:
 async def to_the_bridge(runs: int) -> list[Figure]:
     """Output of one session, taken as fast as it comes."""
     rates, pipes, sockets = list[float](), list[float](), list[float]()
-    with sandbox_service(**_ROOM) as url:
+    with sandbox_service(output_bytes=_ROOM, max_output_bytes=_ROOM) as url:
         async with bridge_to(url) as bridge:
             for _ in range(runs):
                 pipes.append(pipe_mb_s(BRIDGE_BYTES))
@@ -59,7 +59,7 @@ async def _take(bridge: Bridge, size: int) -> int:
 async def through_the_log(runs: int, folder: Path) -> list[Figure]:
     """Output of one task, durable before a client sees it, read by that client."""
     rates, rows, grown = list[float](), list[float](), list[float]()
-    env = {f"SANDBOX_{name.upper()}": value for name, value in _ROOM.items()}
+    env = {"SANDBOX_OUTPUT_BYTES": _ROOM, "SANDBOX_MAX_OUTPUT_BYTES": _ROOM}
     async with running_gateway(folder / "data", env=env) as gateway, client(gateway.socket_url) as watcher:
         for _ in range(runs):
             rows.append(synced_rows_mb_s(folder, LOG_BYTES // (64 << 10)))

@@ -79,6 +79,32 @@ def serve(
     raise typer.Exit(_part("serve").run(unsafe_no_isolation=unsafe_no_isolation, **flags))
 
 
+@app.command()
+def check(
+    *,
+    host: Annotated[
+        str | None, typer.Option(help="As for serve.", show_default="GATEWAY_HOST or 127.0.0.1")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="As for serve.", show_default="GATEWAY_PORT or 8080"),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="As for serve.", show_default="GATEWAY_DATA_DIR or ./data")
+    ] = None,
+    no_local_sandbox: Annotated[bool, typer.Option("--no-local-sandbox", help="As for serve.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Try every part that serve would need.
+
+    It reads the same settings, and changes nothing: also beside a gateway that runs. Each line says what was
+    found, and what mends it. The exit code is 1 where something is wrong.
+    """
+    flags = {"host": host, "port": port, "data_dir": data_dir}
+    local_sandbox = False if no_local_sandbox else None
+    raise typer.Exit(_part("check").run(as_json=as_json, local_sandbox=local_sandbox, **flags))
+
+
 @app.command(epilog=EXIT_CODES)
 def submit(
     paths: Annotated[

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -29,9 +30,9 @@ def run(*, unsafe_no_isolation: bool = False, **flags: Any) -> int:
     run tasks without a jail.
     """
     try:
-        settings = Settings(**{name: value for name, value in flags.items() if value is not None})
+        settings = settings_of(flags)
     except ValidationError as error:
-        return _refused("; ".join(_words(item["loc"], item["msg"]) for item in error.errors()))
+        return _refused("; ".join(mistakes(error)))
     if unsafe_no_isolation and not settings.loopback:
         return _refused(f"--unsafe-no-isolation is for loopback only, not for {settings.host}")
     logs.configure(settings.log_format, settings.log_level)
@@ -41,6 +42,16 @@ def run(*, unsafe_no_isolation: bool = False, **flags: Any) -> int:
     except (StartError, StoreUnavailableError) as error:
         return _refused(str(error))
     return 0
+
+
+def settings_of(flags: Mapping[str, Any]) -> Settings:
+    """The settings with `flags` on top; None means not given. Raises pydantic's ValidationError."""
+    return Settings(**{name: value for name, value in flags.items() if value is not None})
+
+
+def mistakes(error: ValidationError) -> list[str]:
+    """What is wrong with the settings, each with the name that the operator knows."""
+    return [_words(item["loc"], item["msg"]) for item in error.errors()]
 
 
 def _words(loc: tuple[int | str, ...], message: str) -> str:

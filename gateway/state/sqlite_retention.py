@@ -64,6 +64,23 @@ def forget(db: sqlite3.Connection, task_id: str, first_seq: int, last_seq: int) 
     return True
 
 
+def due(db: sqlite3.Connection, rule: Retention) -> tuple[int, int]:
+    """How many logs, and how many tasks, are to go for their age."""
+    conditions = (
+        ("first_seq < last_seq AND ended_at < ?", rule.logs_since_ms),
+        ("ended_at < ?", rule.tasks_since_ms),
+    )
+    logs, tasks = (
+        int(
+            db.execute(f"SELECT count(*) FROM task WHERE ended_at IS NOT NULL AND {where}", (at,)).fetchone()[
+                0
+            ]
+        )
+        for where, at in conditions
+    )
+    return logs, tasks
+
+
 def used_bytes(db: sqlite3.Connection) -> int:
     """What the file's pages in use take."""
     total, free = sizes(db)

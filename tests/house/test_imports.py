@@ -26,6 +26,7 @@ ENGINES: dict[str, tuple[str, ...]] = {
     "pydantic_settings": ("gateway.settings", "sandbox_bridge.settings"),
     "sqlite3": (
         "gateway.state.sqlite",
+        "gateway.state.sqlite_check",
         "gateway.state.sqlite_files",
         "gateway.state.sqlite_retention",
         "gateway.state.sqlite_rows",

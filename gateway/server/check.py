@@ -1,0 +1,72 @@
+"""`gateway check`: reads the configuration, tries every part, and says what is wrong and what mends it."""
+
+import asyncio
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from gateway.server import logs
+from gateway.server.check_database import database
+from gateway.server.check_parts import (
+    Finding,
+    data_directory,
+    environment,
+    networks,
+    open_files,
+    set_by_hand,
+    who_may_come_in,
+)
+from gateway.server.check_sandboxes import sandboxes
+from gateway.server.serve import mistakes, settings_of
+from gateway.settings import Settings
+
+MARKS: Final = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
+
+
+def run(*, as_json: bool, **flags: Any) -> int:
+    """Try everything; 1 where something failed, else 0. `flags` are settings by field; None means not given."""
+    logs.configure("auto", "error")
+    failed = False
+    for finding in _findings(flags):
+        _print(finding, as_json=as_json)
+        failed = failed or finding.state == "fail"
+    if not as_json:
+        sys.stdout.write("\nsomething is wrong\n" if failed else "\nall is well\n")
+    return int(failed)
+
+
+def _findings(flags: dict[str, Any]) -> Iterator[Finding]:
+    yield from environment(os.environ)
+    try:
+        settings = settings_of(flags)
+    except ValidationError as error:
+        for mistake in mistakes(error):
+            yield Finding("settings", "fail", mistake, "correct it; every setting is in docs/settings.md")
+        return
+    yield from _tried(settings)
+
+
+def _tried(settings: Settings) -> Iterable[Finding]:
+    yield from set_by_hand(settings)
+    yield from who_may_come_in(settings)
+    yield from data_directory(settings)
+    yield from asyncio.run(database(settings))
+    yield from networks(settings)
+    yield from open_files(settings)
+    yield Finding("bus", "ok", "memory: this instance is alone, and needs no server beside it")
+    yield from asyncio.run(sandboxes(settings))
+
+
+def _print(finding: Finding, *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(dataclasses.asdict(finding), ensure_ascii=False) + "\n")
+    else:
+        sys.stdout.write(f"{MARKS[finding.state]} {finding.part}: {finding.message}\n")
+        if finding.fix is not None:
+            sys.stdout.write(f"     -> {finding.fix}\n")
+    sys.stdout.flush()

@@ -1,0 +1,176 @@
+"""`gateway check` as an operator meets it: what it finds, what mends it, and that it leaves everything as it was."""
+
+import asyncio
+import json
+import os
+import socket
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from gateway.server.check_parts import environment, set_by_hand
+from gateway.settings import Settings
+from tests.support.gateway import client, running_gateway
+from tests.support.postgres import postgres_server
+
+pytestmark = pytest.mark.journey
+
+
+async def checked(
+    data_dir: Path, *options: str, port: int = 0, **env: str
+) -> tuple[int, list[dict[str, Any]], str]:
+    """Exit code, findings and standard error of `gateway check`."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", "check", "--json", "--data-dir", str(data_dir)),
+        *("--port", str(port), *options),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | env,
+    )
+    async with asyncio.timeout(60):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, [json.loads(line) for line in out.splitlines()], err.decode()
+
+
+def of(findings: list[dict[str, Any]], part: str, state: str) -> str:
+    """What was found of a part in that state, with what mends it."""
+    return "\n".join(
+        f"{f['message']} | {f['fix']}" for f in findings if (f["part"], f["state"]) == (part, state)
+    )
+
+
+def failing(findings: list[dict[str, Any]]) -> set[str]:
+    """The parts that fail; each says what mends it."""
+    bad = [finding for finding in findings if finding["state"] == "fail"]
+    assert all(finding["fix"] for finding in bad)
+    return {finding["part"] for finding in bad}
+
+
+async def test_sound_start_is_all_well(tmp_path: Path) -> None:
+    """A fresh directory, a free port and a sandbox of our own: nothing fails, and nothing is left behind."""
+    code, findings, err = await checked(tmp_path / "data")
+    assert (code, failing(findings)) == (0, set()), (findings, err)
+    parts = {finding["part"] for finding in findings}
+    assert parts == {
+        "settings",
+        "auth",
+        "data directory",
+        "database",
+        "port",
+        "sites",
+        "open files",
+        "bus",
+        "sandbox",
+    }
+    assert "isolation: " in of(findings, "sandbox", "ok")
+    assert "a durable write takes" in of(findings, "data directory", "ok")
+    assert not await asyncio.to_thread(any, tmp_path.iterdir())  # noqa: ASYNC240
+
+
+async def test_each_wrong_part_is_named_with_what_mends_it(tmp_path: Path) -> None:
+    """A misspelt setting, a taken port, a sandbox service that is not there, a database that is none."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "gateway.db").write_bytes(b"no database" * 1000)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, findings, _ = await checked(
+            data,
+            "--no-local-sandbox",
+            port=taken.getsockname()[1],
+            GATEWAY_RETENTON_S="5",
+            WEBSOCKET_URL="ws://127.0.0.1:9/ws",
+        )
+    assert code == 1
+    assert failing(findings) == {"settings", "port", "sandbox", "database"}
+    assert "GATEWAY_RETENTION_S" in of(findings, "settings", "fail")
+    assert "choose another --port" in of(findings, "port", "fail")
+    assert "sandbox-bridge serve" in of(findings, "sandbox", "fail")
+
+
+async def test_settings_that_contradict_are_all_that_is_said(tmp_path: Path) -> None:
+    """Nothing can be tried with them."""
+    code, findings, _ = await checked(tmp_path / "data", "--host", "0.0.0.0")  # noqa: S104
+    assert (code, failing(findings)) == (1, {"settings"})
+    assert "GATEWAY_AUTH=jwt" in of(findings, "settings", "fail")
+
+
+async def test_directory_that_cannot_be_written_fails(tmp_path: Path) -> None:
+    """Where there is a file, there can be no directory."""
+    (tmp_path / "data").write_text("")
+    code, findings, _ = await checked(tmp_path / "data", "--no-local-sandbox")
+    assert (code, failing(findings)) == (1, {"data directory"})
+
+
+async def test_damaged_database_is_told(tmp_path: Path) -> None:
+    """Pages are looked at, not only the header."""
+    async with running_gateway(tmp_path / "data", "--no-local-sandbox") as gateway:
+        async with client(gateway.socket_url) as me:
+            for _ in range(20):
+                await me.submit(
+                    "true", mode="background", input={"commands": ["true"], "files": {"a": "x" * 9000}}
+                )
+        assert await gateway.stop() == 0
+    path = tmp_path / "data" / "gateway.db"
+    with path.open("r+b") as file:
+        file.seek(3 * 4096)
+        file.write(os.urandom(40 * 4096))
+    code, findings, _ = await checked(tmp_path / "data", "--no-local-sandbox")
+    assert (code, failing(findings)) == (1, {"database"})
+
+
+async def test_check_beside_a_running_gateway_tells_what_it_has(tmp_path: Path) -> None:
+    """Its tasks, what its store takes, what is due; the gateway goes on as if nobody had looked."""
+    async with running_gateway(tmp_path / "data") as gateway, client(gateway.socket_url) as me:
+        await me.until_ended(await me.submit("echo done"))
+        port = int(gateway.url.rsplit(":", 1)[1])
+        env = {"GATEWAY_RETENTION_S": "0", "GATEWAY_RETENTION_BYTES": "1000"}
+        code, findings, _ = await checked(gateway.data_dir, "--no-local-sandbox", port=port, **env)
+        assert (code, failing(findings)) == (0, set())
+        assert "a gateway answers" in of(findings, "port", "ok")
+        assert "a gateway uses" in of(findings, "data directory", "ok")
+        found = of(findings, "database", "ok")
+        assert "tasks: 1 completed" in found
+        assert "1 logs, 0 tasks" in found
+        assert "GATEWAY_RETENTION_BYTES" in of(findings, "database", "warn")
+        await me.until_ended(await me.submit("echo done"))
+        with closing(sqlite3.connect(gateway.data_dir / "gateway.db")) as db:
+            assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+async def test_database_server_is_tried(tmp_path: Path) -> None:
+    """Whether it is there, and whether it takes writes."""
+    with postgres_server() as server:
+        env: dict[str, Any] = {
+            "STATE_PERSISTENCE_BACKEND": "postgresql",
+            "STATE_DATABASE_URL": server.dsn(),
+        }
+        code, findings, _ = await checked(tmp_path / "data", "--no-local-sandbox", **env)
+        assert (code, failing(findings)) == (0, set())
+        assert "postgresql: a durable write takes" in of(findings, "database", "ok")
+    code, findings, _ = await checked(tmp_path / "data", "--no-local-sandbox", **env)
+    assert (code, failing(findings)) == (1, {"database"})
+
+
+def test_secrets_are_not_shown() -> None:
+    """A setting that is a secret is told by its length alone; each other one with its reason."""
+    secret = SecretStr("s" * 40)
+    settings = Settings(_env_file=None, auth="jwt", jwt_secret=secret, heartbeat_ms=1000)
+    told = [finding.message for finding in set_by_hand(settings)]
+    assert not any("sss" in message for message in told)
+    assert any("GATEWAY_JWT_SECRET = (a secret of 40 characters)" in message for message in told)
+    assert any(m.startswith("GATEWAY_HEARTBEAT_MS = 1000: How often") for m in told)
+
+
+def test_variables_of_others_are_no_mistakes() -> None:
+    """Those of the client commands, and whatever does not begin like ours."""
+    assert (
+        list(environment({"GATEWAY_URL": "x", "GATEWAY_TOKEN": "x", "PATH": "x", "GATEWAY_PORT": "1"})) == []
+    )
+    (finding,) = environment({"GATEWAY_XYZZY": "1"})
+    assert finding.fix == "remove it"
