@@ -17,9 +17,6 @@ pytestmark = pytest.mark.journey
 
 ROOT: Final = Path(__file__).parents[2]
 SECRET: Final = "the-secret-of-the-descriptions-0"  # noqa: S105 - it guards nothing
-EXAMPLES: Final = os.environ.get("SCHEMATHESIS_EXAMPLES", "20")
-"""Requests for each operation and phase."""
-SEED: Final = os.environ.get("SCHEMATHESIS_SEED", "1")
 
 
 def checker(document: dict[str, Any], schema: str) -> jsonschema_rs.Validator:
@@ -73,6 +70,11 @@ async def said(me: Client, document: dict[str, Any], kind: str, **fields: Any) -
 
 async def test_schemathesis_finds_no_fault(tmp_path: Path) -> None:
     """Generated requests, good and bad, are all answered as the OpenAPI document says: every check is on."""
+    await fuzz(tmp_path, examples=20, seed=1)
+
+
+async def fuzz(tmp_path: Path, *, examples: int, seed: int) -> None:
+    """So many requests of each kind to each operation of a gateway of their own; fails with what was found."""
     env = {
         "GATEWAY_AUTH": "jwt",
         "GATEWAY_JWT_SECRET": SECRET,
@@ -82,17 +84,17 @@ async def test_schemathesis_finds_no_fault(tmp_path: Path) -> None:
     claims = {"sub": "alice", "scope": "tasks:read tasks:write admin"}
     token = jwt.encode(claims, SECRET, algorithm="HS256")
     async with running_gateway(tmp_path / "data", "--no-local-sandbox", env=env) as gateway:
-        code, told = await schemathesis(gateway.url, token, tmp_path)
+        code, told = await schemathesis(gateway.url, token, tmp_path, examples, seed)
     assert code == 0, told
     log = (tmp_path / "data.log").read_text()
     assert "internal error" not in log
 
 
-async def schemathesis(url: str, token: str, cwd: Path) -> tuple[int, str]:
+async def schemathesis(url: str, token: str, cwd: Path, examples: int, seed: int) -> tuple[int, str]:
     """One run: its exit code, and what it says."""
     program = Path(sys.executable).with_name("st")
     given = ("--config-file", str(ROOT / "tests/support/schemathesis.toml"), "run", f"{url}/openapi.json")
-    checks = ("--checks", "all", "--max-examples", EXAMPLES, "--seed", SEED, "--no-color")
+    checks = ("--checks", "all", "--max-examples", str(examples), "--seed", str(seed), "--no-color")
     options = ("--request-timeout", "30", "--header", f"Authorization: Bearer {token}")
     env = {"PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": "tests.support.fuzzing"}
     return await ran(program, *given, *checks, *options, cwd=cwd, env=env)
