@@ -8,6 +8,7 @@ import pytest
 
 from tests.sandbox_bridge.local.service import (
     Peer,
+    Service,
     code_of,
     eventually,
     processes_with,
@@ -115,17 +116,31 @@ async def test_paused_task_can_say_goodbye(bridge: Peer, kind: str, marker: str)
 
 
 async def test_paused_task_that_will_not_end_is_killed(marker: str) -> None:
-    """Grace is given once, and 100 ms after it nothing is left."""
-    with running_service(SANDBOX_CANCEL_GRACE_S="0.5") as service:
-        async with Peer(service.url) as bridge:
-            await bridge.hello()
-            await begin(bridge, f"trap '' TERM; while :; do echo tick; sleep 0.02; : {marker}; done")
-            await pause(bridge)
-            began = asyncio.get_running_loop().time()
-            await say(bridge, "cancel_task")
-            assert code_of((await bridge.until_end())[-1]) == "cancelled"
-            assert asyncio.get_running_loop().time() - began < 0.9
-            assert processes_with(marker) == []
+    """Grace is given once, and 100 ms after it nothing is left.
+
+    Beside what the end of a willing task takes on this machine now; of three, one that nobody else has held up.
+    """
+    ticking = f"while :; do echo tick; sleep 0.02; : {marker}; done"
+    with running_service(SANDBOX_CANCEL_GRACE_S="0.5", SANDBOX_RESUME_S="0") as service:
+        willing_s = max([await end_of_paused_s(service, ticking, marker) for _ in range(3)])
+        stubborn_s = min(
+            [await end_of_paused_s(service, f"trap '' TERM; {ticking}", marker) for _ in range(3)]
+        )
+    assert 0.5 <= stubborn_s < 0.5 + 0.1 + willing_s
+
+
+async def end_of_paused_s(service: Service, command: str, marker: str) -> float:
+    """How long it takes from the cancel of a paused task to its end, when nothing of it is left."""
+    async with Peer(service.url) as bridge:
+        await bridge.hello()
+        await begin(bridge, command)
+        await pause(bridge)
+        began = asyncio.get_running_loop().time()
+        await say(bridge, "cancel_task")
+        assert code_of((await bridge.until_end())[-1]) == "cancelled"
+        took = asyncio.get_running_loop().time() - began
+        assert processes_with(marker) == []
+    return took
 
 
 async def test_paused_task_goes_with_its_bridge(marker: str) -> None:
