@@ -143,12 +143,7 @@ async def test_instances_that_die_cost_a_task_nothing(lives: list[tuple[int, int
         feeding = asyncio.ensure_future(feed(made, task.task_id))
         for life_ms, gap_ms in lives:
             await let_pass(gap_ms / 1000)
-            async with made.instance():
-                await let_pass(life_ms / 1000)
-                if slow:
-                    made.bench.disk.shut()
-                    await let_pass(0.05)
-            made.bench.disk.open()
+            await live_and_die(made, life_ms / 1000, slow_s=0.05 * slow)
         async with made.instance():
             await feeding
             await eventually(lambda: made.ended(task.task_id))
@@ -166,6 +161,16 @@ async def test_instances_that_die_cost_a_task_nothing(lives: list[tuple[int, int
         assert found is not None
         tree = await tree_of(made.bench.store, found)
         assert tree == {path: FILES[path].encode() for path in ("f1", "f2")}
+
+
+async def live_and_die(world: World, life_s: float, *, slow_s: float) -> None:
+    """An instance's life, at whose end the disk has taken nothing for so long."""
+    async with world.instance():
+        await let_pass(life_s)
+        if slow_s:
+            world.bench.disk.shut()
+            await let_pass(slow_s)
+    world.bench.disk.open()
 
 
 async def running(world: World, task_id: str) -> bool:
