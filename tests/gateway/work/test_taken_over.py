@@ -2,10 +2,11 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from random import Random
+from sqlite3 import connect
 from typing import Any
 
 import orjson
@@ -19,7 +20,8 @@ from gateway.bus.base import announce
 from gateway.bus.memory import MemoryBus
 from gateway.metrics import Metrics
 from gateway.state.base import NewInput
-from gateway.tasks import TaskRecord, TaskStatus
+from gateway.state.sqlite_rows import get_task
+from gateway.tasks import Commit, TaskRecord, TaskStatus
 from gateway.wishes import send_input, wish_cancel, wish_pause, wish_resume
 from gateway.work.dispatcher import Dispatcher
 from gateway.work.recovery import take_over
@@ -299,3 +301,44 @@ async def was_lost(world: World, task: TaskRecord, reason: str) -> None:
     expected = [("pending", 0), ("running", 1), ("pending", 1), ("running", 2), ("completed", 2)]
     assert [(data["status"], data["attempt"]) for data in told] == expected
     assert told[2]["reason"] == reason
+
+
+@pytest.mark.parametrize("amid", ["f1", "f2"])
+async def test_file_that_was_on_its_way_back_is_gone_on_with(amid: str) -> None:
+    """What is on disk of it is not asked for again; it is whole in the end, and told of as what it is."""
+    files = {"f1": "a" * 700_000, "f2": "b" * 700_000, "f3": ""}
+    async with world() as made:
+        task = await made.submitted(commands=["true"], files=files, collect={"globs": ["f*"]})
+        async with made.instance():
+            await dead_disk_once(made, task, lambda row: row.place_file == amid)
+        made.bench.disk.open()
+        assert (await made.bench.row(task.task_id)).place_file == amid
+        async with made.instance():
+            await eventually(lambda: made.ended(task.task_id))
+        row = await made.bench.row(task.task_id)
+        assert (row.status, row.attempt) == (TaskStatus.COMPLETED, 1)
+        found = await made.bench.store.find_files(task.task_id, row.epoch)
+        outcome = await made.bench.store.get_outcome(task.task_id)
+        assert found is not None
+        assert outcome.result is not None
+        assert [file["path"] for file in outcome.result["files"]] == list(files)
+        tree = await tree_of(made.bench.store, found)
+        assert tree == {path: text.encode() for path, text in files.items()}
+
+
+async def dead_disk_once(world: World, task: TaskRecord, reached: Callable[[TaskRecord], bool]) -> None:
+    """Wait until the task's row is so, and let nothing more become durable."""
+    store, seen = world.bench.store, asyncio.Event()
+    publish = store.on_commit
+
+    def look(commit: Commit) -> None:
+        publish(commit)
+        with closing(connect(store._path)) as reader:
+            row = get_task(reader, task.task_id)
+        if row is not None and reached(row) and not seen.is_set():
+            world.bench.disk.shut()
+            seen.set()
+
+    store.on_commit = look
+    async with asyncio.timeout(60):
+        await seen.wait()
