@@ -32,7 +32,7 @@ async def deletes(stage: Stage, task_id: str) -> bool:
 
 @crash_point(
     "a task is deleted, its transaction is not committed",
-    "after gateway.state.sqlite_tx:Transaction.delete_task",
+    "after gateway.state.sqlite_tx:Transaction.delete_some",
     on_disk="the task, whole",
     client="no answer; its socket drops",
 )
@@ -88,20 +88,46 @@ async def half_swept(stage: Stage) -> None:
         assert (stage.rows("file_piece"), stage.rows("file")) == (0, 0)
 
 
+async def with_long_log(stage: Stage) -> tuple[str, list[str]]:
+    """A task that has ended, with more events than one transaction takes; its id and its frames."""
+    async with running_gateway(stage.data_dir) as gateway, client(gateway.socket_url) as me:
+        task_id = await me.submit(*["true"] * 300)
+        await me.until_ended(task_id)
+    assert len(me.frames[task_id]) > 600
+    return task_id, me.frames[task_id]
+
+
+@crash_point(
+    "half of a large task is deleted",
+    "before gateway.state.sqlite_tx:Transaction.delete_some",
+    nth=2,
+    on_disk="the task, with the end of its log",
+    client="no answer; its socket drops",
+)
+async def half_deleted(stage: Stage) -> None:
+    """The task is there, its log begins later, and says so. The client deletes it again, and the rest goes."""
+    task_id, frames = await with_long_log(stage)
+    assert not await deletes(stage, task_id)
+    async with stage.again("--no-local-sandbox") as gateway, client(gateway.socket_url) as me:
+        answer = await me.ask("subscribe", task_id=task_id)
+        assert (answer["recovered"], answer["first_seq"]) == (False, 501)
+        await me.until_ended(task_id)
+        assert me.frames[task_id] == frames[500:]
+        assert await me.ask("delete_task", task_id=task_id) == {}
+        assert (await me.ask("get_task", task_id=task_id))["code"] == "task_not_found"
+    assert (stage.rows("event"), stage.rows("task")) == (0, 0)
+
+
 @crash_point(
     "half of a log is trimmed",
-    "before gateway.state.sqlite_tx:Transaction.trim_some",
+    "before gateway.state.sqlite_tx:Transaction.retain",
     nth=2,
     on_disk="the other half, and where it begins",
     client="nobody asked for it",
 )
 async def half_trimmed(stage: Stage) -> None:
     """A reader is told where the log begins, and misses nothing from there; the next sweep goes on."""
-    async with running_gateway(stage.data_dir) as gateway, client(gateway.socket_url) as me:
-        task_id = await me.submit(*["true"] * 300)
-        whole = await me.until_ended(task_id)
-        frames = me.frames[task_id]
-    assert len(whole) > 600
+    task_id, frames = await with_long_log(stage)
     async with stage.doomed("--no-local-sandbox", env={"GATEWAY_RETENTION_S": "0"}):
         pass
     async with stage.again("--no-local-sandbox") as gateway, client(gateway.socket_url) as me:

@@ -248,7 +248,11 @@ async def detach_uncommitted(stage: Stage) -> None:
         await until_cancelled(stage, me)
         assert await stage.repeats(me, **ASKS, detach="cancel", detach_after_s=1)
         whole = await stage.ends(me)
-    assert whole.path == "pending running pending/instance_lost running cancelled"
+    # The clock may be quicker than the next attempt.
+    assert (
+        whole.path.replace(" running cancelled", " cancelled")
+        == "pending running pending/instance_lost cancelled"
+    )
     assert whole.events[-1]["data"]["by"] == "detach"
 
 
