@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from sandbox_bridge.connection import FrameTransport
 from sandbox_bridge.errors import TransportClosed
@@ -30,6 +30,9 @@ Trust = Literal["server", "client"]
 
 _NOT_ABOUT_HELLO = {1001, 1012, 1013}
 """Close codes that say the service is going or overloaded: no verdict on the `hello` that it was sent."""
+BROKEN_GREETINGS = 3
+"""A connection that breaks is no verdict either, as the network may do that. After so many in a row one is tried
+without a `hello`; the next is greeted again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ class Handshake:
         # it gets none again.
         self._was_returned = False
         self._core_only = False
+        # Connections in a row that broke, without a close, before the first `hello` was returned.
+        self._broken = 0
 
     def expect_hello(self) -> None:
         """The sandbox is known to return it: a connection that breaks before it does is no refusal."""
@@ -80,14 +85,18 @@ class Handshake:
 
         With `orders` for sessions that it may have, nothing but a `hello` will do. Raises `TransportClosed`.
         """
-        if not self._core_only:
+        greets = not self._core_only and self._broken < BROKEN_GREETINGS
+        if greets:
             hello = await self._greet(transport, orders)
-            if isinstance(hello, SandboxHello) and hello.protocol == PROTOCOL:
-                self._was_returned = True
-                return Greeting(self.info_of(hello), hello.resume)
+            if _is_ours(hello):
+                return self._returned(hello)
             if orders:
                 raise TransportClosed("the sandbox did not return the hello")
         health = await self._ask(transport, HealthCheck(type="health_check"))
+        self._broken = 0
+        if greets and _is_ours(health):
+            # Of a sandbox that is slow, or far away, the hello is what comes first.
+            return self._returned(health)
         info = SandboxInfo(
             address=self._address,
             sandbox_id=self._address,
@@ -98,6 +107,10 @@ class Handshake:
         )
         return Greeting(info)
 
+    def _returned(self, hello: SandboxHello) -> Greeting:
+        self._was_returned, self._broken = True, 0
+        return Greeting(self.info_of(hello), hello.resume)
+
     def info_of(self, hello: SandboxHello) -> SandboxInfo:
         """The sandbox that said `hello`."""
         return _info_of(hello, address=self._address, trust=self._trust)
@@ -107,7 +120,9 @@ class Handshake:
         try:
             return await self._ask(transport, hello)
         except TransportClosed as error:
-            self._core_only = not self._was_returned and error.code not in _NOT_ABOUT_HELLO
+            if not self._was_returned:
+                self._core_only = error.code is not None and error.code not in _NOT_ABOUT_HELLO
+                self._broken += error.code is None
             raise
 
     async def _ask(
@@ -140,6 +155,10 @@ class DialIn:
     def info_of(self, hello: SandboxHello) -> SandboxInfo:
         """The sandbox that said `hello`."""
         return _info_of(hello, address=self._address, trust=self._trust, subject=self._subject)
+
+
+def _is_ours(frame: FromSandbox | None) -> TypeGuard[SandboxHello]:
+    return isinstance(frame, SandboxHello) and frame.protocol == PROTOCOL
 
 
 def _info_of(hello: SandboxHello, *, address: str, trust: Trust, subject: str | None = None) -> SandboxInfo:

@@ -16,6 +16,8 @@ class Want:
     """Each must be there with this value."""
     capabilities: frozenset[str] = frozenset()
     """Each must be offered."""
+    extended: bool = False
+    """It speaks more than the core protocol."""
     subject: str | None = None
     """Whose task it is, where it asks for a sandbox: a `client` one is only for its own subject's that do."""
 
@@ -27,6 +29,7 @@ class Want:
             and self.runtime in (None, info.runtime)
             and self.labels.items() <= info.labels.items()
             and self.capabilities <= info.capabilities
+            and (info.extended or not self.extended)
         )
 
 

@@ -126,7 +126,7 @@ class Agent:
     name: str
     input_model: type[BaseModel]
     run: Callable[[RunContext], Awaitable[dict[str, Any]]]
-    want: Callable[[dict[str, Any]], Want | None]
+    want: Callable[[dict[str, Any], str], Want | None]
     """From an input which sandbox the agent needs; None where any will do."""
     takes_sandbox: bool = True
     takes_input: Callable[[dict[str, Any]], bool] = lambda _input: True

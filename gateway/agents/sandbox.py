@@ -133,8 +133,11 @@ async def _pieces(stored: AsyncIterator[Stored]) -> AsyncIterator[FilePiece]:
 
 
 def _translated(error: TaskFailed, *, cancel_wanted: bool) -> Exception:
-    if error.code == "cancelled" and cancel_wanted:
-        return TaskCancelledError()
+    if error.code == "cancelled":
+        if cancel_wanted:
+            return TaskCancelledError()
+        # Its sandbox was told so by somebody else, or goes: that is not the task's own failure.
+        return PlaceLostError("sandbox_lost", "the sandbox ended the task, which nobody had wished")
     code = error.code if error.code in TASK_ERRORS else "command_failed"
     details = {"exit_code": error.exit_code, "reason": error.reason, "result": error.result}
     return TaskFailedError(code, cut_text(error.message, 4096), **details)

@@ -163,12 +163,24 @@ class SandboxInput(_Strict):
     sandbox: WantedSandbox | None = None
 
 
-def want(value: Mapping[str, Any]) -> Want | None:
-    """Which sandbox an input asks for."""
+def want(value: Mapping[str, Any], subject: str) -> Want | None:
+    """Which sandbox an input of `subject` asks for, or needs."""
     asked = value.get("sandbox")
     if asked is None:
-        return None
-    return Want(runtime=asked.get("runtime"), labels=asked.get("labels", {}))
+        return Want(extended=True) if _needs_extensions(value) else None
+    return Want(
+        runtime=asked.get("runtime"),
+        labels=asked.get("labels", {}),
+        extended=_needs_extensions(value),
+        # Who asks for a sandbox of a kind may be given one of its own.
+        subject=subject,
+    )
+
+
+def _needs_extensions(value: Mapping[str, Any]) -> bool:
+    """Whether the core protocol has no words for it. A sandbox that is slow to say hello is to be waited for."""
+    structured = any(isinstance(c, dict) and c.keys() != {"sh"} for c in value.get("commands", ()))
+    return has_stdin(value) or value.get("collect") is not None or structured
 
 
 def has_stdin(value: Mapping[str, Any]) -> bool:

@@ -190,6 +190,8 @@ class Connection:
             return await future
         finally:
             self._pending.pop(request_id, None)
+            if future.done() and not future.cancelled():
+                future.exception()  # where the socket ended under `send`, that has raised it
 
     async def send(self, frame: Frame) -> None:
         """Send one frame; raises ClosedError."""

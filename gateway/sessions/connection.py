@@ -1,9 +1,9 @@
 """One client socket from welcome to goodbye: reads requests, answers each, and feeds its subscriptions."""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from typing import Final
 
 from aiohttp import WSMessage, WSMsgType, web
@@ -181,7 +181,8 @@ class Connection:
     async def _take_other(self, message: WSMessage) -> bool:
         """Handle what is not text; whether to read on."""
         if message.type is WSMsgType.PING:
-            await self._socket.pong(message.data)
+            with contextlib.suppress(ConnectionResetError):  # it has gone since
+                await self._socket.pong(message.data)
             return True
         if message.type is WSMsgType.PONG:
             return True
@@ -266,7 +267,7 @@ class Connection:
                 "overloaded", f"{taken} subscriptions are open on this connection.", retry_after_ms=1000
             )
 
-    @contextmanager
+    @contextlib.contextmanager
     def place_for_subscription(self) -> Iterator[None]:
         """See `Caller.place_for_subscription`."""
         self._check_place()

@@ -76,7 +76,10 @@ class Endpoint:
             self._services.metrics.closes.labels(str(int(refusal.close))).inc()
             return await refused(request, refusal, ClientSocket(self._settings))
         socket = ClientSocket(self._settings)
-        await socket.prepare(request)
+        try:
+            await socket.prepare(request)
+        except ConnectionResetError:
+            return web.Response()  # the client has gone already, and nobody reads this
         await self._serve(socket, request, principal)
         return socket
 

@@ -1,7 +1,6 @@
 """What waiting tasks want of a sandbox, and since when none has fitted that."""
 
 import asyncio
-import dataclasses
 
 import orjson
 
@@ -25,9 +24,8 @@ class Waiting:
         """What it wants. Raises `StoreUnavailableError`."""
         # An input may be large, and a task that waits is looked at again and again.
         if task.task_id not in self._wants:
-            want = agent.want(orjson.loads(await self._store.get_input(task.task_id)))
-            # Who asks for a sandbox of a kind may be given one of its own.
-            self._wants[task.task_id] = want and dataclasses.replace(want, subject=task.subject)
+            value = orjson.loads(await self._store.get_input(task.task_id))
+            self._wants[task.task_id] = agent.want(value, task.subject)
         return self._wants[task.task_id]
 
     def placed(self, want: Want | None) -> None:

@@ -5,7 +5,6 @@ A key is the rule and the place that the test names, or its file. An entry that 
 
 import pytest
 
-VIRTUAL_TIME = "sleeps on virtual time, which costs nothing and waits for nothing real"
 
 CHECK = "`gateway check` meets sandboxes just as the wiring does, to say who is there"
 
@@ -28,8 +27,6 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("bridge", "gateway.work.run -> sandbox_bridge.bridge"): (
         "hands the chosen bridge on to the agent, and calls nothing of it"
     ),
-    ("sleep in tests", "tests/simulation/sim_loop.py"): VIRTUAL_TIME,
-    ("sleep in tests", "tests/simulation/world.py"): VIRTUAL_TIME,
     ("sleep in tests", "tests/support/processes.py::until"): (
         "the one loop that polls a condition of another process, with a deadline"
     ),

@@ -63,6 +63,37 @@ async def test_hello_answered_by_going_away_is_said_again() -> None:
         assert (await peer.next())["type"] == "hello"
 
 
+async def test_hello_that_the_network_breaks_is_said_again() -> None:
+    """A connection that breaks says nothing of its sandbox: two in a row, and it is greeted the third time as well."""
+    peer = Peer()
+    async with running(peer.dial) as bridge:
+        for _ in range(2):
+            await peer.accept()
+            assert (await peer.next())["type"] == "hello"
+            peer.hang_up()
+        await peer.greet()
+        await until(lambda: bridge.info is not None)
+        assert bridge.info is not None
+        assert bridge.info.extended
+
+
+async def test_hello_that_always_breaks_the_connection_is_left_out_for_once() -> None:
+    """Who can't be greeted is met without a `hello` the fourth time, and greeted again after that."""
+    peer = Peer()
+    async with running(peer.dial) as bridge:
+        for _ in range(3):
+            await peer.accept()
+            assert (await peer.next())["type"] == "hello"
+            peer.hang_up()
+        await peer.accept()
+        assert (await peer.next())["type"] == "health_check"
+        await peer.say({"type": "health", "status": "healthy", "max_sessions": 4})
+        await until(lambda: bridge.info is not None)
+        peer.hang_up()
+        await peer.accept()
+        assert (await peer.next())["type"] == "hello"
+
+
 async def test_hello_of_another_protocol_means_core_only() -> None:
     """A `hello` that names another protocol agrees to nothing."""
     peer = Peer()
@@ -93,6 +124,19 @@ async def test_hello_that_comes_late_still_counts() -> None:
         assert bridge.info is not None
         assert bridge.info.extended
         assert fake.count("credit") > 0
+
+
+async def test_hello_that_comes_instead_of_the_health_counts() -> None:
+    """Over a slow line both answers come late, the `hello` first: the sandbox is not taken for a core one for that."""
+    peer = Peer()
+    async with running(peer.dial) as bridge:
+        await peer.accept()
+        assert [(await peer.next())["type"] for _ in range(2)] == ["hello", "health_check"]
+        await peer.say(HELLO)
+        await peer.say({"type": "health", "status": "healthy", "max_sessions": 4})
+        await until(lambda: bridge.info is not None)
+        assert bridge.info is not None
+        assert (bridge.info.extended, bridge.info.sandbox_id) == (True, HELLO["sandbox_id"])
 
 
 async def test_credit_given_before_a_late_hello_is_not_lost() -> None:

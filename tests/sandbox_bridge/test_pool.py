@@ -98,6 +98,7 @@ INFO = SandboxInfo(
         (Want(labels={"colour": "red"}), False),
         (Want(capabilities=frozenset({"pause"})), True),
         (Want(capabilities=frozenset({"stdin"})), False),
+        (Want(extended=True), False),
         (Want(subject="alice"), True),
     ],
 )

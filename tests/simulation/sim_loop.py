@@ -1,253 +1,134 @@
-"""An event loop without time and without a network: virtual clock, seeded in-memory connections.
+"""An event loop without time, network or disk: a virtual clock, and all else seeded and in memory.
 
-The clock jumps to the next timer when nothing is ready, so an hour passes in no time. Connections between
-`create_server` and `create_connection` of the same loop are pairs of `SimTransport`, which split what is
-written at random places, delay it by random latencies, and can be cut. Bytes are delayed or a connection
-dies; TCP loses nothing in the middle.
+The clock jumps to the next timer when nothing is ready, so an hour passes in no time.
 """
 
 import asyncio
+import contextvars
 import functools
+import heapq
 import random
 import selectors
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-Factory = Callable[[], asyncio.BaseProtocol]
+from gateway.errors import StoreUnavailableError
+from tests.simulation.network import Factory, Listening, Network, SimTransport
+from tests.simulation.process import PROCESS, Process
+from tests.support.waiting import let_pass
 
-LATENCIES_S = (0.0005, 0.001, 0.02, 0.3)
 DISK_S = (0.0001, 0.001, 0.01, 0.1)
-MAX_PIECE_BYTES = 1400
-BUFFER_BYTES = 64 << 10
-"""What a peer that does not read lets pile up on its way before the writer is told to pause."""
 
 
 class _VirtualSelector(selectors.SelectSelector):
-    """Advances the clock instead of waiting."""
+    """Advances the clock instead of waiting. There is nothing to select: no thread and no socket is real."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is not None and timeout > 0:
+        if timeout is None:
+            raise RuntimeError("everything waits, and nothing will ever come")
+        if timeout > 0:
             self.now += timeout
-        return super().select(0)
-
-
-class Network:
-    """Who listens, and the weather."""
-
-    def __init__(self, rng: random.Random) -> None:
-        self.rng = rng
-        self.listeners: dict[int, Factory] = {}
-        self.transports: list[SimTransport] = []
-        self.faults = {"delayed": 0, "split": 0, "cut": 0, "refused": 0}
-        self.next_port = 1024
-
-    def latency_s(self) -> float:
-        """How long the next piece takes."""
-        return self.rng.choice(LATENCIES_S)
-
-    def cut(self, port: int) -> int:
-        """Kill every connection to `port`; how many there were."""
-        alive = [t for t in self.transports if t.port == port and not t.is_closing()]
-        for transport in alive:
-            transport.abort()
-        self.faults["cut"] += len(alive)
-        return len(alive)
-
-
-class SimTransport(asyncio.Transport):
-    """One end of a connection in memory."""
-
-    def __init__(self, loop: "SimLoop", protocol: asyncio.BaseProtocol, port: int) -> None:
-        address = ("127.0.0.1", port)
-        super().__init__({"peername": address, "sockname": address, "socket": None})
-        self.port = port
-        self.peer: SimTransport
-        self._loop = loop
-        self._protocol = protocol
-        self._closing = False
-        self._eof_sent = False
-        self._paused = False
-        self._inbox: list[bytes | None] = []
-        self._due = 0.0
-        self._on_its_way = 0
-        self._writer_paused = False
-
-    # --- writing --------------------------------------------------------------------------------------
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send in pieces, in order, each after its latency."""
-        if self._eof_sent:
-            raise RuntimeError("Cannot call write() after write_eof()")
-        rest = bytes(data)
-        if self._closing or not rest:
-            return
-        network = self._loop.network
-        self._on_its_way += len(rest)
-        self._due = max(self._due, self._loop.time() + network.latency_s())
-        while rest:
-            size = network.rng.randint(1, MAX_PIECE_BYTES)
-            network.faults["split"] += size < len(rest)
-            self._arrive(rest[:size])
-            rest = rest[size:]
-        self._tell_writer()
-
-    def writelines(self, list_of_data: Any) -> None:
-        """Send all of them."""
-        self.write(b"".join(list_of_data))
-
-    def _arrive(self, piece: bytes | None) -> None:
-        self._due += self._loop.network.rng.random() * 1e-4
-        self._loop.network.faults["delayed"] += 1
-        self._loop.call_at(self._due, self.peer._take, piece)
-
-    def _tell_writer(self) -> None:
-        full = self._on_its_way > BUFFER_BYTES
-        if full != self._writer_paused:
-            self._writer_paused = full
-            protocol = self._protocol
-            (protocol.pause_writing if full else protocol.resume_writing)()
-
-    def get_write_buffer_size(self) -> int:
-        """What the other end has not taken."""
-        return self._on_its_way
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """One size fits all."""
-
-    def can_write_eof(self) -> bool:
-        """TCP can."""
-        return True
-
-    def write_eof(self) -> None:
-        """Nothing more comes from here."""
-        if not self._eof_sent and not self._closing:
-            self._eof_sent = True
-            self._arrive(None)
-
-    # --- reading --------------------------------------------------------------------------------------
-
-    def _take(self, piece: bytes | None) -> None:
-        self._inbox.append(piece)
-        self._hand_on()
-
-    def _hand_on(self) -> None:
-        protocol = self._protocol
-        while self._inbox and not self._paused and not self._closing:
-            piece = self._inbox.pop(0)
-            if piece is None:
-                if not protocol.eof_received():  # type: ignore[attr-defined]
-                    self.close()
-                continue
-            self.peer._on_its_way -= len(piece)
-            self.peer._tell_writer()
-            protocol.data_received(piece)  # type: ignore[attr-defined]
-
-    def pause_reading(self) -> None:
-        """Take nothing until told."""
-        self._paused = True
-
-    def resume_reading(self) -> None:
-        """Take what came meanwhile."""
-        self._paused = False
-        self._loop.call_soon(self._hand_on)
-
-    def is_reading(self) -> bool:
-        """Whether it takes."""
-        return not self._paused
-
-    # --- ending ---------------------------------------------------------------------------------------
-
-    def close(self) -> None:
-        """End it; what was written still arrives."""
-        self._end(after=self._due)
-
-    def abort(self) -> None:
-        """End it; what was written is lost."""
-        self._on_its_way = 0
-        self._end(after=0.0)
-
-    def _end(self, *, after: float) -> None:
-        if self._closing:
-            return
-        self._closing = True
-        self._loop.call_soon(self._protocol.connection_lost, None)
-        due = max(after, self._loop.time() + self._loop.network.latency_s())
-        self._loop.call_at(due, self.peer._end_of_peer)
-
-    def _end_of_peer(self) -> None:
-        self._on_its_way = 0
-        self._end(after=0.0)
-
-    def is_closing(self) -> bool:
-        """Whether it is over."""
-        return self._closing
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Hand the connection to another protocol."""
-        self._protocol = protocol
-
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        """Whoever has it."""
-        return self._protocol
-
-
-class _Listening:
-    """What `create_server` gives."""
-
-    def __init__(self, network: Network, port: int) -> None:
-        self._network = network
-        self._port = port
-        self.sockets = (self,)
-        self.family = socket.AF_INET
-
-    def getsockname(self) -> tuple[str, int]:
-        return ("127.0.0.1", self._port)
-
-    def close(self) -> None:
-        self._network.listeners.pop(self._port, None)
-
-    async def wait_closed(self) -> None:
-        pass
-
-    def close_clients(self) -> None:
-        pass
-
-    def is_serving(self) -> bool:
-        return self._port in self._network.listeners
-
-    async def start_serving(self) -> None:
-        pass
-
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        return asyncio.get_running_loop()
+        return []
 
 
 class SimLoop(asyncio.SelectorEventLoop):
-    """The loop; `network` is its weather."""
+    """The loop; `network` is its weather, and its disk fails until `disk_fails_until`."""
+
+    _ready: Any
+    _scheduled: Any
 
     def __init__(self, seed: int) -> None:
         self._virtual = _VirtualSelector()
         super().__init__(self._virtual)
         self.network = Network(random.Random(seed))
+        self.disk_fails_until = 0.0
+        self._disk_rng = random.Random(seed + 10)
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self._virtual.now
 
+    # --- processes ------------------------------------------------------------------------------------
+
+    def create_task(  # type: ignore[override]
+        self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Any = None
+    ) -> "asyncio.Task[Any]":
+        """A task of whoever's code runs."""
+        task = super().create_task(coro, name=name, context=context)
+        if (process := PROCESS.get()) is not None:
+            process.adopt(task)
+        return task
+
+    def transports_of(self, process: Process) -> list[SimTransport]:
+        """Its ends of connections."""
+        return [t for t in self.network.transports if t._context.get(PROCESS) is process]
+
+    def listeners_of(self, process: Process) -> list[Listening]:
+        """Where it listens."""
+        return [one for one in self.network.listeners.values() if one.context.get(PROCESS) is process]
+
+    def drop_handles(self, process: Process) -> None:
+        """Run nothing of it that is scheduled."""
+        for handle in [*self._ready, *self._scheduled]:
+            if _is_of(handle, process):
+                handle.cancel()
+
+    def withdraw_handles(self, process: Process) -> list[asyncio.Handle]:
+        """Take away all of it that is scheduled."""
+        taken = [handle for handle in (*self._scheduled, *self._ready) if _is_of(handle, process)]
+        self._scheduled = [handle for handle in self._scheduled if not _is_of(handle, process)]
+        heapq.heapify(self._scheduled)
+        for index, handle in enumerate(self._ready):
+            if _is_of(handle, process):
+                # The loop has counted those that are ready.
+                self._ready[index] = asyncio.Handle(_nothing, (), self)
+        return taken
+
+    def put_back(self, handles: list[asyncio.Handle]) -> None:
+        """Have them run when they are due, which they may be already."""
+        for handle in handles:
+            if isinstance(handle, asyncio.TimerHandle):
+                heapq.heappush(self._scheduled, handle)
+            else:
+                self._ready.append(handle)
+
+    def _asyncgen_finalizer_hook(self, agen: Any) -> None:
+        process = PROCESS.get()
+        if process is None or process.is_alive:
+            super()._asyncgen_finalizer_hook(agen)  # type: ignore[misc]
+
+    # --- the disk -------------------------------------------------------------------------------------
+
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":  # type: ignore[override]
-        """Run it now, and tell of it later: a disk takes its time, and others go on meanwhile."""
+        """Run it, at the beginning or the end of the time that the disk takes for it."""
         done = self.create_future()
-        try:
-            settle = functools.partial(done.set_result, func(*args))
-        except Exception as error:  # noqa: BLE001 - a future carries whatever its work raised
-            settle = functools.partial(done.set_exception, error)
-        self.call_later(self.network.rng.choice(DISK_S), lambda: done.done() or settle())
+        if (process := PROCESS.get()) is not None and not process.is_alive:
+            return done
+        work = functools.partial(func, *args)
+        takes_s = self._disk_rng.choice(DISK_S)
+        if self._disk_rng.random() < 0.5:
+            self.call_later(takes_s, self._settle_work, done, work)
+        else:
+            self.call_later(takes_s, _settle, done, *self._outcome(work))
         return done
+
+    def _settle_work(self, done: "asyncio.Future[Any]", work: Callable[[], Any]) -> None:
+        _settle(done, *self._outcome(work))
+
+    def _outcome(self, work: Callable[[], Any]) -> tuple[Any, Exception | None]:
+        if self.time() < self.disk_fails_until:
+            return None, StoreUnavailableError("SQLite: disk I/O error")
+        try:
+            return work(), None
+        except Exception as error:  # noqa: BLE001 - a future carries whatever its work raised
+            return None, error
+
+    # --- the network ----------------------------------------------------------------------------------
 
     async def getaddrinfo(self, host: Any, port: Any, **_options: Any) -> list[Any]:
         """Every name is this host."""
@@ -260,23 +141,46 @@ class SimLoop(asyncio.SelectorEventLoop):
         if not port:
             self.network.next_port += 1
             port = self.network.next_port
-        self.network.listeners[port] = factory
-        return _Listening(self.network, port)
+        listening = Listening(self.network, port, factory, contextvars.copy_context())
+        self.network.listeners[port] = listening
+        return listening
 
     async def create_connection(  # type: ignore[override]
         self, factory: Factory, host: Any = None, port: Any = None, **_options: Any
     ) -> Any:
         """Connect to whoever listens on `port`. Raises ConnectionRefusedError."""
-        await asyncio.sleep(self.network.latency_s())
-        server_factory = self.network.listeners.get(port)
-        if server_factory is None:
-            self.network.faults["refused"] += 1
+        network = self.network
+        await let_pass(max(network.latency_s(), network.held_until(port) - self.time()))
+        listening = network.listener(port, self.time())
+        if listening is None:
+            network.faults["refused"] += 1
             raise ConnectionRefusedError(f"nobody listens on {port}")
-        client_protocol, server_protocol = factory(), server_factory()
-        client = SimTransport(self, client_protocol, port)
-        server = SimTransport(self, server_protocol, port)
+        process = listening.context.get(PROCESS)
+        while process is not None and process.is_stopped:
+            await let_pass(0.1)
+        theirs = listening.context.copy()
+        client_protocol, server_protocol = factory(), theirs.run(listening.factory)
+        client = SimTransport(self, network, client_protocol, port=port, context=contextvars.copy_context())
+        server = SimTransport(self, network, server_protocol, port=port, context=theirs)
         client.peer, server.peer = server, client
-        self.network.transports += [client, server]
-        server_protocol.connection_made(server)
+        network.transports += [client, server]
+        theirs.run(server_protocol.connection_made, server)
         client_protocol.connection_made(client)
         return client, client_protocol
+
+
+def _is_of(handle: asyncio.Handle, process: Process) -> bool:
+    return not handle.cancelled() and handle._context.get(PROCESS) is process  # type: ignore[attr-defined]
+
+
+def _nothing() -> None:
+    pass
+
+
+def _settle(done: "asyncio.Future[Any]", value: Any, error: Exception | None) -> None:
+    if done.done():
+        return
+    if error is not None:
+        done.set_exception(error)
+    else:
+        done.set_result(value)

@@ -106,5 +106,9 @@ def agent_that(
 ) -> Agent:
     """An agent whose run is `does`."""
     return Agent(
-        name=name, input_model=AnyInput, run=does, want=lambda _input: None, takes_sandbox=takes_sandbox
+        name=name,
+        input_model=AnyInput,
+        run=does,
+        want=lambda _input, _subject: None,
+        takes_sandbox=takes_sandbox,
     )

@@ -49,8 +49,9 @@ HelloManner = Literal["answer", "ignore", "refuse", "close"]
 class FakeSandbox:
     """A sandbox service at `url` while its context is open; `listen=False` leaves only `dial`.
 
-    `received` is every frame that came, in order; `dials` counts connections. `hello_delay_s` is how long a
-    greeting waits for its answer; with `mute` nothing is ever answered at all.
+    `received` is every frame that came, in order; `dials` counts connections, `taken_up` sessions that went on
+    over another one. `hello_delay_s` is how long a greeting waits for its answer; with `mute` nothing is ever
+    answered at all.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class FakeSandbox:
         self.token = token
         self.received: list[dict[str, Any]] = []
         self.dials = 0
+        self.taken_up = 0
         self.is_away = False
         """It can't be dialled."""
         self.sessions: dict[str, FakeSession] = {}
@@ -329,6 +331,7 @@ class _Connection:
             session = self._kept().get(order.session_id)
             if session is not None and order.action == "continue":
                 session.attach(self, order.after_seq)
+                self._sandbox.taken_up += 1
             elif session is not None:
                 session.cancel()
 

@@ -67,8 +67,8 @@ class MemoryTransport:
         return await self._inward.get()
 
     async def aclose(self) -> None:
-        """Close both directions."""
-        self.close_nowait()
+        """Close both directions, as a WebSocket does."""
+        self.close_nowait(1000)
 
     def close_nowait(self, code: int | None = None, *, loses: bool = False) -> None:
         """Close both directions, with a close code as the other end sees it; `loses` what is on its way."""

@@ -4,6 +4,7 @@ One command a line; words that a shell knows too mean there what they mean here:
 
     echo TEXT [>&2]    true    false    exit N    sleep SECONDS    seq N    cat [PATH]    wc -c PATH    yes
     stderr TEXT        lines N (`line 1` … `line N`)          sleepy N MS (the same, MS apart)
+    blocks N (of 16 KiB each)
     fail CODE          hang (until ended)                     trap (until ended, and deaf to cancel)
 """
 
@@ -45,6 +46,11 @@ async def run_command(text: str, *, session: Session, record: dict[str, Any], in
     return await _Script(session, record, index).run(text)
 
 
+def block(number: int) -> str:
+    """What `blocks` prints: 16 KiB that can be told from the others'."""
+    return f"{number:01023}\n" * 16
+
+
 class _Script:
     """One command."""
 
@@ -65,6 +71,7 @@ class _Script:
             "seq": self._seq,
             "lines": self._lines,
             "sleepy": self._sleepy,
+            "blocks": self._blocks,
             "cat": self._cat,
             "wc": self._wc,
             "yes": self._yes,
@@ -111,6 +118,11 @@ class _Script:
         for number in range(1, int(count) + 1):
             await elapse(int(milliseconds) / 1000)
             await self._print(f"line {number}\n")
+        return 0
+
+    async def _blocks(self, rest: str) -> int:
+        for number in range(1, int(rest) + 1):
+            await self._print(block(number))
         return 0
 
     async def _cat(self, rest: str) -> int:

@@ -237,10 +237,25 @@ def test_input_that_is_wrong_says_where(value: dict[str, Any], place: list[Any])
 
 def test_want_is_what_the_input_asks_for() -> None:
     """Without `sandbox` any will do."""
-    assert want({}) is None
-    assert want({"sandbox": None}) is None
-    assert want({"sandbox": {"runtime": "local"}}) == Want(runtime="local")
-    assert want({"sandbox": {"labels": {"gpu": "yes"}}}) == Want(labels={"gpu": "yes"})
+    assert want({}, "alice") is None
+    assert want({"sandbox": None}, "alice") is None
+    assert want({"sandbox": {"runtime": "local"}}, "alice") == Want(runtime="local", subject="alice")
+    assert want({"sandbox": {"labels": {"gpu": "yes"}}}, "bob") == Want(labels={"gpu": "yes"}, subject="bob")
+
+
+@pytest.mark.parametrize(
+    ("value", "extended"),
+    [
+        ({"commands": ["cat"]}, False),
+        ({"commands": [{"sh": "cat"}]}, False),
+        ({"commands": ["cat"], "stdin": True}, True),
+        ({"collect": {"globs": ["*"]}}, True),
+        ({"commands": [{"argv": ["cat"]}]}, True),
+    ],
+)
+def test_want_is_a_sandbox_that_has_words_for_the_input(value: dict[str, Any], extended: bool) -> None:
+    """What the core protocol can't say waits for a sandbox that speaks more: one that is slow to say so may come."""
+    assert want(value, "alice") == (Want(extended=True) if extended else None)
 
 
 def test_unknown_agent_is_told() -> None:

@@ -1,0 +1,265 @@
+"""Bugs that could be, planted in the relay, the hub, the replay, the store and the work, for one test each.
+
+They are patched in from outside: the product has no switch for them. `checks` are the words, one of which the
+error begins with that gives the bug away.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pytest
+
+from gateway.bus.base import Message
+from gateway.events import Event, TaskEvents
+from gateway.fanout.hub import Follower, Hub
+from gateway.fanout.relay import Relay
+from gateway.fanout.replay import Subscription
+from gateway.state.sqlite_tx import Transaction
+from gateway.tasks import Fence
+from gateway.work.steering import Steering
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One bug."""
+
+    name: str
+    plant: Patch
+    checks: tuple[str, ...] = ()
+
+
+# --- what the replay makes good: whatever comes over the bus ----------------------------------------------
+
+
+def _relay(change: Callable[[Relay, TaskEvents], list[TaskEvents]]) -> Patch:
+    """The relay hands on what `change` makes of each batch."""
+
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        def deliver(self: Relay, _channel: str, message: Message) -> None:
+            if isinstance(message, TaskEvents):
+                for batch in change(self, message):
+                    self._hub.deliver(batch)
+
+        patch.setattr(Relay, "_deliver", deliver)
+
+    return plant
+
+
+def _dropping(relay: Relay, batch: TaskEvents) -> list[TaskEvents]:
+    return [] if batch.first_seq % 3 == 0 and not batch.events[-1].final else [batch]
+
+
+def _repeating(relay: Relay, batch: TaskEvents) -> list[TaskEvents]:
+    return [batch, batch]
+
+
+def _swapping(relay: Relay, batch: TaskEvents) -> list[TaskEvents]:
+    """Every second batch of a task comes before the one ahead of it."""
+    held: dict[str, TaskEvents] = relay.__dict__.setdefault("held", {})
+    ahead = held.pop(batch.task_id, None)
+    if ahead is not None:
+        return [batch, ahead]
+    if batch.events[-1].final:
+        return [batch]
+    held[batch.task_id] = batch
+    return []
+
+
+MADE_GOOD: Final = (
+    Mutant("the relay drops", _relay(_dropping)),
+    Mutant("the relay repeats", _relay(_repeating)),
+    Mutant("the relay swaps", _relay(_swapping)),
+)
+"""Nobody is told wrong by these: what is late or missing is read from the log."""
+
+
+# --- what is a bug ------------------------------------------------------------------------------------------
+
+
+def _losing_tails(relay: Relay, batch: TaskEvents) -> list[TaskEvents]:
+    return [] if batch.events[-1].final else [batch]
+
+
+def _hub_forgets_one(patch: pytest.MonkeyPatch) -> None:
+    def deliver(self: Hub, batch: TaskEvents) -> None:
+        followers: list[Follower] = list(self._followers.get(batch.task_id, ()))
+        for follower in followers[:-1] if batch.events[-1].final else followers:
+            follower.offer(batch)
+
+    patch.setattr(Hub, "deliver", deliver)
+
+
+def _hub_mixes_up(patch: pytest.MonkeyPatch) -> None:
+    """A batch goes to the followers of another task."""
+
+    def deliver(self: Hub, batch: TaskEvents) -> None:
+        other = next(reversed(self._followers), batch.task_id)
+        for follower in list(self._followers.get(other if batch.last_seq % 7 == 0 else batch.task_id, ())):
+            follower.offer(batch)
+
+    patch.setattr(Hub, "deliver", deliver)
+
+
+def _handing_on(change: Callable[[TaskEvents], list[TaskEvents]]) -> Patch:
+    """A subscription sends what `change` makes of each batch."""
+
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        def hand_on(self: Subscription, batch: TaskEvents) -> None:
+            self.cursor = batch.last_seq
+            for part in change(batch):
+                self._sink.send_events(part)
+            if batch.events[-1].final:
+                self._end()
+
+        patch.setattr(Subscription, "_hand_on", hand_on)
+
+    return plant
+
+
+def _of(batch: TaskEvents, events: list[Event]) -> list[TaskEvents]:
+    return [TaskEvents(batch.task_id, tuple(events))] if events else []
+
+
+def _one_less(batch: TaskEvents) -> list[TaskEvents]:
+    return _of(batch, [event for event in batch.events if event.seq % 11 or event.final])
+
+
+def _one_twice(batch: TaskEvents) -> list[TaskEvents]:
+    return _of(batch, [twice for event in batch.events for twice in [event] * (1 + (event.seq % 11 == 0))])
+
+
+def _backwards(batch: TaskEvents) -> list[TaskEvents]:
+    return _of(batch, list(reversed(batch.events)))
+
+
+def _no_tail(batch: TaskEvents) -> list[TaskEvents]:
+    return _of(batch, [event for event in batch.events if not event.final])
+
+
+def _phantom(batch: TaskEvents) -> list[TaskEvents]:
+    last = batch.events[-1]
+    if last.final or last.seq % 5:
+        return [batch]
+    made_up = last.frame.replace(b'"seq":%d' % last.seq, b'"seq":%d' % (last.seq + 1))
+    return [batch, *_of(batch, [dataclasses.replace(last, seq=last.seq + 1, frame=made_up)])]
+
+
+def _other_bytes() -> Callable[[TaskEvents], list[TaskEvents]]:
+    """One of two is told another time than the other."""
+    told: dict[str, int] = {}
+
+    def change(batch: TaskEvents) -> list[TaskEvents]:
+        told[batch.task_id] = told.get(batch.task_id, 0) + 1
+        if told[batch.task_id] % 5:
+            return [batch]
+        events = [
+            dataclasses.replace(e, frame=e.frame.replace(b'"time":"2', b'"time":"3')) for e in batch.events
+        ]
+        return _of(batch, events)
+
+    return change
+
+
+def _live_before_history(patch: pytest.MonkeyPatch) -> None:
+    begin = Subscription.__init__
+
+    def begin_live(self: Subscription, *args: Any, **more: Any) -> None:
+        begin(self, *args, **more)
+        self.live = True
+
+    def offer(self: Subscription, batch: TaskEvents) -> None:
+        if not self.closed and self.live:
+            self._hand_on(batch)
+
+    patch.setattr(Subscription, "__init__", begin_live)
+    patch.setattr(Subscription, "offer", offer)
+
+
+def _history_before_joining(patch: pytest.MonkeyPatch) -> None:
+    """The log is read while what is committed meanwhile misses the subscription."""
+
+    async def join(self: Relay, follower: Follower) -> None:
+        await self._bus.subscribe(f"task:{follower.task_id}")
+        asyncio.get_running_loop().call_later(0.5, self._hub.add, follower)
+
+    patch.setattr(Relay, "join", join)
+
+
+def _no_idempotency(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Transaction, "_known", lambda _self, _new: None)
+
+
+def _no_fence(patch: pytest.MonkeyPatch) -> None:
+    change_task, append = Transaction.change_task, Transaction.append
+
+    def unfenced_change(self: Transaction, task_id: str, decide: Any, fence: Fence | None) -> Any:
+        return change_task(self, task_id, decide, None)
+
+    def unfenced_append(self: Transaction, fence: Fence, what: Any) -> Any:
+        row = self._db.execute(
+            "SELECT owner, epoch, last_seq FROM task WHERE task_id = ?", (fence.task_id,)
+        ).fetchone()
+        if row is not None and row[0] is not None:
+            fence = dataclasses.replace(fence, owner=row[0], epoch=row[1], last_seq=row[2])
+        return append(self, fence, what)
+
+    patch.setattr(Transaction, "change_task", unfenced_change)
+    patch.setattr(Transaction, "append", unfenced_append)
+
+
+def _no_takeover(patch: pytest.MonkeyPatch) -> None:
+    async def take_none(*_: Any, **__: Any) -> list[Any]:
+        return []
+
+    patch.setattr("gateway.work.recovery.take_orphans", take_none)
+
+
+def _deaf_to_wishes(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Steering, "ring", lambda _self: None)
+
+
+def _slow_to_wishes(patch: pytest.MonkeyPatch) -> None:
+    def ring(self: Steering) -> None:
+        asyncio.get_running_loop().call_later(6.0, self._rung.set)
+
+    patch.setattr(Steering, "ring", ring)
+
+
+def _input_twice(patch: pytest.MonkeyPatch) -> None:
+    give = Steering._give_input
+
+    async def give_again(self: Steering, grip: Any) -> None:
+        if self._given == 3:
+            self._given = 2
+        await give(self, grip)
+
+    patch.setattr(Steering, "_give_input", give_again)
+
+
+BUGS: Final = (
+    Mutant("the relay loses tails", _relay(_losing_tails), ("tail",)),
+    Mutant("the hub forgets one at the end", _hub_forgets_one, ("tail",)),
+    Mutant("the hub mixes tasks up", _hub_mixes_up, ("tail", "gap", "repeat")),
+    Mutant("the replay drops", _handing_on(_one_less), ("gap",)),
+    Mutant("the replay repeats", _handing_on(_one_twice), ("repeat",)),
+    Mutant("the replay swaps", _handing_on(_backwards), ("gap",)),
+    Mutant("the replay loses tails", _handing_on(_no_tail), ("tail",)),
+    Mutant("the replay makes an event up", _handing_on(_phantom), ("repeat", "bytes")),
+    Mutant(
+        "the replay tells one otherwise", _handing_on(_other_bytes()), ("bytes", "two subscribers", "client")
+    ),
+    Mutant("live before history", _live_before_history, ("gap", "repeat")),
+    Mutant("history before joining", _history_before_joining, ("tail", "gap")),
+    Mutant("keys are forgotten", _no_idempotency, ("submits", "blocking", "bytes")),
+    Mutant("no fence", _no_fence, ("tail", "output", "attempt")),
+    Mutant("no takeover", _no_takeover, ("stuck", "tail")),
+    Mutant("deaf to wishes", _deaf_to_wishes, ("stuck", "late")),
+    Mutant("slow to wishes", _slow_to_wishes, ("late",)),
+    Mutant("input is given twice", _input_twice, ("output",)),
+)
+"""Each must be caught."""

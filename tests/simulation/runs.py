@@ -1,0 +1,35 @@
+"""Seeds run in directories of their own, and what is kept of many of them."""
+
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.simulation.world import Seed, run_seed
+
+SHM = Path("/dev/shm")  # noqa: S108 - syncing to a disk is what other tests are for; this one wants speed
+
+
+def fresh_run(number: int) -> Seed:
+    """All that came of a seed."""
+    with tempfile.TemporaryDirectory(dir=SHM if SHM.is_dir() else None) as data_dir:
+        return run_seed(number, Path(data_dir))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is kept of a seed."""
+
+    failure: str | None
+    """One line that replays it, and why it failed."""
+    seen: Counter[str]
+    faults: Counter[str]
+    virtual_s: float
+
+
+def summary_of(number: int) -> Summary:
+    """The same, in short."""
+    seed = fresh_run(number)
+    failure = f"python -m tests.simulation {number}  # {seed.error}" if seed.error is not None else None
+    faults = Counter(fault.kind for fault in seed.faults) + seed.network
+    return Summary(failure, Counter(seed.sightings), faults, seed.virtual_s)
