@@ -249,7 +249,7 @@ BUGS: Final = (
     Mutant("the replay repeats", _handing_on(_one_twice), ("repeat",)),
     Mutant("the replay swaps", _handing_on(_backwards), ("gap",)),
     Mutant("the replay loses tails", _handing_on(_no_tail), ("tail",)),
-    Mutant("the replay makes an event up", _handing_on(_phantom), ("repeat", "bytes")),
+    Mutant("the replay makes an event up", _handing_on(_phantom), ("repeat", "bytes", "refused")),
     Mutant(
         "the replay tells one otherwise", _handing_on(_other_bytes()), ("bytes", "two subscribers", "client")
     ),
