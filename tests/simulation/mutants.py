@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 
+from gateway.agents.grip import SandboxGrip
 from gateway.bus.base import Message
 from gateway.events import Event, TaskEvents
 from gateway.fanout.hub import Follower, Hub
@@ -231,14 +232,12 @@ def _slow_to_wishes(patch: pytest.MonkeyPatch) -> None:
 
 
 def _input_twice(patch: pytest.MonkeyPatch) -> None:
-    give = Steering._give_input
+    send = SandboxGrip.send_input
 
-    async def give_again(self: Steering, grip: Any) -> None:
-        if self._given == 3:
-            self._given = 2
-        await give(self, grip)
+    def send_twice(self: SandboxGrip, data: Any, *, eof: bool) -> None:
+        send(self, data * (1 + (self.input_seq == 2)), eof=eof)
 
-    patch.setattr(Steering, "_give_input", give_again)
+    patch.setattr(SandboxGrip, "send_input", send_twice)
 
 
 BUGS: Final = (

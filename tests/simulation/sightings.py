@@ -34,6 +34,7 @@ _LOST: Final = {
 BRANCHES: Final = (
     *_LOGGED.values(),
     *_LOST.values(),
+    "takeover in the same attempt",
     "resume of a sandbox session",
     "idempotent replay",
     "live to behind: fed from the log",
@@ -80,6 +81,8 @@ class Sightings(Counter[str]):
             self.wrongs.append(f"{loop.time():.3f} {text}: {_told(event)}")
         if text in _LOGGED:
             self[_LOGGED[text]] += 1
+        if text == "orphan taken up" and event["status"] == "running":
+            self["takeover in the same attempt"] += 1
         if text == "place lost":
             why = next((name for said, name in _LOST.items() if said in str(event["error"])), "sandbox lost")
             self[why] += 1
