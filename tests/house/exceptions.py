@@ -5,7 +5,6 @@ A key is the rule and the place that the test names, or its file. An entry that 
 
 import pytest
 
-
 CHECK = "`gateway check` meets sandboxes just as the wiring does, to say who is there"
 
 EXCEPTIONS: dict[tuple[str, str], str] = {
