@@ -131,12 +131,11 @@ class Follower:
         """Nothing came for long: there must be nothing."""
         answer = await me.ask("get_task", task_id=self._task_id)
         self._collect(me)
-        if "task" in answer and answer["task"]["last_seq"] > self._cursor:
-            for _ in range(3):
-                await self._read(me)
-            last_seq = answer["task"]["last_seq"]
-            if last_seq > self._cursor:
-                raise HistoryError(f"tail: the log has {last_seq}, and nothing came after {self._cursor}")
+        last_seq = answer["task"]["last_seq"] if "task" in answer else 0
+        while self._cursor < last_seq:
+            came = self._cursor
+            if not await self._read(me):
+                raise HistoryError(f"tail: the log has {last_seq}, and nothing came after {came}")
 
     # --- what people do -----------------------------------------------------------------------------------
 
