@@ -201,7 +201,7 @@ async def test_paused_task_loses_no_time_to_a_takeover() -> None:
             await eventually(lambda: has(made, task.task_id, TaskStatus.PAUSED))
         for _ in range(3):
             async with made.instance():
-                await let_pass(200)
+                await let_pass(400)
             await let_pass(5)
         # Nobody is there to obey it now.
         await store.change_task(task.task_id, lambda row: wish_resume(row, by="bob"))
