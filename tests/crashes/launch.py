@@ -27,8 +27,10 @@ CONDITIONS: Final[Mapping[str, Callable[..., bool]]] = {
         event.kind == "output" for batch in commit.events for event in batch.events
     ),
     "commits the last event": lambda _store, commit: any(b.events[-1].final for b in commit.events),
-    "has output": lambda _self, drafts: any(draft.kind == "output" for draft in drafts),
-    "appends output": lambda _self, _fence, what: any(draft.kind == "output" for draft in what.drafts),
+    "has output": lambda _self, drafts, *_rest: any(draft.kind == "output" for draft in drafts),
+    "appends output": lambda _self, _fence, what, *_rest: any(
+        draft.kind == "output" for draft in what.drafts
+    ),
     "hands on output": lambda _hub, batch: any(event.kind == "output" for event in batch.events),
     "of a run": lambda _store, _set_id, _batch, fence=None: fence is not None,
     "third migration": lambda path, *_args, **_named: path.name.startswith("0003"),

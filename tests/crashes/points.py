@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Final
 
-from tests.crashes import keeping, process, running, steering, submitting
+from tests.crashes import keeping, process, running, steering, submitting, surviving
 from tests.crashes.stage import OUTSIDE, POINTS, CrashPoint
 
-PARTS: Final[Sequence[ModuleType]] = (submitting, running, steering, keeping, process)
+PARTS: Final[Sequence[ModuleType]] = (submitting, running, steering, surviving, keeping, process)
 QUICK: Final = [name for name, point in POINTS.items() if point.quick]
 LONG: Final = [name for name, point in POINTS.items() if not point.quick]
 
@@ -34,8 +34,9 @@ of this: `tests/crashes/launch.py` starts the gateway with the named function ar
 quick, `make chaos` the others, and kills at random moments as well (`tests/chaos/test_gateway_killed.py`).
 
 "Committed" means synced (SQLite, WAL, `synchronous=FULL`), so the rows hold for a machine's crash as far as its
-disk keeps what it has synced. Where a session outlives its gateway (`sandbox-bridge serve`), see
-[decision 12](decisions/0012-a-session-outlives-its-socket-by-what-is-persisted.md).
+disk keeps what it has synced. Unless a part says otherwise the sandbox is the embedded one, which dies with its
+gateway; how another is gone on with, tells
+[decision 13](decisions/0013-a-takeover-goes-on-with-a-session-from-what-is-in-the-log.md).
 """
 _HEAD: Final = """| killed when | where | on disk | the client sees | after the restart | test |
 |---|---|---|---|---|---|

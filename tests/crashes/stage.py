@@ -95,6 +95,9 @@ class Stage:
     def __init__(self, point: CrashPoint, data_dir: Path) -> None:
         self.point = point
         self.data_dir = data_dir
+        self.options: Sequence[str] = ()
+        self.env: Mapping[str, str] = {}
+        """What all its gateways are given."""
         self.seen = Seen()
 
     # --- before ---------------------------------------------------------------------------------------------
@@ -105,7 +108,9 @@ class Stage:
     ) -> AsyncIterator[GatewayProcess]:
         """A gateway that is killed at the point: by the end of the block it is dead."""
         program = self.point.program
-        async with running_gateway(self.data_dir, *options, env=env, program=program) as gateway:
+        async with running_gateway(
+            self.data_dir, *options, *self.options, env={**self.env, **(env or {})}, program=program
+        ) as gateway:
             family = children_of(gateway.pid)
             yield gateway
             if self.point.at == OUTSIDE and gateway.process.returncode is None:
@@ -117,7 +122,13 @@ class Stage:
 
     async def dies_at_its_start(self, *options: str, env: Mapping[str, str] | None = None) -> None:
         """Start a gateway that never gets as far as to be ready."""
-        process = await start_gateway(self.data_dir, *options, env=env, program=self.point.program)
+        process = await start_gateway(
+            self.data_dir,
+            *options,
+            *self.options,
+            env={**self.env, **(env or {})},
+            program=self.point.program,
+        )
         assert await ended_within(process, DEATH_S) == -signal.SIGKILL, "it did not come to its point"
 
     async def submits(self, me: Client, *commands: Any, **fields: Any) -> None:
@@ -167,7 +178,9 @@ class Stage:
         self, *options: str, env: Mapping[str, str] | None = None
     ) -> AsyncIterator[GatewayProcess]:
         """The gateway that takes over."""
-        async with running_gateway(self.data_dir, *options, env=env) as gateway:
+        async with running_gateway(
+            self.data_dir, *options, *self.options, env={**self.env, **(env or {})}
+        ) as gateway:
             yield gateway
 
     async def repeats(self, me: Client, *commands: Any, **fields: Any) -> bool:

@@ -31,7 +31,7 @@ from tests.support.gateway import (
 from tests.support.history import check_all, check_one
 from tests.support.waiting import let_pass
 
-ENV: Final = {"SANDBOX_MAX_SESSIONS": "40", "GATEWAY_LOG_LEVEL": "warning"}
+ENV: Final = {"SANDBOX_MAX_SESSIONS": "40", "GATEWAY_REQUESTS_PER_S": "0", "GATEWAY_LOG_LEVEL": "warning"}
 LONG: Final = "i=1; while [ $i -le {lines} ]; do echo line $i; i=$((i+1)); sleep 0.05; done"
 SHORT: Final = "echo begun; sleep 0.1; echo over"
 IN_THE_TAKEOVER: Final = ("-m", "tests.crashes.launch", "after", "gateway.work.recovery:lost")
