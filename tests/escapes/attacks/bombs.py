@@ -165,7 +165,8 @@ def sockets(most_mb: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     kept: list[socket.socket] = []
     written = 0
-    while written < most_mb << 20:
+    # So many that each may have them, and then keeps them.
+    while written < most_mb << 20 and len(kept) < most - 64:
         kept += socket.socketpair()
         kept[-1].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
         kept[-1].setblocking(False)
@@ -180,8 +181,8 @@ def filled_pipes(most_mb: int, count: int) -> None:
     for _ in range(count - 1):
         if os.fork() == 0:
             break
-    written = 0
-    while written < (most_mb << 20) // count:
+    written = end = 0
+    while written < (most_mb << 20) // count and end < most - 64:
         _, end = os.pipe()
         os.set_blocking(end, False)
         written += _fill(end)
