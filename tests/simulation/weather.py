@@ -123,7 +123,7 @@ class Weather:
         await self._host.lose_announcements(self._rng, self._rng.choice((0.1, 0.5)), 3.0)
 
     async def _fail_disk(self) -> None:
-        seconds = self._rng.choice((0.05, 0.3, 1.5))
+        seconds = self._rng.choice((0.05, 0.5, 2.5))
         self._loop.disk_fails_until = self._loop.time() + seconds
         await let_pass(seconds)
 

@@ -54,7 +54,7 @@ class Seed:
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def run_seed(number: int, data_dir: Path, *, tasks: int = 4) -> Seed:
+def run_seed(number: int, data_dir: Path, *, tasks: int = 3) -> Seed:
     """Everything of one seed; what was found wrong is in its `error`."""
     loop = SimLoop(number)
     seed = Seed(number)
