@@ -1,6 +1,6 @@
 """The gateway is killed with -9 again and again under work; nobody misses anything. `make chaos` runs it.
 
-About four minutes on two cores. `CHAOS_SEED=… make chaos ARGS="-k killed"` repeats a schedule of kills.
+About three minutes on two cores. `CHAOS_SEED=… make chaos ARGS="-k killed"` repeats a schedule of kills.
 """
 
 import os
