@@ -129,7 +129,11 @@ class Stage:
             env={**self.env, **(env or {})},
             program=self.point.program,
         )
-        assert await ended_within(process, DEATH_S) == -signal.SIGKILL, "it did not come to its point"
+        code = await ended_within(process, DEATH_S)
+        if code is None:
+            process.kill()
+            await process.wait()
+        assert code == -signal.SIGKILL, "it did not come to its point"
 
     async def submits(self, me: Client, *commands: Any, **fields: Any) -> None:
         """Submit the task; its answer is not waited for."""
