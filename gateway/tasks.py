@@ -12,12 +12,15 @@ applies in one transaction. What people and policies wish is decided in `wishes`
 """
 
 import dataclasses
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from gateway.clock import rfc3339
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from gateway.checkpoints import NewCheckpoint
 from gateway.errors import GatewayError
 from gateway.events import Draft, TaskEvents, cut_text, fit_outcome, status
 
@@ -90,6 +93,16 @@ def step(current: TaskStatus, signal: Signal) -> TaskStatus:
         return TRANSITIONS[current][signal]
     except KeyError:
         raise GatewayError("invalid_state", f"A {current} task can't {signal}.", status=current) from None
+
+
+class Task(BaseModel):
+    """A task as the author of an agent sees it: its text, and the whole input that the text is part of."""
+
+    model_config = ConfigDict(extra="allow")
+
+    task_id: Annotated[str, BeforeValidator(str)] = Field(default_factory=lambda: str(uuid.uuid4()))
+    task: str = ""
+    input: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +200,8 @@ class Change:
     fields: Mapping[str, Any] = field(default_factory=dict)
     drafts: Sequence[Draft] = ()
     outcome: Outcome | None = None
+    checkpoint: NewCheckpoint | None = None
+    """One that the last of `drafts` tells of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +262,7 @@ def claimed(
         "started_at": task.started_at if task.started_at is not None else now_ms,
         "running_since": now_ms,
         "progress": None,
+        "waiting_for": None,
     }
     return Change(fields, [status(moved, previous=task.status, attempt=task.attempt + 1)])
 
@@ -266,7 +282,8 @@ def paused(task: TaskRecord, *, now_ms: int) -> Change:
 def resumed(task: TaskRecord, *, now_ms: int) -> Change:
     """A paused task goes on in the place that was kept for it, in the same attempt."""
     moved = step(task.status, Signal.RESUME)
-    return Change({"status": moved, "running_since": now_ms}, [_told_of_wish(task, moved)])
+    running_since = now_ms if task.waiting_for is None else None
+    return Change({"status": moved, "running_since": running_since}, [_told_of_wish(task, moved)])
 
 
 def requeued(task: TaskRecord) -> Change:
@@ -312,7 +329,7 @@ def cancelled(task: TaskRecord, *, now_ms: int) -> Change:
 
 def _end(task: TaskRecord, signal: Signal, *, now_ms: int, outcome: Outcome, **why: str | None) -> Change:
     moved = step(task.status, signal)
-    ended = {"status": moved, "ended_at": now_ms, "waiting_for": None, "watched": False}
+    ended = {"status": moved, "ended_at": now_ms, "watched": False}
     fields = _released(task, now_ms) | ended
     if moved is TaskStatus.CANCELLED:
         fields["desire"] = Desire.CANCEL
@@ -326,7 +343,7 @@ def _end(task: TaskRecord, signal: Signal, *, now_ms: int, outcome: Outcome, **w
 def _released(task: TaskRecord, now_ms: int) -> dict[str, Any]:
     """The columns of a task that stops running."""
     left = {"owner": None, "sandbox_id": None, "place": None, "place_seq": 0, "place_file": None}
-    return left | {"running_since": None, "ran_ms": task.ran_ms_at(now_ms)}
+    return left | {"waiting_for": None, "running_since": None, "ran_ms": task.ran_ms_at(now_ms)}
 
 
 def lost(task: TaskRecord, reason: str, *, now_ms: int, back_off_ms: int = 0, counts: bool = True) -> Change:
@@ -350,49 +367,3 @@ def lost(task: TaskRecord, reason: str, *, now_ms: int, back_off_ms: int = 0, co
     if task.desire is Desire.PAUSE:
         return chained(task, waits, lambda row: paused(row, now_ms=now_ms))
     return waits
-
-
-# --- the wire -----------------------------------------------------------------------------------------
-
-
-def to_wire(task: TaskRecord, outcome: Outcome) -> dict[str, Any]:
-    """The contract's Task, whole."""
-    return _wire(task, {"result": outcome.result, "error": outcome.error})
-
-
-def listed(task: TaskRecord) -> dict[str, Any]:
-    """The contract's Task as lists have it: without `result` and `error.details`."""
-    error = {"code": task.error_code, "message": task.error_message} if task.error_code is not None else None
-    return _wire(task, {"error": error})
-
-
-def _wire(task: TaskRecord, end: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "task_id": task.task_id,
-        "agent": task.agent,
-        "status": task.status,
-        "desire": task.desire,
-        "mode": task.mode,
-        "session_id": task.session_id,
-        "workflow_id": task.workflow_id,
-        "subject": task.subject,
-        "labels": task.labels,
-        "priority": task.priority,
-        "attempt": task.attempt,
-        "max_attempts": task.max_attempts,
-        "timeout_s": task.timeout_s,
-        "created_at": rfc3339(task.created_at),
-        "updated_at": rfc3339(task.updated_at),
-        "started_at": _time(task.started_at),
-        "ended_at": _time(task.ended_at),
-        "progress": task.progress,
-        "waiting_for": task.waiting_for,
-        "last_seq": task.last_seq,
-        **end,
-        "instance": task.owner,
-        "sandbox_id": task.sandbox_id,
-    }
-
-
-def _time(ms: int | None) -> str | None:
-    return None if ms is None else rfc3339(ms)

@@ -6,9 +6,11 @@ other on an ended task is `invalid_state`, and so is any that contradicts a wish
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.errors import GatewayError
+from gateway.events import Draft
 from gateway.tasks import (
     Change,
     Desire,
@@ -114,6 +116,21 @@ def send_input(task: TaskRecord, nbytes: int) -> Change:
         message = f"More than {MAX_UNDELIVERED_BYTES} bytes wait to be taken."
         raise GatewayError("overloaded", message, retry_after_ms=1000)
     return Change({"inputs": task.inputs + 1, "input_bytes": total})
+
+
+def asked(task: TaskRecord, question: Mapping[str, Any], *, now_ms: int) -> Change:
+    """The task waits to be told: `question` is its `key`, `prompt` and, where there is one, `schema`.
+
+    Its time stands still meanwhile.
+    """
+    fields = {"waiting_for": dict(question), "running_since": None, "ran_ms": task.ran_ms_at(now_ms)}
+    return Change(fields, [Draft("input_requested", dict(question))])
+
+
+def answered(task: TaskRecord, key: str, *, now_ms: int) -> Change:
+    """What it waited for has come; where it is paused, its time goes on with it."""
+    running_since = now_ms if task.status is TaskStatus.RUNNING else None
+    return Change({"waiting_for": None, "running_since": running_since}, [Draft("input_given", {"key": key})])
 
 
 def resize(task: TaskRecord, size: dict[str, Any]) -> Change:

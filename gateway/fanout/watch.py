@@ -12,7 +12,8 @@ from gateway.errors import StoreUnavailableError
 from gateway.frames import fitting, reset, update
 from gateway.principal import Principal
 from gateway.state.base import StateStore, TaskQuery
-from gateway.tasks import Changed, TaskRecord, listed
+from gateway.task_wire import listed
+from gateway.tasks import Changed, TaskRecord
 
 TOPIC: Final = "tasks"
 ROUND_S: Final = 0.2

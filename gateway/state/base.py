@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from gateway.checkpoints import Checkpoint
 from gateway.events import Draft, Event
 from gateway.files import Batch, FileInfo, Stored
 from gateway.sites import Site
@@ -189,6 +190,12 @@ class StateStore(Protocol):
 
     async def get_input(self, task_id: str) -> bytes:
         """The task's input, as the JSON it was stored as."""
+
+    async def get_checkpoint(self, checkpoint_id: str) -> Checkpoint | None:
+        """A checkpoint with its data, or None."""
+
+    async def newest_checkpoint(self, task: TaskRecord) -> Checkpoint | None:
+        """The last that the task has made, or None."""
 
     async def list_tasks(self, query: TaskQuery) -> list[TaskRecord]:
         """At most `query.limit` rows, newest first."""

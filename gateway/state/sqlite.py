@@ -12,10 +12,12 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Final, TypeVar
 
+from gateway.checkpoints import Checkpoint
 from gateway.clock import Clock
 from gateway.files import Batch as FileBatch
 from gateway.files import FileInfo, Stored
 from gateway.sites import Site
+from gateway.state import sqlite_checkpoints as checkpoints
 from gateway.state import sqlite_files as files
 from gateway.state import sqlite_retention as retention
 from gateway.state import sqlite_rows as rows
@@ -137,6 +139,14 @@ class SqliteStore:
             lambda db: db.execute("SELECT input FROM task_payload WHERE task_id = ?", (task_id,)).fetchone()
         )
         return bytes(found[0]) if found else b"{}"
+
+    async def get_checkpoint(self, checkpoint_id: str) -> Checkpoint | None:
+        """See `StateStore.get_checkpoint`."""
+        return await self._read(lambda db: checkpoints.get(db, checkpoint_id))
+
+    async def newest_checkpoint(self, task: TaskRecord) -> Checkpoint | None:
+        """See `StateStore.newest_checkpoint`."""
+        return await self._read(lambda db: checkpoints.newest(db, task))
 
     async def list_tasks(self, query: TaskQuery) -> list[TaskRecord]:
         """See `StateStore.list_tasks`."""

@@ -11,6 +11,7 @@ from gateway.errors import GatewayError, LeaseLostError
 from gateway.events import Draft, TaskEvents, number
 from gateway.files import Batch
 from gateway.sites import Site
+from gateway.state import sqlite_checkpoints as checkpoints
 from gateway.state import sqlite_files as files
 from gateway.state import sqlite_retention as retention
 from gateway.state import sqlite_rows as rows
@@ -144,6 +145,8 @@ class Transaction:
             after.task_id, dict(change.fields) | {"last_seq": after.last_seq, "updated_at": self._now_ms}
         )
         self._add_events(task.task_id, change.drafts, after_seq=task.last_seq)
+        if change.checkpoint is not None:
+            checkpoints.add(self._db, after, change.checkpoint, now_ms=self._now_ms)
         if change.outcome is not None:
             self._end(after, change.outcome)
         queued = after.status is TaskStatus.PENDING and after.desire is Desire.RUN

@@ -14,7 +14,8 @@ from gateway.files import MAX_FILES, Upload, conflicts, to_entry
 from gateway.frames import InputBody, ListBody, SubmitBody, fitting, input_bytes
 from gateway.principal import Principal
 from gateway.state.base import Created, Decide, NewInput, NewTask, StateStore, TaskQuery
-from gateway.tasks import Outcome, TaskRecord, listed, to_wire
+from gateway.task_wire import listed, to_wire
+from gateway.tasks import Outcome, TaskRecord
 
 RETRY_AFTER_MS: Final = 5000
 """When to come again to a server that drains."""

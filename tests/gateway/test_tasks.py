@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import TASK_ERRORS, GatewayError
 from gateway.events import Draft
+from gateway.task_wire import listed, to_wire
 from gateway.tasks import (
     COLUMNS,
     ENDED,
@@ -25,13 +26,11 @@ from gateway.tasks import (
     completed,
     failed,
     given_up,
-    listed,
     lost,
     paused,
     resumed,
     step,
     submitted,
-    to_wire,
 )
 from gateway.wishes import watcher_came, watchers_gone, wish_cancel, wish_pause, wish_resume
 from tests.support.records import NOW_MS, deterministic, record, running

@@ -18,6 +18,8 @@ STEP_ROWS: Final = 500
 """Small rows that one step takes: keys, workflows."""
 _OF_A_TASK: Final = ("task", "task_label", "task_payload", "task_input", "event", "idempotency")
 """Tables whose rows go with their task; its files are let go of, and dropped in steps of their own."""
+_OF_A_WORKFLOW: Final = ("workflow", "checkpoint", "checkpoint_part")
+"""Tables whose rows go with their workflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +106,14 @@ async def _drop_keys(db: Connection, rule: Retention) -> Step | None:
 
 
 async def _drop_workflows(db: Connection, rule: Retention) -> Step | None:
-    gone = await db.execute(
-        "DELETE FROM workflow WHERE workflow_id IN (SELECT workflow_id FROM workflow WHERE updated_at < $1"
+    found = await db.fetch(
+        "SELECT workflow_id FROM workflow WHERE updated_at < $1"
         " AND NOT EXISTS (SELECT 1 FROM task WHERE task.workflow_id = workflow.workflow_id)"
-        " LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        " LIMIT $2 FOR UPDATE SKIP LOCKED",
         *(rule.tasks_since_ms, STEP_ROWS),
     )
-    return None if gone == "DELETE 0" else Step()
+    for table in _OF_A_WORKFLOW:
+        await db.execute(
+            f"DELETE FROM {table} WHERE workflow_id = ANY($1::text[])", [row["workflow_id"] for row in found]
+        )
+    return Step() if found else None

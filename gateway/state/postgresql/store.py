@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
+from gateway.checkpoints import Checkpoint
 from gateway.clock import Clock
 from gateway.files import Batch, FileInfo, Stored
 from gateway.sites import Site
@@ -27,7 +28,7 @@ from gateway.state.base import (
     TaskQuery,
 )
 from gateway.state.group_commit import tell
-from gateway.state.postgresql import files, rows, sites
+from gateway.state.postgresql import checkpoints, files, rows, sites
 from gateway.state.postgresql.appends import Appends
 from gateway.state.postgresql.pool import Connection, Database
 from gateway.state.postgresql.transaction import Transaction
@@ -144,6 +145,14 @@ class PostgresqlStore:
         query = "SELECT input FROM task_payload WHERE task_id = $1"
         found: bytes | None = await self._read(lambda db: db.fetchval(query, task_id))
         return b"{}" if found is None else found
+
+    async def get_checkpoint(self, checkpoint_id: str) -> Checkpoint | None:
+        """See `StateStore.get_checkpoint`."""
+        return await self._read(lambda db: checkpoints.get(db, checkpoint_id))
+
+    async def newest_checkpoint(self, task: TaskRecord) -> Checkpoint | None:
+        """See `StateStore.newest_checkpoint`."""
+        return await self._read(lambda db: checkpoints.newest(db, task))
 
     async def list_tasks(self, query: TaskQuery) -> list[TaskRecord]:
         """See `StateStore.list_tasks`."""

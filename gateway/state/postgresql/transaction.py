@@ -11,7 +11,7 @@ from gateway.events import Draft, TaskEvents, number
 from gateway.files import Batch
 from gateway.sites import Site
 from gateway.state.base import KEY_LIFETIME_MS, Created, Decide, NewInput, NewTask, Retention
-from gateway.state.postgresql import files, retention, rows, sites
+from gateway.state.postgresql import checkpoints, files, retention, rows, sites
 from gateway.state.postgresql.pool import Connection
 from gateway.tasks import (
     COLUMNS,
@@ -136,6 +136,8 @@ class Transaction:
             after.task_id, dict(change.fields) | {"last_seq": after.last_seq, "updated_at": self._now_ms}
         )
         await self._add_events(task.task_id, change.drafts, after_seq=task.last_seq)
+        if change.checkpoint is not None:
+            await checkpoints.add(self._db, after, change.checkpoint, now_ms=self._now_ms)
         if change.outcome is not None:
             await self._end(after, change.outcome)
         queued = after.status is TaskStatus.PENDING and after.desire is Desire.RUN

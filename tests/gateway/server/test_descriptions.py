@@ -25,7 +25,8 @@ from gateway.sessions.endpoint import Endpoint
 from gateway.sessions.session import SessionIds, Sessions
 from gateway.settings import Settings
 from gateway.shapes.tasks import ListedTask, Task
-from gateway.tasks import Outcome, listed, to_wire
+from gateway.task_wire import listed, to_wire
+from gateway.tasks import Outcome
 from tests.support.inline import InlineExecutor
 from tests.support.records import record
 

@@ -1,0 +1,99 @@
+"""Checkpoints: what an agent wants to have again, should it have to go on from here.
+
+A checkpoint is the state after the event that tells of it. Its data is kept in parts, one a key: of what has not
+changed since an earlier checkpoint of the same workflow nothing is written again.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from gateway.clock import rfc3339
+
+MAX_DATA_BYTES: Final = 8 << 20
+"""Of a checkpoint's data, as JSON."""
+PART_BYTES: Final = 1 << 10
+"""A value smaller than this stays in the checkpoint's own row."""
+
+
+class CheckpointTooLargeError(ValueError):
+    """Data of more than `MAX_DATA_BYTES`."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewCheckpoint:
+    """One to be kept: `row` is its data as JSON but for its `parts`, by the SHA-256 of each one's JSON."""
+
+    checkpoint_id: str
+    step_name: str
+    agent_name: str | None
+    row: bytes
+    parts: Mapping[bytes, bytes]
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One that is kept; `created_at` is in ms since 1970 UTC, and `seq` the event that tells of it."""
+
+    checkpoint_id: str
+    workflow_id: str
+    task_id: str
+    seq: int
+    step_name: str
+    agent_name: str | None
+    checkpoint_data: dict[str, Any]
+    metadata: dict[str, Any]
+    created_at: int
+
+
+def taken_apart(data: Mapping[str, Any]) -> tuple[bytes, dict[bytes, bytes]]:
+    """Data as a row's JSON and its parts. Raises `CheckpointTooLargeError`, and TypeError for what JSON can't say."""
+    small: dict[str, Any] = {}
+    names: dict[str, str] = {}
+    parts: dict[bytes, bytes] = {}
+    size = 0
+    for key, value in data.items():
+        encoded = orjson.dumps(value)
+        size += len(encoded) + len(key)
+        if size > MAX_DATA_BYTES:
+            raise CheckpointTooLargeError(f"a checkpoint holds at most {MAX_DATA_BYTES} bytes")
+        if len(encoded) < PART_BYTES:
+            small[key] = value
+        else:
+            digest = hashlib.sha256(encoded).digest()
+            parts[digest] = encoded
+            names[key] = digest.hex()
+    return orjson.dumps([list(data), names, small]), parts
+
+
+def named_parts(row: bytes) -> list[bytes]:
+    """The SHA-256 of each part that a row needs."""
+    return [bytes.fromhex(name) for name in orjson.loads(row)[1].values()]
+
+
+def put_together(row: bytes, parts: Mapping[bytes, bytes]) -> dict[str, Any]:
+    """What `taken_apart` was given."""
+    order, names, small = orjson.loads(row)
+    return {
+        key: orjson.loads(parts[bytes.fromhex(names[key])]) if key in names else small[key] for key in order
+    }
+
+
+def to_wire(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The contract's Checkpoint."""
+    return {
+        "checkpoint_id": checkpoint.checkpoint_id,
+        "workflow_id": checkpoint.workflow_id,
+        "task_id": checkpoint.task_id,
+        "seq": checkpoint.seq,
+        "step_name": checkpoint.step_name,
+        "agent_name": checkpoint.agent_name,
+        "checkpoint_data": checkpoint.checkpoint_data,
+        "is_recoverable": True,
+        "metadata": checkpoint.metadata,
+        "created_at": rfc3339(checkpoint.created_at),
+    }
