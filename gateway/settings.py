@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     sandbox_token: SecretStr | None = Field(default=None, validation_alias=_named("SANDBOX_TOKEN"))
     """Bearer token shown to the sandbox services of `websocket_url`."""
 
+    agents: CommaSeparated = ()
+    """Agents of your own, each `name=package.module:Class`, beside those of installed packages' entry points."""
+
     # --- backends ---
     event_bus_backend: Literal["memory"] = Field(
         default="memory", validation_alias=_named("EVENT_BUS_BACKEND")

@@ -13,7 +13,7 @@ import contextlib
 import copy
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Final, Protocol
@@ -64,6 +64,9 @@ class Host(Protocol):
     def log(self, level: str, message: str) -> None:
         """Tell whoever watches, for the record; never waits."""
 
+    def stands_still(self) -> None:
+        """The agent does, from now on."""
+
 
 class Alone:
     """The host of an agent that nobody runs: it remembers, and nobody can be asked."""
@@ -71,7 +74,7 @@ class Alone:
     def __init__(self) -> None:
         self._kept: dict[str, dict[str, Any]] = {}
 
-    async def keep(self, agent_name: str, data: Mapping[str, Any]) -> str:
+    async def keep(self, agent_name: str, data: Mapping[str, Any]) -> str:  # noqa: ARG002 - the port's
         """See `Host.keep`."""
         checkpoint_id = str(uuid.uuid4())
         self._kept[checkpoint_id] = copy.deepcopy(dict(data))
@@ -84,13 +87,16 @@ class Alone:
     async def progress(self, data: Mapping[str, Any]) -> None:
         """See `Host.progress`."""
 
-    async def ask(self, key: str, prompt: str, schema: Mapping[str, Any] | None) -> Any:
+    async def ask(self, key: str, prompt: str, schema: Mapping[str, Any] | None) -> Any:  # noqa: ARG002 - the port's
         """See `Host.ask`."""
         raise RuntimeError(f"there is nobody to be asked {key!r}: {prompt}")
 
     def log(self, level: str, message: str) -> None:
         """See `Host.log`."""
         structlog.get_logger(__name__).log(_LEVEL_NUMBERS[level], message)
+
+    def stands_still(self) -> None:
+        """See `Host.stands_still`."""
 
 
 _LEVEL_NUMBERS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -128,6 +134,10 @@ class AsyncBaseAgent(ABC):
     @abstractmethod
     def stream_execution(self, task: Task) -> AsyncGenerator[dict[str, Any], None]:
         """Do `task`. Each dict is told to whoever watches; the last one's `result`, or else that one, is the result."""
+
+    def hosted_by(self, host: Host) -> None:
+        """From now on `host` keeps what it says."""
+        self._host = host
 
     # --- running it ---------------------------------------------------------------------------------------
 
@@ -206,7 +216,7 @@ class AsyncBaseAgent(ABC):
         """Stand still for as long as it is to; a cancel is seen meanwhile."""
         while self._pause_token.is_set():
             before, self._current_status = self._current_status, ExecutionStatus.PAUSED
-            with self._stands_still():
+            with self._standing_still():
                 self._steered.clear()
                 await self._check_cancellation()
                 await self._steered.wait()
@@ -214,21 +224,32 @@ class AsyncBaseAgent(ABC):
         await self._check_cancellation()
 
     @contextlib.contextmanager
-    def _stands_still(self) -> "contextlib.AbstractContextManager[None]":  # type: ignore[misc]
+    def _standing_still(self) -> Iterator[None]:
         self._standing.set()
+        self._host.stands_still()
         try:
             yield
         finally:
             self._standing.clear()
 
+    async def stands_still(self) -> None:
+        """Return when it does: at `_check_pause`, or while it waits for an answer."""
+        await self._standing.wait()
+
     # --- talking ------------------------------------------------------------------------------------------
 
-    async def progress(self, phase: str, status: str = "", progress: float | None = None, **more: Any) -> None:
+    async def progress(
+        self, phase: str, status: str = "", progress: float | None = None, **more: Any
+    ) -> None:
         """Tell whoever watches how far it is, from any depth of the code: `progress` is 0 to 100."""
         await self._host.progress({"phase": phase, "status": status or phase, "progress": progress, **more})
 
     async def ask(
-        self, prompt: str, schema: type[BaseModel] | Mapping[str, Any] | None = None, *, key: str | None = None
+        self,
+        prompt: str,
+        schema: type[BaseModel] | Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
     ) -> Any:
         """What the user answers; the task's time stands still until then.
 
@@ -241,7 +262,7 @@ class AsyncBaseAgent(ABC):
         described = model.model_json_schema() if model is not None else schema
         again = key
         for tries in range(2, 1000):
-            with self._stands_still():
+            with self._standing_still():
                 answer = await self._host.ask(again, prompt, described)  # type: ignore[arg-type]
             await self._check_pause()
             try:

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Any
 
-from gateway.agents.runner import UnableError
+from gateway.agents.runner import Sent, UnableError
+from gateway.agents.running_time import RunningTime
 from sandbox_bridge.bridge import BridgeSession
 from sandbox_bridge.errors import SandboxError, SandboxUnable
 
@@ -14,18 +14,17 @@ class SandboxGrip:
 
     def __init__(self, session: BridgeSession, scope: asyncio.Timeout, *, paused: bool = False) -> None:
         self._session = session
-        self._scope = scope
-        self._left_s: float | None = None
+        self._time = RunningTime(scope)
         self._idle = asyncio.Event()
         self._idle.set()
         if paused:
-            self._stop_clock()
+            self._time.stop()
 
     async def pause(self) -> bool:
         """See `Grip.pause`."""
         if not await self._told(self._session.pause()):
             return False
-        self._stop_clock()
+        self._time.stop()
         while not (self._session.is_drained and self._idle.is_set()):
             self._idle.clear()
             await self._idle.wait()
@@ -34,7 +33,7 @@ class SandboxGrip:
     async def resume(self) -> None:
         """See `Grip.resume`."""
         if self._session.can("pause"):
-            self._start_clock()
+            self._time.start()
             await self._told(self._session.resume())
 
     async def _told(self, signal: Awaitable[None]) -> bool:
@@ -49,7 +48,7 @@ class SandboxGrip:
 
     async def cancel(self) -> None:
         """See `Grip.cancel`."""
-        self._start_clock()
+        self._time.start()
         await self._session.cancel()
 
     @property
@@ -62,10 +61,10 @@ class SandboxGrip:
         """See `Grip.wants_input`."""
         return self._session.wants_input
 
-    def send_input(self, data: Any, *, eof: bool) -> None:
+    def send_input(self, sent: Sent) -> None:
         """See `Grip.send_input`; a task is sent text only, by the contract."""
         try:
-            self._session.send_input(str(data), eof=eof)
+            self._session.send_input(str(sent.data), eof=sent.eof)
         except SandboxUnable as error:
             raise UnableError(str(error)) from error
 
@@ -85,16 +84,3 @@ class SandboxGrip:
     def busy(self) -> None:
         """Something was read that has not been emitted yet."""
         self._idle.clear()
-
-    # --- time ---------------------------------------------------------------------------------------------
-
-    def _stop_clock(self) -> None:
-        due = self._scope.when()
-        if due is not None and not self._scope.expired():
-            self._left_s = due - asyncio.get_running_loop().time()
-            self._scope.reschedule(None)
-
-    def _start_clock(self) -> None:
-        if self._left_s is not None:
-            self._scope.reschedule(asyncio.get_running_loop().time() + self._left_s)
-            self._left_s = None

@@ -1,7 +1,7 @@
 """What the gateway asks of whoever does a task, and what it gives: one run is one attempt."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -43,6 +43,19 @@ class UnableError(Exception):
     """A run can't do what is wished of it, or did not; it goes on as it was."""
 
 
+class NotYetError(UnableError):
+    """It will do it; once it has, the context is told by `steered_by`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What was sent to a task while it runs."""
+
+    data: Any
+    eof: bool = False
+    key: str | None = None
+
+
 class Grip(Protocol):
     """What a running agent can be steered by. What is over already is steered in vain, without an error."""
 
@@ -66,11 +79,33 @@ class Grip(Protocol):
     def wants_input(self) -> bool:
         """Whether it takes more input now; once that is so again, the context is told by `steered_by`."""
 
-    def send_input(self, data: Any, *, eof: bool) -> None:
+    def send_input(self, sent: Sent) -> None:
         """Give it the next input, which it wants; must not wait. Raises `UnableError`."""
 
     def resize(self, cols: int, rows: int) -> None:
         """Tell it how large its terminal is; must not wait. Raises `UnableError`."""
+
+
+class Memory(Protocol):
+    """What a run remembers beyond its log; each write is durable when it returns."""
+
+    async def keep(self, step_name: str, agent_name: str, data: Mapping[str, Any]) -> str:
+        """A checkpoint, with the event that tells of it; its id.
+
+        Raises `CheckpointTooLargeError`, and TypeError for what JSON can't say.
+        """
+
+    async def load(self, checkpoint_id: str) -> dict[str, Any] | None:
+        """The data of a checkpoint of the run's workflow, or None."""
+
+    async def newest(self) -> str | None:
+        """The checkpoint that a new attempt goes on from, or None."""
+
+    async def asked(self, question: Mapping[str, Any]) -> None:
+        """The task waits to be told: `key`, `prompt`, and perhaps `schema`."""
+
+    async def answered(self, key: str) -> None:
+        """It has been told."""
 
 
 class RunContext(Protocol):
@@ -91,6 +126,10 @@ class RunContext(Protocol):
     on_output_durable: Callable[[int], None]
     """Called with the bytes of output text that have been made durable; the agent sets it."""
 
+    @property
+    def memory(self) -> Memory:
+        """What it remembers beyond its log."""
+
     input_files: Callable[[], AsyncIterator[Stored]] | None
     """The files that were uploaded with the input, piece by piece, where there are any."""
 
@@ -102,6 +141,9 @@ class RunContext(Protocol):
 
         They are what the session's frames up to `place_seq` told of that was not in the log yet.
         """
+
+    def emit_nowait(self, draft: Draft) -> bool:
+        """As `emit`, without waiting; False where too much is on its way to disk, and it is dropped."""
 
     async def keep_files(self, batch: Batch, *, place_seq: int = 0, place_file: str | None = None) -> None:
         """Make files that the run gives back durable, in place of what earlier runs gave, behind what was emitted.

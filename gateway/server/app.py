@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
+from gateway.agents.catalogue import all_agents
 from gateway.agents.registry import Registry
-from gateway.agents.sandbox import showing
 from gateway.agents.sandboxes import Sandboxes
 from gateway.agents.sites import Sites
 from gateway.bus.base import announce
@@ -84,7 +84,7 @@ class Gateway:
         self._pool = Pool()
         self._sandboxes = Sandboxes(self._pool, instance=self._instance)
         self._sites = self._made_sites()
-        self._registry = Registry([showing(self._sites)])
+        self._registry = Registry(all_agents(settings.agents, self._sites))
         self._sandbox_watch = SandboxWatch(self._sandboxes.described)
         self._sandbox_seen = asyncio.Event()
         self._embedded = (

@@ -11,6 +11,7 @@ from typing import Any, Final
 import uvloop
 from pydantic import ValidationError
 
+from gateway.agents.loading import AgentNotFoundError
 from gateway.clock import Clock
 from gateway.errors import StoreUnavailableError
 from gateway.server import logs
@@ -39,7 +40,7 @@ def run(*, unsafe_no_isolation: bool = False, **flags: Any) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings, unsafe_no_isolation=unsafe_no_isolation))
-    except (StartError, StoreUnavailableError) as error:
+    except (AgentNotFoundError, StartError, StoreUnavailableError) as error:
         return _refused(str(error))
     return 0
 

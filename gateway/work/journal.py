@@ -70,12 +70,22 @@ class Journal:
 
         Waits while too much is pending. Raises `LeaseLostError`, and ValueError for an event that is too large.
         """
+        self._say(drafts, fields)
+        await self._wait(lambda: self._pending_bytes <= MAX_PENDING_BYTES)
+
+    def emit_nowait(self, draft: Draft) -> bool:
+        """As `emit`, without waiting: where too much is pending it is not taken, and False."""
+        if self._pending_bytes > MAX_PENDING_BYTES:
+            return False
+        self._say([draft], {})
+        return True
+
+    def _say(self, drafts: Sequence[Draft], fields: Mapping[str, Any]) -> None:
         sizes = [data_bytes(draft) for draft in drafts]
         if sizes and (size := max(sizes)) > MAX_DATA_BYTES:
             raise ValueError(f"an event of {size} bytes; at most {MAX_DATA_BYTES} are taken")
         self._pending_bytes += sum(sizes)
         self._put(_Said(drafts, fields))
-        await self._wait(lambda: self._pending_bytes <= MAX_PENDING_BYTES)
 
     async def write(self, write: Callable[[Fence], Awaitable[None]]) -> None:
         """Have `write` done behind all that was taken before, tried until the store takes it.

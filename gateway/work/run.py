@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 from structlog.typing import FilteringBoundLogger
 
-from gateway.agents.runner import Agent, Grip, PlaceLostError, TaskCancelledError, TaskFailedError
+from gateway.agents.runner import Agent, Grip, Memory, PlaceLostError, TaskCancelledError, TaskFailedError
 from gateway.clock import Clock
 from gateway.errors import LeaseLostError
 from gateway.events import Draft
@@ -18,6 +18,7 @@ from gateway.files import Batch, FileInfo, Stored
 from gateway.state.base import Decide, StateStore
 from gateway.tasks import Change, Fence, TaskRecord, TaskStatus, cancelled, completed, failed, lost
 from gateway.work.journal import Journal, durably
+from gateway.work.memory import RunMemory
 from gateway.work.steering import Steering
 from sandbox_bridge.bridge import Bridge, BridgeSession
 
@@ -67,6 +68,7 @@ class Run:
             log=self._log,
         )
         self.cancel_wanted = self._steering.cancel_wanted
+        self.memory: Memory = RunMemory(task, self._journal, store, clock)
         self._giving_back = False
         # The agent at work; lives inside `execute`.
         self._working: asyncio.Task[Decide] | None = None
@@ -95,6 +97,10 @@ class Run:
             await self._journal.emit(*drafts)
         else:
             await self._journal.emit(*drafts, place_seq=place_seq)
+
+    def emit_nowait(self, draft: Draft) -> bool:
+        """See `RunContext.emit_nowait`."""
+        return self._journal.emit_nowait(draft)
 
     async def keep_files(self, batch: Batch, *, place_seq: int = 0, place_file: str | None = None) -> None:
         """See `RunContext.keep_files`."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 from structlog.typing import FilteringBoundLogger
 
-from gateway.agents.runner import Grip, UnableError
+from gateway.agents.runner import Grip, NotYetError, Sent, UnableError
 from gateway.clock import Clock
 from gateway.events import Draft
 from gateway.frames import input_bytes
@@ -117,6 +117,8 @@ class Steering:
                 await self._pause(grip)
             else:
                 await self._resume(grip)
+        except NotYetError:
+            pass
         except UnableError as error:
             self._due = asyncio.get_running_loop().time() + TRY_AGAIN_S
             await self._tell_once(f"{error}; the task stays {self._row.status} for now")
@@ -195,9 +197,9 @@ class Steering:
                 # While it was read, a socket may have lost what came before it.
                 if item.n != grip.input_seq + 1 or not grip.wants_input:
                     break
-                data = orjson.loads(item.data)
-                grip.send_input(data, eof=item.eof)
-                self._count(item.n, input_bytes(data))
+                sent = Sent(orjson.loads(item.data), item.eof, item.key)
+                grip.send_input(sent)
+                self._count(item.n, input_bytes(sent.data))
             if grip.input_seq == after:
                 return  # it is over, or lacks earlier ones again, and will say so
 

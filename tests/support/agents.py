@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from gateway.agents.runner import Agent, Grip, RunContext
+from gateway.agents.runner import Agent, Grip, Memory, RunContext
 from gateway.events import Draft
 from gateway.files import Batch, FileInfo, Stored
 from gateway.tasks import TaskRecord
@@ -62,6 +62,16 @@ class Context:
             self.on_draft(draft)
             if draft.kind == "output":
                 self.on_output_durable(len(draft.data["text"].encode()))
+
+    @property
+    def memory(self) -> Memory:
+        """See `RunContext.memory`; there is none."""
+        raise AssertionError("this agent needs a run that remembers")
+
+    def emit_nowait(self, draft: Draft) -> bool:
+        """See `RunContext.emit_nowait`."""
+        self.drafts.append(draft)
+        return True
 
     async def keep_files(self, batch: Batch, *, place_seq: int = 0, place_file: str | None = None) -> None:
         """See `RunContext.keep_files`; what is kept is durable at once."""

@@ -47,6 +47,6 @@ async def _found(db: Connection, where: str, *values: str) -> Checkpoint | None:
         *(row["workflow_id"], named_parts(row["data"])),
     )
     fields = dict(row)
-    data = put_together(fields.pop("data"), dict(parts))
+    data = put_together(fields.pop("data"), {row["sha256"]: row["data"] for row in parts})
     fields["metadata"] = orjson.loads(fields["metadata"])
     return Checkpoint(checkpoint_data=data, **fields)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.agents.runner import Grip, TaskCancelledError, TaskFailedError, UnableError
+from gateway.agents.runner import Grip, Sent, TaskCancelledError, TaskFailedError, UnableError
 from gateway.agents.sandbox import SANDBOX
 from tests.support.agents import Context
 from tests.support.bridges import connected
@@ -72,9 +72,9 @@ async def test_cancel_reaches_what_stands_still() -> None:
 async def test_input_arrives_as_it_was_sent() -> None:
     """In order, and then its end."""
     async with attempt(FakeSandbox(listen=False), "cat", stdin=True) as (context, grip):
-        grip.send_input("one\n", eof=False)
-        grip.send_input("two\n", eof=False)
-        grip.send_input("", eof=True)
+        grip.send_input(Sent("one\n", eof=False))
+        grip.send_input(Sent("two\n", eof=False))
+        grip.send_input(Sent("", eof=True))
     assert text_of(context) == "one\ntwo\n"
 
 
@@ -85,7 +85,7 @@ async def test_what_a_sandbox_can_not_is_said() -> None:
         with pytest.raises(UnableError):
             await grip.pause()
         with pytest.raises(UnableError):
-            grip.send_input("x", eof=False)
+            grip.send_input(Sent("x", eof=False))
         with pytest.raises(UnableError):
             grip.resize(80, 24)
         await grip.resume()
@@ -100,4 +100,4 @@ async def test_what_is_over_is_steered_in_vain() -> None:
         assert not await grip.pause()
         await grip.resume()
         await grip.cancel()
-        grip.send_input("x", eof=True)
+        grip.send_input(Sent("x", eof=True))

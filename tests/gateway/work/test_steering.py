@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.agents.runner import RunContext, TaskCancelledError, UnableError
+from gateway.agents.runner import RunContext, Sent, TaskCancelledError, UnableError
 from gateway.state.base import Decide, NewInput
 from gateway.tasks import Desire, TaskRecord, TaskStatus, lost
 from gateway.wishes import resize, send_input, wish_cancel, wish_pause, wish_resume
@@ -55,11 +55,11 @@ class ScriptedGrip:
         await self._note("cancel")
         self.over.set()
 
-    def send_input(self, data: Any, *, eof: bool) -> None:
+    def send_input(self, sent: Sent) -> None:
         """See `Grip.send_input`."""
         self._check("stdin")
         self.input_seq += 1
-        self.steered.append(("input", data, eof))
+        self.steered.append(("input", sent.data, sent.eof))
 
     def resize(self, cols: int, rows: int) -> None:
         """See `Grip.resize`."""

@@ -1,0 +1,101 @@
+"""What a hosted agent says and is told: its `Host`, over the context of its run."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from gateway.agents.runner import Grip, RunContext, Sent
+from gateway.agents.running_time import RunningTime
+from gateway.events import Draft, cut_text
+
+MAX_MESSAGE_BYTES: Final = 8 << 10
+"""Of a line that an agent logs."""
+
+
+class Conversation:
+    """One run's. `grip` is set before the agent begins."""
+
+    grip: Grip
+
+    def __init__(self, context: RunContext, time: RunningTime) -> None:
+        self.heard = 0
+        """How many inputs have come."""
+        self._context = context
+        self._time = time
+        self._stopped_by: set[str] = set()
+        self._answers: dict[str, Any] = {}
+        self._moved = asyncio.Event()
+
+    # --- what the agent says ------------------------------------------------------------------------------
+
+    async def progress(self, data: Mapping[str, Any]) -> None:
+        """See `Host.progress`."""
+        phase = str(data.get("phase", "agent"))
+        shaped = {**data, "phase": phase, "status": str(data.get("status", phase))}
+        await self._context.emit(Draft("progress", shaped | {"progress": _percent(data.get("progress"))}))
+
+    def log(self, level: str, message: str) -> None:
+        """See `Host.log`."""
+        self._context.emit_nowait(
+            Draft("log", {"level": level, "message": cut_text(message, MAX_MESSAGE_BYTES)})
+        )
+
+    async def keep(self, agent_name: str, data: Mapping[str, Any]) -> str:
+        """See `Host.keep`."""
+        phase = data.get("phase")
+        step_name = phase if isinstance(phase, str) else f"agent_{agent_name}_checkpoint"
+        return await self._context.memory.keep(step_name, agent_name, data)
+
+    async def load(self, checkpoint_id: str) -> dict[str, Any] | None:
+        """See `Host.load`."""
+        return await self._context.memory.load(checkpoint_id)
+
+    def stands_still(self) -> None:
+        """See `Host.stands_still`."""
+        self._context.steered_by(self.grip)
+
+    # --- what it asks -------------------------------------------------------------------------------------
+
+    async def ask(self, key: str, prompt: str, schema: Mapping[str, Any] | None) -> Any:
+        """See `Host.ask`."""
+        # What earlier attempts were told comes first: nobody is asked twice.
+        await self._until(lambda: self.heard >= self._context.task.inputs or key in self._answers)
+        if key in self._answers:
+            return self._answers[key]
+        question = {"key": key, "prompt": prompt} | ({} if schema is None else {"schema": schema})
+        self.stop_time(key)
+        await self._context.memory.asked(question)
+        await self._until(lambda: key in self._answers)
+        await self._context.memory.answered(key)
+        self.start_time(key)
+        return self._answers[key]
+
+    def hear(self, sent: Sent) -> None:
+        """The next input has come; what has no key answers nothing."""
+        self.heard += 1
+        if sent.key is not None:
+            self._answers.setdefault(sent.key, sent.data)
+        self._moved.set()
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            self._moved.clear()
+            await self._moved.wait()
+
+    # --- time ---------------------------------------------------------------------------------------------
+
+    def stop_time(self, why: str) -> None:
+        """The running time stands still, for one reason more."""
+        self._stopped_by.add(why)
+        self._time.stop()
+
+    def start_time(self, why: str) -> None:
+        """One reason less; with none it goes on."""
+        self._stopped_by.discard(why)
+        if not self._stopped_by:
+            self._time.start()
+
+
+def _percent(value: Any) -> float | None:
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return number if number is not None and 0 <= number <= 100 else None

@@ -1,0 +1,205 @@
+"""How the gateway runs an agent that somebody wrote: one object a run, which talks to the run's context."""
+
+import asyncio
+import contextlib
+import functools
+import inspect
+from collections.abc import Mapping
+from typing import Any, Final
+
+import structlog
+from pydantic import BaseModel, ConfigDict, create_model
+
+from gateway.agents.base import AsyncBaseAgent, result_of
+from gateway.agents.conversation import Conversation
+from gateway.agents.run_tool import RunTool
+from gateway.agents.runner import (
+    Agent,
+    NotYetError,
+    PlaceLostError,
+    RunContext,
+    Sent,
+    TaskCancelledError,
+    TaskFailedError,
+    UnableError,
+)
+from gateway.agents.running_time import RunningTime
+from gateway.agents.sites import AS_SAID, AsSaid, Sites
+from gateway.agents.unwinding import is_unwinding
+from gateway.errors import LeaseLostError
+from gateway.tasks import Task
+from sandbox_bridge.errors import SandboxBusy, SandboxLost
+
+STAND_S: Final = 0.25
+"""How long a wish to pause waits for an agent to stand still, before it is told of that later."""
+END_S: Final = 5.0
+"""How long an agent may take over its end; then it is left to itself, and what it says is heard by nobody."""
+log = structlog.get_logger(__name__)
+
+
+class TextInput(BaseModel):
+    """What an agent takes that says nothing of its input: the task's text, and whatever it likes beside it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    task: str
+
+
+def hosted(name: str, kind: type[AsyncBaseAgent], *, sites: Sites | AsSaid = AS_SAID) -> Agent:
+    """An agent of a class that was written on `AsyncBaseAgent`."""
+    return Agent(
+        name=name,
+        input_model=_input_model(name, kind),
+        run=functools.partial(_run, kind, sites),
+        want=lambda _input: None,
+        takes_sandbox=takes_tool(kind),
+    )
+
+
+def takes_tool(kind: type[AsyncBaseAgent]) -> bool:
+    """Whether its constructor has a place for a sandbox tool."""
+    return "sandbox_tool" in inspect.signature(kind).parameters
+
+
+def _input_model(name: str, kind: type[AsyncBaseAgent]) -> type[BaseModel]:
+    model = kind.input_model
+    if model is None:
+        return TextInput
+    return model if "task" in model.model_fields else create_model(name, __base__=model, task=(str, ...))
+
+
+async def _run(kind: type[AsyncBaseAgent], sites: Sites | AsSaid, context: RunContext) -> dict[str, Any]:
+    agent = _made(kind, sites, context)
+    task = Task(task_id=context.task.task_id, task=context.input["task"], input=context.input)
+    try:
+        async with asyncio.timeout(context.time_left_s) as scope:
+            conversation = Conversation(context, RunningTime(scope))
+            agent.hosted_by(conversation)
+            newest = await context.memory.newest()
+            if newest is not None:
+                await agent.restore_from_checkpoint(newest)
+            return await _steered(agent, task, context, conversation)
+    except TimeoutError:
+        message = "The task ran longer than its timeout_s."
+        raise TaskFailedError("timeout", message, exit_code=None, reason="timeout", result=None) from None
+
+
+def _made(kind: type[AsyncBaseAgent], sites: Sites | AsSaid, context: RunContext) -> AsyncBaseAgent:
+    if not takes_tool(kind):
+        return kind()  # type: ignore[call-arg]  # by the contract, a class that is registered needs no name
+    bridge = context.bridge
+    if bridge is None:
+        raise PlaceLostError("sandbox_lost", "the sandbox is gone")
+    shown = sites.of(context, bridge)
+    tool = RunTool(bridge, shown, session_id=context.sandbox_session, timeout_s=context.time_left_s)
+    return kind(sandbox_tool=tool)  # type: ignore[call-arg]
+
+
+async def _steered(
+    agent: AsyncBaseAgent, task: Task, context: RunContext, conversation: Conversation
+) -> dict[str, Any]:
+    work = asyncio.create_task(_iterated(agent, task, conversation), name=f"agent {agent.name}")
+    conversation.grip = AgentGrip(agent, work, conversation)
+    context.steered_by(conversation.grip)
+    cancelled = asyncio.create_task(context.cancel_wanted.wait(), name="cancel")
+    try:
+        await asyncio.wait([work, cancelled], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        cancelled.cancel()
+        await _ended(work, agent)
+    return _outcome(work, agent, context)
+
+
+async def _iterated(agent: AsyncBaseAgent, task: Task, conversation: Conversation) -> dict[str, Any]:
+    """Tell what the agent yields as it comes; what it yields while an exception unwinds it is dropped."""
+    last: Mapping[str, Any] = {}
+    held: Mapping[str, Any] | None = None
+    async with contextlib.aclosing(agent.stream_execution(task)) as steps:
+        async for step in steps:
+            if held is not None:
+                await conversation.progress(held)
+            # Whether it will be raised again is known when the agent goes on.
+            held = step if is_unwinding(steps) else None
+            if held is None:
+                await conversation.progress(step)
+            last = step
+    if held is not None:
+        await conversation.progress(held)
+    return result_of(last)
+
+
+async def _ended(work: "asyncio.Task[dict[str, Any]]", agent: AsyncBaseAgent) -> None:
+    work.cancel()
+    await asyncio.wait([work], timeout=END_S)
+    if not work.done():
+        log.error("an agent does not end; it is left to itself", agent=agent.name)
+        work.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+
+def _outcome(
+    work: "asyncio.Task[dict[str, Any]]", agent: AsyncBaseAgent, context: RunContext
+) -> dict[str, Any]:
+    if context.cancel_wanted.is_set():
+        raise TaskCancelledError
+    error = asyncio.CancelledError() if work.cancelled() else work.exception()
+    if error is None:
+        return work.result()
+    if isinstance(error, LeaseLostError):
+        raise error
+    if isinstance(error, SandboxBusy | SandboxLost):
+        raise PlaceLostError("busy" if isinstance(error, SandboxBusy) else "sandbox_lost", str(error))
+    log.error("the agent failed", agent=agent.name, task_id=context.task.task_id, exc_info=error)
+    raise TaskFailedError("agent_error", f"{type(error).__name__} in agent {context.task.agent}")
+
+
+class AgentGrip:
+    """The `Grip` on an agent that runs as `work`."""
+
+    def __init__(
+        self, agent: AsyncBaseAgent, work: "asyncio.Task[dict[str, Any]]", conversation: Conversation
+    ) -> None:
+        self._agent = agent
+        self._work = work
+        self._conversation = conversation
+
+    async def pause(self) -> bool:
+        """See `Grip.pause`."""
+        await self._agent.pause_execution()
+        standing = asyncio.create_task(self._agent.stands_still(), name="standing")
+        try:
+            await asyncio.wait([standing, self._work], timeout=STAND_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            standing.cancel()
+        if self._work.done():
+            return False
+        if not standing.done():
+            raise NotYetError("the agent has not come to where it can stand still")
+        self._conversation.stop_time("pause")
+        return True
+
+    async def resume(self) -> None:
+        """See `Grip.resume`."""
+        self._conversation.start_time("pause")
+        await self._agent.resume_execution()
+
+    async def cancel(self) -> None:
+        """See `Grip.cancel`."""
+        await self._agent.cancel_execution()
+
+    @property
+    def input_seq(self) -> int:
+        """See `Grip.input_seq`."""
+        return self._conversation.heard
+
+    @property
+    def wants_input(self) -> bool:
+        """See `Grip.wants_input`."""
+        return not self._work.done()
+
+    def send_input(self, sent: Sent) -> None:
+        """See `Grip.send_input`."""
+        self._conversation.hear(sent)
+
+    def resize(self, cols: int, rows: int) -> None:  # noqa: ARG002 - the port's
+        """See `Grip.resize`."""
+        raise UnableError("this agent has no terminal")

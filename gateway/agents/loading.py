@@ -1,0 +1,47 @@
+"""Agents that somebody wrote: named by the settings, or installed with the entry points of a package."""
+
+from collections.abc import Iterable
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Final
+
+from gateway.agents.base import AsyncBaseAgent
+
+GROUP: Final = "gateway.agents"
+"""The group of entry points (https://packaging.python.org/specifications/entry-points/)."""
+
+
+class AgentNotFoundError(Exception):
+    """An agent can't be had; the message says which, and why."""
+
+
+def load_agents(named: Iterable[str]) -> dict[str, type[AsyncBaseAgent]]:
+    """Classes by name: those of installed packages, and those of `named`, each `name=package.module:Class`.
+
+    Raises `AgentNotFoundError`.
+    """
+    installed = {point.name: point.value for point in entry_points(group=GROUP)}
+    return {name: _loaded(name, place) for name, place in (installed | dict(map(_split, named))).items()}
+
+
+def _split(setting: str) -> tuple[str, str]:
+    name, equals, place = setting.partition("=")
+    if not (name and equals and place):
+        raise AgentNotFoundError(f"GATEWAY_AGENTS: {setting!r} is not name=package.module:Class")
+    return name.strip(), place.strip()
+
+
+def _loaded(name: str, place: str) -> type[AsyncBaseAgent]:
+    module_name, _, class_name = place.partition(":")
+    try:
+        found = getattr(import_module(module_name), class_name)
+    except Exception as error:  # a module of somebody's may raise anything while it is imported
+        raise AgentNotFoundError(f"agent {name!r}: {place} can't be imported: {error!r}") from error
+    if not (isinstance(found, type) and issubclass(found, AsyncBaseAgent)):
+        raise AgentNotFoundError(
+            f"agent {name!r}: {place} is no subclass of gateway.agents.base.AsyncBaseAgent"
+        )
+    if found.__abstractmethods__:
+        missing = ", ".join(sorted(found.__abstractmethods__))
+        raise AgentNotFoundError(f"agent {name!r}: {place} does not write {missing}")
+    return found

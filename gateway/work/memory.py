@@ -1,0 +1,53 @@
+"""What a run remembers beyond its log: checkpoints, and what it waits to be told."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gateway.checkpoints import NewCheckpoint, taken_apart
+from gateway.clock import Clock
+from gateway.events import Draft
+from gateway.state.base import StateStore
+from gateway.tasks import Change, TaskRecord
+from gateway.wishes import answered, asked
+from gateway.work.journal import Journal
+
+MAX_STEP_NAME: Final = 200
+
+
+class RunMemory:
+    """One run's; see `RunContext.memory`."""
+
+    def __init__(self, task: TaskRecord, journal: Journal, store: StateStore, clock: Clock) -> None:
+        self._task = task
+        self._journal = journal
+        self._store = store
+        self._clock = clock
+
+    async def keep(self, step_name: str, agent_name: str, data: Mapping[str, Any]) -> str:
+        """See `Memory.keep`."""
+        row, parts = taken_apart(data)
+        checkpoint_id = self._clock.new_ordered_id()
+        new = NewCheckpoint(checkpoint_id, step_name[:MAX_STEP_NAME], agent_name, row, parts, {})
+        told = {"checkpoint_id": checkpoint_id, "step_name": new.step_name, "agent_name": agent_name}
+        change = Change(drafts=[Draft("checkpoint", told)], checkpoint=new)
+        await self._journal.decide(lambda _row: change)
+        return checkpoint_id
+
+    async def load(self, checkpoint_id: str) -> dict[str, Any] | None:
+        """See `Memory.load`."""
+        found = await self._store.get_checkpoint(checkpoint_id)
+        ours = found is not None and found.workflow_id == self._task.workflow_id
+        return found.checkpoint_data if found is not None and ours else None
+
+    async def newest(self) -> str | None:
+        """See `Memory.newest`."""
+        found = await self._store.newest_checkpoint(self._task)
+        return None if found is None else found.checkpoint_id
+
+    async def asked(self, question: Mapping[str, Any]) -> None:
+        """See `Memory.asked`."""
+        await self._journal.decide(lambda row: asked(row, question, now_ms=self._clock.now_ms()))
+
+    async def answered(self, key: str) -> None:
+        """See `Memory.answered`."""
+        await self._journal.decide(lambda row: answered(row, key, now_ms=self._clock.now_ms()))
