@@ -51,7 +51,7 @@ def hosted(name: str, kind: type[AsyncBaseAgent], *, sites: Sites | AsSaid = AS_
         name=name,
         input_model=_input_model(name, kind),
         run=functools.partial(_run, kind, sites),
-        want=lambda _input: None,
+        want=lambda _input, _subject: None,
         takes_sandbox=takes_tool(kind),
     )
 

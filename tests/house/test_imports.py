@@ -27,6 +27,7 @@ ENGINES: dict[str, tuple[str, ...]] = {
     "sqlite3": (
         "gateway.state.sqlite",
         "gateway.state.sqlite_check",
+        "gateway.state.sqlite_checkpoints",
         "gateway.state.sqlite_files",
         "gateway.state.sqlite_retention",
         "gateway.state.sqlite_rows",

@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 
 from gateway.agents.grip import SandboxGrip
+from gateway.agents.runner import Sent
 from gateway.bus.base import Message
 from gateway.events import Event, TaskEvents
 from gateway.fanout.hub import Follower, Hub
@@ -234,8 +235,8 @@ def _slow_to_wishes(patch: pytest.MonkeyPatch) -> None:
 def _input_twice(patch: pytest.MonkeyPatch) -> None:
     send = SandboxGrip.send_input
 
-    def send_twice(self: SandboxGrip, data: Any, *, eof: bool) -> None:
-        send(self, data * (1 + (self.input_seq == 2)), eof=eof)
+    def send_twice(self: SandboxGrip, sent: Sent) -> None:
+        send(self, dataclasses.replace(sent, data=sent.data * (1 + (self.input_seq == 2))))
 
     patch.setattr(SandboxGrip, "send_input", send_twice)
 
