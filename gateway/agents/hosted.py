@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+import orjson
 import structlog
 from pydantic import BaseModel, ConfigDict, create_model
 
@@ -30,6 +31,7 @@ from gateway.errors import LeaseLostError
 from gateway.tasks import Task
 from sandbox_bridge.errors import SandboxBusy, SandboxLost
 
+Check = Callable[[dict[str, Any]], dict[str, Any]]
 STAND_S: Final = 0.25
 """How long a wish to pause waits for an agent to stand still, before it is told of that later."""
 END_S: Final = 5.0
@@ -47,10 +49,13 @@ class TextInput(BaseModel):
 
 def hosted(name: str, kind: type[AsyncBaseAgent], *, sites: Sites | AsSaid = AS_SAID) -> Agent:
     """An agent of a class that was written on `AsyncBaseAgent`."""
+    model = _input_model(name, kind)
+    check = functools.partial(_checked, model)
     return Agent(
         name=name,
-        input_model=_input_model(name, kind),
-        run=functools.partial(_run, kind, sites),
+        input_model=model,
+        check=check,
+        run=functools.partial(_run, kind, check, sites),
         want=lambda _input, _subject: None,
         takes_sandbox=takes_tool(kind),
     )
@@ -68,20 +73,39 @@ def _input_model(name: str, kind: type[AsyncBaseAgent]) -> type[BaseModel]:
     return model if "task" in model.model_fields else create_model(name, __base__=model, task=(str, ...))
 
 
-async def _run(kind: type[AsyncBaseAgent], sites: Sites | AsSaid, context: RunContext) -> dict[str, Any]:
-    agent = _made(kind, sites, context)
-    task = Task(task_id=context.task.task_id, task=context.input["task"], input=context.input)
+def _checked(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The input with the model's defaults. As JSON, so that a date is a text, and a text no number."""
+    return {
+        **given,
+        **model.model_validate_json(orjson.dumps(given), strict=True).model_dump(mode="json", by_alias=True),
+    }
+
+
+async def _run(
+    kind: type[AsyncBaseAgent], check: Check, sites: Sites | AsSaid, context: RunContext
+) -> dict[str, Any]:
     try:
         async with asyncio.timeout(context.time_left_s) as scope:
             conversation = Conversation(context, RunningTime(scope))
-            agent.hosted_by(conversation)
-            newest = await context.memory.newest()
-            if newest is not None:
-                await agent.restore_from_checkpoint(newest)
+            with _authors_errors(context):
+                agent, task = _made(kind, sites, context), _task_of(check, context)
+                await _settled(agent, context, conversation)
             return await _steered(agent, task, context, conversation)
     except TimeoutError:
         message = "The task ran longer than its timeout_s."
         raise TaskFailedError("timeout", message, exit_code=None, reason="timeout", result=None) from None
+
+
+async def _settled(agent: AsyncBaseAgent, context: RunContext, conversation: Conversation) -> None:
+    agent.hosted_by(conversation)
+    newest = await context.memory.newest()
+    if newest is not None:
+        await agent.restore_from_checkpoint(newest)
+
+
+def _task_of(check: Check, context: RunContext) -> Task:
+    given = check(context.input)
+    return Task(task_id=context.task.task_id, task=given["task"], input=given)
 
 
 def _made(kind: type[AsyncBaseAgent], sites: Sites | AsSaid, context: RunContext) -> AsyncBaseAgent:
@@ -141,15 +165,27 @@ def _outcome(
 ) -> dict[str, Any]:
     if context.cancel_wanted.is_set():
         raise TaskCancelledError
-    error = asyncio.CancelledError() if work.cancelled() else work.exception()
-    if error is None:
+    with _authors_errors(context):
+        if work.cancelled():
+            raise RuntimeError(f"agent {agent.name} cancelled itself")
         return work.result()
-    if isinstance(error, LeaseLostError):
-        raise error
-    if isinstance(error, SandboxBusy | SandboxLost):
-        raise PlaceLostError("busy" if isinstance(error, SandboxBusy) else "sandbox_lost", str(error))
-    log.error("the agent failed", agent=agent.name, task_id=context.task.task_id, exc_info=error)
-    raise TaskFailedError("agent_error", f"{type(error).__name__} in agent {context.task.agent}")
+
+
+@contextlib.contextmanager
+def _authors_errors(context: RunContext) -> Iterator[None]:
+    """What somebody's code raises is the task's own failure, save where its place went."""
+    try:
+        yield
+    except (LeaseLostError, PlaceLostError, asyncio.CancelledError):
+        raise
+    except SandboxBusy as error:
+        raise PlaceLostError("busy", str(error)) from None
+    except SandboxLost as error:
+        raise PlaceLostError("sandbox_lost", str(error)) from None
+    except BaseException as error:
+        log.exception("the agent failed", agent=context.task.agent, task_id=context.task.task_id)
+        message = f"{type(error).__name__} in agent {context.task.agent}"
+        raise TaskFailedError("agent_error", message) from None
 
 
 class AgentGrip:

@@ -1,8 +1,10 @@
 """Agents that somebody wrote: named by the settings, or installed with the entry points of a package."""
 
+import sys
 from collections.abc import Iterable
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Final
 
 from gateway.agents.base import AsyncBaseAgent
@@ -18,8 +20,12 @@ class AgentNotFoundError(Exception):
 def load_agents(named: Iterable[str]) -> dict[str, type[AsyncBaseAgent]]:
     """Classes by name: those of installed packages, and those of `named`, each `name=package.module:Class`.
 
-    Raises `AgentNotFoundError`.
+    A module beside where the gateway was started is found, too. Raises `AgentNotFoundError`.
     """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        # Last, so that nothing of ours is shadowed. `python -m` does it by itself, an installed script does not.
+        sys.path.append(here)
     installed = {point.name: point.value for point in entry_points(group=GROUP)}
     return {name: _loaded(name, place) for name, place in (installed | dict(map(_split, named))).items()}
 

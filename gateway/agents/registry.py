@@ -36,6 +36,6 @@ class Registry:
     def check_input(self, name: str, value: dict[str, Any]) -> None:
         """Raise `GatewayError` `unknown_agent`, or `bad_frame` with places below `input`."""
         try:
-            self.get(name).input_model.model_validate(value)
+            self.get(name).check(value)
         except ValidationError as error:
             raise bad_frame(error, within=["input"]) from None

@@ -167,6 +167,8 @@ class Agent:
 
     name: str
     input_model: type[BaseModel]
+    check: Callable[[dict[str, Any]], object]
+    """Holds an input to the model. Raises pydantic's `ValidationError`."""
     run: Callable[[RunContext], Awaitable[dict[str, Any]]]
     want: Callable[[dict[str, Any], str], Want | None]
     """From an input which sandbox the agent needs; None where any will do."""

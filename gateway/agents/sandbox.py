@@ -233,6 +233,7 @@ def events_of(progress: Mapping[str, Any]) -> list[Draft]:
 SANDBOX: Final = Agent(
     name="sandbox",
     input_model=SandboxInput,
+    check=SandboxInput.model_validate,
     run=run,
     want=want,
     takes_files=True,

@@ -34,6 +34,23 @@ Json = Annotated[
 ]
 TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
 Reason = Annotated[str | None, typer.Option(show_default=False, help="Noted in the task's log.")]
+Subject = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[PATH]...",
+        show_default=False,
+        help="A directory's content, or single files. With --agent: the task's text.",
+    ),
+]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=JSON",
+        show_default=False,
+        help="More of that agent's input; what is no JSON is a text. May be repeated.",
+    ),
+]
 
 LOCAL = "http://127.0.0.1:8080"
 
@@ -107,16 +124,19 @@ def check(
 
 @app.command(epilog=EXIT_CODES)
 def submit(
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="[PATH]...", show_default=False, help="A directory's content, or single files."
-        ),
-    ] = None,
+    subject: Subject = None,
     *,
     command: Annotated[
-        list[str], typer.Option("--command", "-c", metavar="CMD", help="A shell command; may be repeated.")
-    ],
+        list[str] | None,
+        typer.Option(
+            "--command", "-c", metavar="CMD", show_default=False, help="A shell command; may be repeated."
+        ),
+    ] = None,
+    agent: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", show_default=False, help="Who else is to do it, by a text."),
+    ] = None,
+    parameter: Parameters = None,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Print the task's id, and don't wait.")
     ] = False,
@@ -152,17 +172,21 @@ def submit(
       gateway submit build.sh data.csv -c "sh build.sh" -c "ls -l"
 
       gateway submit . -c "make" --collect "dist/**" --output built
+
+      gateway submit --agent frontend_developer "A page for my bakery"
     """
-    part = _part("cli_tasks")
-    order = part.Order(
-        paths or [],
-        commands=command,
+    order = _part("cli_orders").ordered(
+        subject or [],
+        agent=agent,
+        parameters=parameter or [],
+        commands=command or [],
         timeout_s=timeout,
         labels=label or [],
         globs=collect or [],
         output=output,
         stdin=stdin,
     )
+    part = _part("cli_tasks")
     raise typer.Exit(part.submit(part.Door(url, token), order, detach=detach, as_json=as_json))
 
 
@@ -271,15 +295,25 @@ def send_input(
     eof: Annotated[
         bool, typer.Option("--eof", help="And that is its end; without TEXT nothing else.")
     ] = False,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY", show_default=False, help="TEXT answers this question; it is JSON, or else a text."
+        ),
+    ] = None,
     url: Url = LOCAL,
     token: Token = None,
 ) -> None:
     """Send a running task input.
 
     A line, or without one whatever comes on standard input, and its end. The task must have been submitted with
-    --stdin; what is sent before a command runs waits for it.
+    --stdin; what is sent before a command runs waits for it. With --key it is the answer to what an agent asks.
     """
     part = _part("cli_tasks")
+    if key is not None:
+        if text is None or eof:
+            raise typer.BadParameter("an answer is a TEXT, and has no end", param_hint="--key")
+        raise typer.Exit(part.answer(part.Door(url, token), task_id, key, text))
     raise typer.Exit(part.send_input(part.Door(url, token), task_id, text, eof=eof))
 
 

@@ -57,6 +57,9 @@ class Printer:
                 self._doing = _progress(data)
             case "server_ready":
                 self.note(f"a server listens on port {data['port']}: {data['url'] or 'no address to open'}")
+            case "input_requested":
+                self.note(f"it asks: {data['prompt']}")
+                self.note(f"to answer: gateway input {event['task_id']} --key {data['key']} …")
             case "log":
                 self.note(f"{data['level']}: {data['message']}")
 
@@ -85,10 +88,15 @@ class Printer:
         self._drawn = True
 
     def finish(self, task: Task) -> None:
-        """Say how the task ended, unless it did so well."""
+        """Say how the task ended, unless it did so well; then, what its agent gave."""
         self._clear()
-        if not self._as_json and task["status"] != "completed":
+        if self._as_json:
+            return
+        if task["status"] != "completed":
             self.note(ending(task))
+        elif task["agent"] != "sandbox":
+            self._out.write(json.dumps(task.get("result"), ensure_ascii=False, indent=2) + "\n")
+            self._out.flush()
 
     def _write(self, stream: TextIO, text: str) -> None:
         self._clear()

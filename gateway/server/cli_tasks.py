@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import typer
-
 from gateway.client.errors import (
     ClientError,
     ClosedError,
@@ -20,10 +18,11 @@ from gateway.client.errors import (
     RequestError,
     UnreachableError,
 )
-from gateway.client.files import FilesError, inline, named, size_of
-from gateway.client.session import Mode, TaskOptions, connect
+from gateway.client.files import FilesError
+from gateway.client.session import Mode, connect
 from gateway.client.task import TaskHandle
 from gateway.server.cli_input import asked, standard_input
+from gateway.server.cli_orders import AgentOrder, Order, json_or_text
 from gateway.server.cli_output import CANCELLED_EXIT, Printer, exit_code, printable, table
 
 FAILED_EXIT: Final = 1
@@ -45,54 +44,7 @@ class Door:
     token: str | None
 
 
-INLINE_BYTES: Final = 512 << 10
-"""Files up to so much go with the rest of the input, in one frame; more are uploaded."""
-MAX_NAME: Final = 120
-"""Characters of a command that name its task."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """What `gateway submit` was asked to do; labels are `KEY=VALUE`."""
-
-    paths: Sequence[Path]
-    commands: Sequence[str]
-    timeout_s: int | None
-    labels: Sequence[str]
-    globs: Sequence[str] = ()
-    output: Path = Path()
-    stdin: bool = False
-
-    def options(self) -> tuple[TaskOptions, dict[str, Path] | None]:
-        """As the fields of a submit, and the files to upload with it; raises FilesError or typer.BadParameter."""
-        found = named(self.paths)
-        small = size_of(found) <= INLINE_BYTES
-        given: dict[str, Any] = {"commands": list(self.commands)}
-        if small:
-            given["files"] = inline(found)
-        if self.globs:
-            given["collect"] = {"globs": list(self.globs)}
-        if self.stdin:
-            given["stdin"] = True
-        options: TaskOptions = {
-            "agent": "sandbox",
-            "input": given,
-            # The dashboard calls a task by its label `name`.
-            "labels": {"name": self.commands[0][:MAX_NAME]} | dict(_label(text) for text in self.labels),
-        }
-        if self.timeout_s is not None:
-            options["timeout_s"] = self.timeout_s
-        return options, None if small else found
-
-
-def _label(text: str) -> tuple[str, str]:
-    key, sign, value = text.partition("=")
-    if not (key and sign):
-        raise typer.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--label")
-    return key, value
-
-
-def submit(door: Door, order: Order, *, detach: bool, as_json: bool) -> int:
+def submit(door: Door, order: Order | AgentOrder, *, detach: bool, as_json: bool) -> int:
     """Submit, and follow to the end unless `detach`; the exit code."""
     return _Command(door, as_json=as_json).run(lambda command: command.submit(order, detach=detach))
 
@@ -122,6 +74,11 @@ def send_input(door: Door, task_id: str, text: str | None, *, eof: bool) -> int:
     return _Command(door, as_json=False).run(lambda command: command.send_input(task_id, text, eof=eof))
 
 
+def answer(door: Door, task_id: str, key: str, text: str) -> int:
+    """Answer what a task asks; the exit code."""
+    return _Command(door, as_json=False).run(lambda command: command.answer(task_id, key, text))
+
+
 class _Command:
     """One command under way: what it has printed, and the task that it follows."""
 
@@ -147,14 +104,14 @@ class _Command:
         except ClientError as error:
             return self._refuse(*_words(error, self._door.url))
 
-    async def submit(self, order: Order, *, detach: bool) -> int:
+    async def submit(self, order: Order | AgentOrder, *, detach: bool) -> int:
         options, files = order.options()
         async with connect(self._door.url, token=self._door.token, on_state=self._printer.state) as gateway:
             mode: Mode = "background" if detach else "streaming"
             task = await gateway.submit(mode=mode, files=files, **options)
             if not detach:
                 code = await self._follow(task)
-                if order.globs:
+                if isinstance(order, Order) and order.globs:
                     self._tell_of(await task.download(order.output), order.output)
                 return code
             self._print(json.dumps(task.task) if self._as_json else task.task_id)
@@ -198,6 +155,11 @@ class _Command:
                 async for piece in standard_input():
                     await _send(task, piece, eof=False)
                 await _send(task, "", eof=True)
+        return 0
+
+    async def answer(self, task_id: str, key: str, text: str) -> int:
+        async with connect(self._door.url, token=self._door.token, on_state=self._printer.state) as gateway:
+            await _send(gateway.task(task_id), json_or_text(text), key=key)
         return 0
 
     async def files(self, task_id: str, folder: Path | None) -> int:
@@ -286,11 +248,11 @@ def _state_of(task: Mapping[str, Any], wished: Wish) -> str:
     return true if is_true else soon
 
 
-async def _send(task: TaskHandle, text: str, *, eof: bool) -> None:
-    """Send `text`, and where too much waits to be taken, wait too."""
+async def _send(task: TaskHandle, data: Any, *, eof: bool = False, key: str | None = None) -> None:
+    """Send `data`, and where too much waits to be taken, wait too."""
     while True:
         try:
-            return await task.send_input(text, eof=eof)
+            return await task.send_input(data, eof=eof, key=key)
         except RequestError as error:
             if error.code != "overloaded":
                 raise

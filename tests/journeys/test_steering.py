@@ -1,16 +1,14 @@
 """A running task is steered, from end to end: `gateway serve`, its socket and HTTP, and its own sandbox."""
 
 import asyncio
-import json
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import pytest
 
 from tests.support.gateway import Client, GatewayProcess, client, output_of, running_gateway
 from tests.support.history import check_one
+from tests.support.web import post
 
 pytestmark = [pytest.mark.journey, pytest.mark.asyncio(loop_scope="module")]
 
@@ -35,21 +33,6 @@ async def nothing_comes(me: Client, task_id: str, *, for_s: float = 1.0) -> None
         async with asyncio.timeout(for_s):
             await me.read()
     assert len(me.events[task_id]) == before
-
-
-async def post(gateway: GatewayProcess, path: str, body: object) -> tuple[int, dict[str, Any]]:
-    """Status and body of a POST."""
-
-    def ask() -> tuple[int, dict[str, Any]]:
-        data = json.dumps(body).encode()
-        request = Request(gateway.url + path, data, {"Content-Type": "application/json"})  # noqa: S310 - our own
-        try:
-            with urlopen(request, timeout=30) as answer:  # noqa: S310
-                return answer.status, json.load(answer)
-        except HTTPError as error:
-            return error.code, json.load(error)
-
-    return await asyncio.to_thread(ask)
 
 
 async def test_printing_task_stands_still_and_goes_on(gateway: GatewayProcess) -> None:
@@ -90,16 +73,16 @@ async def test_cancel_reaches_what_stands_still(gateway: GatewayProcess) -> None
     async with client(gateway.socket_url) as me:
         task_id = await me.submit(PRINTING)
         await me.until_event(task_id, "output")
-        assert (await post(gateway, f"/v1/tasks/{task_id}/pause", {}))[0] == 200
+        assert (await post(f"{gateway.url}/v1/tasks/{task_id}/pause", {}))[0] == 200
         await status(me, task_id, "paused")
         async with asyncio.timeout(3):
-            code, answer = await post(gateway, f"/v1/tasks/{task_id}/cancel", {"reason": "enough"})
+            code, answer = await post(f"{gateway.url}/v1/tasks/{task_id}/cancel", {"reason": "enough"})
             assert (code, answer["task"]["desire"]) == (200, "cancel")
             end = (await me.until_ended(task_id))[-1]["data"]
         assert (end["status"], end["previous"], end["reason"]) == ("cancelled", "paused", "enough")
-        assert (await post(gateway, f"/v1/tasks/{task_id}/cancel", {}))[0] == 200
+        assert (await post(f"{gateway.url}/v1/tasks/{task_id}/cancel", {}))[0] == 200
         for wish, body in (("pause", {}), ("resume", {}), ("input", {"data": "x"})):
-            code, problem = await post(gateway, f"/v1/tasks/{task_id}/{wish}", body)
+            code, problem = await post(f"{gateway.url}/v1/tasks/{task_id}/{wish}", body)
             assert (code, problem["code"], problem["details"]) == (
                 409,
                 "invalid_state",
@@ -113,7 +96,7 @@ async def test_input_is_read_by_the_command(gateway: GatewayProcess) -> None:
         task_id = await me.submit(input={"commands": ["cat", "sort"], "stdin": True})
         for data in ("one\n", "two\n", "one\n"):
             await me.ask("send_input", task_id=task_id, data=data, key=data)
-        code, _ = await post(gateway, f"/v1/tasks/{task_id}/input", {"data": "é\n", "eof": True})
+        code, _ = await post(f"{gateway.url}/v1/tasks/{task_id}/input", {"data": "é\n", "eof": True})
         assert code == 200
         await me.until_event(task_id, "command", index=1, exit_code=None)
         await me.ask("send_input", task_id=task_id, data="b\na\n", eof=True)

@@ -118,6 +118,7 @@ def agent_that(
     return Agent(
         name=name,
         input_model=AnyInput,
+        check=AnyInput.model_validate,
         run=does,
         want=lambda _input, _subject: None,
         takes_sandbox=takes_sandbox,

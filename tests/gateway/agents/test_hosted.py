@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
+from gateway.agents.hosted import hosted
 from gateway.tasks import Task, TaskStatus
 from tests.support.hosted import Scripted, begun, done, fail, that, under_way
 from tests.support.waiting import let_pass
@@ -182,3 +185,52 @@ async def test_timeout_is_told_as_such(table: Bench) -> None:
     async with under_way(await begun(table, that(looping), timeout_s=30)) as attempt:
         await let_pass(40)
         assert (await attempt.row()).error_code == "timeout"
+
+
+# --- what is around it ----------------------------------------------------------------------------------
+
+
+class Bed(BaseModel):
+    """An input with a default, and of types that JSON has no word for."""
+
+    rows: int = 3
+    day: date = date(2026, 1, 1)
+
+
+async def test_input_has_its_models_defaults(table: Bench) -> None:
+    """The agent is given what was sent, and what its model says where nothing was."""
+    seen: list[Task] = []
+
+    async def steps(_self: Scripted, task: Task) -> AsyncGenerator[dict[str, Any], None]:
+        seen.append(task)
+        yield {}
+
+    kind = type("It", (Scripted,), {"stream_execution": steps, "input_model": Bed})
+    attempt = await begun(table, hosted("scripted", kind), {"day": "2026-02-03", "more": 1})
+    await attempt.run.execute()
+    assert seen[0].input == {"task": "text", "rows": 3, "day": "2026-02-03", "more": 1}
+
+
+@pytest.mark.parametrize("given", [{"rows": "3"}, {"rows": True}, {"day": 5}, {"task": 1}], ids=str)
+def test_input_is_taken_as_json_says_it(given: dict[str, Any]) -> None:
+    """A text is no number, and a number no date."""
+    agent = hosted("scripted", type("It", (Scripted,), {"input_model": Bed}))
+    with pytest.raises(ValidationError):
+        agent.check({"task": "text"} | given)
+
+
+async def test_constructor_that_raises_is_the_agents_error(table: Bench) -> None:
+    """The task ends for it."""
+
+    def made(_self: object) -> None:
+        fail("secret")
+
+    attempt = await begun(
+        table, hosted("scripted", type("It", (Scripted,), {"__init__": made, "stream_execution": looping}))
+    )
+    await attempt.run.execute()
+    assert (await table.store.get_outcome(attempt.task_id)).error == {
+        "code": "agent_error",
+        "message": "ValueError in agent scripted",
+        "details": {},
+    }

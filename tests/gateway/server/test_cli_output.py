@@ -116,3 +116,9 @@ def test_table_shows_ids_whole_and_wishes() -> None:
 def test_controls_of_others_are_not_printed() -> None:
     """Text of others in our own lines can't drive the terminal."""
     assert printable("a\x1b]0;x\x07é\n") == "a\ufffd]0;x\ufffdé\ufffd"
+
+
+def test_question_is_told_with_how_to_answer_it() -> None:
+    """The key goes with it, and what others wrote drives no terminal."""
+    _, err = shown(event("input_requested", key="k", prompt="Which?\x1b[2J"))
+    assert err == "gateway: it asks: Which?\ufffd[2J\ngateway: to answer: gateway input t1 --key k …\n"

@@ -1,0 +1,101 @@
+"""What `gateway submit` was asked to do, as the fields of a submit."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+
+from gateway.client.files import inline, named, size_of
+from gateway.client.session import TaskOptions
+
+INLINE_BYTES: Final = 512 << 10
+"""Files up to so much go with the rest of the input, in one frame; more are uploaded."""
+MAX_NAME: Final = 120
+"""Characters of a command, or of a text, that name its task."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What `gateway submit` was asked to do; labels are `KEY=VALUE`."""
+
+    paths: Sequence[Path]
+    commands: Sequence[str]
+    timeout_s: int | None
+    labels: Sequence[str]
+    globs: Sequence[str] = ()
+    output: Path = Path()
+    stdin: bool = False
+
+    def options(self) -> tuple[TaskOptions, dict[str, Path] | None]:
+        """As the fields of a submit, and the files to upload with it; raises FilesError or typer.BadParameter."""
+        found = named(self.paths)
+        small = size_of(found) <= INLINE_BYTES
+        given: dict[str, Any] = {"commands": list(self.commands)}
+        if small:
+            given["files"] = inline(found)
+        if self.globs:
+            given["collect"] = {"globs": list(self.globs)}
+        if self.stdin:
+            given["stdin"] = True
+        options = _options("sandbox", given, self.commands[0], self.labels, self.timeout_s)
+        return options, None if small else found
+
+
+@dataclass(frozen=True)
+class AgentOrder:
+    """What an agent other than `sandbox` was asked to do; labels are `KEY=VALUE`, parameters are with JSON."""
+
+    agent: str
+    text: str
+    timeout_s: int | None
+    labels: Sequence[str]
+    parameters: Sequence[str] = ()
+
+    def options(self) -> tuple[TaskOptions, None]:
+        """As the fields of a submit; raises typer.BadParameter."""
+        pairs = (_pair(text, "--set") for text in self.parameters)
+        given = {key: json_or_text(value) for key, value in pairs} | {"task": self.text}
+        return _options(self.agent, given, self.text, self.labels, self.timeout_s), None
+
+
+def ordered(
+    subject: Sequence[str], *, agent: str | None, parameters: Sequence[str], **options: Any
+) -> Order | AgentOrder:
+    """What was asked of `agent`, or else of a sandbox, by the options of an `Order`. Raises typer.BadParameter."""
+    if agent is None:
+        if parameters or not options["commands"]:
+            raise typer.BadParameter("a sandbox takes at least one, and no --set", param_hint="--command")
+        return Order([Path(path) for path in subject], **options)
+    if options["commands"] or options["globs"] or options["stdin"] or not subject:
+        raise typer.BadParameter("an agent takes a text, and nothing of a sandbox's", param_hint="--agent")
+    text = " ".join(subject)
+    return AgentOrder(agent, text, options["timeout_s"], options["labels"], parameters)
+
+
+def json_or_text(value: str) -> Any:
+    """What JSON says, or the text where it is none."""
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def _options(
+    agent: str, given: dict[str, Any], name: str, labels: Sequence[str], timeout_s: int | None
+) -> TaskOptions:
+    # The dashboard calls a task by its label `name`.
+    named_so = {"name": name[:MAX_NAME]} | dict(_pair(text, "--label") for text in labels)
+    options: TaskOptions = {"agent": agent, "input": given, "labels": named_so}
+    if timeout_s is not None:
+        options["timeout_s"] = timeout_s
+    return options
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not (key and sign):
+        raise typer.BadParameter(f"{text!r} is not KEY=VALUE", param_hint=option)
+    return key, value
