@@ -17,6 +17,8 @@ MAX_DATA_BYTES: Final = 8 << 20
 """Of a checkpoint's data, as JSON."""
 PART_BYTES: Final = 1 << 10
 """A value smaller than this stays in the checkpoint's own row."""
+SHOWN_BYTES: Final = 16 << 10
+"""Data that lists show; what is larger is asked for alone."""
 
 
 class CheckpointTooLargeError(ValueError):
@@ -37,15 +39,18 @@ class NewCheckpoint:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One that is kept; `created_at` is in ms since 1970 UTC, and `seq` the event that tells of it."""
+    """One that is kept; `created_at` is in ms since 1970 UTC, and `seq` the event that tells of it.
+
+    One that no task has made has the workflow's version as `seq`. `checkpoint_data` is None where it was left out.
+    """
 
     checkpoint_id: str
     workflow_id: str
-    task_id: str
+    task_id: str | None
     seq: int
     step_name: str
     agent_name: str | None
-    checkpoint_data: dict[str, Any]
+    checkpoint_data: dict[str, Any] | None
     metadata: dict[str, Any]
     created_at: int
 
@@ -68,6 +73,18 @@ def taken_apart(data: Mapping[str, Any]) -> tuple[bytes, dict[bytes, bytes]]:
             parts[digest] = encoded
             names[key] = digest.hex()
     return orjson.dumps([list(data), names, small]), parts
+
+
+def new_checkpoint(
+    checkpoint_id: str,
+    step_name: str,
+    agent_name: str | None,
+    data: Mapping[str, Any],
+    metadata: Mapping[str, Any] | None = None,
+) -> NewCheckpoint:
+    """One of `data` as it is now. Raises as `taken_apart`."""
+    row, parts = taken_apart(data)
+    return NewCheckpoint(checkpoint_id, step_name, agent_name, row, parts, metadata or {})
 
 
 def named_parts(row: bytes) -> list[bytes]:

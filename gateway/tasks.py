@@ -242,6 +242,12 @@ def submitted() -> Draft:
     return status(TaskStatus.PENDING, previous=None, attempt=0)
 
 
+def told_of(checkpoint: NewCheckpoint) -> Draft:
+    """The event that tells of a checkpoint."""
+    names = ("checkpoint_id", "step_name", "agent_name")
+    return Draft("checkpoint", {name: getattr(checkpoint, name) for name in names})
+
+
 def claimed(
     task: TaskRecord,
     *,

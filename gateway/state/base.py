@@ -13,11 +13,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from gateway.checkpoints import Checkpoint
+from gateway.checkpoints import Checkpoint, NewCheckpoint
 from gateway.events import Draft, Event
 from gateway.files import Batch, FileInfo, Stored
 from gateway.sites import Site
 from gateway.tasks import Change, Commit, Fence, Outcome, TaskRecord
+from gateway.workflow_record import DecideWorkflow, Recover, WorkflowQuery, WorkflowRecord
 
 KEY_LIFETIME_MS: Final = 24 * 3600 * 1000
 """How long an idempotency key is remembered, by the contract."""
@@ -44,6 +45,16 @@ class Created:
 
     task: TaskRecord
     replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """A workflow that goes on from a checkpoint: `recover` gives its row, and a new task has a copy of that."""
+
+    workflow_id: str
+    recover: Recover
+    checkpoint: NewCheckpoint
+    task: NewTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +208,12 @@ class StateStore(Protocol):
     async def newest_checkpoint(self, task: TaskRecord) -> Checkpoint | None:
         """The last that the task has made, or None."""
 
+    async def last_checkpoint(self, workflow_id: str, step_name: str | None = None) -> Checkpoint | None:
+        """The last of a workflow, or of a step of it, or None."""
+
+    async def list_checkpoints(self, workflow_id: str, *, after: str = "", limit: int) -> list[Checkpoint]:
+        """Those behind the id `after`, oldest first, without data that is more than `SHOWN_BYTES`."""
+
     async def list_tasks(self, query: TaskQuery) -> list[TaskRecord]:
         """At most `query.limit` rows, newest first."""
 
@@ -224,6 +241,30 @@ class StateStore(Protocol):
 
     async def size(self) -> Size:
         """What the store takes on its disk."""
+
+    # --- workflows ------------------------------------------------------------------------------------
+
+    async def create_workflow(self, row: WorkflowRecord) -> None:
+        """Keep a workflow that has no task yet."""
+
+    async def get_workflow(self, workflow_id: str) -> WorkflowRecord | None:
+        """The row with its data, or None."""
+
+    async def list_workflows(self, query: WorkflowQuery) -> list[WorkflowRecord]:
+        """At most `query.limit` rows, newest first, without data that is more than `SHOWN_BYTES`."""
+
+    async def change_workflow(self, workflow_id: str, decide: DecideWorkflow) -> WorkflowRecord:
+        """Apply what `decide` says of the row; the row after it, one version on.
+
+        `decide` may be called more than once. What it raises is raised here, and nothing is written. Raises
+        `GatewayError` `workflow_not_found`.
+        """
+
+    async def recover_workflow(self, recovery: Recovery) -> tuple[WorkflowRecord, TaskRecord]:
+        """Go on from a checkpoint; the row after it, of the workflow or its fork, and the new task.
+
+        Raises what `recovery.recover` raises, and then nothing is written; and `GatewayError` `workflow_not_found`.
+        """
 
     # --- files ----------------------------------------------------------------------------------------
 

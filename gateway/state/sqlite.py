@@ -22,6 +22,7 @@ from gateway.state import sqlite_files as files
 from gateway.state import sqlite_retention as retention
 from gateway.state import sqlite_rows as rows
 from gateway.state import sqlite_sites as sites
+from gateway.state import sqlite_workflows as workflows
 from gateway.state.base import (
     Append,
     Created,
@@ -30,6 +31,7 @@ from gateway.state.base import (
     NewTask,
     OnCommit,
     Page,
+    Recovery,
     Retained,
     Retention,
     Size,
@@ -41,6 +43,7 @@ from gateway.state.sqlite_tx import Transaction
 from gateway.state.sqlite_writer import Write, Writer, connect, errors_translated
 from gateway.state.threads import Threads
 from gateway.tasks import Commit, Fence, Outcome, TaskRecord
+from gateway.workflow_record import DecideWorkflow, WorkflowQuery, WorkflowRecord
 
 PROBE_BYTES: Final = 512 << 10
 """What has to find room before the store is believed to take writes again: as much as the largest one writes."""
@@ -109,6 +112,18 @@ class SqliteStore:
         """See `StateStore.add_input`."""
         return await self._write(lambda tx: tx.add_input(task_id, new, decide))
 
+    async def create_workflow(self, row: WorkflowRecord) -> None:
+        """See `StateStore.create_workflow`."""
+        await self._write(lambda tx: tx.do(lambda db, _now: workflows.add(db, row)))
+
+    async def change_workflow(self, workflow_id: str, decide: DecideWorkflow) -> WorkflowRecord:
+        """See `StateStore.change_workflow`."""
+        return await self._write(lambda tx: tx.do(workflows.change(workflow_id, decide)))
+
+    async def recover_workflow(self, recovery: Recovery) -> tuple[WorkflowRecord, TaskRecord]:
+        """See `StateStore.recover_workflow`."""
+        return await self._write(lambda tx: tx.recover_workflow(recovery))
+
     async def check(self) -> None:
         """See `StateStore.check`."""
         await self._write(lambda tx: tx.probe(PROBE_BYTES if self._writing.has_failed else 0))
@@ -147,6 +162,22 @@ class SqliteStore:
     async def newest_checkpoint(self, task: TaskRecord) -> Checkpoint | None:
         """See `StateStore.newest_checkpoint`."""
         return await self._read(lambda db: checkpoints.newest(db, task))
+
+    async def last_checkpoint(self, workflow_id: str, step_name: str | None = None) -> Checkpoint | None:
+        """See `StateStore.last_checkpoint`."""
+        return await self._read(lambda db: checkpoints.last_of(db, workflow_id, step_name))
+
+    async def list_checkpoints(self, workflow_id: str, *, after: str = "", limit: int) -> list[Checkpoint]:
+        """See `StateStore.list_checkpoints`."""
+        return await self._read(lambda db: checkpoints.listed(db, workflow_id, after, limit))
+
+    async def get_workflow(self, workflow_id: str) -> WorkflowRecord | None:
+        """See `StateStore.get_workflow`."""
+        return await self._read(lambda db: workflows.get(db, workflow_id))
+
+    async def list_workflows(self, query: WorkflowQuery) -> list[WorkflowRecord]:
+        """See `StateStore.list_workflows`."""
+        return await self._read(lambda db: workflows.find(db, query))
 
     async def list_tasks(self, query: TaskQuery) -> list[TaskRecord]:
         """See `StateStore.list_tasks`."""
@@ -231,7 +262,7 @@ class SqliteStore:
 
     async def add_site(self, site: Site) -> None:
         """See `StateStore.add_site`."""
-        await self._write(lambda tx: tx.add_site(site))
+        await self._write(lambda tx: tx.do(lambda db, _now: sites.add(db, site)))
 
     async def find_site(self, label_hash: bytes) -> Site | None:
         """See `StateStore.find_site`."""
@@ -239,7 +270,7 @@ class SqliteStore:
 
     async def use_sites(self, used_at: Mapping[bytes, int]) -> None:
         """See `StateStore.use_sites`."""
-        await self._write(lambda tx: tx.use_sites(used_at))
+        await self._write(lambda tx: tx.do(lambda db, _now: sites.use(db, used_at)))
 
     async def sites_over(self, before_ms: int, *, limit: int) -> list[Site]:
         """See `StateStore.sites_over`."""
@@ -247,7 +278,7 @@ class SqliteStore:
 
     async def remove_site(self, label_hash: bytes) -> None:
         """See `StateStore.remove_site`."""
-        await self._write(lambda tx: tx.remove_site(label_hash))
+        await self._write(lambda tx: tx.do(lambda db, _now: sites.remove(db, label_hash)))
 
     async def _read(self, query: Callable[[sqlite3.Connection], Value]) -> Value:
         return await self._in(self._readers, lambda: query(self._reader()))

@@ -3,20 +3,29 @@
 import dataclasses
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
+from gateway.checkpoints import NewCheckpoint
 from gateway.errors import GatewayError, LeaseLostError
 from gateway.events import Draft, TaskEvents, number
 from gateway.files import Batch
-from gateway.sites import Site
 from gateway.state import sqlite_checkpoints as checkpoints
 from gateway.state import sqlite_files as files
 from gateway.state import sqlite_retention as retention
 from gateway.state import sqlite_rows as rows
-from gateway.state import sqlite_sites as sites
-from gateway.state.base import KEY_LIFETIME_MS, Append, Created, Decide, NewInput, NewTask, Retention
+from gateway.state import sqlite_workflows as workflows
+from gateway.state.base import (
+    KEY_LIFETIME_MS,
+    Append,
+    Created,
+    Decide,
+    NewInput,
+    NewTask,
+    Recovery,
+    Retention,
+)
 from gateway.tasks import (
     COLUMNS,
     ENDED,
@@ -29,7 +38,11 @@ from gateway.tasks import (
     TaskRecord,
     TaskStatus,
     submitted,
+    told_of,
 )
+from gateway.workflow_record import WorkflowRecord
+
+Value = TypeVar("Value")
 
 
 class Transaction:
@@ -66,6 +79,10 @@ class Transaction:
         (value,) = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return bytes(value)
 
+    def do(self, write: Callable[[sqlite3.Connection, int], Value]) -> Value:
+        """A write that publishes nothing; it is given the connection and the time."""
+        return write(self._db, self._now_ms)
+
     def probe(self, size: int) -> None:
         """Write something of `size` bytes, in the place of what the last probe wrote."""
         value = self._now_ms.to_bytes(8, "big") + bytes(size)
@@ -78,14 +95,17 @@ class Transaction:
         if new.idempotency_key is not None and (known := self._known(new)) is not None:
             return Created(known, replayed=True)
         self._join_workflow(new)
-        task = dataclasses.replace(new.task, last_seq=1)
+        return Created(self._begin(new, [submitted()]), replayed=False)
+
+    def _begin(self, new: NewTask, drafts: Sequence[Draft]) -> TaskRecord:
+        task = dataclasses.replace(new.task, last_seq=len(drafts))
         self._insert("task", rows.encode({name: getattr(task, name) for name in COLUMNS}))
         self._insert("task_payload", {"task_id": task.task_id, "input": new.input})
         if new.files is not None and not files.give(self._db, new.files, task.task_id):
             raise GatewayError("unavailable", "The files that came with it are gone; send them again.")
-        self._add_events(task.task_id, [submitted()], after_seq=0)
+        self._add_events(task.task_id, drafts, after_seq=0)
         self._changed.append(Changed(task.task_id, task.subject, queued=True))
-        return Created(task, replayed=False)
+        return task
 
     def _known(self, new: NewTask) -> TaskRecord | None:
         subject, key = new.task.subject, new.idempotency_key
@@ -106,11 +126,13 @@ class Transaction:
     def _join_workflow(self, new: NewTask) -> None:
         task = new.task
         if not new.names_workflow:
-            values = (task.workflow_id, task.subject, task.session_id, "active", self._now_ms, self._now_ms)
-            self._db.execute("INSERT INTO workflow VALUES (?, ?, ?, ?, ?, ?)", values)
+            fields = {name: getattr(task, name) for name in ("workflow_id", "subject", "session_id")}
+            begun = {"status": "active", "created_at": self._now_ms, "updated_at": self._now_ms}
+            self._insert("workflow", fields | begun)
             return
         joined = self._db.execute(
-            "UPDATE workflow SET status = 'active', updated_at = ? WHERE workflow_id = ? AND subject = ?",
+            "UPDATE workflow SET status = 'active', version = version + 1, updated_at = ?"
+            " WHERE workflow_id = ? AND subject = ?",
             (self._now_ms, task.workflow_id, task.subject),
         )
         if joined.rowcount == 0:
@@ -146,12 +168,17 @@ class Transaction:
         )
         self._add_events(task.task_id, change.drafts, after_seq=task.last_seq)
         if change.checkpoint is not None:
-            checkpoints.add(self._db, after, change.checkpoint, now_ms=self._now_ms)
+            self._keep(after, change.checkpoint)
+            workflows.note(self._db, after.workflow_id, change.checkpoint, now_ms=self._now_ms)
         if change.outcome is not None:
             self._end(after, change.outcome)
         queued = after.status is TaskStatus.PENDING and after.desire is Desire.RUN
         self._changed.append(Changed(task.task_id, task.subject, queued, after.owner if ring else None))
         return after
+
+    def _keep(self, task: TaskRecord, new: NewCheckpoint) -> None:
+        place = (task.workflow_id, task.task_id, task.last_seq)
+        checkpoints.add(self._db, place, new, now_ms=self._now_ms)
 
     def _end(self, task: TaskRecord, outcome: Outcome) -> None:
         self._db.execute(
@@ -160,7 +187,8 @@ class Transaction:
         )
         # The workflow takes the status of its last task, once none of them goes on.
         self._db.execute(
-            "UPDATE workflow SET status = ?, updated_at = ? WHERE workflow_id = ? AND NOT EXISTS"
+            "UPDATE workflow SET status = ?, version = version + 1, updated_at = ?"
+            " WHERE workflow_id = ? AND NOT EXISTS"
             " (SELECT 1 FROM task WHERE workflow_id = workflow.workflow_id"
             f" AND status NOT IN ({', '.join('?' * len(ENDED))}))",
             (task.status, self._now_ms, task.workflow_id, *sorted(ENDED)),
@@ -212,6 +240,15 @@ class Transaction:
         self._changed.append(Changed(fence.task_id, fence.subject))
         return dataclasses.replace(fence, last_seq=last_seq)
 
+    # --- workflows ------------------------------------------------------------------------------------
+
+    def recover_workflow(self, new: Recovery) -> tuple[WorkflowRecord, TaskRecord]:
+        """See `StateStore.recover_workflow`."""
+        after = workflows.recover(self._db, new, now_ms=self._now_ms)
+        task = self._begin(new.task, [submitted(), told_of(new.checkpoint)])
+        self._keep(task, new.checkpoint)
+        return after, task
+
     # --- files ----------------------------------------------------------------------------------------
 
     def add_files(self, set_id: str, batch: Batch, fence: Fence | None) -> None:
@@ -225,20 +262,6 @@ class Transaction:
     def drop_some_files(self, set_id: str) -> bool:
         """Drop a part of a set that is nobody's; whether there is more of it."""
         return files.drop_some(self._db, set_id)
-
-    # --- sites ----------------------------------------------------------------------------------------
-
-    def add_site(self, site: Site) -> None:
-        """See `StateStore.add_site`."""
-        sites.add(self._db, site)
-
-    def use_sites(self, used_at: Mapping[bytes, int]) -> None:
-        """See `StateStore.use_sites`."""
-        sites.use(self._db, used_at)
-
-    def remove_site(self, label_hash: bytes) -> None:
-        """See `StateStore.remove_site`."""
-        sites.remove(self._db, label_hash)
 
     # --- statements -----------------------------------------------------------------------------------
 

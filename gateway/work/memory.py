@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.checkpoints import NewCheckpoint, taken_apart
+from gateway.checkpoints import new_checkpoint
 from gateway.clock import Clock
-from gateway.events import Draft
 from gateway.state.base import StateStore
-from gateway.tasks import Change, TaskRecord
+from gateway.tasks import Change, TaskRecord, told_of
 from gateway.wishes import answered, asked
 from gateway.work.journal import Journal
 
@@ -25,11 +24,9 @@ class RunMemory:
 
     async def keep(self, step_name: str, agent_name: str, data: Mapping[str, Any]) -> str:
         """See `Memory.keep`."""
-        row, parts = taken_apart(data)
         checkpoint_id = self._clock.new_ordered_id()
-        new = NewCheckpoint(checkpoint_id, step_name[:MAX_STEP_NAME], agent_name, row, parts, {})
-        told = {"checkpoint_id": checkpoint_id, "step_name": new.step_name, "agent_name": agent_name}
-        change = Change(drafts=[Draft("checkpoint", told)], checkpoint=new)
+        new = new_checkpoint(checkpoint_id, step_name[:MAX_STEP_NAME], agent_name, data)
+        change = Change(drafts=[told_of(new)], checkpoint=new)
         await self._journal.decide(lambda _row: change)
         return checkpoint_id
 

@@ -33,6 +33,7 @@ ENGINES: dict[str, tuple[str, ...]] = {
         "gateway.state.sqlite_rows",
         "gateway.state.sqlite_sites",
         "gateway.state.sqlite_tx",
+        "gateway.state.sqlite_workflows",
         "gateway.state.sqlite_writer",
     ),
     "structlog": EVERYWHERE,

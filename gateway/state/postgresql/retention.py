@@ -18,7 +18,7 @@ STEP_ROWS: Final = 500
 """Small rows that one step takes: keys, workflows."""
 _OF_A_TASK: Final = ("task", "task_label", "task_payload", "task_input", "event", "idempotency")
 """Tables whose rows go with their task; its files are let go of, and dropped in steps of their own."""
-_OF_A_WORKFLOW: Final = ("workflow", "checkpoint", "checkpoint_part")
+_OF_A_WORKFLOW: Final = ("workflow", "workflow_state", "checkpoint", "checkpoint_part")
 """Tables whose rows go with their workflow."""
 
 

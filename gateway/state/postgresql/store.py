@@ -21,6 +21,7 @@ from gateway.state.base import (
     NewTask,
     OnCommit,
     Page,
+    Recovery,
     Retained,
     Retention,
     Size,
@@ -28,11 +29,12 @@ from gateway.state.base import (
     TaskQuery,
 )
 from gateway.state.group_commit import tell
-from gateway.state.postgresql import checkpoints, files, rows, sites
+from gateway.state.postgresql import checkpoints, files, rows, sites, workflows
 from gateway.state.postgresql.appends import Appends
 from gateway.state.postgresql.pool import Connection, Database
 from gateway.state.postgresql.transaction import Transaction
 from gateway.tasks import Commit, Fence, Outcome, TaskRecord
+from gateway.workflow_record import DecideWorkflow, WorkflowQuery, WorkflowRecord
 
 Value = TypeVar("Value")
 Write = Callable[[Transaction], Awaitable[Value]]
@@ -90,6 +92,18 @@ class PostgresqlStore:
     async def add_input(self, task_id: str, new: NewInput, decide: Decide) -> TaskRecord:
         """See `StateStore.add_input`."""
         return await self._write_task(task_id, lambda tx: tx.add_input(task_id, new, decide))
+
+    async def create_workflow(self, row: WorkflowRecord) -> None:
+        """See `StateStore.create_workflow`."""
+        await self._write(lambda tx: tx.create_workflow(row))
+
+    async def change_workflow(self, workflow_id: str, decide: DecideWorkflow) -> WorkflowRecord:
+        """See `StateStore.change_workflow`."""
+        return await self._write(lambda tx: tx.change_workflow(workflow_id, decide))
+
+    async def recover_workflow(self, recovery: Recovery) -> tuple[WorkflowRecord, TaskRecord]:
+        """See `StateStore.recover_workflow`."""
+        return await self._write(lambda tx: tx.recover_workflow(recovery))
 
     async def check(self) -> None:
         """See `StateStore.check`."""
@@ -153,6 +167,22 @@ class PostgresqlStore:
     async def newest_checkpoint(self, task: TaskRecord) -> Checkpoint | None:
         """See `StateStore.newest_checkpoint`."""
         return await self._read(lambda db: checkpoints.newest(db, task))
+
+    async def last_checkpoint(self, workflow_id: str, step_name: str | None = None) -> Checkpoint | None:
+        """See `StateStore.last_checkpoint`."""
+        return await self._read(lambda db: checkpoints.last_of(db, workflow_id, step_name))
+
+    async def list_checkpoints(self, workflow_id: str, *, after: str = "", limit: int) -> list[Checkpoint]:
+        """See `StateStore.list_checkpoints`."""
+        return await self._read(lambda db: checkpoints.listed(db, workflow_id, after, limit))
+
+    async def get_workflow(self, workflow_id: str) -> WorkflowRecord | None:
+        """See `StateStore.get_workflow`."""
+        return await self._read(lambda db: workflows.get(db, workflow_id))
+
+    async def list_workflows(self, query: WorkflowQuery) -> list[WorkflowRecord]:
+        """See `StateStore.list_workflows`."""
+        return await self._read(lambda db: workflows.find(db, query))
 
     async def list_tasks(self, query: TaskQuery) -> list[TaskRecord]:
         """See `StateStore.list_tasks`."""

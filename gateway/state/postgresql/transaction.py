@@ -6,12 +6,13 @@ from typing import Any
 
 import orjson
 
+from gateway.checkpoints import NewCheckpoint
 from gateway.errors import GatewayError, LeaseLostError
 from gateway.events import Draft, TaskEvents, number
 from gateway.files import Batch
 from gateway.sites import Site
-from gateway.state.base import KEY_LIFETIME_MS, Created, Decide, NewInput, NewTask, Retention
-from gateway.state.postgresql import checkpoints, files, retention, rows, sites
+from gateway.state.base import KEY_LIFETIME_MS, Created, Decide, NewInput, NewTask, Recovery, Retention
+from gateway.state.postgresql import checkpoints, files, retention, rows, sites, workflows
 from gateway.state.postgresql.pool import Connection
 from gateway.tasks import (
     COLUMNS,
@@ -25,7 +26,9 @@ from gateway.tasks import (
     TaskRecord,
     TaskStatus,
     submitted,
+    told_of,
 )
+from gateway.workflow_record import DecideWorkflow, WorkflowRecord
 
 
 class Transaction:
@@ -58,16 +61,19 @@ class Transaction:
         if new.idempotency_key is not None and (known := await self._known(new)) is not None:
             return Created(known, replayed=True)
         await self._join_workflow(new)
-        task = dataclasses.replace(new.task, last_seq=1)
+        return Created(await self._begin(new, [submitted()]), replayed=False)
+
+    async def _begin(self, new: NewTask, drafts: Sequence[Draft]) -> TaskRecord:
+        task = dataclasses.replace(new.task, last_seq=len(drafts))
         await self._insert("task", rows.encode({name: getattr(task, name) for name in COLUMNS}))
         await self._insert("task_payload", {"task_id": task.task_id, "input": new.input})
         labels = [(task.task_id, key, value) for key, value in task.labels.items()]
         await self._db.executemany("INSERT INTO task_label VALUES ($1, $2, $3)", labels)
         if new.files is not None and not await files.give(self._db, new.files, task.task_id):
             raise GatewayError("unavailable", "The files that came with it are gone; send them again.")
-        await self._add_events(task.task_id, [submitted()], after_seq=0)
+        await self._add_events(task.task_id, drafts, after_seq=0)
         self._changed.append(Changed(task.task_id, task.subject, queued=True))
-        return Created(task, replayed=False)
+        return task
 
     async def _known(self, new: NewTask) -> TaskRecord | None:
         subject, key = new.task.subject, new.idempotency_key
@@ -92,12 +98,14 @@ class Transaction:
         task, now_ms = new.task, self._now_ms
         if not new.names_workflow:
             await self._db.execute(
-                "INSERT INTO workflow VALUES ($1, $2, $3, 'active', $4, $4)",
+                "INSERT INTO workflow (workflow_id, subject, session_id, status, created_at, updated_at)"
+                " VALUES ($1, $2, $3, 'active', $4, $4)",
                 *(task.workflow_id, task.subject, task.session_id, now_ms),
             )
             return
         joined = await self._db.execute(
-            "UPDATE workflow SET status = 'active', updated_at = $1 WHERE workflow_id = $2 AND subject = $3",
+            "UPDATE workflow SET status = 'active', version = version + 1, updated_at = $1"
+            " WHERE workflow_id = $2 AND subject = $3",
             *(now_ms, task.workflow_id, task.subject),
         )
         if not _count(joined):
@@ -137,12 +145,18 @@ class Transaction:
         )
         await self._add_events(task.task_id, change.drafts, after_seq=task.last_seq)
         if change.checkpoint is not None:
-            await checkpoints.add(self._db, after, change.checkpoint, now_ms=self._now_ms)
+            # Who writes a workflow's parts has locked its row before, so that two never wait for each other.
+            await workflows.note(self._db, after.workflow_id, change.checkpoint, now_ms=self._now_ms)
+            await self._keep(after, change.checkpoint)
         if change.outcome is not None:
             await self._end(after, change.outcome)
         queued = after.status is TaskStatus.PENDING and after.desire is Desire.RUN
         self._changed.append(Changed(task.task_id, task.subject, queued, after.owner if ring else None))
         return after
+
+    async def _keep(self, task: TaskRecord, new: NewCheckpoint) -> None:
+        place = (task.workflow_id, task.task_id, task.last_seq)
+        await checkpoints.add(self._db, place, new, now_ms=self._now_ms)
 
     async def _end(self, task: TaskRecord, outcome: Outcome) -> None:
         await self._db.execute(
@@ -153,7 +167,8 @@ class Transaction:
         # at the same time waits here for our commit, and then sees it.
         await self._db.execute("SELECT 1 FROM workflow WHERE workflow_id = $1 FOR UPDATE", task.workflow_id)
         await self._db.execute(
-            "UPDATE workflow SET status = $1, updated_at = $2 WHERE workflow_id = $3 AND NOT EXISTS"
+            "UPDATE workflow SET status = $1, version = version + 1, updated_at = $2"
+            " WHERE workflow_id = $3 AND NOT EXISTS"
             " (SELECT 1 FROM task WHERE task.workflow_id = $3 AND task.status <> ALL($4::text[]))",
             *(task.status, self._now_ms, task.workflow_id, sorted(ENDED)),
         )
@@ -187,6 +202,23 @@ class Transaction:
         if done is not None and done.forgotten is not None:
             self._changed.append(Changed(*done.forgotten, removed=True))
         return done
+
+    # --- workflows ------------------------------------------------------------------------------------
+
+    async def change_workflow(self, workflow_id: str, decide: DecideWorkflow) -> WorkflowRecord:
+        """See `StateStore.change_workflow`."""
+        return await workflows.change(self._db, workflow_id, decide, now_ms=self._now_ms)
+
+    async def create_workflow(self, row: WorkflowRecord) -> None:
+        """See `StateStore.create_workflow`."""
+        await workflows.add(self._db, row)
+
+    async def recover_workflow(self, new: Recovery) -> tuple[WorkflowRecord, TaskRecord]:
+        """See `StateStore.recover_workflow`."""
+        after = await workflows.recover(self._db, new, now_ms=self._now_ms)
+        task = await self._begin(new.task, [submitted(), told_of(new.checkpoint)])
+        await self._keep(task, new.checkpoint)
+        return after, task
 
     # --- files and sites ------------------------------------------------------------------------------
 

@@ -139,6 +139,7 @@ async def test_later_attempt_goes_on_from_the_newest_checkpoint(table: Bench) ->
                 again.task_id,
                 "Scripted",
             )
+            assert found.checkpoint_data is not None
             assert found.checkpoint_data["html"] == "x" * 5000
 
 
