@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from gateway.agents.frontend_developer import NAME, AsyncFrontendDeveloperAgent
 from gateway.agents.hosted import hosted
 from gateway.agents.loading import AgentNotFoundError, load_agents
 from gateway.agents.runner import Agent
@@ -11,7 +12,7 @@ from gateway.agents.sites import Sites
 
 def all_agents(named: Iterable[str], sites: Sites) -> list[Agent]:
     """`named` are those of the settings. Raises `AgentNotFoundError`."""
-    ours = [showing(sites)]
+    ours = [showing(sites), hosted(NAME, AsyncFrontendDeveloperAgent, sites=sites)]
     found = load_agents(named)
     for agent in ours:
         if agent.name in found:
