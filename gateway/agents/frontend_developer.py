@@ -6,7 +6,7 @@ fork with other `state`, begins with the first phase that is not finished.
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel, Field
 
@@ -41,7 +41,7 @@ class _Phase:
 class AsyncFrontendDeveloperAgent(AsyncBaseAgent):
     """Makes a site of several files from the task's text, and serves it from the sandbox."""
 
-    input_model = SiteInput
+    input_model: ClassVar[type[BaseModel] | None] = SiteInput
 
     def __init__(self, sandbox_tool: AsyncWebContainerTool | None = None) -> None:
         super().__init__("AsyncFrontendDeveloperAgent", sandbox_tool)

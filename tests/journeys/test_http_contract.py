@@ -132,7 +132,7 @@ async def held_to_be_guarded(guarded: GatewayProcess) -> None:
         assert agents[0]["input_schema"]["properties"].keys() >= {"files", "commands"}
     async with session(guarded, bearer("root", "admin")) as admin:
         (instance,) = (await call(admin, "GET", "/v1/instances")).body["instances"]
-        assert (instance["draining"], instance["agents"]) == (False, ["sandbox"])
+        assert (instance["draining"], instance["agents"]) == (False, ["sandbox", "frontend_developer"])
 
 
 async def test_server_that_drains_says_when_to_come_again(tmp_path: Path) -> None:
