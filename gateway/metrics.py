@@ -44,6 +44,12 @@ class Metrics:
         self.run_seconds = Histogram(
             "gateway_run_seconds", "From a claim to the run's end.", buckets=_SLOW, registry=r
         )
+        self.bus = Counter(
+            "gateway_bus",
+            "What became of messages to other instances, by Redis' answer, and `dropped`, `connected`.",
+            ["what"],
+            registry=r,
+        )
         self.store_bytes = Gauge("gateway_store_bytes", "What the state store takes on disk.", registry=r)
         self.store_free_bytes = Gauge(
             "gateway_store_free_bytes", "What of that is free for what comes.", registry=r

@@ -55,10 +55,16 @@ class Settings(BaseSettings):
     """Agents of your own, each `name=package.module:Class`, beside those of installed packages' entry points."""
 
     # --- backends ---
-    event_bus_backend: Literal["memory"] = Field(
+    event_bus_backend: Literal["memory", "redis"] = Field(
         default="memory", validation_alias=_named("EVENT_BUS_BACKEND")
     )
     """What carries events between instances; with `memory` there is one."""
+    redis_url: SecretStr = Field(
+        default=SecretStr("redis://localhost:6379/0"), validation_alias=_named("REDIS_URL")
+    )
+    """Where Redis is, for the bus `redis`: `redis://user:password@host:port/0`, `rediss://` with TLS."""
+    redis_prefix: str = Field(default="gateway", pattern=r"^[a-z0-9._-]{1,64}$")
+    """What names in Redis begin with: the same for all instances of one store, and for no others."""
     state_persistence_backend: Literal["sqlite", "postgresql"] = Field(
         default="sqlite", validation_alias=_named("STATE_PERSISTENCE_BACKEND")
     )

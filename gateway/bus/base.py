@@ -15,6 +15,8 @@ CHANGES = "tasks"
 """The channel of rows that changed, for whoever watches lists."""
 QUEUE = "queue"
 """The channel that rings when a task waits to be run."""
+EVERYBODY = "everybody"
+"""The channel that each handler hears."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,12 @@ class Ring:
     task_id: str | None = None
 
 
-Message = TaskEvents | Changed | Ring
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Messages of any channel may have been lost: who must know how things stand reads the store."""
+
+
+Message = TaskEvents | Changed | Ring | Missed
 Handler = Callable[[str, Message], None]
 
 
@@ -39,7 +46,17 @@ def instance_channel(instance: str) -> str:
 
 
 class Bus(Protocol):
-    """The port. What arrives on a subscribed channel is given to the handler, on the event loop."""
+    """The port. What arrives on a subscribed channel is given to the handlers, on the event loop.
+
+    What is published here is heard here at once. Whatever else may have been lost on the way, `Missed` follows.
+    """
+
+    @property
+    def problem(self) -> str | None:
+        """Why other instances may not be heard now, or not hear us; None where all is well."""
+
+    async def run(self) -> None:
+        """Carry messages from and to other instances, if there are any, until cancelled."""
 
     def on_message(self, handler: Handler) -> None:
         """Give every message to `handler` from now on; it must not raise and must not wait."""
@@ -48,7 +65,7 @@ class Bus(Protocol):
         """Send what one commit made, in order."""
 
     async def subscribe(self, channel: str) -> None:
-        """Return once messages of `channel` will arrive. Calls are counted."""
+        """Return once messages of `channel` will arrive, or `Missed` will tell of them. Calls are counted."""
 
     def unsubscribe_nowait(self, channel: str) -> None:
         """Take one `subscribe` back."""

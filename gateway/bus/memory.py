@@ -1,13 +1,16 @@
-"""The bus of a single instance: a message is handed on where it was published."""
+"""The bus within one process: a message is handed on where it was published."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from gateway.bus.base import Handler, Message
 
 
 class MemoryBus:
-    """The `Bus` within one process; loses nothing, buffers nothing."""
+    """The `Bus` of a single instance; loses nothing, buffers nothing."""
+
+    problem: str | None = None
+    """See `Bus.problem`."""
 
     def __init__(self) -> None:
         self._subscribed: Counter[str] = Counter()
@@ -15,6 +18,14 @@ class MemoryBus:
 
     def __repr__(self) -> str:
         return f"<MemoryBus {len(self._subscribed)} channels>"
+
+    @property
+    def channels(self) -> Collection[str]:
+        """Those that are subscribed."""
+        return self._subscribed.keys()
+
+    async def run(self) -> None:
+        """See `Bus.run`: there is nobody else."""
 
     def on_message(self, handler: Handler) -> None:
         """See `Bus.on_message`."""

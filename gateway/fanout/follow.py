@@ -13,15 +13,20 @@ PAGE_BYTES = 256 << 10
 
 
 class _Bell:
-    """A follower that only notes how far the log has got."""
+    """A follower that only notes that the log has got further than `head`."""
 
-    def __init__(self, task: TaskRecord) -> None:
+    def __init__(self, task: TaskRecord, head: int) -> None:
         self.task_id = task.task_id
+        self.head = head
         self.minded = task.minds
         self.rung = asyncio.Event()
 
-    def offer(self, _batch: TaskEvents) -> None:
-        self.rung.set()
+    def offer(self, batch: TaskEvents) -> None:
+        self.catch_up(batch.last_seq)
+
+    def catch_up(self, head: int) -> None:
+        if head > self.head:
+            self.rung.set()
 
     def close_soon(self) -> None:
         self.rung.set()
@@ -34,14 +39,14 @@ async def follow(
 
     Reads the log and nothing else: the relay only rings. So a reader may be as slow as it likes.
     """
-    task_id, bell = task.task_id, _Bell(task)
+    task_id, bell = task.task_id, _Bell(task, after_seq)
     async with relay.joined(bell):
         while True:
             bell.rung.clear()
             page = await read(task_id, after_seq, PAGE_BYTES)
             if page.events:
                 check_follows(page.events, after_seq)
-                after_seq = page.events[-1].seq
+                after_seq = bell.head = page.events[-1].seq
                 yield TaskEvents(task_id, page.events)
             if page.complete or (relay.closing and not page.events):
                 return

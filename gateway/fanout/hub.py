@@ -1,6 +1,6 @@
 """Who on this instance follows which task."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from gateway.events import TaskEvents
@@ -15,6 +15,9 @@ class Follower(Protocol):
 
     def offer(self, batch: TaskEvents) -> None:
         """Take a batch or leave it; it is in the log either way. Must not raise and must not wait."""
+
+    def catch_up(self, head: int) -> None:
+        """The log goes up to `head`: what of that was not offered is to be read there. Must not raise nor wait."""
 
     def close_soon(self) -> None:
         """The instance is about to end: whoever waits for more should not."""
@@ -57,6 +60,16 @@ class Hub:
         """Tell every follower that the instance is about to end."""
         for follower in [follower for followers in self._followers.values() for follower in followers]:
             follower.close_soon()
+
+    @property
+    def tasks(self) -> Collection[str]:
+        """Those that are followed."""
+        return self._followers.keys()
+
+    def catch_up(self, task_id: str, head: int) -> None:
+        """Tell all who follow the task how far its log goes."""
+        for follower in tuple(self._followers.get(task_id, ())):
+            follower.catch_up(head)
 
     def deliver(self, batch: TaskEvents) -> None:
         """Offer `batch` to all who follow its task."""

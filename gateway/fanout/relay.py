@@ -1,11 +1,32 @@
-"""Between the bus and the hub: subscribes to the channels that followers here need, and hands on what comes."""
+"""Between the bus and the hub: subscribes to the channels that followers here need, and hands on what comes.
 
-from collections.abc import AsyncIterator
+A bus may lose messages, the last one of a log, too, which no later one would betray. So now and then, and whenever
+the bus says that something may be missing, how far the followed logs go is read from the store.
+"""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
+from itertools import islice
+from typing import Final
 
-from gateway.bus.base import Bus, Message, task_channel
+from gateway.bus.base import Bus, Message, Missed, task_channel
+from gateway.errors import StoreUnavailableError
 from gateway.events import TaskEvents
 from gateway.fanout.hub import Follower, Hub
+
+ReadHeads = Callable[[Collection[str]], Awaitable[dict[str, int]]]
+"""Task ids -> the last seq of each that is there."""
+
+COMPARE_S: Final = 5.0
+"""How often the heads are compared: how late a lost last message is found."""
+ON_THE_WAY_S: Final = 0.1
+"""What is committed may be on its way to its followers; only who has not got it by then is told."""
+HEADS_A_READ: Final = 1000
+GONE: Final = sys.maxsize
+"""The head of a task that is not there: who follows it finds out."""
 
 
 class Relay:
@@ -15,6 +36,7 @@ class Relay:
         self._bus = bus
         self._hub = hub
         self.closing = False
+        self._missed = asyncio.Event()
         bus.on_message(self._deliver)
 
     async def join(self, follower: Follower) -> None:
@@ -41,6 +63,26 @@ class Relay:
         finally:
             self.leave(follower)
 
+    async def compare(self, read: ReadHeads) -> None:
+        """Compare the heads until cancelled. A store that is away is asked again: nothing can have been committed."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(COMPARE_S):
+                    await self._missed.wait()
+            self._missed.clear()
+            with contextlib.suppress(StoreUnavailableError):
+                await self._compare(read)
+
+    async def _compare(self, read: ReadHeads) -> None:
+        followed = iter(list(self._hub.tasks))
+        while task_ids := list(islice(followed, HEADS_A_READ)):
+            heads = await read(task_ids)
+            await asyncio.sleep(ON_THE_WAY_S)
+            for task_id in task_ids:
+                self._hub.catch_up(task_id, heads.get(task_id, GONE))
+
     def _deliver(self, _channel: str, message: Message) -> None:
         if isinstance(message, TaskEvents):
             self._hub.deliver(message)
+        elif isinstance(message, Missed):
+            self._missed.set()

@@ -1,12 +1,13 @@
 """Following a log: history since n, then live, without a gap, a repeat or another order.
 
-Theory. A `Subscription` has one number, `cursor`: the seq of the last event handed to its sink. It is either
-*live*, and takes a batch that begins right after the cursor, or *behind*, and takes nothing: then its feeder
-reads the log from the cursor and hands that on. It falls behind when it begins, when a batch does not fit
-what the sink has room for, and when one begins later than it should. It becomes live when the feeder has
-handed on a page that nothing followed when it was read, and nothing newer has been offered since: `head` is
-the newest seq it was ever offered. Between that comparison and the next offer nothing is awaited, so nothing
-can slip through. What is not newer than the cursor is dropped.
+Theory. A `Subscription` has one number, `cursor`: the seq of the last event handed to its sink. It is
+either *live*, and takes a batch that begins right after the cursor, or *behind*, and takes nothing: then
+its feeder reads the log from the cursor and hands that on. It falls behind when it begins, when a batch
+does not fit what the sink has room for, when one begins later than it should, and when it is told that the
+log goes further. It becomes live when the feeder has handed on a page that nothing followed when it was
+read, and nothing newer has been offered since: `head` is the newest seq it was ever offered or told of.
+Between that comparison and the next offer nothing is awaited, so nothing can slip through. What is not
+newer than the cursor is dropped.
 """
 
 import asyncio
@@ -84,6 +85,15 @@ class Subscription:
         if fresh.first_seq == self.cursor + 1 and len(fresh.wire) <= self._sink.room():
             self._hand_on(fresh)
         else:
+            self.live = False
+            self._on_behind(self)
+
+    def catch_up(self, head: int) -> None:
+        """See `Follower.catch_up`."""
+        if self.closed or head <= self.cursor:
+            return
+        self.head = max(self.head, head)
+        if self.live:
             self.live = False
             self._on_behind(self)
 

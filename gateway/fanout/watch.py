@@ -7,7 +7,7 @@ the next round is due. A watcher that has no room for a round is told everything
 import asyncio
 from typing import Any, Final, Protocol
 
-from gateway.bus.base import CHANGES, Bus, Message
+from gateway.bus.base import CHANGES, Bus, Message, Missed
 from gateway.errors import StoreUnavailableError
 from gateway.frames import fitting, reset, update
 from gateway.principal import Principal
@@ -84,9 +84,9 @@ class Watch:
         self._stale.pop(watcher, None)
 
     def _heard(self, _channel: str, message: Message) -> None:
-        if not isinstance(message, Changed) or not self._watchers:
+        if not isinstance(message, Changed | Missed) or not self._watchers:
             return
-        if len(self._marked) + len(self._gone) >= MAX_MARKS:
+        if isinstance(message, Missed) or len(self._marked) + len(self._gone) >= MAX_MARKS:
             self._stale.update(self._watchers)
         elif message.removed:
             self._gone[message.task_id] = message.subject

@@ -20,7 +20,6 @@ from gateway.agents.registry import Registry
 from gateway.agents.sandboxes import Sandboxes
 from gateway.agents.sites import Sites
 from gateway.bus.base import announce
-from gateway.bus.memory import MemoryBus
 from gateway.clock import rfc3339
 from gateway.fanout.attendance import Attendance
 from gateway.fanout.hub import Hub
@@ -28,6 +27,7 @@ from gateway.fanout.relay import Relay
 from gateway.fanout.watch import Watch
 from gateway.fanout.watch_sandboxes import SandboxWatch
 from gateway.metrics import Metrics
+from gateway.server.buses import make_bus
 from gateway.server.data_dir import StartError, locked
 from gateway.server.embedded import EmbeddedSandbox
 from gateway.server.health import Health
@@ -74,7 +74,7 @@ class Gateway:
         self._metrics = Metrics()
         self._store = make_store(settings, world)
         self._reads = asyncio.Semaphore(READS_AT_ONCE)
-        self._bus = MemoryBus()
+        self._bus = make_bus(settings, self._metrics, instance=self._instance)
         self._store.on_commit = self._committed
         self._attendance = Attendance(self._store, clock, log=self._log)
         hub = Hub()
@@ -110,7 +110,7 @@ class Gateway:
         listener = Listener(self._pool, random=clock.rng, on_change=self._sandboxes_changed)
         authenticator = Authenticator(settings)
         self._sandbox_door = SandboxEndpoint(authenticator, _door_of(listener), clock, log=self._log)
-        self._health = Health(self._store, self._sandbox_state, self._metrics)
+        self._health = Health(self._store, self._bus, self._sandbox_state, self._metrics)
         self._services = Services(
             control=Control(self._store, self._registry, clock),
             relay=self._relay,
@@ -163,6 +163,8 @@ class Gateway:
     def _start_loops(self, loops: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """What runs as long as the gateway does; `docs/architecture.md` tells of each."""
         runs = {
+            "bus": self._bus.run(),
+            "heads": self._relay.compare(self._store.heads),
             "dispatcher": self._dispatcher.run(),
             "watch": self._watch.run(),
             "attendance": self._attendance.run(),

@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from gateway.server import logs
+from gateway.server.check_bus import bus
 from gateway.server.check_database import database
 from gateway.server.check_parts import (
     Finding,
@@ -58,7 +59,7 @@ def _tried(settings: Settings) -> Iterable[Finding]:
     yield from asyncio.run(database(settings))
     yield from networks(settings)
     yield from open_files(settings)
-    yield Finding("bus", "ok", "memory: this instance is alone, and needs no server beside it")
+    yield asyncio.run(bus(settings))
     yield from asyncio.run(sandboxes(settings))
 
 

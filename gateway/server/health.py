@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from gateway.bus.base import Bus
 from gateway.errors import StoreUnavailableError
 from gateway.metrics import CONTENT_TYPE, Metrics
 from gateway.server.routes import JSON, Answer, Asked, Route, json_answer
@@ -22,9 +23,12 @@ CHECK_EVERY_S: Final = 1.0
 class Health:
     """Knows the parts; each failing one is named with what is wrong."""
 
-    def __init__(self, store: StateStore, sandbox: Callable[[], dict[str, Any]], metrics: Metrics) -> None:
+    def __init__(
+        self, store: StateStore, bus: Bus, sandbox: Callable[[], dict[str, Any]], metrics: Metrics
+    ) -> None:
         self.draining = False
         self._store = store
+        self._bus = bus
         self._sandbox = sandbox
         self._checked: dict[str, Any] = {}
         self._checked_at = -math.inf
@@ -77,9 +81,16 @@ class Health:
         """200 where new work can be taken and done, else 503; either way each part's state."""
         parts: dict[str, Any] = {"store": await self._store_state(), "sandbox": self._sandbox()}
         failing = [name for name, part in parts.items() if not part["ok"]]
+        parts["bus"] = _state(self._bus.problem)
+        degraded = [] if parts["bus"]["ok"] else ["bus"]
         if self.draining:
             failing.append("draining")
-        body = {"status": "failing" if failing else "ok", "failing": failing, "degraded": [], "parts": parts}
+        body = {
+            "status": "failing" if failing else "ok",
+            "failing": failing,
+            "degraded": degraded,
+            "parts": parts,
+        }
         return json_answer(body, status=503 if failing else 200)
 
     async def metrics(self, _asked: Asked) -> web.StreamResponse:
@@ -100,5 +111,9 @@ class Health:
                 await self._store.get_task("")
                 await self._store.check()
         except (StoreUnavailableError, TimeoutError) as error:
-            return {"ok": False, "problem": str(error) or f"no answer within {CHECK_TIMEOUT_S:.0f} s"}
-        return {"ok": True}
+            return _state(str(error) or f"no answer within {CHECK_TIMEOUT_S:.0f} s")
+        return _state(None)
+
+
+def _state(problem: str | None) -> dict[str, Any]:
+    return {"ok": True} if problem is None else {"ok": False, "problem": problem}

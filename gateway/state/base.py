@@ -223,6 +223,9 @@ class StateStore(Protocol):
         The log of a task that is not there is complete.
         """
 
+    async def heads(self, task_ids: Collection[str]) -> dict[str, int]:
+        """The last seq of each of these tasks that is there."""
+
     async def pending_tasks(self, *, per_subject: int) -> list[TaskRecord]:
         """Tasks that wait to run: of each subject the first few by priority, then age."""
 

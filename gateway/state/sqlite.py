@@ -7,7 +7,7 @@
 import math
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Final, TypeVar
@@ -200,6 +200,10 @@ class SqliteStore:
         """See `StateStore.owned_tasks`."""
         return await self._read(rows.owned_tasks)
 
+    async def heads(self, task_ids: Collection[str]) -> dict[str, int]:
+        """See `StateStore.heads`."""
+        return await self._read(lambda db: rows.heads(db, task_ids))
+
     async def watched_tasks(self) -> list[TaskRecord]:
         """See `StateStore.watched_tasks`."""
         return await self._read(rows.watched_tasks)
@@ -286,11 +290,7 @@ class SqliteStore:
     # --- on the executors' threads --------------------------------------------------------------------
 
     async def _in(self, executor: Executor, call: Callable[[], Value]) -> Value:
-        def translated() -> Value:
-            with errors_translated():
-                return call()
-
-        return await self._threads.run(executor, translated)
+        return await self._threads.run(executor, errors_translated()(call))
 
     def _reader(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "reader", None)

@@ -1,7 +1,7 @@
 """SQLite's rows as our records, and the queries that read them. Every function takes a connection and waits."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 import orjson
@@ -112,6 +112,16 @@ def _events_after(db: sqlite3.Connection, task_id: str, after_seq: int, limit: i
 def _event_at(db: sqlite3.Connection, task_id: str, seq: int) -> Event | None:
     """One event, or None where the log has none of that number."""
     return next((event for event in _events_after(db, task_id, seq - 1, 1) if event.seq == seq), None)
+
+
+def heads(db: sqlite3.Connection, task_ids: Collection[str]) -> dict[str, int]:
+    """See `StateStore.heads`."""
+    ids = orjson.dumps(list(task_ids)).decode()
+    return dict(
+        db.execute(
+            "SELECT task_id, last_seq FROM task WHERE task_id IN (SELECT value FROM json_each(?))", (ids,)
+        )
+    )
 
 
 def pending_tasks(db: sqlite3.Connection, per_subject: int) -> list[TaskRecord]:

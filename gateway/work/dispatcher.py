@@ -14,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.agents.registry import Registry
 from gateway.agents.runner import Agent
-from gateway.bus.base import QUEUE, Bus, Message, Ring, instance_channel
+from gateway.bus.base import QUEUE, Bus, Message, Missed, Ring, instance_channel
 from gateway.clock import Clock
 from gateway.errors import GatewayError, StoreUnavailableError
 from gateway.metrics import Metrics
@@ -168,9 +168,13 @@ class Dispatcher:
             await self._wait_for_bell(deadline - loop.time())
 
     def _heard(self, channel: str, message: Message) -> None:
-        if not isinstance(message, Ring):
+        if isinstance(message, Missed):
+            self.look()
+            for run in self._runs.values():
+                run.ring()
+        elif not isinstance(message, Ring):
             return
-        if channel == QUEUE:
+        elif channel == QUEUE:
             self.look()
         elif message.task_id in self._runs:
             self._runs[message.task_id].ring()

@@ -1,25 +1,124 @@
-"""What every bus must do; each is put in as one more parameter of `bus`."""
+"""What every bus must do; each is put in as one more parameter of `buses`."""
+
+import secrets
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from gateway.bus.base import CHANGES, QUEUE, Bus, Message, Ring, announce, instance_channel, task_channel
+from gateway.bus.base import (
+    CHANGES,
+    QUEUE,
+    Bus,
+    Message,
+    Missed,
+    Ring,
+    announce,
+    instance_channel,
+    task_channel,
+)
 from gateway.bus.memory import MemoryBus
 from gateway.tasks import Changed, Commit
+from tests.support.processes import until
 from tests.support.records import batch_of
+from tests.support.redis_server import RedisServer, redis_server, running_bus
+
+DEADLINE_S = 30.0
 
 
-@pytest.fixture(params=["memory"])
-def bus(request: pytest.FixtureRequest) -> Bus:
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    """A server for all buses of the suite."""
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def buses(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Bus, Bus]]:
+    """Where messages are published, and where they are to be heard: two instances, or one and the same."""
+    if request.param == "memory":
+        bus = MemoryBus()
+        yield bus, bus
+        return
+    server: RedisServer = request.getfixturevalue("redis")
+    prefix = f"test-{secrets.token_hex(8)}"
+    async with (
+        running_bus(server.url, instance="here", prefix=prefix) as here,
+        running_bus(server.url, instance="there", prefix=prefix) as there,
+    ):
+        yield here, there
+
+
+@pytest.fixture
+def bus(buses: tuple[Bus, Bus]) -> Bus:
     """A bus that nobody uses yet."""
-    return MemoryBus()
+    return buses[0]
 
 
 class Heard:
-    """A handler that keeps what it is given."""
+    """A handler that keeps what it is given, but that something may have been missed."""
 
     def __init__(self, bus: Bus) -> None:
         self.messages: list[tuple[str, Message]] = []
-        bus.on_message(lambda channel, message: self.messages.append((channel, message)))
+        bus.on_message(self._keep)
+
+    def _keep(self, channel: str, message: Message) -> None:
+        if not isinstance(message, Missed):
+            self.messages.append((channel, message))
+
+    async def until(self, count: int) -> list[tuple[str, Message]]:
+        """All messages, once there are so many."""
+        await until(
+            lambda: len(self.messages) >= count, within_s=DEADLINE_S, what=f"{count} of {self.messages}"
+        )
+        return self.messages
+
+
+async def test_message_reaches_another_instance(buses: tuple[Bus, Bus]) -> None:
+    """Whatever it is, whole and once; in the order of publishing."""
+    here, there = buses
+    heard = Heard(there)
+    sent: list[tuple[str, Message]] = [
+        (task_channel("t"), batch_of("t", 1, 3)),
+        (CHANGES, Changed("t", "älice", queued=True)),
+        (CHANGES, Changed("u", "bob", ring="i", removed=True)),
+        (QUEUE, Ring()),
+        (QUEUE, Ring("t")),
+        (task_channel("t"), batch_of("t", 4, 4)),
+    ]
+    for channel in (task_channel("t"), CHANGES, QUEUE):
+        await there.subscribe(channel)
+    here.publish_nowait(sent[:4])
+    here.publish_nowait(sent[4:])
+    assert await heard.until(len(sent)) == sent
+
+
+async def test_what_nobody_subscribed_to_is_not_heard_elsewhere(buses: tuple[Bus, Bus]) -> None:
+    """Nor what was left again, as often as it was joined."""
+    here, there = buses
+    heard = Heard(there)
+    for channel in ("a", "b", "b"):
+        await there.subscribe(channel)
+    there.unsubscribe_nowait("a")
+    there.unsubscribe_nowait("b")
+    here.publish_nowait([("a", Ring("1")), ("c", Ring("2")), ("b", Ring("3"))])
+    assert await heard.until(1) == [("b", Ring("3"))]
+
+
+async def test_channel_can_be_joined_again(buses: tuple[Bus, Bus]) -> None:
+    """However quickly it was left before."""
+    here, there = buses
+    heard = Heard(there)
+    for _ in range(3):
+        await there.subscribe("a")
+        there.unsubscribe_nowait("a")
+    await there.subscribe("a")
+    here.publish_nowait([("a", Ring("1"))])
+    assert await heard.until(1) == [("a", Ring("1"))]
+
+
+async def test_bus_that_works_has_no_problem(bus: Bus) -> None:
+    """And nobody is told that something is wrong."""
+    assert bus.problem is None
 
 
 async def test_message_reaches_every_handler_of_a_subscribed_channel(bus: Bus) -> None:

@@ -44,6 +44,15 @@ async def test_read_events_keeps_to_both_bounds(store: StateStore) -> None:
     assert await read(99, 100, AMPLE) == ([], True)
 
 
+async def test_heads_are_those_of_the_tasks_that_are_there(store: StateStore) -> None:
+    """The last seq of each, and nothing of what isn't asked for or isn't there."""
+    one, other, _ = [await run(store) for _ in range(3)]
+    await store.append(fence_of(other), Append([output("x")]))
+    asked = [one.task_id, other.task_id, "nobody", "no\0body"]
+    assert await store.heads(asked) == {one.task_id: 2, other.task_id: 3}
+    assert await store.heads([]) == {}
+
+
 async def test_read_events_says_when_a_log_is_complete(store: StateStore) -> None:
     """`complete` is said with an ended task's last event, or after it, and not before; and of what is not there."""
     task = await run(store)

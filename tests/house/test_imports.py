@@ -24,6 +24,7 @@ ENGINES: dict[str, tuple[str, ...]] = {
     "pydantic": EVERYWHERE,
     "pydantic_core": EVERYWHERE,
     "pydantic_settings": ("gateway.settings", "sandbox_bridge.settings"),
+    "redis": ("gateway.bus.redis",),
     "sqlite3": (
         "gateway.state.sqlite",
         "gateway.state.sqlite_check",

@@ -17,7 +17,7 @@ from gateway.agents.runner import Sent
 from gateway.bus.base import Message
 from gateway.events import Event, TaskEvents
 from gateway.fanout.hub import Follower, Hub
-from gateway.fanout.relay import Relay
+from gateway.fanout.relay import ReadHeads, Relay
 from gateway.fanout.replay import Subscription
 from gateway.state.sqlite_tx import Transaction
 from gateway.tasks import Fence
@@ -72,17 +72,6 @@ def _swapping(relay: Relay, batch: TaskEvents) -> list[TaskEvents]:
     return []
 
 
-MADE_GOOD: Final = (
-    Mutant("the relay drops", _relay(_dropping)),
-    Mutant("the relay repeats", _relay(_repeating)),
-    Mutant("the relay swaps", _relay(_swapping)),
-)
-"""Nobody is told wrong by these: what is late or missing is read from the log."""
-
-
-# --- what is a bug ------------------------------------------------------------------------------------------
-
-
 def _losing_tails(relay: Relay, batch: TaskEvents) -> list[TaskEvents]:
     return [] if batch.events[-1].final else [batch]
 
@@ -94,6 +83,32 @@ def _hub_forgets_one(patch: pytest.MonkeyPatch) -> None:
             follower.offer(batch)
 
     patch.setattr(Hub, "deliver", deliver)
+
+
+MADE_GOOD: Final = (
+    Mutant("the relay loses tails", _relay(_losing_tails)),
+    Mutant("the hub forgets one at the end", _hub_forgets_one),
+    Mutant("the relay drops", _relay(_dropping)),
+    Mutant("the relay repeats", _relay(_repeating)),
+    Mutant("the relay swaps", _relay(_swapping)),
+)
+"""Nobody is told wrong by these: what is late or missing is read from the log."""
+
+
+# --- what is a bug ------------------------------------------------------------------------------------------
+
+
+def _uncompared(plant: Patch) -> Patch:
+    """The bug, and nothing that would make it good: the heads of the logs are not compared."""
+
+    def planted(patch: pytest.MonkeyPatch) -> None:
+        async def compare(_self: Relay, _read: ReadHeads) -> None:
+            """Compares nothing."""
+
+        plant(patch)
+        patch.setattr(Relay, "compare", compare)
+
+    return planted
 
 
 def _hub_mixes_up(patch: pytest.MonkeyPatch) -> None:
@@ -242,8 +257,8 @@ def _input_twice(patch: pytest.MonkeyPatch) -> None:
 
 
 BUGS: Final = (
-    Mutant("the relay loses tails", _relay(_losing_tails), ("tail",)),
-    Mutant("the hub forgets one at the end", _hub_forgets_one, ("tail",)),
+    Mutant("tails are lost, and heads not compared", _uncompared(_relay(_losing_tails)), ("tail",)),
+    Mutant("the hub forgets one, and heads are not compared", _uncompared(_hub_forgets_one), ("tail",)),
     Mutant("the hub mixes tasks up", _hub_mixes_up, ("tail", "gap", "repeat")),
     Mutant("the replay drops", _handing_on(_one_less), ("gap",)),
     Mutant("the replay repeats", _handing_on(_one_twice), ("repeat",)),
@@ -254,7 +269,7 @@ BUGS: Final = (
         "the replay tells one otherwise", _handing_on(_other_bytes()), ("bytes", "two subscribers", "client")
     ),
     Mutant("live before history", _live_before_history, ("gap", "repeat")),
-    Mutant("history before joining", _history_before_joining, ("tail", "gap")),
+    Mutant("history before joining", _uncompared(_history_before_joining), ("tail", "gap")),
     Mutant("keys are forgotten", _no_idempotency, ("submits", "blocking", "bytes")),
     Mutant("no fence", _no_fence, ("tail", "output", "attempt")),
     Mutant("no takeover", _no_takeover, ("stuck", "tail")),

@@ -5,7 +5,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from pydantic import AliasChoices, BaseModel
+from pydantic import AliasChoices, BaseModel, SecretStr
 
 from gateway import errors
 from gateway.metrics import Metrics
@@ -53,6 +53,8 @@ def _table(model: type[BaseModel], prefix: str) -> str:
 def _default(value: Any) -> str:
     if value is None or value in ((), ""):
         return ""
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()  # where it has a default, that is none
     return f"`{','.join(map(str, value)) if isinstance(value, tuple) else value}`"
 
 

@@ -16,6 +16,8 @@ class Proxy:
         self.cut_at: Callable[[bytes], bool] = lambda _sent: False
         """Asked of each piece a client sends: it is handed on, and nothing comes back on that connection any more."""
         self._target = (host, port)
+        self._flows = asyncio.Event()
+        self._flows.set()
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -25,7 +27,7 @@ class Proxy:
             return
         there, to_server = await asyncio.open_connection(*self._target)
         self._writers |= {writer, to_server}
-        back = asyncio.create_task(_copy(there, writer))
+        back = asyncio.create_task(self._copy(there, writer))
         try:
             await self._forth(reader, to_server, back)
         finally:
@@ -39,6 +41,7 @@ class Proxy:
     ) -> None:
         with suppress(ConnectionError):
             while data := await reader.read(1 << 16):
+                await self._flows.wait()
                 cut = self.cut_at(data)
                 if cut:
                     back.cancel()
@@ -48,19 +51,27 @@ class Proxy:
                 if cut:
                     return
 
+    def stall(self) -> None:
+        """Let nothing through either way, on connections that stay: as where the other end has gone without a word."""
+        self._flows.clear()
+
+    def flow(self) -> None:
+        """Let what was stalled through."""
+        self._flows.set()
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(1 << 16):
+                await self._flows.wait()
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
     def cut_all(self) -> None:
         """End every connection."""
         for writer in list(self._writers):
             writer.transport.abort()
             self.cuts += 1
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
 
 
 @asynccontextmanager

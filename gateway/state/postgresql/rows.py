@@ -1,13 +1,13 @@
 """PostgreSQL's rows as our records, and the queries that read them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 
 from gateway.events import Event
 from gateway.state.base import Page, Size, StoredInput, TaskQuery
-from gateway.state.postgresql.pool import Connection, escape
+from gateway.state.postgresql.pool import Connection, escape, unescape
 from gateway.tasks import COLUMNS, Desire, Outcome, TaskRecord, TaskStatus
 
 TASK_COLUMNS: Final = ", ".join(COLUMNS)
@@ -136,6 +136,13 @@ async def pending_tasks(db: Connection, per_subject: int) -> list[TaskRecord]:
 async def owned_tasks(db: Connection) -> list[TaskRecord]:
     """Tasks that have an owner."""
     return await _tasks(db, "owner IS NOT NULL")
+
+
+async def heads(db: Connection, task_ids: Collection[str]) -> dict[str, int]:
+    """See `StateStore.heads`."""
+    ids = [escape(task_id) for task_id in task_ids]
+    found = await db.fetch("SELECT task_id, last_seq FROM task WHERE task_id = ANY($1::text[])", ids)
+    return {unescape(row[0]): row[1] for row in found}
 
 
 async def watched_tasks(db: Connection) -> list[TaskRecord]:

@@ -5,7 +5,7 @@
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
@@ -204,6 +204,10 @@ class PostgresqlStore:
     async def owned_tasks(self) -> list[TaskRecord]:
         """See `StateStore.owned_tasks`."""
         return await self._read(rows.owned_tasks)
+
+    async def heads(self, task_ids: Collection[str]) -> dict[str, int]:
+        """See `StateStore.heads`."""
+        return await self._read(lambda db: rows.heads(db, task_ids))
 
     async def watched_tasks(self) -> list[TaskRecord]:
         """See `StateStore.watched_tasks`."""

@@ -16,7 +16,12 @@ class Ear:
         self.minded = True
         self.hub = hub
         self.heard: list[TaskEvents] = []
+        self.heads: list[int] = []
         self.told = False
+
+    def catch_up(self, head: int) -> None:
+        """See `Follower.catch_up`."""
+        self.heads.append(head)
 
     def offer(self, batch: TaskEvents) -> None:
         """See `Follower.offer`."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.bus.base import announce
+from gateway.bus.base import EVERYBODY, Missed, announce
 from gateway.bus.memory import MemoryBus
 from gateway.fanout.watch import ROUND_S, Watch
 from gateway.state.base import Append
@@ -54,6 +54,20 @@ async def test_watcher_is_given_the_items_then_their_changes(tmp_path: Path) -> 
         await on.bench.pending()
         await let_pass(1)
         assert len(viewer.tasks) == 2
+
+
+async def test_after_a_doubt_everything_is_told_anew(tmp_path: Path) -> None:
+    """What the bus may have lost is not known, so each watcher is given the whole list."""
+    async with scene(tmp_path) as on:
+        task = await on.bench.pending()
+        viewer = Viewer()
+        await on.watch.add(viewer)
+        await on.bus.subscribe(EVERYBODY)
+        on.bus.publish_nowait([(EVERYBODY, Missed())])
+        await let_pass(1)
+        (frame,) = viewer.frames
+        assert frame["reset"]
+        assert [item["task_id"] for item in frame["items"]] == [task.task_id]
 
 
 async def test_one_item_is_told_at_most_five_times_a_second(tmp_path: Path) -> None:

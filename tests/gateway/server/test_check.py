@@ -17,6 +17,7 @@ from gateway.server.check_parts import environment, set_by_hand
 from gateway.settings import Settings
 from tests.support.gateway import client, running_gateway
 from tests.support.postgres import postgres_server
+from tests.support.redis_server import redis_server
 
 pytestmark = pytest.mark.journey
 
@@ -174,3 +175,20 @@ def test_variables_of_others_are_no_mistakes() -> None:
     )
     (finding,) = environment({"GATEWAY_XYZZY": "1"})
     assert finding.fix == "remove it"
+
+
+async def test_redis_is_tried_by_what_comes_back(tmp_path: Path) -> None:
+    """A gateway starts without it, so one that is away is a warning; an address that can't be one is a failure."""
+
+    async def checked_at(url: str) -> list[dict[str, Any]]:
+        _, findings, _ = await checked(tmp_path / "data", EVENT_BUS_BACKEND="redis", REDIS_URL=url)
+        return findings
+
+    with redis_server() as server:
+        findings = await checked_at(server.url)
+        assert "what is published comes back" in of(findings, "bus", "ok")
+        server.kill()
+        findings = await checked_at(server.url)
+        assert "REDIS_URL" in of(findings, "bus", "warn")
+    findings = await checked_at("http://localhost")
+    assert "REDIS_URL can't be used" in of(findings, "bus", "fail")

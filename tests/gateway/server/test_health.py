@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
+from gateway.bus.memory import MemoryBus
 from gateway.metrics import Metrics
 from gateway.server.health import CHECK_EVERY_S, Health
 from gateway.server.routes import NOBODY, Asked
@@ -36,7 +37,7 @@ async def test_store_that_takes_no_write_is_named(tmp_path: Path) -> None:
     """With what is wrong, until it takes one again; reading it is not enough."""
     async with SqliteBackend(tmp_path, executors=inline).opened() as store:
         assert isinstance(store, SqliteStore)
-        health = Health(store, lambda: {"ok": True}, Metrics())
+        health = Health(store, MemoryBus(), lambda: {"ok": True}, Metrics())
         with held_by_another(store):
             status, body = await readiness(health)
             assert (status, body["failing"]) == (503, ["store"])
@@ -45,13 +46,28 @@ async def test_store_that_takes_no_write_is_named(tmp_path: Path) -> None:
         assert (await readiness(health))[0] == 200
 
 
+class BusInTrouble(MemoryBus):
+    """One that others are not heard on."""
+
+    problem = "nobody is heard"
+
+
+async def test_lost_bus_degrades(tmp_path: Path) -> None:
+    """Everything goes on without it, so the instance stays ready, and says so."""
+    async with SqliteBackend(tmp_path, executors=inline).opened() as store:
+        health = Health(store, BusInTrouble(), lambda: {"ok": True}, Metrics())
+        status, body = await readiness(health)
+        assert (status, body["status"], body["degraded"]) == (200, "ok", ["bus"])
+        assert body["parts"]["bus"] == {"ok": False, "problem": "nobody is heard"}
+
+
 async def test_many_who_ask_cost_one_write(tmp_path: Path) -> None:
     """An answer is good for a second: the page is open to all, and a write is not free."""
     async with SqliteBackend(tmp_path, executors=inline).opened() as store:
         assert isinstance(store, SqliteStore)
         connection = store._writing._connection
         assert connection is not None
-        health = Health(store, lambda: {"ok": True}, Metrics())
+        health = Health(store, MemoryBus(), lambda: {"ok": True}, Metrics())
         commits: list[str] = []
         connection.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
         await asyncio.gather(*(readiness(health) for _ in range(20)))

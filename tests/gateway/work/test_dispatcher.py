@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.agents.registry import Registry
 from gateway.agents.runner import RunContext
-from gateway.bus.base import announce
+from gateway.bus.base import EVERYBODY, Missed, announce
 from gateway.bus.memory import MemoryBus
 from gateway.errors import TASK_ERRORS
 from gateway.metrics import Metrics
@@ -292,6 +292,26 @@ async def test_wish_rings_the_run(bench: Bench) -> None:
         await let_pass(1)
         (run,) = work.dispatcher._runs.values()
         await bench.store.change_task(task.task_id, lambda row: wish_cancel(row, now_ms=NOW_MS, by="bob"))
+        await asyncio.wait_for(run.cancel_wanted.wait(), 0.1)
+        work.script.go.set()
+
+
+@pytest.mark.looptime
+async def test_after_a_doubt_queue_and_runs_are_looked_at(bench: Bench) -> None:
+    """A bell that the bus may have lost is as good as rung: of a task that waits, and of a wish."""
+    async with at_work(bench) as work:
+        await work.bus.subscribe(EVERYBODY)
+        bench.store.on_commit = lambda _commit: None
+        task = await bench.pending()
+        await let_pass(10)
+        assert await work.status(task) == TaskStatus.PENDING
+        work.bus.publish_nowait([(EVERYBODY, Missed())])
+        await let_pass(1)
+        assert await work.status(task) == TaskStatus.RUNNING
+        (run,) = work.dispatcher._runs.values()
+        await bench.store.change_task(task.task_id, lambda row: wish_cancel(row, now_ms=NOW_MS, by="bob"))
+        assert not run.cancel_wanted.is_set()
+        work.bus.publish_nowait([(EVERYBODY, Missed())])
         await asyncio.wait_for(run.cancel_wanted.wait(), 0.1)
         work.script.go.set()
 

@@ -1,0 +1,1 @@
+"""The bus of many instances, carried by Redis."""

@@ -1,0 +1,113 @@
+"""The bus of many instances: what is committed here is heard here at once, and elsewhere by way of Redis."""
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from gateway.bus.base import EVERYBODY, Handler, Message, Missed
+from gateway.bus.memory import MemoryBus
+from gateway.bus.redis.envelope import Envelope, is_from, seal, unseal
+from gateway.bus.redis.listener import Listener
+from gateway.bus.redis.sender import Sender
+from gateway.bus.redis.server import connections
+
+PROBE_S: Final = 1.0
+"""How often the way to Redis and back is tried."""
+
+
+class RedisBus:
+    """The `Bus` of one instance among others that name the same Redis and prefix. Raises ValueError on a bad URL.
+
+    `on_count` is told of what happens: the publishing script's answers, a `dropped` queue, a connection made.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        instance: str,
+        prefix: str = "gateway",
+        on_count: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        self._on_count = on_count
+        self._instance = instance
+        self._probe = f"probe:{instance}"
+        self._probes = itertools.count(1)
+        # Who hears what here; to it, what comes from others is as if it had been published here.
+        self._local = MemoryBus()
+        self._pool = connections(url, most=2)
+        (alarm,) = seal(instance, [(EVERYBODY, Missed())])
+        self._sender = Sender(self._pool, prefix, alarm, count=self._count)
+        self._listener = Listener(
+            self._pool,
+            prefix,
+            self._local.channels,
+            on_payload=self._heard,
+            on_missed=self._missed,
+            on_connected=lambda: self._count("connected"),
+        )
+
+    def __repr__(self) -> str:
+        return f"<RedisBus {self._instance}: {self.problem or 'connected'}, {len(self._local.channels)} channels>"
+
+    @property
+    def problem(self) -> str | None:
+        """See `Bus.problem`."""
+        return self._sender.problem or self._listener.problem
+
+    async def run(self) -> None:
+        """See `Bus.run`."""
+        await self._local.subscribe(EVERYBODY)
+        await self._local.subscribe(self._probe)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._sender.run(), name="bus sender")
+                group.create_task(self._listener.run(), name="bus listener")
+                group.create_task(self._try(), name="bus probe")
+        finally:
+            await self._pool.aclose()
+
+    def on_message(self, handler: Handler) -> None:
+        """See `Bus.on_message`."""
+        self._local.on_message(handler)
+
+    def publish_nowait(self, messages: Sequence[tuple[str, Message]]) -> None:
+        """See `Bus.publish_nowait`."""
+        self._local.publish_nowait(messages)
+        self._sender.put(seal(self._instance, messages))
+
+    async def subscribe(self, channel: str) -> None:
+        """See `Bus.subscribe`."""
+        await self._local.subscribe(channel)
+        await self._listener.join(channel)
+
+    def unsubscribe_nowait(self, channel: str) -> None:
+        """See `Bus.unsubscribe_nowait`."""
+        self._local.unsubscribe_nowait(channel)
+        if channel not in self._local.channels:
+            self._listener.look(channel)
+
+    async def _try(self) -> None:
+        while True:
+            self._send_probe()
+            await asyncio.sleep(PROBE_S)
+
+    def _send_probe(self) -> None:
+        """Send ourselves something, the way that events go: that it comes back is all that is asked of it."""
+        seq = next(self._probes)
+        self._sender.put([Envelope(self._probe, self._instance.encode() + b"\n", (seq, seq))])
+
+    def _heard(self, channel: str, payload: bytes) -> None:
+        if not is_from(self._instance, payload):
+            self._local.publish_nowait([(channel, message) for message in unseal(payload)])
+
+    def _count(self, what: str) -> None:
+        self.counts[what] += 1
+        self._on_count(what)
+
+    def _missed(self) -> None:
+        self._local.publish_nowait([(EVERYBODY, Missed())])
+        self._send_probe()

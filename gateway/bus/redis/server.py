@@ -1,0 +1,39 @@
+"""How Redis is reached: connections, deadlines, names.
+
+redis-py's own defaults would retry for seconds behind our back and hide a lost connection; here everything fails
+at once, and who uses it decides.
+"""
+
+from typing import Final
+
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+ANSWER_S: Final = 2.0
+"""How long a connection, or an answer on one, may take."""
+FAILURES: Final = (RedisError, OSError, TimeoutError)
+"""What a Redis that can't be used raises."""
+
+
+def connections(url: str, *, most: int) -> BlockingConnectionPool:
+    """A pool of at most `most`; nothing is retried. Raises ValueError where `url` is none."""
+    return BlockingConnectionPool.from_url(
+        url,
+        max_connections=most,
+        timeout=ANSWER_S,
+        socket_timeout=ANSWER_S,
+        socket_connect_timeout=ANSWER_S,
+        socket_keepalive=True,
+        health_check_interval=0,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+        decode_responses=False,
+    )
+
+
+def name_of(prefix: str, channel: str) -> bytes:
+    """A channel's name in Redis; all that belongs to one task is in one slot of a cluster, by its {hash tag}."""
+    kind, _, which = channel.partition(":")
+    return (f"{prefix}:{kind}:{{{which}}}" if which else f"{prefix}:{kind}").encode()

@@ -1,0 +1,143 @@
+"""A real Redis that dies, loses connections, has no memory, stalls: nobody misses an event, and it is told of."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import until
+from tests.support.proxy import proxy_to
+from tests.support.records import batch_of
+from tests.support.redis_server import RedisServer, redis_server
+from tests.support.two_instances import Pair, two_instances
+from tests.support.waiting import let_pass
+
+TASKS = 3
+FOUND_S = 20.0
+"""By then a fault has been found, and a mended one, too."""
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    """A server of the test's own."""
+    with redis_server() as server:
+        yield server
+
+
+@asynccontextmanager
+async def under_load(pair: Pair) -> AsyncIterator[None]:
+    """Tasks are written and followed; after the block, every follower must have all of them."""
+    stop = asyncio.Event()
+    tasks = await pair.follow(TASKS)
+    async with asyncio.TaskGroup() as writers:
+        for task_id in tasks:
+            writers.create_task(pair.write(task_id, stop))
+        yield
+        stop.set()
+    assert await pair.check() > 50
+
+
+def connected(pair: Pair) -> Callable[[], bool]:
+    """Whether both are well."""
+    return lambda: pair.here.problem is None and pair.there.problem is None
+
+
+async def in_thread(call: Callable[[], None]) -> None:
+    """What waits for a process, beside the loop."""
+    await asyncio.to_thread(call)
+
+
+async def test_redis_killed_and_started_empty(tmp_path: Path, redis: RedisServer) -> None:
+    """Three times under load; while it is away each instance says so."""
+    async with two_instances(tmp_path, redis.url) as pair, under_load(pair):
+        for _ in range(3):
+            await in_thread(redis.kill)
+            await until(
+                lambda: bool(pair.here.problem and pair.there.problem), within_s=FOUND_S, what="found"
+            )
+            await in_thread(redis.start)
+            await until(connected(pair), within_s=FOUND_S, what="two connected instances")
+            await let_pass(0.2)
+        assert pair.there.counts["connected"] >= 4
+        assert pair.here.counts["LOST"] >= 3
+
+
+async def test_subscriber_killed_again_and_again(tmp_path: Path, redis: RedisServer) -> None:
+    """Its connection is cut every 60 ms."""
+    async with two_instances(tmp_path, redis.url) as pair, under_load(pair):
+        for _ in range(30):
+            await in_thread(lambda: _kill_subscribers(redis))
+            await let_pass(0.06)
+        assert pair.there.counts["connected"] >= 3
+
+
+def _kill_subscribers(redis: RedisServer) -> None:
+    assert redis.ask("CLIENT", "KILL", "TYPE", "pubsub").startswith(b":")
+
+
+async def test_connection_that_died_without_a_word(tmp_path: Path, redis: RedisServer) -> None:
+    """It stays open, and nothing comes: the silence of our own probes tells."""
+    async with proxy_to("127.0.0.1", redis.port) as proxy:
+        through = f"redis://127.0.0.1:{proxy.port}/0"
+        async with two_instances(tmp_path, redis.url, through) as pair, under_load(pair):
+            proxy.stall()
+            missed = pair.missed
+            await until(lambda: pair.there.problem is not None, within_s=FOUND_S, what="the silence")
+            assert pair.here.problem is None
+            await until(lambda: pair.missed > missed, within_s=FOUND_S, what="looks at the log meanwhile")
+            proxy.flow()
+            await until(connected(pair), within_s=FOUND_S, what="a connection")
+
+
+async def test_redis_without_memory_still_tells(tmp_path: Path, redis: RedisServer) -> None:
+    """It can remember nothing any more, and hands messages on all the same."""
+    async with two_instances(tmp_path, redis.url) as pair, under_load(pair):
+        assert redis.ask("CONFIG", "SET", "maxmemory", "1") == b"+OK\r\n"
+        gaps, reads = pair.here.counts["GAP"], pair.log_reads
+        await until(lambda: pair.here.counts["GAP"] > gaps + 20, within_s=FOUND_S, what="forgetting")
+        assert connected(pair)()
+        assert pair.log_reads == reads
+
+
+async def test_redis_that_stands_still(tmp_path: Path, redis: RedisServer) -> None:
+    """For longer than anybody waits for it: what was not acknowledged is sent again, and told once."""
+    async with two_instances(tmp_path, redis.url) as pair, under_load(pair):
+        assert redis.ask("CLIENT", "PAUSE", "3500", "ALL") == b"+OK\r\n"
+        await until(lambda: pair.here.problem is not None, within_s=FOUND_S, what="found")
+        await until(connected(pair), within_s=FOUND_S, what="two connected instances")
+        assert pair.there.counts["connected"] >= 2
+
+
+async def test_queue_to_redis_is_bounded(tmp_path: Path, redis: RedisServer) -> None:
+    """What is too much is dropped, and everybody is told to look at the store instead."""
+    async with two_instances(tmp_path, redis.url) as pair:
+        tasks = await pair.follow(1)
+        await in_thread(redis.kill)
+        texts = ["x" * (60 << 10)] * 4
+        for _ in range(40):
+            await pair.append(tasks[0], texts)
+        assert pair.here.counts["dropped"] >= 1
+        await in_thread(redis.start)
+        stop = asyncio.Event()
+        stop.set()
+        await pair.write(tasks[0], stop)
+        await pair.check()
+
+
+async def test_local_followers_go_on_without_redis(tmp_path: Path, redis: RedisServer) -> None:
+    """What is committed here is heard here at once, and nothing that concerns them waits for Redis."""
+    async with two_instances(tmp_path, redis.url) as pair:
+        await in_thread(redis.kill)
+        await until(lambda: pair.here.problem is not None, within_s=FOUND_S, what="found")
+        heard: list[str] = []
+        pair.here.on_message(lambda channel, _message: heard.append(channel))
+        await _quickly(pair.here.subscribe("task:t"))
+        pair.here.publish_nowait([("task:t", batch_of("t", 1, 1))])
+        assert heard[-1:] == ["task:t"]
+
+
+async def _quickly(waited: Awaitable[None]) -> None:
+    async with asyncio.timeout(5):
+        await waited
