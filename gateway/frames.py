@@ -56,11 +56,13 @@ TaskId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Status = Literal["pending", "running", "paused", "completed", "failed", "cancelled"]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """Of what is taken: types are exact, and nothing else is in it."""
+
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class SubmitBody(_Strict):
+class SubmitBody(Strict):
     """What a submit says, by socket or by HTTP."""
 
     agent: Name = "sandbox"
@@ -79,7 +81,7 @@ class SubmitBody(_Strict):
     detach_after_s: int = Field(default=30, ge=1, le=86_400)
 
 
-class _Request(_Strict):
+class _Request(Strict):
     id: str = Field(min_length=1, max_length=64)
 
 
@@ -104,7 +106,7 @@ class Unsubscribe(_Request):
     task_id: TaskId
 
 
-class WishBody(_Strict):
+class WishBody(Strict):
     """Why something is wished of a task, by socket or by HTTP."""
 
     reason: Text | None = None
@@ -132,7 +134,7 @@ class ResumeTask(_Wish):
     type: Literal["resume_task"]
 
 
-class InputBody(_Strict):
+class InputBody(Strict):
     """What is sent to a task while it runs, by socket or by HTTP."""
 
     data: Annotated[Any, AfterValidator(_small_json)]
@@ -171,7 +173,7 @@ class DeleteTask(_Request):
     task_id: TaskId
 
 
-class ListBody(_Strict):
+class ListBody(Strict):
     """Which tasks to list, by socket or by HTTP."""
 
     status: Status | None = None
@@ -189,6 +191,62 @@ class ListTasks(ListBody, _Request):
     """Ask for tasks, newest first."""
 
     type: Literal["list_tasks"]
+
+
+WorkflowStatus = Literal["active", "paused", "completed", "failed", "cancelled"]
+_UUID: Final = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+
+class GetWorkflow(_Request):
+    """Ask for one workflow."""
+
+    type: Literal["get_workflow"]
+    workflow_id: TaskId
+
+
+class WorkflowListBody(Strict):
+    """Which workflows to list, by socket or by HTTP."""
+
+    session_id: TaskId | None = None
+    status: WorkflowStatus | None = None
+    limit: int = Field(default=50, ge=1, le=500)
+    cursor: Annotated[str, StringConstraints(pattern=rf"^[0-9]{{1,15}}\.{_UUID}$")] | None = None
+
+
+class ListWorkflows(WorkflowListBody, _Request):
+    """Ask for workflows, newest first."""
+
+    type: Literal["list_workflows"]
+
+
+class CheckpointListBody(Strict):
+    """Which of a workflow's checkpoints to list, by socket or by HTTP."""
+
+    limit: int = Field(default=50, ge=1, le=500)
+    cursor: Annotated[str, StringConstraints(pattern=rf"^{_UUID}$")] | None = None
+
+
+class ListCheckpoints(CheckpointListBody, _Request):
+    """Ask for a workflow's checkpoints, oldest first."""
+
+    type: Literal["list_checkpoints"]
+    workflow_id: TaskId
+
+
+class RecoverBody(Strict):
+    """From where a workflow is to go on, by socket or by HTTP: a checkpoint, a step's newest, or the newest of all."""
+
+    checkpoint_id: TaskId | None = None
+    target_step: Name | None = None
+    fork: bool = False
+    state: Json | None = None
+
+
+class RecoverWorkflow(RecoverBody, _Request):
+    """Have a workflow go on from a checkpoint."""
+
+    type: Literal["recover_workflow"]
+    workflow_id: TaskId
 
 
 Topic = Literal["tasks", "sandboxes"]
@@ -233,6 +291,10 @@ Request = Annotated[
     | GetTask
     | DeleteTask
     | ListTasks
+    | GetWorkflow
+    | ListWorkflows
+    | ListCheckpoints
+    | RecoverWorkflow
     | Watch
     | Unwatch
     | Authenticate
@@ -297,6 +359,11 @@ def fitting(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             break
         fit.append(item)
     return fit
+
+
+def fits(body: Mapping[str, Any]) -> bool:
+    """Whether an answer of `body` is no larger than a page."""
+    return len(orjson.dumps(body)) <= MAX_PAGE_BYTES
 
 
 def update(topic: str, item: Mapping[str, Any]) -> bytes:

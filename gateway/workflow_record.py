@@ -5,7 +5,7 @@ one transaction. Every write raises `version`, by which whoever changes one know
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -111,12 +111,14 @@ def names_step(checkpoint: NewCheckpoint | Checkpoint) -> bool:
     return checkpoint.step_name != f"agent_{checkpoint.agent_name}_checkpoint"
 
 
-def updated(row: WorkflowRecord, patch: Mapping[str, Any], *, version: int | None = None) -> WorkflowChange:
+def updated(
+    row: WorkflowRecord, patch: Mapping[str, Any], *, versions: Collection[int] | None = None
+) -> WorkflowChange:
     """`patch` is put in: `state_data`, `agent_states` and `metadata` are merged, the step and status replaced.
 
-    Raises `VersionConflictError` where the row has not `version`, and `GatewayError` `invalid_state` or `too_large`.
+    Raises `VersionConflictError` where the row has none of `versions`; `GatewayError` `invalid_state`, `too_large`.
     """
-    if version is not None and version != row.version:
+    if versions is not None and row.version not in versions:
         raise VersionConflictError(row.version)
     status = patch.get("status", row.status)
     _check_status(row, status)

@@ -46,6 +46,7 @@ from gateway.work.control import Control
 from gateway.work.dispatcher import Dispatcher
 from gateway.work.recovery import take_over
 from gateway.work.retention import sweep
+from gateway.work.workflows import Workflows
 from sandbox_bridge.bridge import Bridge
 from sandbox_bridge.connection import FrameTransport, dial
 from sandbox_bridge.listener import Listener
@@ -111,8 +112,10 @@ class Gateway:
         authenticator = Authenticator(settings)
         self._sandbox_door = SandboxEndpoint(authenticator, _door_of(listener), clock, log=self._log)
         self._health = Health(self._store, self._bus, self._sandbox_state, self._metrics)
+        control = Control(self._store, self._registry, clock)
         self._services = Services(
-            control=Control(self._store, self._registry, clock),
+            control=control,
+            workflows=Workflows(self._store, self._registry, clock, control),
             relay=self._relay,
             read_log=self._read_log,
             watched={"tasks": self._watch, "sandboxes": self._sandbox_watch},

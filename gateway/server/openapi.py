@@ -110,7 +110,7 @@ def _operation(route: Route) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": route.name,
         "summary": route.about,
-        "tags": ["tasks" if route.path.startswith("/v1/tasks") else "service"],
+        "tags": [_tag(route.path)],
         "parameters": [
             *_path_parameters(route),
             *_parameters(route.query, "query"),
@@ -125,6 +125,11 @@ def _operation(route: Route) -> dict[str, Any]:
     if route.body is not None:
         operation["requestBody"] = _request_body(route, route.body)
     return operation
+
+
+def _tag(path: str) -> str:
+    name = path.removeprefix("/v1/").partition("/")[0]
+    return name if name in {"tasks", "workflows"} else "service"
 
 
 # --- what is asked ------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from gateway.server.log import Log
 from gateway.server.previews import Previews
 from gateway.server.routes import Route, add_routes
 from gateway.server.service import Service
+from gateway.server.workflows import WorkflowApi
 from gateway.sessions.auth import Doors
 from gateway.sessions.commands import Services
 from gateway.sessions.session import SessionIds
@@ -73,6 +74,7 @@ def routes(parts: Parts, bodies: Bodies) -> list[Route]:
         *Api(services, store, parts.ids, bodies, parts.settings).routes(),
         *Log(services, store).routes(),
         *Downloads(services, store).routes(),
+        *WorkflowApi(services).routes(),
         *Service(parts.registry, parts.sandboxes, parts.instance).routes(),
         *parts.health.routes(),
     ]

@@ -20,9 +20,12 @@ from gateway.sessions.auth import Authenticator
 from gateway.shapes.base import Empty, Shape
 from gateway.shapes.socket import Pong, Renewed, Watching
 from gateway.shapes.tasks import Submitted, Subscribed, TaskAnswer, TaskPage
+from gateway.shapes.workflows import CheckpointPage, Recovered, WorkflowAnswer, WorkflowPage
 from gateway.state.base import Created
 from gateway.tasks import TaskRecord
 from gateway.work.control import Control
+from gateway.work.workflows import Workflows, without_data
+from gateway.workflow_record import to_wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class Services:
     """What commands stand on; made once, in `server.app`."""
 
     control: Control
+    workflows: Workflows
     relay: Relay
     read_log: ReadLog
     watched: Mapping[str, Watched]
@@ -181,6 +185,28 @@ async def _list_tasks(services: Services, caller: Caller, request: frames.ListTa
     return Reply(await services.control.list(caller.principal, request))
 
 
+async def _get_workflow(services: Services, caller: Caller, request: frames.GetWorkflow) -> Reply:
+    wire = to_wire(await services.workflows.get(caller.principal, request.workflow_id))
+    if not frames.fits(wire):
+        raise GatewayError("too_large", "The workflow's state is too large for a frame; HTTP has it whole.")
+    return Reply({"workflow": wire})
+
+
+async def _list_workflows(services: Services, caller: Caller, request: frames.ListWorkflows) -> Reply:
+    return Reply(await services.workflows.list(caller.principal, request))
+
+
+async def _list_checkpoints(services: Services, caller: Caller, request: frames.ListCheckpoints) -> Reply:
+    return Reply(await services.workflows.checkpoints(caller.principal, request.workflow_id, request))
+
+
+async def _recover_workflow(services: Services, caller: Caller, request: frames.RecoverWorkflow) -> Reply:
+    row, task = await services.workflows.recover(caller.principal, request.workflow_id, request)
+    wire = to_wire(row)
+    described = await services.control.describe(caller.principal, task)
+    return Reply({"workflow": wire if frames.fits(wire) else to_wire(without_data(row)), "task": described})
+
+
 async def _watch(services: Services, caller: Caller, request: frames.Watch) -> Reply:
     caller.principal.require("tasks:read")
     caller.principal.require_whole()
@@ -221,6 +247,10 @@ _COMMANDS: Final[dict[type, Callable[[Services, Caller, Any], Awaitable[Reply]]]
     frames.GetTask: _get_task,
     frames.DeleteTask: _delete_task,
     frames.ListTasks: _list_tasks,
+    frames.GetWorkflow: _get_workflow,
+    frames.ListWorkflows: _list_workflows,
+    frames.ListCheckpoints: _list_checkpoints,
+    frames.RecoverWorkflow: _recover_workflow,
     frames.Watch: _watch,
     frames.Unwatch: _unwatch,
     frames.Authenticate: _authenticate,
@@ -239,6 +269,10 @@ RESULTS: Final[Mapping[type, type[Shape]]] = {
     frames.GetTask: TaskAnswer,
     frames.DeleteTask: Empty,
     frames.ListTasks: TaskPage,
+    frames.GetWorkflow: WorkflowAnswer,
+    frames.ListWorkflows: WorkflowPage,
+    frames.ListCheckpoints: CheckpointPage,
+    frames.RecoverWorkflow: Recovered,
     frames.Watch: Watching,
     frames.Unwatch: Empty,
     frames.Authenticate: Renewed,

@@ -121,15 +121,15 @@ async def test_changes_at_once_lose_nothing(store: StateStore) -> None:
     """Of changes for one version one is made and the others are refused; those for none are all made."""
     await store.create_workflow(workflow())
 
-    async def put(number: int, version: int | None) -> bool:
+    async def put(number: int, versions: set[int] | None) -> bool:
         patch = {"state_data": {f"k{number}": number}}
         try:
-            await store.change_workflow("flow-001", lambda row: updated(row, patch, version=version))
+            await store.change_workflow("flow-001", lambda row: updated(row, patch, versions=versions))
         except VersionConflictError:
             return False
         return True
 
-    assert sum(await asyncio.gather(*(put(number, 1) for number in range(10)))) == 1
+    assert sum(await asyncio.gather(*(put(number, {1}) for number in range(10)))) == 1
     assert all(await asyncio.gather(*(put(number, None) for number in range(10))))
     row = await found(store, "flow-001")
     assert row.state_data == {f"k{number}": number for number in range(10)}

@@ -31,6 +31,7 @@ SUBMIT: dict[str, Any] = {
 LIST = dict.fromkeys(("status", "agent", "session_id", "workflow_id", "label", "cursor"), None) | {
     "limit": 50
 }
+RECOVER = {"checkpoint_id": None, "target_step": None, "fork": False, "state": None}
 ROWS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("submit_task", {}, SUBMIT),
     ("subscribe", {"task_id": "t"}, {"after_seq": 0}),
@@ -42,6 +43,10 @@ ROWS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("resize", {"task_id": "t", "cols": 80, "rows": 24}, {}),
     ("get_task", {"task_id": "t"}, {"include_input": False}),
     ("list_tasks", {}, LIST),
+    ("get_workflow", {"workflow_id": "w"}, {}),
+    ("list_workflows", {}, {"session_id": None, "status": None, "limit": 50, "cursor": None}),
+    ("list_checkpoints", {"workflow_id": "w"}, {"limit": 50, "cursor": None}),
+    ("recover_workflow", {"workflow_id": "w"}, RECOVER),
     ("watch", {"topic": "tasks"}, {}),
     ("unwatch", {"topic": "tasks"}, {}),
     ("authenticate", {"token": "x"}, {}),

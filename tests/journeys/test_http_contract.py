@@ -26,7 +26,7 @@ def located(reply: Reply) -> list[list[str | int]]:
 async def test_unknown_address_or_method_is_a_problem(gateway: GatewayProcess) -> None:
     """What is not there is 404, what an address does not do is 405 and says what it does."""
     async with session(gateway) as http:
-        for path in ("/v1", "/v1/nothing", "/v1/tasks/", "/v1/tasks/x/nothing", "/v1/workflows"):
+        for path in ("/v1", "/v1/nothing", "/v1/tasks/", "/v1/tasks/x/nothing", "/v1/workflow"):
             refused(await call(http, "GET", path), 404, "not_found")
         for method in ("PUT", "DELETE", "OPTIONS", "PATCH"):
             reply = await call(http, method, "/v1/tasks")

@@ -1,0 +1,25 @@
+"""What HTTP alone may say of workflows."""
+
+from pydantic import Field
+
+from gateway.frames import Json, Name, Strict, WorkflowStatus
+
+
+class WorkflowBody(Strict):
+    """What a workflow begins with, by HTTP."""
+
+    initial_step: Name = "initialized"
+    initial_data: Json = Field(default={})
+    metadata: Json = Field(default={})
+
+
+class WorkflowPatchBody(Strict):
+    """What is changed of a workflow, by HTTP; what is null or left out stays."""
+
+    current_step: Name | None = None
+    state_data: Json | None = None
+    agent_states: dict[Name, Json | None] | None = Field(
+        default=None, json_schema_extra={"additionalProperties": False}
+    )
+    status: WorkflowStatus | None = None
+    metadata: Json | None = None

@@ -1,0 +1,191 @@
+"""What people may do to workflows: begin, look, change, go back. The one place that both the socket and HTTP ask."""
+
+import dataclasses
+from collections.abc import Collection
+from functools import partial
+from typing import Any
+
+from gateway.agents.registry import Registry
+from gateway.checkpoints import Checkpoint, CheckpointTooLargeError, new_checkpoint
+from gateway.checkpoints import to_wire as checkpoint_to_wire
+from gateway.clock import Clock
+from gateway.errors import GatewayError
+from gateway.frames import (
+    CheckpointListBody,
+    RecoverBody,
+    WorkflowListBody,
+    fitting,
+)
+from gateway.principal import Principal
+from gateway.state.base import NewTask, Recovery, StateStore, TaskQuery
+from gateway.tasks import TaskRecord
+from gateway.work.control import Control
+from gateway.work.workflow_bodies import WorkflowBody, WorkflowPatchBody
+from gateway.workflow_record import (
+    WorkflowChange,
+    WorkflowQuery,
+    WorkflowRecord,
+    merged,
+    restored,
+    sized,
+    to_wire,
+    updated,
+)
+
+
+class Workflows:
+    """Commands on workflows, each in the name of a principal; what it may not see does not exist for it."""
+
+    def __init__(self, store: StateStore, registry: Registry, clock: Clock, control: Control) -> None:
+        self._store = store
+        self._registry = registry
+        self._clock = clock
+        self._control = control
+
+    async def create(
+        self, principal: Principal, session_id: str | None, body: WorkflowBody
+    ) -> WorkflowRecord:
+        """A workflow without a task. Raises `GatewayError` `forbidden` or `too_large`."""
+        _require(principal, "tasks:write")
+        now_ms = self._clock.now_ms()
+        row = WorkflowRecord(
+            workflow_id=self._clock.new_id(),
+            subject=principal.subject,
+            session_id=session_id,
+            created_at=now_ms,
+            updated_at=now_ms,
+            current_step=body.initial_step,
+            state_data=sized(body.initial_data),
+            metadata=sized(body.metadata),
+        )
+        await self._store.create_workflow(row)
+        return row
+
+    async def get(self, principal: Principal, workflow_id: str) -> WorkflowRecord:
+        """The row with its data. Raises `GatewayError` `workflow_not_found`."""
+        _require(principal, "tasks:read")
+        return _must_see(principal, await self._store.get_workflow(workflow_id))
+
+    async def update(
+        self,
+        principal: Principal,
+        workflow_id: str,
+        body: WorkflowPatchBody,
+        *,
+        versions: Collection[int] | None,
+    ) -> WorkflowRecord:
+        """The row as `body` has it. Raises `VersionConflictError`, and `GatewayError` `workflow_not_found`…"""
+        _require(principal, "tasks:write")
+        patch = {
+            name: value for name, value in body.model_dump(exclude_unset=True).items() if value is not None
+        }
+
+        def decide(row: WorkflowRecord) -> WorkflowChange:
+            return updated(_must_see(principal, row), patch, versions=versions)
+
+        return await self._store.change_workflow(workflow_id, decide)
+
+    async def list(self, principal: Principal, body: WorkflowListBody) -> dict[str, Any]:
+        """`{"workflows": […], "cursor": …}`, newest first, without what is large."""
+        _require(principal, "tasks:read")
+        created_at, _, workflow_id = (body.cursor or "").partition(".")
+        query = WorkflowQuery(
+            subject=principal.sees_subject,
+            session_id=body.session_id,
+            status=body.status,
+            before=(int(created_at), workflow_id) if body.cursor else None,
+            limit=body.limit + 1,
+        )
+        found = await self._store.list_workflows(query)
+        page = fitting([to_wire(row) for row in found[: body.limit]])
+        last = found[len(page) - 1] if len(found) > len(page) else None
+        return {"workflows": page, "cursor": last and f"{last.created_at}.{last.workflow_id}"}
+
+    async def checkpoints(
+        self, principal: Principal, workflow_id: str, body: CheckpointListBody
+    ) -> dict[str, Any]:
+        """`{"checkpoints": […], "cursor": …}`, oldest first, without what is large."""
+        await self.get(principal, workflow_id)
+        found = await self._store.list_checkpoints(workflow_id, after=body.cursor or "", limit=body.limit + 1)
+        page = fitting([checkpoint_to_wire(one) for one in found[: body.limit]])
+        return {
+            "checkpoints": page,
+            "cursor": page[-1]["checkpoint_id"] if len(found) > len(page) else None,
+        }
+
+    async def recover(
+        self, principal: Principal, workflow_id: str, body: RecoverBody
+    ) -> tuple[WorkflowRecord, TaskRecord]:
+        """The workflow, or its fork, with the task that goes on from a checkpoint.
+
+        Raises `GatewayError`: `workflow_not_found`, `checkpoint_not_found`, `invalid_state`, `unknown_agent`…
+        """
+        self._control.check(principal, None)
+        row = await self.get(principal, workflow_id)
+        kept = await self._checkpoint(workflow_id, body)
+        former = await self._task_of(row, kept)
+        fork = (self._clock.new_id(), self._clock.now_ms()) if body.fork else None
+        data = merged(kept.checkpoint_data, body.state or {})
+        metadata = {"restored_from": kept.checkpoint_id}
+        try:
+            copy = new_checkpoint(
+                self._clock.new_ordered_id(), kept.step_name, kept.agent_name, data, metadata
+            )
+        except CheckpointTooLargeError as error:
+            raise GatewayError("too_large", str(error)) from None
+        task = await self._again(former, fork[0] if fork is not None else workflow_id)
+        recovery = Recovery(workflow_id, partial(restored, checkpoint=kept, data=data, fork=fork), copy, task)
+        return await self._store.recover_workflow(recovery)
+
+    async def _checkpoint(self, workflow_id: str, body: RecoverBody) -> Checkpoint:
+        if body.checkpoint_id is not None:
+            found = await self._store.get_checkpoint(body.checkpoint_id)
+        else:
+            found = await self._store.last_checkpoint(workflow_id, body.target_step)
+        wanted = body.target_step
+        if found is None or found.workflow_id != workflow_id or wanted not in {None, found.step_name}:
+            raise GatewayError("checkpoint_not_found")
+        return found
+
+    async def _task_of(self, row: WorkflowRecord, kept: Checkpoint) -> TaskRecord:
+        """The task that made the checkpoint; where none did, or it has gone, the workflow's last one."""
+        found = await self._store.get_task(kept.task_id) if kept.task_id is not None else None
+        if found is None:
+            found = next(
+                iter(await self._store.list_tasks(TaskQuery(workflow_id=row.workflow_id, limit=1))), None
+            )
+        if found is None:
+            raise GatewayError("invalid_state", "The workflow has no task to run again.", status=row.status)
+        return found
+
+    async def _again(self, former: TaskRecord, workflow_id: str) -> NewTask:
+        """A task with the agent, input and options of `former`."""
+        given = await self._store.get_input(former.task_id)
+        self._registry.get(former.agent)  # raises where nobody has it any more
+        now_ms = self._clock.now_ms()
+        names = ("subject", "agent", "session_id", "mode", "labels", "priority", "max_attempts", "timeout_s")
+        same = {name: getattr(former, name) for name in (*names, "detach", "detach_after_s", "takes_input")}
+        task = TaskRecord(
+            task_id=self._clock.new_ordered_id(),
+            workflow_id=workflow_id,
+            created_at=now_ms,
+            updated_at=now_ms,
+            **same,
+        )
+        return NewTask(task, input=given, names_workflow=True)
+
+
+def without_data(row: WorkflowRecord) -> WorkflowRecord:
+    """The row with its data left out."""
+    return dataclasses.replace(row, state_data=None, agent_states=None)
+
+
+def _require(principal: Principal, scope: str) -> None:
+    principal.require(scope)
+    principal.require_whole()
+
+
+def _must_see(principal: Principal, row: WorkflowRecord | None) -> WorkflowRecord:
+    if row is None or principal.sees_subject not in {None, row.subject}:
+        raise GatewayError("workflow_not_found")
+    return row
