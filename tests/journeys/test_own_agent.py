@@ -17,12 +17,13 @@ import gateway
 from tests.support import own_agents
 from tests.support.gateway import Client, GatewayProcess, client, ended_within, running_gateway, start_gateway
 from tests.support.history import check_one
+from tests.support.processes import until
 from tests.support.waiting import eventually
 from tests.support.web import post, read
 
 pytestmark = [pytest.mark.journey, pytest.mark.asyncio(loop_scope="module")]
 
-NAMED = "gardener=own_agents:Gardener"
+NAMED = "gardener=own_agents:Gardener,old=tests.support.old_agents:OldInProcess"
 INPUT = {"task": "a garden", "rows": 3}
 
 
@@ -144,6 +145,51 @@ async def test_input_is_described(here: GatewayProcess) -> None:
     agents = {agent["name"]: agent["input_schema"] for agent in (await get(here, "/v1/agents"))["agents"]}
     assert agents["gardener"]["required"] == ["task"]
     assert agents["gardener"]["properties"]["rows"]["maximum"] == 9
+
+
+async def working(me: Client, pid: Path) -> tuple[str, int]:
+    """A task of the synchronous agent that works in a process for ever, and that process."""
+    given = {"task": "hang", "pid": str(pid)}
+    task_id = await me.submit(agent="old", input=given, max_attempts=1)
+    found: list[int] = []
+
+    def works() -> bool:
+        if pid.exists() and pid.read_text():
+            found.append(int(pid.read_text()))
+        return found != []
+
+    await until(works, within_s=30, what="its process works")
+    return task_id, found[0]
+
+
+def lives(pid: int) -> bool:
+    """Whether there is such a process, and it has not ended."""
+    status = Path(f"/proc/{pid}/status")
+    try:
+        return "State:\tZ" not in status.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+async def test_cancel_ends_a_synchronous_agents_process(here: GatewayProcess, tmp_path: Path) -> None:
+    """It is gone when the task is cancelled; one that was let be gives its result."""
+    async with client(here.socket_url) as me:
+        task_id, pid = await working(me, tmp_path / "pid")
+        await me.ask("cancel_task", task_id=task_id)
+        assert (await me.until_ended(task_id))[-1]["data"]["status"] == "cancelled"
+        assert not lives(pid)
+        done = await me.submit(agent="old", input={"task": "x"})
+        assert (await me.until_ended(done))[-1]["data"]["result"]["thread"] is True
+
+
+async def test_synchronous_agents_process_ends_with_its_gateway(tmp_path: Path) -> None:
+    """Also where that is killed."""
+    options = authors(tmp_path / "code")
+    async with running_gateway(tmp_path / "data", "--no-local-sandbox", **options) as here:
+        async with client(here.socket_url) as me:
+            _, pid = await working(me, tmp_path / "pid")
+        await here.kill()
+        await until(lambda: not lives(pid), within_s=10, what="its process has ended")
 
 
 async def test_killed_gateway_goes_on_from_the_checkpoint(tmp_path: Path) -> None:
