@@ -1,0 +1,223 @@
+"""Workflows for code that keeps its own: state, steps, and checkpoints to go back to, over any store."""
+
+import dataclasses
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final
+from uuid import UUID
+
+from gateway.checkpoints import Checkpoint, CheckpointTooLargeError, NewCheckpoint, new_checkpoint
+from gateway.clock import Clock
+from gateway.errors import GatewayError
+from gateway.settings import Settings
+from gateway.state.base import StateStore
+from gateway.state.chosen import chosen_store
+from gateway.workflow_record import (
+    WorkflowChange,
+    WorkflowQuery,
+    WorkflowRecord,
+    merged,
+    restored,
+    sized,
+    updated,
+)
+from gateway.workflows import WorkflowState, WorkflowStatus, state_of
+
+MAX_CHECKPOINTS: Final = 100
+"""Of a workflow that is read."""
+
+
+class WorkflowStateManager:
+    """The workflows of one subject. What goes wrong is raised: nothing is told that is not on disk.
+
+    Every method raises `StoreUnavailableError` where the store can't be reached, and `GatewayError`:
+    `workflow_not_found` (also for another subject's), `invalid_state`, `too_large`.
+    """
+
+    def __init__(
+        self, store: StateStore | None = None, *, subject: str = "anonymous", clock: Clock | None = None
+    ) -> None:
+        self._given = store
+        self._own: StateStore | None = None
+        self._executors: list[ThreadPoolExecutor] = []
+        self._subject = subject
+        self._clock = clock or Clock()
+
+    async def initialize(self) -> None:
+        """Open the store of the settings, where none was given; once more does nothing."""
+        if self._given is not None or self._own is not None:
+            return
+        settings = Settings()
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        writer, readers = ThreadPoolExecutor(1), ThreadPoolExecutor(2)
+        self._executors = [writer, readers]
+        store = chosen_store(settings, self._clock, writer=writer, readers=readers)
+        try:
+            await store.open()
+        except BaseException:
+            self._end_threads()
+            raise
+        self._own = store
+
+    async def shutdown(self) -> None:
+        """Settle what was asked and close what `initialize` has opened."""
+        store, self._own = self._own, None
+        if store is not None:
+            await store.aclose()
+        self._end_threads()
+
+    def _end_threads(self) -> None:
+        while self._executors:
+            self._executors.pop().shutdown(wait=False)
+
+    # --- workflows ----------------------------------------------------------------------------------------
+
+    async def create_workflow(
+        self, initial_state: Mapping[str, Any], session_id: UUID | None = None
+    ) -> WorkflowState:
+        """A new one at the step "initialized"."""
+        now_ms = self._clock.now_ms()
+        row = WorkflowRecord(
+            workflow_id=self._clock.new_id(),
+            subject=self._subject,
+            session_id=None if session_id is None else str(session_id),
+            created_at=now_ms,
+            updated_at=now_ms,
+            state_data=sized(dict(initial_state)),
+        )
+        await self._store.create_workflow(row)
+        return state_of(await self._row(row.workflow_id))
+
+    async def get_workflow(self, workflow_id: UUID | str) -> WorkflowState | None:
+        """The workflow with its first checkpoints, or None."""
+        row = await self._store.get_workflow(str(workflow_id))
+        if row is None or row.subject != self._subject:
+            return None
+        kept = await self._store.list_checkpoints(row.workflow_id, limit=MAX_CHECKPOINTS)
+        return state_of(row, kept)
+
+    async def list_workflows(
+        self,
+        session_id: UUID | None = None,
+        status: WorkflowStatus | None = None,
+        *,
+        before: WorkflowState | None = None,
+        limit: int = 100,
+    ) -> list[WorkflowState]:
+        """Those that match, newest first; with `before`, those behind it."""
+        cursor = None
+        if before is not None:
+            cursor = (round(before.created_at.timestamp() * 1000), str(before.workflow_id))
+        query = WorkflowQuery(
+            subject=self._subject,
+            session_id=None if session_id is None else str(session_id),
+            status=None if status is None else WorkflowStatus(status).value,
+            before=cursor,
+            limit=limit,
+        )
+        return [state_of(await self._whole(row)) for row in await self._store.list_workflows(query)]
+
+    async def _whole(self, row: WorkflowRecord) -> WorkflowRecord:
+        if row.state_data is not None and row.agent_states is not None:
+            return row
+        return await self._store.get_workflow(row.workflow_id) or row
+
+    async def update_workflow_step(
+        self, workflow_id: UUID | str, new_step: str, state_updates: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Go to a step, its state merged (RFC 7396); a checkpoint keeps the state at the end of the step before."""
+        checkpoint_id = self._clock.new_ordered_id()
+
+        def decide(row: WorkflowRecord) -> WorkflowChange:
+            patch = {"current_step": new_step, "state_data": state_updates or {}}
+            change = updated(self._ours(row), patch)
+            left = _kept(checkpoint_id, row.current_step, None, row.state_data, {"next_step": new_step})
+            return dataclasses.replace(change, checkpoint=left)
+
+        await self._store.change_workflow(str(workflow_id), decide)
+        return True
+
+    # --- checkpoints --------------------------------------------------------------------------------------
+
+    async def create_agent_checkpoint(
+        self, workflow_id: UUID | str, agent_name: str, agent_state: Mapping[str, Any]
+    ) -> str:
+        """Keep an agent's state, in the workflow and as a checkpoint of its own; the checkpoint's id."""
+        checkpoint_id = self._clock.new_ordered_id()
+        new = _kept(checkpoint_id, f"agent_{agent_name}_checkpoint", agent_name, agent_state, {})
+
+        def decide(row: WorkflowRecord) -> WorkflowChange:
+            updated(self._ours(row), {"agent_states": {}})  # raises where the workflow takes no change
+            states = dict(row.agent_states or {}) | {agent_name: dict(agent_state)}
+            return WorkflowChange({"agent_states": states}, new)
+
+        await self._store.change_workflow(str(workflow_id), decide)
+        return checkpoint_id
+
+    async def recover_workflow(
+        self,
+        workflow_id: UUID | str,
+        target_step: str | None = None,
+        *,
+        checkpoint_id: str | None = None,
+        state: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Go back to a checkpoint: that of the id, the newest of a step, or the newest of all; it begins no task.
+
+        What was at the time is put in place: the workflow's state, or the agent's, with `state` merged over it.
+        Raises `GatewayError` `checkpoint_not_found`, and `invalid_state` while a task of the workflow runs.
+        """
+        row = await self._row(str(workflow_id))
+        found = await self._checkpoint(row.workflow_id, target_step, checkpoint_id)
+        recover = partial(restored, checkpoint=found, data=merged(found.checkpoint_data, state or {}))
+
+        def decide(row: WorkflowRecord) -> WorkflowChange:
+            after = recover(row)
+            names = ("status", "current_step", "step_history", "state_data", "agent_states")
+            return WorkflowChange({name: getattr(after, name) for name in names})
+
+        await self._store.change_workflow(row.workflow_id, decide)
+        return True
+
+    async def _checkpoint(self, workflow_id: str, step: str | None, checkpoint_id: str | None) -> Checkpoint:
+        if checkpoint_id is None:
+            found = await self._store.last_checkpoint(workflow_id, step)
+        else:
+            found = await self._store.get_checkpoint(checkpoint_id)
+        if found is None or found.workflow_id != workflow_id or step not in {None, found.step_name}:
+            raise GatewayError("checkpoint_not_found")
+        return found
+
+    # --- what they stand on -------------------------------------------------------------------------------
+
+    @property
+    def _store(self) -> StateStore:
+        store = self._given or self._own
+        if store is None:
+            raise RuntimeError("the manager is not initialized")
+        return store
+
+    async def _row(self, workflow_id: str) -> WorkflowRecord:
+        row = await self._store.get_workflow(workflow_id)
+        if row is None:
+            raise GatewayError("workflow_not_found")
+        return self._ours(row)
+
+    def _ours(self, row: WorkflowRecord) -> WorkflowRecord:
+        if row.subject != self._subject:
+            raise GatewayError("workflow_not_found")
+        return row
+
+
+def _kept(
+    checkpoint_id: str,
+    step: str,
+    agent: str | None,
+    data: Mapping[str, Any] | None,
+    metadata: Mapping[str, Any],
+) -> NewCheckpoint:
+    try:
+        return new_checkpoint(checkpoint_id, step, agent, data or {}, metadata)
+    except CheckpointTooLargeError as error:
+        raise GatewayError("too_large", str(error)) from None
