@@ -30,3 +30,10 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_test_that_a_page_names_is_there() -> None:
+    """What rules a defect out is run."""
+    named = set(re.findall(r"`(test_\w+)`", (DOCS / "guide-defects.md").read_text()))
+    code = "\n".join(path.read_text() for path in (DOCS.parent / "tests").rglob("test_*.py"))
+    assert named - set(re.findall(r"^(?:async )?def (test_\w+)", code, re.MULTILINE)) == set()
