@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Final, Protocol
 import structlog
 from pydantic import BaseModel, ValidationError
 
+from gateway.agents.authors_sandbox import AuthorsSandbox
 from gateway.tasks import Task
 from sandbox_bridge.tool import AsyncWebContainerTool
 
@@ -134,6 +135,13 @@ class AsyncBaseAgent(ABC):
     @abstractmethod
     def stream_execution(self, task: Task) -> AsyncGenerator[dict[str, Any], None]:
         """Do `task`. Each dict is told to whoever watches; the last one's `result`, or else that one, is the result."""
+
+    @property
+    def sandbox(self) -> AuthorsSandbox:
+        """The sandbox behind its tool. Raises RuntimeError where it has none."""
+        if self.sandbox_tool is None:
+            raise RuntimeError(f"{self.name} has no sandbox")
+        return AuthorsSandbox(self.sandbox_tool)
 
     def hosted_by(self, host: Host) -> None:
         """From now on `host` keeps what it says."""
