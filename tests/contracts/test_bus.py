@@ -92,6 +92,32 @@ async def test_message_reaches_another_instance(buses: tuple[Bus, Bus]) -> None:
     assert await heard.until(len(sent)) == sent
 
 
+async def test_what_is_published_here_is_heard_here_at_once_and_once(buses: tuple[Bus, Bus]) -> None:
+    """It does not come back a second time by the way of the others."""
+    here, there = buses
+    heard = Heard(here)
+    await here.subscribe("a")
+    here.publish_nowait([("a", Ring("1"))])
+    assert heard.messages == [("a", Ring("1"))]
+    echo = Heard(there)
+    await there.subscribe("a")
+    here.publish_nowait([("a", Ring("2"))])
+    await echo.until(1)
+    there.publish_nowait([("a", Ring("3"))])
+    assert await heard.until(3) == [("a", Ring(which)) for which in "123"]
+
+
+async def test_subscription_holds_when_it_returns(buses: tuple[Bus, Bus]) -> None:
+    """What is published from then on, wherever, arrives."""
+    here, there = buses
+    heard = Heard(there)
+    sent: list[tuple[str, Message]] = [(f"channel:{number}", Ring()) for number in range(50)]
+    for channel, message in sent:
+        await there.subscribe(channel)
+        here.publish_nowait([(channel, message)])
+    assert await heard.until(len(sent)) == sent
+
+
 async def test_what_nobody_subscribed_to_is_not_heard_elsewhere(buses: tuple[Bus, Bus]) -> None:
     """Nor what was left again, as often as it was joined."""
     here, there = buses

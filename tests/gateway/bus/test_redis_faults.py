@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.bus.base import Message, Missed
 from tests.support.processes import until
 from tests.support.proxy import proxy_to
 from tests.support.records import batch_of
-from tests.support.redis_server import RedisServer, redis_server
+from tests.support.redis_server import RedisServer, redis_server, running_bus
 from tests.support.two_instances import Pair, two_instances
 from tests.support.waiting import let_pass
 
@@ -73,6 +74,15 @@ async def test_subscriber_killed_again_and_again(tmp_path: Path, redis: RedisSer
         assert pair.there.counts["connected"] >= 3
 
 
+async def test_new_connection_is_followed_by_a_doubt(redis: RedisServer) -> None:
+    """Once all channels are heard again: what was published before that may have been missed."""
+    async with running_bus(redis.url, instance="here") as bus:
+        told: list[int] = []
+        bus.on_message(lambda _, message: told.append(bus.counts["connected"]))
+        await in_thread(lambda: _kill_subscribers(redis))
+        await until(lambda: 2 in told, within_s=FOUND_S, what="a doubt after the second connection")
+
+
 def _kill_subscribers(redis: RedisServer) -> None:
     assert redis.ask("CLIENT", "KILL", "TYPE", "pubsub").startswith(b":")
 
@@ -124,6 +134,21 @@ async def test_queue_to_redis_is_bounded(tmp_path: Path, redis: RedisServer) -> 
         stop.set()
         await pair.write(tasks[0], stop)
         await pair.check()
+
+
+async def test_everybody_is_told_of_what_was_dropped(redis: RedisServer) -> None:
+    """Also those whose connection is as it was."""
+    async with (
+        running_bus(redis.url, instance="here") as here,
+        running_bus(redis.url, instance="there") as there,
+    ):
+        told: list[Message] = []
+        there.on_message(lambda _, message: told.append(message))
+        batch = batch_of("t", 1, 4, text="x" * (60 << 10))
+        here.publish_nowait([("task:t", batch)] * 40)
+        assert here.counts["dropped"] == 1
+        await until(lambda: told == [Missed()], within_s=FOUND_S, what="a doubt")
+        assert there.counts["connected"] == 1
 
 
 async def test_local_followers_go_on_without_redis(tmp_path: Path, redis: RedisServer) -> None:
