@@ -33,6 +33,7 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print JSON lines, as they are on the wire, and nothing else.")
 ]
 TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
+WorkflowId = Annotated[str, typer.Argument(metavar="ID", help="The workflow's id.")]
 Reason = Annotated[str | None, typer.Option(show_default=False, help="Noted in the task's log.")]
 Subject = Annotated[
     list[str] | None,
@@ -285,6 +286,40 @@ def resume(
     """Let a paused task go on."""
     part = _part("cli_tasks")
     raise typer.Exit(part.wish(part.Door(url, token), task_id, "resume", reason=reason, as_json=as_json))
+
+
+@app.command()
+def workflows(*, url: Url = LOCAL, token: Token = None, as_json: Json = False) -> None:
+    """List your workflows, newest first."""
+    part = _part("cli_tasks")
+    raise typer.Exit(part.workflows(part.Door(url, token), as_json=as_json))
+
+
+@app.command()
+def checkpoints(
+    workflow_id: WorkflowId, *, url: Url = LOCAL, token: Token = None, as_json: Json = False
+) -> None:
+    """List a workflow's checkpoints, oldest first."""
+    part = _part("cli_tasks")
+    raise typer.Exit(part.checkpoints(part.Door(url, token), workflow_id, as_json=as_json))
+
+
+@app.command()
+def recover(
+    workflow_id: WorkflowId,
+    *,
+    checkpoint: Annotated[str | None, typer.Option(metavar="ID", show_default=False)] = None,
+    step: Annotated[str | None, typer.Option(show_default=False, help="Its newest checkpoint.")] = None,
+    fork: Annotated[bool, typer.Option("--fork", help="Go on in a copy.")] = False,
+    state: Annotated[str | None, typer.Option(metavar="JSON", help="Merged over its data.")] = None,
+    url: Url = LOCAL,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Go on from a checkpoint, the newest if none is named: print the id of the task that does it."""
+    part = _part("cli_tasks")
+    wanted = {"workflow_id": workflow_id, "checkpoint_id": checkpoint, "target_step": step, "fork": fork}
+    raise typer.Exit(part.recover(part.Door(url, token), wanted, state, as_json=as_json))
 
 
 @app.command("input")

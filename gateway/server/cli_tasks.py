@@ -32,6 +32,8 @@ NOT_ALLOWED_EXIT: Final = 77  # EX_NOPERM
 PIPE_CLOSED_EXIT: Final = 141  # what a shell reports of a process that SIGPIPE ended
 
 TICK_S: Final = 0.2
+MAX_PAGES: Final = 100
+"""Of a list that is printed."""
 
 Wish = Literal["cancel", "pause", "resume"]
 
@@ -77,6 +79,29 @@ def send_input(door: Door, task_id: str, text: str | None, *, eof: bool) -> int:
 def answer(door: Door, task_id: str, key: str, text: str) -> int:
     """Answer what a task asks; the exit code."""
     return _Command(door, as_json=False).run(lambda command: command.answer(task_id, key, text))
+
+
+def workflows(door: Door, *, as_json: bool) -> int:
+    """Print the newest workflows; the exit code."""
+    names = ("workflow_id", "status", "current_step", "updated_at")
+    return _Command(door, as_json=as_json).run(
+        lambda command: command.listed("list_workflows", {}, "workflows", names)
+    )
+
+
+def checkpoints(door: Door, workflow_id: str, *, as_json: bool) -> int:
+    """Print a workflow's checkpoints; the exit code."""
+    names = ("checkpoint_id", "created_at", "agent_name", "step_name")
+    asked_of = {"workflow_id": workflow_id}
+    return _Command(door, as_json=as_json).run(
+        lambda command: command.listed("list_checkpoints", asked_of, "checkpoints", names)
+    )
+
+
+def recover(door: Door, wanted: Mapping[str, Any], state: str | None, *, as_json: bool) -> int:
+    """Have a workflow go on, and print the task's id; the exit code."""
+    given = dict(wanted) | ({} if state is None else {"state": json_or_text(state)})
+    return _Command(door, as_json=as_json).run(lambda command: command.recover(given))
 
 
 class _Command:
@@ -135,6 +160,26 @@ class _Command:
             self._printer.note("no tasks")
         if page["cursor"] and not self._as_json:
             self._printer.note(f"these are the newest {len(tasks)}; --limit shows more")
+        return 0
+
+    async def listed(self, kind: str, fields: Mapping[str, Any], key: str, names: Sequence[str]) -> int:
+        cursor: str | None = None
+        async with connect(self._door.url, token=self._door.token) as gateway:
+            for _page in range(MAX_PAGES):
+                page = await gateway.request(kind, {**fields, "cursor": cursor})
+                for item in page[key]:
+                    cells = [str(item[name] or "-") for name in names]
+                    self._print(
+                        json.dumps(item, ensure_ascii=False) if self._as_json else printable("  ".join(cells))
+                    )
+                if (cursor := page["cursor"]) is None:
+                    break
+        return 0
+
+    async def recover(self, wanted: Mapping[str, Any]) -> int:
+        async with connect(self._door.url, token=self._door.token) as gateway:
+            made = await gateway.request("recover_workflow", dict(wanted))
+        self._print(json.dumps(made) if self._as_json else str(made["task"]["task_id"]))
         return 0
 
     async def wish(self, task_id: str, wished: Wish, reason: str | None) -> int:

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import shutil
+import sys
 import uuid
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -177,6 +179,31 @@ async def test_workflow_of_ones_own_is_changed_by_version(here: GatewayProcess) 
     assert (status, problem["code"], problem["details"]["status"]) == (409, "invalid_state", "completed")
     status, problem = await ask(here, "POST", f"{path}/recover", {})
     assert (status, problem["code"]) == (404, "checkpoint_not_found")
+
+
+async def gateway_command(here: GatewayProcess, *arguments: str) -> list[str]:
+    """The lines that a command prints, which goes well."""
+    program = (sys.executable, "-m", "gateway", *arguments, "--url", here.url)
+    process = await asyncio.create_subprocess_exec(*program, stdout=PIPE)
+    async with asyncio.timeout(30):
+        out, _ = await process.communicate()
+    assert process.returncode == 0
+    return out.decode().splitlines()
+
+
+async def test_command_line_goes_back(here: GatewayProcess) -> None:
+    """Workflows and checkpoints are listed, one line each; recover prints the id of the task that goes on."""
+    async with client(here.socket_url) as me:
+        flow = (await painted(me))["workflow_id"]
+        listed = [line.split() for line in await gateway_command(here, "workflows")]
+        assert [flow, "completed", "ship"] in [cells[:3] for cells in listed]
+        lines = [line.split() for line in await gateway_command(here, "checkpoints", flow)]
+        assert [cells[2:] for cells in lines] == [["painter", step] for step in phased_agents.PHASES]
+        options = ("--checkpoint", lines[0][0], "--fork", "--state", '{"colour":"blue"}')
+        (task_id,) = await gateway_command(here, "recover", flow, *options)
+        assert await result_of(me, {"task_id": task_id}) == {"colour": "blue", "ran": ["build", "ship"]}
+        (made,) = await gateway_command(here, "recover", flow, "--step", "plan", "--json")
+        assert json.loads(made)["workflow"]["workflow_id"] == flow
 
 
 async def test_large_state_comes_by_http_whole(here: GatewayProcess) -> None:
