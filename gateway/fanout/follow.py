@@ -32,6 +32,27 @@ class _Bell:
         self.rung.set()
 
 
+class Heard:
+    """A follower that only notes the newest seq it has heard of since it joined, in `head`."""
+
+    minded = False
+
+    def __init__(self, task_id: str) -> None:
+        self.task_id = task_id
+        self.head = 0
+
+    def offer(self, batch: TaskEvents) -> None:
+        """See `Follower.offer`."""
+        self.catch_up(batch.last_seq)
+
+    def catch_up(self, head: int) -> None:
+        """See `Follower.catch_up`."""
+        self.head = max(self.head, head)
+
+    def close_soon(self) -> None:
+        """See `Follower.close_soon`."""
+
+
 async def follow(
     relay: Relay, read: ReadLog, task: TaskRecord, after_seq: int
 ) -> AsyncGenerator[TaskEvents, None]:

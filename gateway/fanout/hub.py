@@ -1,6 +1,6 @@
 """Who on this instance follows which task."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 from gateway.events import TaskEvents
@@ -41,7 +41,7 @@ class Hub:
     def add(self, follower: Follower) -> None:
         """`follower` hears of its task from now on."""
         followers = self._followers.setdefault(follower.task_id, {})
-        if follower.minded and not followers:
+        if follower.minded and not _any_minded(followers):
             self.on_first(follower.task_id)
         followers[follower] = None
 
@@ -53,8 +53,8 @@ class Hub:
         del followers[follower]
         if not followers:
             del self._followers[follower.task_id]
-            if follower.minded:
-                self.on_last(follower.task_id)
+        if follower.minded and not _any_minded(followers):
+            self.on_last(follower.task_id)
 
     def close_soon(self) -> None:
         """Tell every follower that the instance is about to end."""
@@ -75,3 +75,7 @@ class Hub:
         """Offer `batch` to all who follow its task."""
         for follower in tuple(self._followers.get(batch.task_id, ())):
             follower.offer(batch)
+
+
+def _any_minded(followers: Iterable[Follower]) -> bool:
+    return any(follower.minded for follower in followers)

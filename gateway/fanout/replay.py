@@ -6,8 +6,9 @@ its feeder reads the log from the cursor and hands that on. It falls behind when
 does not fit what the sink has room for, when one begins later than it should, and when it is told that the
 log goes further. It becomes live when the feeder has handed on a page that nothing followed when it was
 read, and nothing newer has been offered since: `head` is the newest seq it was ever offered or told of.
-Between that comparison and the next offer nothing is awaited, so nothing can slip through. What is not
-newer than the cursor is dropped.
+Between that comparison and the next offer nothing is awaited, so nothing can slip through. It begins live where
+its cursor is the head by the task's row, read while somebody here followed the task already: whoever comes
+back and has missed nothing costs no read of the log. What is not newer than the cursor is dropped.
 """
 
 import asyncio
@@ -73,6 +74,21 @@ class Subscription:
     def __repr__(self) -> str:
         state = "closed" if self.closed else "live" if self.live else "behind"
         return f"<Subscription {self.task_id} {state} {self.cursor}/{self.head}>"
+
+    def begin(self, head: int, *, complete: bool, feed: Callable[["Subscription"], None]) -> None:
+        """Begin at a log whose last seq is `head`, the last for ever where it is `complete`.
+
+        `feed` is asked for what is to be read.
+        """
+        self.head = max(self.head, head)
+        if self.closed:
+            return
+        if self.cursor < self.head:
+            feed(self)
+        elif complete:
+            self._end()
+        else:
+            self.live = True
 
     def offer(self, batch: TaskEvents) -> None:
         """A batch as it was committed; see `Follower.offer`."""

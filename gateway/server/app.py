@@ -59,6 +59,8 @@ MAX_EVENTS_A_READ: Final = 1000
 READS_AT_ONCE: Final = 8
 """Reads of logs under way: a thousand who catch up at once fill no memory with pages, nor do they keep requests from
 the store's threads."""
+BACKLOG: Final = 512
+"""Clients whose turn comes within a second, when all come at once; the kernel has the others try again."""
 CLOSE_S: Final = 3.0
 """How long clients may take over their goodbyes."""
 
@@ -204,7 +206,7 @@ class Gateway:
         await runner.setup()
         beating = asyncio.get_running_loop().create_task(endpoint.beat(), name="heartbeats")
         try:
-            site = web.TCPSite(runner, settings.host, settings.port)
+            site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)
             await _listening(site, settings)
             await self._sandboxes_tried()
             ready(f"http://{_shown(settings.host)}:{site.port or settings.port}")

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ from gateway.settings import Settings
 
 READERS: Final = 2
 """Threads that read the store: reads are short, and SQLite lets them go beside the writer."""
+OTHER_FILES: Final = 1000
+"""Files open beside those of clients: the store's, the sandboxes', requests by HTTP, previews."""
 
 
 def run(*, unsafe_no_isolation: bool = False, **flags: Any) -> int:
@@ -37,12 +40,23 @@ def run(*, unsafe_no_isolation: bool = False, **flags: Any) -> int:
     if unsafe_no_isolation and not settings.loopback:
         return _refused(f"--unsafe-no-isolation is for loopback only, not for {settings.host}")
     logs.configure(settings.log_format, settings.log_level)
+    _allow_files(settings.max_connections + OTHER_FILES)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings, unsafe_no_isolation=unsafe_no_isolation))
     except (AgentNotFoundError, StartError, StoreUnavailableError) as error:
         return _refused(str(error))
     return 0
+
+
+def _allow_files(wanted: int) -> None:
+    """Raise the number of files we may have open: the usual limit of 1024 is for programs that use select(2)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        logs.get().warning("fewer files may be open than all clients need", allowed=allowed, wanted=wanted)
 
 
 def settings_of(flags: Mapping[str, Any]) -> Settings:

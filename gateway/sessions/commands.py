@@ -10,7 +10,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway import frames
 from gateway.clock import Clock, rfc3339
 from gateway.errors import GatewayError, StoreUnavailableError
-from gateway.fanout.follow import ended
+from gateway.fanout.follow import Heard, ended
 from gateway.fanout.relay import Relay
 from gateway.fanout.replay import ReadLog
 from gateway.fanout.watch import Watched, Watcher
@@ -65,8 +65,11 @@ class Caller(Watcher, Protocol):
     def place_for_subscription(self) -> AbstractContextManager[None]:
         """Keep a place for one that is to come. Raises `GatewayError` `overloaded`."""
 
-    async def subscribe(self, task: TaskRecord, after_seq: int) -> Callable[[], None]:
-        """Follow a task in place of any earlier following of it; call the result once the answer is queued."""
+    async def subscribe(self, task: TaskRecord, after_seq: int, *, head: int) -> Callable[[], None]:
+        """Follow a task in place of any earlier following of it; call the result once the answer is queued.
+
+        `head` is the newest seq that can be known: of `task`, or heard of since it was read.
+        """
 
     async def unsubscribe(self, task_id: str) -> None:
         """Follow a task no more."""
@@ -110,7 +113,8 @@ async def _submit_task(services: Services, caller: Caller, request: frames.Submi
     if request.mode == "streaming":
         with caller.place_for_subscription():
             created = await _submit(services, caller, request)
-            then = await caller.subscribe(created.task, created.task.first_seq - 1)
+            task = created.task
+            then = await caller.subscribe(task, task.first_seq - 1, head=task.last_seq)
         described = await services.control.describe(caller.principal, created.task)
         return Reply({"task": described, "replayed": created.replayed}, then)
     created = await _submit(services, caller, request)
@@ -129,11 +133,13 @@ async def _submit(services: Services, caller: Caller, request: frames.SubmitTask
 
 
 async def _subscribe(services: Services, caller: Caller, request: frames.Subscribe) -> Reply:
-    task = await services.control.get(caller.principal, request.task_id)
-    if request.after_seq > task.last_seq:
-        raise GatewayError("invalid_cursor", last_seq=task.last_seq)
-    after_seq = max(request.after_seq, task.first_seq - 1)
-    then = await caller.subscribe(task, after_seq)
+    heard = Heard(request.task_id)
+    async with services.relay.joined(heard):
+        task = await services.control.get(caller.principal, request.task_id)
+        if request.after_seq > task.last_seq:
+            raise GatewayError("invalid_cursor", last_seq=task.last_seq)
+        after_seq = max(request.after_seq, task.first_seq - 1)
+        then = await caller.subscribe(task, after_seq, head=max(task.last_seq, heard.head))
     described = await services.control.describe(caller.principal, task)
     recovered = after_seq == request.after_seq
     return Reply({"task": described, "recovered": recovered, "first_seq": after_seq + 1}, then)

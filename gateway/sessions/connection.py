@@ -246,7 +246,7 @@ class Connection:
             if not await self._services.control.may_read(principal, task_id):
                 self._drop(task_id)
 
-    async def subscribe(self, task: TaskRecord, after_seq: int) -> Callable[[], None]:
+    async def subscribe(self, task: TaskRecord, after_seq: int, *, head: int) -> Callable[[], None]:
         """See `Caller.subscribe`. Raises `GatewayError` `overloaded`."""
         task_id = task.task_id
         async with self._subscribing:
@@ -258,7 +258,7 @@ class Connection:
             )
             self._subscriptions[task_id] = subscription
             await self._services.relay.join(subscription)
-        return lambda: self._feeder.add(subscription)
+        return lambda: subscription.begin(head, complete=task.ended, feed=self._feeder.add)
 
     def _check_place(self) -> None:
         taken = len(self._subscriptions) + self._places_kept

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import math
+from collections import Counter
 from typing import Final
 
 from aiohttp import web
@@ -50,6 +51,7 @@ class Endpoint:
         self._clock = clock
         self._log = log
         self._connections: dict[Connection, float] = {}
+        self._counted: Counter[tuple[object, ...]] = Counter()
         self._draining = False
         self._empty = asyncio.Event()
         self._empty.set()
@@ -95,9 +97,7 @@ class Endpoint:
         principal = authenticated(request, self._services.authenticator)
         if not principal.scopes & CLIENT_SCOPES:
             raise HandshakeError("forbidden", Close.FORBIDDEN, "The token has no scope for tasks.")
-        mine = sum(
-            connection.principal.counted_as == principal.counted_as for connection in self._connections
-        )
+        mine = self._counted[principal.counted_as]
         limit = (
             NARROW_CONNECTIONS if principal.tasks is not None else self._settings.max_connections_per_subject
         )
@@ -127,6 +127,7 @@ class Endpoint:
         metrics = self._services.metrics
         self._connections[connection] = asyncio.get_running_loop().time()
         self._empty.clear()
+        self._counted[principal.counted_as] += 1
         metrics.connections.inc()
         log.info("client connected")
         code = 1006
@@ -135,6 +136,7 @@ class Endpoint:
             code = await connection.serve()
         finally:
             del self._connections[connection]
+            self._uncount(principal)
             if not self._connections:
                 self._empty.set()
             metrics.connections.dec()
@@ -142,6 +144,12 @@ class Endpoint:
                 str(int(code)) if code in set(Close) | {1000, 1005, 1006} else "other"
             ).inc()
             log.info("client gone", code=int(code))
+
+    def _uncount(self, principal: Principal) -> None:
+        # As it came: a connection that renews its token keeps its place.
+        self._counted[principal.counted_as] -= 1
+        if not self._counted[principal.counted_as]:
+            del self._counted[principal.counted_as]
 
     def _welcome(self, connection: Connection) -> bytes:
         settings = self._settings

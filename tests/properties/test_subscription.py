@@ -5,6 +5,7 @@ lets any of that happen while a page of the log is read. Mutants of each rule sh
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 from hypothesis import Phase, settings
@@ -65,15 +66,24 @@ class SubscriptionMachine(RuleBasedStateMachine):
         self.page: Page | None = None
         self.ends = 0
 
-    @initialize(before=st.integers(0, 6), after_seq=st.integers(0, 6))
-    def subscribe(self, before: int, after_seq: int) -> None:
-        """Join a log that has some events already, somewhere in it."""
-        self._commit(before, final=False)
+    @initialize(
+        before=st.integers(0, 6), after_seq=st.integers(0, 6), between=st.integers(0, 2), data=st.data()
+    )
+    def subscribe(self, before: int, after_seq: int, between: int, data: st.DataObject) -> None:
+        """Join a log that has some events already, somewhere in it; more may be committed as its row is read."""
+        over = before > 0 and not between and data.draw(st.booleans())
+        self._commit(before, final=over)
         self.on_the_way.clear()
+        head = len(self.log)
         self.after_seq = min(after_seq, before)
         self.subscription = self.subscription_type(
             TASK, self.after_seq, self.sink, on_behind=self._fell_behind, on_end=self._ended
         )
+        self._commit(between, final=False)
+        known = data.draw(st.sampled_from([None, None, head, len(self.log)]))
+        if known is not None:
+            self.behind = False
+            self.subscription.begin(known, complete=over, feed=self._fell_behind)
 
     def _fell_behind(self, _subscription: Subscription) -> None:
         self.behind = True
@@ -246,6 +256,14 @@ class TakesWhatDoesNotFit(Subscription):
             super().offer(batch)
 
 
+class LiveFromTheBeginning(Subscription):
+    """Believes that it has everything."""
+
+    def begin(self, head: int, *, complete: bool, feed: Callable[[Subscription], None]) -> None:
+        """Begin, and be live wherever that is."""
+        super().begin(self.cursor, complete=complete, feed=feed)
+
+
 class LiveAfterAnyPage(Subscription):
     """Goes live when it has all it was offered, though the log has more."""
 
@@ -292,6 +310,7 @@ MUTANTS = [
     TakesGaps,
     TakesRepeats,
     TakesWhatDoesNotFit,
+    LiveFromTheBeginning,
     LiveAfterAnyPage,
     LiveAtAnOldEnd,
     ForgetsTheHead,

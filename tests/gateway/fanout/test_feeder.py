@@ -69,6 +69,38 @@ async def test_log_larger_than_the_client_is_fed_at_its_pace() -> None:
     assert log.reads == reads
 
 
+async def test_reader_who_has_missed_nothing_costs_no_read() -> None:
+    """Ten thousand who come back to where they were are live at once."""
+    log, client = Log(), Client(AMPLE)
+    log.add(output("x"), output("y"))
+    watched = Watched(log, client, after_seq=2)
+    watched.subscription.begin(2, complete=False, feed=watched.feeder.add)
+    assert watched.subscription.live
+    watched.subscription.offer(log.finish())
+    assert (client.got, watched.ends, log.reads) == ([3], 1, 0)
+
+
+async def test_reader_of_an_ended_log_is_told_at_once() -> None:
+    """A subscription at the last event of an ended task ends without a read."""
+    log, client = Log(), Client(AMPLE)
+    log.finish()
+    watched = Watched(log, client, after_seq=1)
+    watched.subscription.begin(1, complete=True, feed=watched.feeder.add)
+    assert (watched.ends, watched.subscription.closed, log.reads) == (1, True, 0)
+
+
+async def test_reader_who_may_have_missed_something_is_fed() -> None:
+    """What was committed after the row was read is missed by nobody."""
+    log, client = Log(), Client(AMPLE)
+    log.add(output("x"))
+    watched = Watched(log, client, after_seq=1)
+    watched.subscription.offer(log.add(output("y")))
+    watched.subscription.begin(1, complete=False, feed=watched.feeder.add)
+    assert not watched.subscription.live
+    await let_pass(1)
+    assert (client.got, watched.subscription.live, log.reads) == ([2], True, 1)
+
+
 async def test_reader_of_much_room_is_fed_in_pages() -> None:
     """However much room there is, what one reader holds of the log is bounded: it may stop reading any moment."""
     log, client = Log(), Client(AMPLE)

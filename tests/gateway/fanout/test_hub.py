@@ -73,6 +73,22 @@ def test_hub_tells_of_the_first_and_the_last_of_tasks_that_mind() -> None:
     assert told == ["t1 first", "t1 last"]
 
 
+def test_hub_counts_only_followers_that_are_minded() -> None:
+    """Who listens for a moment, before a task's row is known, hides neither the first watcher nor the last."""
+    hub, told = Hub(), list[str]()
+    hub.on_first = lambda task_id: told.append(f"{task_id} first")
+    hub.on_last = lambda task_id: told.append(f"{task_id} last")
+    watcher, passer_by = Ear("t1"), Ear("t1")
+    passer_by.minded = False
+    hub.add(passer_by)
+    assert told == []
+    hub.add(watcher)
+    hub.remove(watcher)
+    assert told == ["t1 first", "t1 last"]
+    hub.remove(passer_by)
+    assert told == ["t1 first", "t1 last"]
+
+
 def test_hub_lets_followers_leave_while_it_delivers() -> None:
     """A follower that ends with a batch does not keep others from it."""
     hub = Hub()
