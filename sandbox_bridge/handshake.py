@@ -167,7 +167,8 @@ def _info_of(hello: SandboxHello, *, address: str, trust: Trust, subject: str | 
         sandbox_id=hello.sandbox_id,
         boot_id=hello.boot_id,
         runtime=hello.runtime,
-        max_sessions=hello.max_sessions,
+        # One that has no room just now says so again, as `busy`, or has some by then.
+        max_sessions=max(1, hello.max_sessions),
         capabilities=frozenset(hello.capabilities),
         labels=hello.labels,
         isolation=hello.isolation,

@@ -274,7 +274,7 @@ class SandboxHello(_Frame):
     sandbox_id: str
     boot_id: str
     runtime: str = "unknown"
-    max_sessions: int = Field(default=1, ge=1)
+    max_sessions: int = Field(default=1, ge=0)
     isolation: dict[str, Any] = {}
     capabilities: list[str] = []
     labels: dict[str, str] = {}

@@ -27,6 +27,13 @@ async def test_hello_answered_makes_the_sandbox_extended() -> None:
         assert fake.count("health_check") == 0
 
 
+async def test_hello_of_a_full_sandbox_is_a_hello() -> None:
+    """One that has no room when it is greeted speaks the extensions all the same; its room is tried again later."""
+    async with FakeSandbox(listen=False, max_sessions=0) as fake, connected(fake.dial) as bridge:
+        assert bridge.info is not None
+        assert (bridge.info.extended, bridge.free) == (True, 1)
+
+
 @pytest.mark.parametrize("hello", ["ignore", "refuse", "close"])
 async def test_hello_not_answered_means_core_only(hello: HelloManner) -> None:
     """Silence, another frame or a close in return for `hello` means core only, with room as `health` says."""

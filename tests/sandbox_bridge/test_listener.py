@@ -109,7 +109,7 @@ async def test_trusted_sandbox_is_for_everybody() -> None:
         HELLO | {"sandbox_id": ""},
         HELLO | {"sandbox_id": "x" * 201},
         HELLO | {"boot_id": "x" * 201},
-        HELLO | {"max_sessions": 0},
+        HELLO | {"max_sessions": -1},
         HELLO | {"runtime": ""},
         HELLO | {"labels": {str(number): "x" * 100 for number in range(200)}},
         HELLO | {"capabilities": ["x" * 20_000]},
