@@ -39,6 +39,7 @@ from gateway.state.base import (
     TaskQuery,
 )
 from gateway.state.group_commit import GroupCommit
+from gateway.state.group_read import GroupRead
 from gateway.state.sqlite_tx import Transaction
 from gateway.state.sqlite_writer import Write, Writer, connect, errors_translated
 from gateway.state.threads import Threads
@@ -64,7 +65,7 @@ class SqliteStore:
         self._path = path
         self._clock = clock
         self._writer = writer
-        self._readers = readers
+        self._reads = GroupRead(readers)
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._writing = Writer(path, clock)
@@ -86,6 +87,7 @@ class SqliteStore:
     async def aclose(self) -> None:
         """Settle what was asked, then close every connection."""
         await self._group.drain()
+        await self._reads.drain()
         await self._threads.settle()
         await self._in(self._writer, self._close_all)
 
@@ -285,7 +287,7 @@ class SqliteStore:
         await self._write(lambda tx: tx.do(lambda db, _now: sites.remove(db, label_hash)))
 
     async def _read(self, query: Callable[[sqlite3.Connection], Value]) -> Value:
-        return await self._in(self._readers, lambda: query(self._reader()))
+        return await self._reads.read(errors_translated()(lambda: query(self._reader())))
 
     # --- on the executors' threads --------------------------------------------------------------------
 

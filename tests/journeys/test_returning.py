@@ -20,7 +20,7 @@ async def test_crowd_comes_back_to_its_heads_and_misses_nothing(tmp_path: Path) 
 async def test_gateway_raises_its_limit_of_open_files(tmp_path: Path) -> None:
     """The usual soft limit of 1024 does not keep the 1025th client out."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
     try:
         env = {"GATEWAY_MAX_CONNECTIONS": "3000"}
         async with running_gateway(tmp_path / "data", "--no-local-sandbox", env=env) as gateway:
