@@ -3,16 +3,18 @@
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from websockets.exceptions import ConnectionClosedError
 
 from gateway.client.connection import Connection, OnEvent, socket_url
 from gateway.client.errors import ClosedError, DeadlineError, RefusedError, RequestError, UnreachableError
 from gateway.client.http import Http
-from gateway.client.session import BACKOFF_CAP_S, Session, connect
+from gateway.client.session import BACKOFF_CAP_S, STABLE_S, Session, connect
 from tests.gateway.client.scripted_gateway import Peer, ScriptedGateway, failure
+from tests.support.waiting import let_pass
 
 
 @asynccontextmanager
@@ -196,3 +198,58 @@ async def test_backoff_grows_with_full_jitter() -> None:
     assert len(waits) > 15
     assert all(wait <= min(BACKOFF_CAP_S, 0.3 * 2**number) for number, wait in enumerate(waits, 1))
     assert max(waits) > 10
+
+
+class BriefSocket:
+    """A socket that is welcomed, and lost after a while."""
+
+    def __init__(self, life_s: float, died: Callable[[], None]) -> None:
+        self._life_s = life_s
+        self._died = died
+        self._welcomed = False
+
+    async def recv(self) -> str:
+        """The welcome, then the loss."""
+        if self._welcomed:
+            await let_pass(self._life_s)
+            self._died()
+            raise ConnectionClosedError(None, None)
+        self._welcomed = True
+        return '{"type":"welcome","session_id":"s1"}'
+
+    async def send(self, message: str) -> None:
+        """Nobody listens."""
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Nobody hears it."""
+
+
+class Patient(random.Random):
+    """Waits as long as a bound lets it."""
+
+    def random(self) -> float:
+        """The most."""
+        return 1.0
+
+
+@pytest.mark.looptime
+async def test_backoff_begins_anew_only_after_a_connection_that_held() -> None:
+    """A gateway that welcomes and drops again and again is not hammered; ten seconds of peace are forgiven."""
+    loop = asyncio.get_running_loop()
+    lives = iter([1.0, 1.0, 1.0, 1.0, STABLE_S, 1.0, 3600.0])
+    waits: list[float] = []
+    died_at = 0.0
+
+    def died() -> None:
+        nonlocal died_at
+        died_at = loop.time()
+
+    async def dial(*, session_id: str | None, on_event: OnEvent) -> Connection:
+        waits.append(loop.time() - died_at)
+        return await Connection.welcomed(BriefSocket(next(lives), died), on_event)
+
+    session = Session(dial, Http("nowhere", None), chance=Patient())
+    await session.open()
+    await let_pass(60)
+    await session.aclose()
+    assert waits == pytest.approx([0, 0, 0.6, 1.2, 2.4, 0, 0.6])

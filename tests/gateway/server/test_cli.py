@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.gateway import GatewayProcess, running_gateway
+from tests.support.postgres import free_port
 
 pytestmark = [pytest.mark.journey, pytest.mark.asyncio(loop_scope="module")]
 
@@ -285,3 +286,20 @@ async def test_help_is_quick(unused_tcp_port: int) -> None:
     assert not {"aiohttp", "websockets", "pydantic", "jwt", "asyncio"} & set(
         json.loads(out.decode().replace("'", '"'))
     )
+
+
+async def test_lost_connection_is_told_and_the_command_goes_on(tmp_path: Path) -> None:
+    """Who watches is told that the connection is lost and the task is not, and sees it to its end."""
+    data, port = tmp_path / "data", str(free_port())
+    command = "echo one; sleep 2; echo two"
+    async with (
+        running_gateway(data, "--port", port) as first,
+        started(first.url, "submit", "--command", command) as process,
+    ):
+        assert await next_line(process.stdout) == "one\n"
+        await first.kill()
+        async with running_gateway(data, "--port", port):
+            outcome = await ended(process)
+    assert outcome.code == 0
+    assert outcome.out.endswith("two\n")
+    assert outcome.err.count("the connection is lost, the task is not: reconnecting") == 1
