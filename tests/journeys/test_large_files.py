@@ -148,6 +148,7 @@ async def test_files_of_an_attempt_that_was_killed_are_replaced(tmp_path: Path) 
             _, answer = await submit_tar(gateway, tar_of(tree), **given)
             await until(lambda: rows(data_dir, OUTPUT) > 8, within_s=20, what="files come back")
             await gateway.kill()
+        sandbox.restart("boot-2")  # what it had is gone, so there is nothing to go on with
         async with running_gateway(data_dir, "--no-local-sandbox", env=env) as gateway:
             task_id = answer["task"]["task_id"]
             async with client(gateway.socket_url) as alice:
