@@ -97,7 +97,7 @@ async def test_command_that_does_not_read_is_not_held_up(bridge: Peer) -> None:
 
 async def test_terminal_is_one(bridge: Peer) -> None:
     """A command on a terminal sees its size and its changes, and Ctrl-C interrupts it."""
-    script = "stty size; trap 'stty size; exit 5' INT; while :; do sleep 0.05; done"
+    script = "trap 'stty size; exit 5' INT; stty size; while :; do sleep 0.05; done"
     await start(bridge, {"sh": script, "tty": {"cols": 80, "rows": 24}})
     await bridge.until(lambda frame: "24 80" in text_of([frame]))
     await bridge.send({"type": "resize", "session_id": "s", "cols": 100, "rows": 30})
