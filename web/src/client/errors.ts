@@ -1,4 +1,4 @@
-import type { ErrorFrame, Json } from "./protocol.ts";
+import type { ErrorFrame } from "./wire.ts";
 
 /**
  * Why a request or a stream ended without its answer.
@@ -10,9 +10,9 @@ export class GatewayError extends Error {
   override readonly name = "GatewayError";
   readonly code: string;
   readonly retryable: boolean;
-  readonly details: { [key: string]: Json };
+  readonly details: { [key: string]: unknown };
 
-  constructor(code: string, message: string, retryable = false, details: { [key: string]: Json } = {}) {
+  constructor(code: string, message: string, retryable = false, details: { [key: string]: unknown } = {}) {
     super(message);
     this.code = code;
     this.retryable = retryable;

@@ -1,19 +1,6 @@
 /** Who is behind the socket: requests with answers, tasks to follow and lists to watch, over many connections. */
 
 import { GatewayError } from "./errors.ts";
-import type {
-  ErrorFrame,
-  Params,
-  RequestType,
-  Result,
-  ResultFrame,
-  ServerFrame,
-  SubmitParams,
-  Task,
-  TaskEvent,
-  Update,
-  Welcome,
-} from "./protocol.ts";
 import {
   type Clock,
   Connection,
@@ -23,9 +10,24 @@ import {
 } from "./socket.ts";
 import { type SubscribeReply, Subscription, type SubscriptionLink } from "./subscription.ts";
 import { TaskHandle } from "./task.ts";
+import type {
+  ErrorFrame,
+  ListedTask,
+  Params,
+  RequestType,
+  Result,
+  ResultFrame,
+  ServerFrame,
+  SubmitParams,
+  TaskEvent,
+  Update,
+  Welcome,
+} from "./wire.ts";
 
 /** What watching tells: all items after any doubt, else one item's newest state. */
-export type WatchListener = (update: { items: Task[] } | { item: Task & { removed?: boolean } }) => void;
+export type WatchListener = (
+  update: { items: ListedTask[] } | { item: ListedTask & { removed?: boolean } },
+) => void;
 
 export interface SessionOptions extends ConnectionOptions {
   /** Told each change of `session.state`. */
@@ -215,7 +217,7 @@ export class GatewaySession {
       "watch",
       { topic: "tasks" },
       {
-        result: (result) => this.#watcher?.({ items: (result as Result<"watch">).items }),
+        result: (result) => this.#watcher?.({ items: (result as { items: ListedTask[] }).items }),
         error: (error) => {
           if (!error.retryable || this.#watcher !== isWanted) return;
           this.#cancelWatchRetry = this.#clock.after(WATCH_RETRY_MS, () => this.#watch());
@@ -294,7 +296,8 @@ export class GatewaySession {
   }
 
   #updated(update: Update): void {
-    this.#watcher?.("items" in update ? { items: update.items } : { item: update.item });
+    if (update.items !== undefined) this.#watcher?.({ items: update.items as unknown as ListedTask[] });
+    else this.#watcher?.({ item: update.item as unknown as ListedTask });
   }
 
   #answered(frame: ResultFrame | ErrorFrame): void {

@@ -1,6 +1,6 @@
 /** One connection that comes back by itself: what drops is dialled again, what is refused for good is not. */
 
-import { type Goodbye, PROTOCOL, type ServerFrame, type Welcome } from "./protocol.ts";
+import { type Goodbye, PROTOCOL, type ServerFrame, type Welcome } from "./wire.ts";
 
 /** The part of a WebSocket that is used here, so that any implementation fits, in a browser or in Node. */
 export interface SocketLike {

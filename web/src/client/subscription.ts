@@ -1,6 +1,6 @@
 import type { GatewayError } from "./errors.ts";
-import { type Result, type TaskEvent, TERMINAL } from "./protocol.ts";
 import type { Clock } from "./socket.ts";
+import { type Result, type TaskEvent, TERMINAL } from "./wire.ts";
 
 /** What a subscription asks of its session. The callbacks run before the next frame is looked at. */
 export interface SubscriptionLink {

@@ -1,5 +1,5 @@
-import type { Params, RequestType, Result, Task, TaskEvent } from "./protocol.ts";
 import type { Subscription } from "./subscription.ts";
+import type { Params, RequestType, Result, Task, TaskEvent } from "./wire.ts";
 
 /** What a task needs of the session that it belongs to. */
 export interface TaskSession {

@@ -1,10 +1,10 @@
 /** Files on their way into a task: read from a drop or a picker, text where they are text, base64 where not. */
 
-import type { InputFile } from "../client/index.ts";
+import type { FileContent } from "../client/index.ts";
 
 export interface FileEntry {
   path: string;
-  content: InputFile;
+  content: FileContent;
   bytes: number;
 }
 
@@ -99,7 +99,7 @@ async function readAll(found: Found): Promise<ReadResult> {
   return { files, skipped: [...found.skipped].sort() };
 }
 
-function decode(bytes: Uint8Array): InputFile {
+function decode(bytes: Uint8Array): FileContent {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {

@@ -2,14 +2,23 @@
 
 import { computed, signal } from "@preact/signals";
 
-import { GatewaySession, type SessionState, type Task, type Welcome } from "../client/index.ts";
+import {
+  GatewaySession,
+  type ListedTask,
+  type SessionState,
+  type Task,
+  type Welcome,
+} from "../client/index.ts";
 import { storedToken } from "./route.ts";
 
 /** Beyond these the oldest leave the list; they stay reachable by their address. */
 const MAX_TASKS = 1_000;
 const PAGE = 50;
 
-const tasksById = signal<ReadonlyMap<string, Task>>(new Map());
+/** Lists have a task without its result. */
+export type KnownTask = ListedTask & Partial<Task>;
+
+const tasksById = signal<ReadonlyMap<string, KnownTask>>(new Map());
 export const connection = signal<SessionState>({ phase: "connecting", recovery: null });
 export const welcome = signal<Welcome | null>(null);
 /** Null until the first page of tasks has come. */
@@ -57,12 +66,12 @@ export function start(): void {
   session.connect();
 }
 
-export function taskById(taskId: string): Task | undefined {
+export function taskById(taskId: string): KnownTask | undefined {
   return tasksById.value.get(taskId);
 }
 
 /** Takes a task's state in, unless a newer one is here already. */
-export function mergeTask(task: Task & { removed?: boolean }): void {
+export function mergeTask(task: KnownTask & { removed?: boolean }): void {
   const known = changed.get(task.task_id);
   if (task.removed) changed.delete(task.task_id);
   else if (known === undefined || !isOlder(task, known)) changed.set(task.task_id, task);
@@ -96,7 +105,7 @@ function showChanges(): void {
   tasksById.value = new Map(changed);
 }
 
-function isOlder(task: Task, known: Task): boolean {
+function isOlder(task: KnownTask, known: KnownTask): boolean {
   if (task.last_seq !== known.last_seq) return task.last_seq < known.last_seq;
   return task.updated_at < known.updated_at;
 }

@@ -1,7 +1,7 @@
-import type { Task } from "../client/index.ts";
 import { Command } from "./copyable.tsx";
 import { route, taskHref } from "./route.ts";
-import { cursor, listError, loadTasks, now, tasks } from "./store.ts";
+import { cursor, type KnownTask, listError, loadTasks, now, tasks } from "./store.ts";
+import { percent } from "./task-model.ts";
 import { age, duration, STATUS_WORDS } from "./words.ts";
 
 export function TaskList() {
@@ -43,7 +43,7 @@ function Rows() {
   );
 }
 
-function Row({ task }: { task: Task }) {
+function Row({ task }: { task: KnownTask }) {
   const here = route.value;
   const isCurrent = here.page === "task" && here.taskId === task.task_id;
   return (
@@ -57,26 +57,26 @@ function Row({ task }: { task: Task }) {
         <span class="row-detail">
           {summary(task)} <span class="row-id">…{task.task_id.slice(-8)}</span>
         </span>
-        {task.status === "running" && task.progress !== null && (
-          <progress max={100} value={task.progress} aria-label="Progress" />
+        {task.status === "running" && percent(task.progress) !== null && (
+          <progress max={100} value={percent(task.progress) ?? 0} aria-label="Progress" />
         )}
       </a>
     </li>
   );
 }
 
-export function StatusDot({ task }: { task: Pick<Task, "status"> }) {
+export function StatusDot({ task }: { task: Pick<KnownTask, "status"> }) {
   return <span class={`status-dot status-${task.status}`} aria-hidden="true" />;
 }
 
-function summary(task: Task): string {
+function summary(task: KnownTask): string {
   if (task.desire === "cancel" && task.status !== "cancelled" && task.ended_at === null) return "Cancelling";
   const word = STATUS_WORDS[task.status];
   return task.attempt > 1 ? `${word} · attempt ${task.attempt}` : word;
 }
 
 /** How long ago it came; while it runs, how long it has. */
-function Age({ task }: { task: Task }) {
+function Age({ task }: { task: KnownTask }) {
   if (task.status === "running" && task.started_at !== null) {
     return <>{duration(now.value - Date.parse(task.started_at))}</>;
   }

@@ -1,6 +1,6 @@
 /** What a task's events add up to, for the page that shows it. */
 
-import type { EventData, Json, SandboxResult, TaskError, TaskEvent, TaskStatus } from "../client/index.ts";
+import type { EventData, SandboxResult, TaskEvent, TaskFault, TaskStatus } from "../client/index.ts";
 
 export interface Moment {
   seq: number;
@@ -19,8 +19,8 @@ export class TaskModel {
   firstCommand: string | null = null;
   phase: string | null = null;
   progress: number | null = null;
-  error: TaskError | null = null;
-  result: Json | null = null;
+  error: TaskFault | null = null;
+  result: { [key: string]: unknown } | null = null;
   siteUrl: string | null = null;
 
   get status(): TaskStatus | null {
@@ -29,7 +29,7 @@ export class TaskModel {
 
   /** The task's exit code where it has ended and its agent tells one. */
   get exitCode(): number | null {
-    const source = this.error?.details ?? (isObject(this.result) ? this.result : null);
+    const source = this.error?.details ?? this.result;
     const code = source?.exit_code;
     return typeof code === "number" ? code : null;
   }
@@ -46,17 +46,18 @@ export class TaskModel {
     this.moments = [...this.moments, { seq, time, status, attempt, reason, by }].slice(-MAX_MOMENTS);
     this.error = data.error ?? null;
     this.result = data.result ?? null;
-    if (isObject(this.result)) this.siteUrl ??= safeUrl((this.result as unknown as SandboxResult).url);
+    if (this.result !== null) this.siteUrl ??= safeUrl((this.result as unknown as SandboxResult).url);
   }
 
   #progress({ phase, progress }: EventData["progress"]): void {
-    this.phase = phase ?? this.phase;
-    this.progress = progress ?? this.progress;
+    if (typeof phase === "string") this.phase = phase;
+    if (typeof progress === "number") this.progress = progress;
   }
 }
 
-function isObject(value: Json | null): value is { [key: string]: Json } {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+/** How far a task said last that it is, 0 to 100, or null. */
+export function percent(progress: { [key: string]: unknown } | null): number | null {
+  return typeof progress?.progress === "number" ? progress.progress : null;
 }
 
 /** A task may name any address; only one that opens as a web site becomes a link. */

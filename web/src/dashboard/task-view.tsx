@@ -1,11 +1,11 @@
 import { useEffect, useState } from "preact/hooks";
 
-import type { GatewayError, Task, TaskError, TaskStatus } from "../client/index.ts";
+import type { GatewayError, TaskFault, TaskStatus } from "../client/index.ts";
 import { TERMINAL } from "../client/index.ts";
 import { CopyButton } from "./copyable.tsx";
 import { Follower } from "./follow.ts";
 import { OutputPane } from "./output-pane.tsx";
-import { connection, now, taskById, welcome } from "./store.ts";
+import { connection, type KnownTask, now, taskById, welcome } from "./store.ts";
 import { explain } from "./submit.ts";
 import type { Moment, TaskModel } from "./task-model.ts";
 import { duration, errorHeadline, preciseDuration, reasonWords, STATUS_WORDS } from "./words.ts";
@@ -80,7 +80,7 @@ function Facts({
   status,
 }: {
   model: TaskModel;
-  task: Task | undefined;
+  task: KnownTask | undefined;
   status: TaskStatus | null;
 }) {
   return (
@@ -106,7 +106,7 @@ function Facts({
   );
 }
 
-function Elapsed({ task }: { task: Task | undefined }) {
+function Elapsed({ task }: { task: KnownTask | undefined }) {
   if (task === undefined || task.started_at === null) return null;
   const started = Date.parse(task.started_at);
   if (task.ended_at !== null)
@@ -115,7 +115,7 @@ function Elapsed({ task }: { task: Task | undefined }) {
 }
 
 /** A wish and its effect are two things: the button tells of the one, the status of the other. */
-function CancelButton({ follower, task }: { follower: Follower; task: Task | undefined }) {
+function CancelButton({ follower, task }: { follower: Follower; task: KnownTask | undefined }) {
   const [error, setError] = useState<string | null>(null);
   const [isAsking, setAsking] = useState(false);
   const isWished = task?.desire === "cancel";
@@ -145,7 +145,7 @@ function CancelButton({ follower, task }: { follower: Follower; task: Task | und
   );
 }
 
-function Failure({ error, exitCode }: { error: TaskError; exitCode: number | null }) {
+function Failure({ error, exitCode }: { error: TaskFault; exitCode: number | null }) {
   const reason = error.details?.reason;
   const isTold = exitCode === null && typeof reason === "string";
   return (

@@ -1,6 +1,6 @@
 /** Codes, times and sizes in words. */
 
-import type { TaskError, TaskStatus } from "../client/index.ts";
+import type { TaskFault, TaskStatus } from "../client/index.ts";
 
 const TASK_ERRORS: { [code: string]: string } = {
   command_failed: "A command failed",
@@ -29,7 +29,7 @@ export const STATUS_WORDS: Record<TaskStatus, string> = {
   cancelled: "Cancelled",
 };
 
-export function errorHeadline(error: TaskError): string {
+export function errorHeadline(error: TaskFault): string {
   return TASK_ERRORS[error.code] ?? error.code;
 }
 
