@@ -50,9 +50,9 @@ class Server:
     password: str = field(default_factory=lambda: secrets.token_hex(8))
     port: int = field(default_factory=free_port)
 
-    def dsn(self, database: str = "postgres") -> str:
-        """How one of its databases is reached."""
-        return f"postgresql://gateway:{self.password}@127.0.0.1:{self.port}/{database}"
+    def dsn(self, database: str = "postgres", *, port: int | None = None) -> str:
+        """How one of its databases is reached; by another `port` where something stands between."""
+        return f"postgresql://gateway:{self.password}@127.0.0.1:{port or self.port}/{database}"
 
     def create(self) -> None:
         """Make the cluster."""
@@ -83,6 +83,11 @@ class Server:
     def recoveries(self) -> int:
         """How often it has found, when it was started, that it had crashed."""
         return (self.folder / "log").read_text().count("was not properly shut down")
+
+    @property
+    def shutdowns(self) -> int:
+        """How often it has ended in order."""
+        return (self.folder / "log").read_text().count("database system is shut down")
 
     @property
     def running(self) -> bool:

@@ -18,6 +18,11 @@ def rss_mib(pid: int) -> float:
     return 0.0
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether the kernel holds it still (SIGSTOP)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 def children_of(pid: int) -> list[int]:
     """Child processes, all generations; who ends meanwhile may be among them or not."""
     found: list[int] = []

@@ -1,0 +1,1 @@
+"""A fleet under faults: what can befall it, a seeded schedule of that, and a crowd whose streams must be whole."""

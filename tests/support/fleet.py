@@ -1,0 +1,224 @@
+"""A fleet on this machine: gateways, workers, their Redis and PostgreSQL, and a load balancer before them.
+
+`make fleet` (`tests/support/fleet_cli.py`) is for people, `running_fleet` for tests and benchmarks. Each instance has
+a way of its own to Redis and to PostgreSQL, a `Proxy` that can be told to be a bad network. Addresses outlast restarts.
+"""
+
+import asyncio
+import random
+import shutil
+import signal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tests.house.source import ROOT
+from tests.support.gateway import GatewayProcess, running_gateway
+from tests.support.postgres import QUICK, Server, free_port, postgres_server
+from tests.support.proxy import Proxy, proxy_to
+from tests.support.redis_server import RedisServer, redis_server
+from tests.support.waiting import eventually
+
+BALANCER: Final = ROOT / "deploy" / "haproxy.cfg"
+BALANCED: Final = 4
+"""Gateways that the balancer's file has places for."""
+BALANCER_READY_S: Final = 30.0
+APART: Final = ("setsid",)
+"""Ctrl-C is for whoever leads the fleet, who then ends it in order."""
+
+
+@dataclass
+class Instance:
+    """A gateway or worker; `start` it as often as it was ended."""
+
+    name: str
+    options: Sequence[str]
+    env: Mapping[str, str]
+    data_dir: Path
+    redis: Proxy
+    """Its way to Redis."""
+    postgres: Proxy
+    """Its way to PostgreSQL."""
+    port: int = field(default_factory=free_port)
+    _held: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _process: GatewayProcess | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def socket_url(self) -> str:
+        """Where its clients connect."""
+        return f"ws://127.0.0.1:{self.port}/ws"
+
+    @property
+    def log(self) -> Path:
+        """What it says."""
+        return self.data_dir.with_suffix(".log")
+
+    @property
+    def process(self) -> GatewayProcess:
+        """What runs. Raises ValueError where nothing does."""
+        if self._process is None:
+            raise ValueError(f"{self.name} does not run")
+        return self._process
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.process.returncode is None
+
+    async def start(self) -> None:
+        """Start it, and wait until it is ready."""
+        options = ("--port", str(self.port), *self.options)
+        running = running_gateway(self.data_dir, *options, env=self.env, under=APART)
+        self._process = await self._held.enter_async_context(running)
+
+    async def kill(self) -> None:
+        """As a crash."""
+        await self.process.kill()
+        await self._held.aclose()
+
+    async def stop(self) -> int:
+        """Drain it; its exit code."""
+        code = await self.process.stop()
+        await self._held.aclose()
+        return code
+
+    def freeze(self) -> None:
+        """Let it stand still (SIGSTOP), as a machine that swaps or is moved."""
+        self.process.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on, with all that it believed."""
+        self.process.process.send_signal(signal.SIGCONT)
+
+    async def aclose(self) -> None:
+        """End it, in whatever state it is."""
+        if self.is_up:
+            self.thaw()
+        await self._held.aclose()
+
+
+@dataclass
+class Fleet:
+    """All of it."""
+
+    gateways: list[Instance]
+    workers: list[Instance]
+    redis: RedisServer
+    postgres: Server
+    balancer_port: int
+
+    @property
+    def instances(self) -> list[Instance]:
+        """Gateways and workers."""
+        return [*self.gateways, *self.workers]
+
+    @property
+    def url(self) -> str:
+        """The load balancer."""
+        return f"http://127.0.0.1:{self.balancer_port}"
+
+    @property
+    def socket_url(self) -> str:
+        """Where clients of the load balancer connect."""
+        return f"ws://127.0.0.1:{self.balancer_port}/ws"
+
+
+@asynccontextmanager
+async def running_fleet(
+    folder: Path,
+    *,
+    gateways: int = 2,
+    sandboxes: Sequence[int] = (0,),
+    env: Mapping[str, str] | None = None,
+    port: int | None = None,
+    rng: random.Random | None = None,
+    redis: RedisServer | None = None,
+    postgres: Server | None = None,
+) -> AsyncIterator[Fleet]:
+    """A fleet that runs inside the block in `folder`, which is there; all of it ready.
+
+    `sandboxes` are the numbers of the gateways with a sandbox of their own; `port` is the balancer's, `rng` decides
+    which bytes a bad network hits. Servers that are given are left running.
+    """
+    async with AsyncExitStack() as held:
+        redis = redis or held.enter_context(redis_server())
+        postgres = postgres or held.enter_context(postgres_server(QUICK))
+        made = []
+        for number in range(gateways):
+            options = () if number in sandboxes else ("--no-local-sandbox",)
+            instance = Instance(
+                f"gateway-{number + 1}",
+                options,
+                {},
+                folder / f"gateway-{number + 1}",
+                await held.enter_async_context(proxy_to("127.0.0.1", redis.port, rng=rng)),
+                await held.enter_async_context(proxy_to("127.0.0.1", postgres.port, rng=rng)),
+            )
+            instance.env = _env(instance, postgres) | dict(env or {})
+            made.append(instance)
+        fleet = Fleet(made, [], redis, postgres, port or free_port())
+        held.push_async_callback(_closed, fleet)
+        # One after the other: the first one makes the tables.
+        for instance in fleet.instances:
+            await instance.start()
+        await held.enter_async_context(_balanced(fleet, folder / "balancer.log"))
+        yield fleet
+
+
+def _env(instance: Instance, postgres: Server) -> dict[str, str]:
+    return {
+        "STATE_PERSISTENCE_BACKEND": "postgresql",
+        "STATE_DATABASE_URL": postgres.dsn(port=instance.postgres.port),
+        "EVENT_BUS_BACKEND": "redis",
+        "REDIS_URL": f"redis://127.0.0.1:{instance.redis.port}/0",
+    }
+
+
+async def _closed(fleet: Fleet) -> None:
+    await asyncio.gather(*(instance.aclose() for instance in fleet.instances))
+
+
+@asynccontextmanager
+async def _balanced(fleet: Fleet, log: Path) -> AsyncIterator[None]:
+    program = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    if program is None:
+        raise RuntimeError("HAProxy is not installed; on Debian: apt install haproxy")
+    if len(fleet.gateways) > BALANCED:
+        raise ValueError(f"deploy/haproxy.cfg has places for {BALANCED} gateways")
+    env = {f"GATEWAY_{n}": f"127.0.0.1:{g.port}" for n, g in enumerate(fleet.gateways, 1)}
+    with log.open("ab") as output:
+        process = await asyncio.create_subprocess_exec(
+            *(*APART, program, "-f", str(BALANCER)),
+            env=env | {"FLEET_BIND": f"127.0.0.1:{fleet.balancer_port}"},
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        await eventually(lambda: _answers(fleet.balancer_port, process, log), within_s=BALANCER_READY_S)
+        yield
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+async def _answers(port: int, process: asyncio.subprocess.Process, log: Path) -> bool:
+    if process.returncode is not None:
+        raise RuntimeError(f"HAProxy did not start: {_tail(log)}")
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def _tail(log: Path) -> str:
+    return log.read_text()[-1000:]
