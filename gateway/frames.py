@@ -56,6 +56,9 @@ TaskId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Status = Literal["pending", "running", "paused", "completed", "failed", "cancelled"]
 
 
+Topic = Literal["tasks", "sandboxes"]
+
+
 class Strict(BaseModel):
     """Of what is taken: types are exact, and nothing else is in it."""
 
@@ -84,6 +87,27 @@ class SubmitBody(Strict):
 class _Request(Strict):
     id: str = Field(min_length=1, max_length=64)
 
+    @property
+    def about(self) -> str | None:
+        """The thing that it is about, where the order of requests about it matters: a task, or a topic."""
+        return None
+
+
+class _TaskRequest(_Request):
+    task_id: TaskId
+
+    @property
+    def about(self) -> str:
+        return self.task_id
+
+
+class _TopicRequest(_Request):
+    topic: Topic
+
+    @property
+    def about(self) -> str:
+        return self.topic
+
 
 class SubmitTask(SubmitBody, _Request):
     """Begin a task."""
@@ -91,19 +115,17 @@ class SubmitTask(SubmitBody, _Request):
     type: Literal["submit_task"]
 
 
-class Subscribe(_Request):
+class Subscribe(_TaskRequest):
     """Follow a task's events after a seq."""
 
     type: Literal["subscribe"]
-    task_id: TaskId
     after_seq: int = Field(default=0, ge=0, le=MAX_INT)
 
 
-class Unsubscribe(_Request):
+class Unsubscribe(_TaskRequest):
     """Follow a task no more."""
 
     type: Literal["unsubscribe"]
-    task_id: TaskId
 
 
 class WishBody(Strict):
@@ -112,23 +134,19 @@ class WishBody(Strict):
     reason: Text | None = None
 
 
-class _Wish(WishBody, _Request):
-    task_id: TaskId
-
-
-class CancelTask(_Wish):
+class CancelTask(WishBody, _TaskRequest):
     """Wish a task cancelled."""
 
     type: Literal["cancel_task"]
 
 
-class PauseTask(_Wish):
+class PauseTask(WishBody, _TaskRequest):
     """Wish a task paused."""
 
     type: Literal["pause_task"]
 
 
-class ResumeTask(_Wish):
+class ResumeTask(WishBody, _TaskRequest):
     """Wish that a task go on."""
 
     type: Literal["resume_task"]
@@ -142,35 +160,31 @@ class InputBody(Strict):
     key: Name | None = None
 
 
-class SendInput(InputBody, _Request):
+class SendInput(InputBody, _TaskRequest):
     """Send a running task something."""
 
     type: Literal["send_input"]
-    task_id: TaskId
 
 
-class Resize(_Request):
+class Resize(_TaskRequest):
     """Tell how large a task's terminal is to be."""
 
     type: Literal["resize"]
-    task_id: TaskId
     cols: int = Field(ge=1, le=1000)
     rows: int = Field(ge=1, le=1000)
 
 
-class GetTask(_Request):
+class GetTask(_TaskRequest):
     """Ask for one task."""
 
     type: Literal["get_task"]
-    task_id: TaskId
     include_input: bool = False
 
 
-class DeleteTask(_Request):
+class DeleteTask(_TaskRequest):
     """Have an ended task forgotten."""
 
     type: Literal["delete_task"]
-    task_id: TaskId
 
 
 class ListBody(Strict):
@@ -249,21 +263,16 @@ class RecoverWorkflow(RecoverBody, _Request):
     workflow_id: TaskId
 
 
-Topic = Literal["tasks", "sandboxes"]
-
-
-class Watch(_Request):
+class Watch(_TopicRequest):
     """Follow a topic's items."""
 
     type: Literal["watch"]
-    topic: Topic
 
 
-class Unwatch(_Request):
+class Unwatch(_TopicRequest):
     """Follow a topic no more."""
 
     type: Literal["unwatch"]
-    topic: Topic
 
 
 class Authenticate(_Request):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Final
 
 from aiohttp import WSMessage, WSMsgType, web
@@ -16,6 +17,7 @@ from gateway.principal import Principal
 from gateway.sessions.commands import Services, answer
 from gateway.sessions.outbox import Outbox
 from gateway.sessions.session import Session
+from gateway.sessions.turns import Turns
 from gateway.settings import Settings
 from gateway.tasks import TaskRecord
 
@@ -113,7 +115,7 @@ class Connection:
         try:
             async with asyncio.TaskGroup() as requests:
                 closer = requests.create_task(self._close_when_told(), name="closer")
-                await self._read(requests)
+                await self._read(Turns(requests))
                 self._told.set()
                 await closer
                 raise _OverError  # noqa: TRY301 - a TaskGroup is told to end its tasks by an exception
@@ -169,7 +171,7 @@ class Connection:
 
     # --- in ---------------------------------------------------------------------------------------------
 
-    async def _read(self, requests: asyncio.TaskGroup) -> None:
+    async def _read(self, requests: Turns) -> None:
         while self._close_code is None:
             message = await self._socket.receive()
             self._heard_at = asyncio.get_running_loop().time()
@@ -194,7 +196,7 @@ class Connection:
             await self._socket.close(code=message.data or 1000)
         return False
 
-    async def _take(self, text: str, requests: asyncio.TaskGroup) -> None:
+    async def _take(self, text: str, requests: Turns) -> None:
         try:
             request = frames.parse_request(text)
         except GatewayError as problem:
@@ -208,7 +210,7 @@ class Connection:
             self.outbox.send(frames.error(request.id, problem))
         else:
             self._in_flight += 1
-            requests.create_task(self._answer(request), name=f"request {request.type}")
+            requests.begin(request.about, partial(self._answer, request), name=f"request {request.type}")
         await self.outbox.wait_for_reader()
 
     def _admit(self) -> None:

@@ -1,0 +1,39 @@
+"""Turns: requests about one thing take effect in the order in which they were sent; others never wait for them.
+
+Each request is an asyncio task of its own, so that a slow one holds up nobody. But a line of input and the `eof`
+right behind it, or a pause and its resume, mean something else the other way round, and a client need not wait for
+answers to say things in order.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+
+class Turns:
+    """One connection's requests, as tasks of `group`. What is kept is bounded by those under way."""
+
+    def __init__(self, group: asyncio.TaskGroup) -> None:
+        self._group = group
+        self._last: dict[str, asyncio.Task[None]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Turns of {len(self._last)} things>"
+
+    def begin(self, about: str | None, work: Callable[[], Awaitable[None]], *, name: str) -> None:
+        """Do `work` once all that was begun about the same thing is over; about None at once."""
+        if about is None:
+            self._group.create_task(_after(None, work), name=name)
+            return
+        turn = self._group.create_task(_after(self._last.get(about), work), name=name)
+        self._last[about] = turn
+        turn.add_done_callback(lambda over: self._forget(about, over))
+
+    def _forget(self, about: str, over: "asyncio.Task[None]") -> None:
+        if self._last[about] is over:
+            del self._last[about]
+
+
+async def _after(former: "asyncio.Task[None] | None", work: Callable[[], Awaitable[None]]) -> None:
+    if former is not None:
+        await asyncio.wait([former])
+    await work()
