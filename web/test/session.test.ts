@@ -76,7 +76,7 @@ test("closing fails what waits and what is followed", async () => {
 test("a watch starts with all items, goes on with single ones, and is asked for anew after a drop", () => {
   const stage = Stage.live();
   const updates: unknown[] = [];
-  const unwatch = stage.session.watchTasks((update) => updates.push(update));
+  const unwatch = stage.session.watch("tasks", (update) => updates.push(update));
   stage.socket.answers("watch", { items: [{ task_id: "a" }] });
   stage.socket.says({ type: "update", topic: "tasks", item: { task_id: "b" } });
   stage.socket.drops();

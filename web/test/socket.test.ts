@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Stage } from "./support.ts";
+import { Stage, settled } from "./support.ts";
 
 test("the token goes as a second subprotocol, the session id as the query", () => {
   const stage = new Stage();
@@ -79,7 +79,7 @@ test("a goodbye that says not to come back is obeyed, whatever the code", () => 
   assert.equal(stage.sockets.length, 1);
 });
 
-test("pauses grow with each failed try up to the cap, with full jitter", () => {
+test("the first try is at once, then pauses grow up to the cap, with full jitter", () => {
   const stage = new Stage();
   stage.session.connect();
   const pauses = Array.from({ length: 8 }, () => {
@@ -90,15 +90,15 @@ test("pauses grow with each failed try up to the cap, with full jitter", () => {
     stage.clock.turn(pause);
     return pause;
   });
-  assert.deepEqual(pauses, [250, 500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
+  assert.deepEqual(pauses, [0, 250, 500, 1_000, 2_000, 4_000, 8_000, 10_000]);
 });
 
 test("a try that meets no welcome is given up after its deadline", () => {
   const stage = new Stage();
   stage.session.connect();
   stage.clock.turn(10_000);
-  assert.ok(stage.socket.isClosed);
-  assert.equal(stage.phase, "offline");
+  assert.ok(stage.sockets[0]?.isClosed);
+  assert.equal(stage.sockets.length, 2);
 });
 
 test("a dead connection is found by a probe each heartbeat", () => {
@@ -109,7 +109,7 @@ test("a dead connection is found by a probe each heartbeat", () => {
   assert.equal(stage.phase, "live");
   stage.clock.turn(15_000 + 10_000);
   assert.ok(stage.sockets[0]?.isClosed);
-  assert.equal(stage.phase, "offline");
+  assert.equal(stage.phase, "resuming");
 });
 
 test("connect while waiting for the next try dials at once, and only once", () => {
@@ -120,3 +120,53 @@ test("connect while waiting for the next try dials at once, and only once", () =
   stage.clock.turn(5_000);
   assert.equal(stage.sockets.length, 2);
 });
+
+test("only a connection that held begins the pauses anew", () => {
+  const stage = Stage.live();
+  stage.clock.turn(20_000);
+  stage.socket.drops();
+  stage.redials().welcomes();
+  stage.socket.drops();
+  const state = stage.session.state;
+  assert.ok(state.phase === "offline");
+  assert.equal(state.retryAt - stage.clock.now(), 250);
+});
+
+test("a token that comes later is waited for, and one that can't be had is asked for again", async () => {
+  const stage = new Stage();
+  stage.token = Promise.reject(new Error("no network"));
+  stage.session.connect();
+  await settled();
+  assert.equal(stage.sockets.length, 0);
+  stage.token = Promise.resolve("a.b.c");
+  stage.clock.turn(0);
+  stage.session.connect();
+  await settled();
+  assert.deepEqual(stage.socket.protocols, ["gateway.v1", "bearer.a.b.c"]);
+  assert.equal(stage.sockets.length, 1);
+});
+
+test("a new token is presented before the old one expires, and the same one is not presented again", async () => {
+  const stage = new Stage();
+  stage.token = "old";
+  stage.session.connect();
+  stage.socket.welcomes("s-1", { time: at(0), expires_at: at(20) });
+  stage.token = "new";
+  stage.clock.turn(9_999);
+  assert.throws(() => stage.socket.asked("authenticate"));
+  stage.clock.turn(1);
+  await settled();
+  assert.equal(stage.socket.asked("authenticate").token, "new");
+  stage.socket.answers("authenticate", { subject: "alice", expires_at: at(20) });
+  await settled();
+  const sent = stage.socket.sent.length;
+  stage.clock.turn(20_000);
+  assert.deepEqual(
+    stage.socket.sent.slice(sent).filter((frame) => frame.type === "authenticate"),
+    [],
+  );
+});
+
+function at(s: number): string {
+  return new Date(s * 1_000).toISOString();
+}

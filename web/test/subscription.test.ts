@@ -118,3 +118,47 @@ test("a reader that falls behind keeps a bounded queue and is fed anew from its 
   assert.equal((await events.next()).value?.seq, 10_002);
   assert.equal(session.state.recovery, null);
 });
+
+test("what follows the answer to a streaming submit at once is there for whoever iterates later", async () => {
+  const { session, socket } = Stage.live();
+  const submitted = session.submit({ input: { commands: ["true"] } });
+  socket.answers("submit_task", { task: { task_id: "t-1" }, replayed: false });
+  socket.sendsOutput(1, 2);
+  const task = await submitted;
+  socket.sendsEnd(3);
+  const seqs: number[] = [];
+  for await (const event of task) seqs.push(event.seq);
+  assert.deepEqual(seqs, [1, 2, 3]);
+  assert.throws(() => socket.asked("subscribe"));
+});
+
+test("two readers of one task each have every event once, wherever they began", async () => {
+  const { session, socket } = Stage.live();
+  const first = follow(session.events("t-1"));
+  socket.answersSubscribe(4);
+  socket.sendsOutput(1, 2);
+  const second = follow(session.events("t-1", 3));
+  assert.equal(socket.asked("subscribe").after_seq, 2);
+  socket.answersSubscribe(4);
+  socket.sendsOutput(3, 4);
+  socket.sendsEnd(5);
+  await Promise.all([first.ended, second.ended]);
+  assert.deepEqual(first.seqs, [1, 2, 3, 4, 5]);
+  assert.deepEqual(second.seqs, [4, 5]);
+});
+
+test("a reader that leaves does not end the events of another", async () => {
+  const { session, socket } = Stage.live();
+  const stays = follow(session.events("t-1"));
+  socket.answersSubscribe(1);
+  const leaves = session.events("t-1");
+  const taken = leaves.next();
+  socket.answersSubscribe(1);
+  socket.sendsOutput(1);
+  await taken;
+  await leaves.return();
+  assert.throws(() => socket.asked("unsubscribe"));
+  socket.sendsEnd(2);
+  await stays.ended;
+  assert.deepEqual(stays.seqs, [1, 2]);
+});

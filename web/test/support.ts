@@ -30,8 +30,9 @@ export class ScriptedSocket implements SocketLike {
     for (const frame of frames) this.onmessage?.({ data: JSON.stringify(frame) });
   }
 
-  welcomes(session_id = "s-1"): void {
-    this.says({ type: "welcome", session_id, heartbeat_ms: 25_000, limits: { max_inflight: 64 } });
+  welcomes(session_id = "s-1", more: Frame = {}): void {
+    const limits = { max_inflight: 64 };
+    this.says({ type: "welcome", session_id, heartbeat_ms: 25_000, limits, expires_at: null, ...more });
   }
 
   drops(code = 1006, reason = ""): void {
@@ -110,12 +111,17 @@ export class ManualClock implements Clock {
   }
 }
 
+/** Until all that is ready to run has run. */
+export function settled(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
 /** A session on scripted sockets, with all that a test needs to see of it. */
 export class Stage {
   readonly clock = new ManualClock();
   readonly sockets: ScriptedSocket[] = [];
   readonly session: GatewaySession;
-  token: string | null = null;
+  token: string | null | Promise<string> = null;
   #ids = 0;
 
   constructor() {

@@ -1,6 +1,8 @@
 /** Who is behind the socket: requests with answers, tasks to follow and lists to watch, over many connections. */
 
 import { GatewayError } from "./errors.ts";
+import { Http } from "./http.ts";
+import { type AskOptions, PendingRequests, type Reply, type RequestLink } from "./requests.ts";
 import {
   type Clock,
   Connection,
@@ -8,31 +10,30 @@ import {
   type ConnectionState,
   systemClock,
 } from "./socket.ts";
-import { type SubscribeReply, Subscription, type SubscriptionLink } from "./subscription.ts";
+import { Subscription, type SubscriptionLink } from "./subscription.ts";
+import type { FileSet } from "./tar.ts";
 import { TaskHandle } from "./task.ts";
+import { Watches, type WatchLink, type WatchListener } from "./watches.ts";
 import type {
-  ErrorFrame,
-  ListedTask,
+  AgentInfo,
+  Instance,
   Params,
+  Recovered,
   RequestType,
   Result,
-  ResultFrame,
   ServerFrame,
   SubmitParams,
-  TaskEvent,
-  Update,
+  Topic,
   Welcome,
+  Whoami,
 } from "./wire.ts";
-
-/** What watching tells: all items after any doubt, else one item's newest state. */
-export type WatchListener = (
-  update: { items: ListedTask[] } | { item: ListedTask & { removed?: boolean } },
-) => void;
 
 export interface SessionOptions extends ConnectionOptions {
   /** Told each change of `session.state`. */
-  onState?: (state: SessionState) => void;
+  onStateChange?: (state: SessionState) => void;
   onWelcome?: (welcome: Welcome) => void;
+  /** Shown each frame that comes or goes, as text: for looking on, not for deciding. */
+  onTraffic?: (frame: string, way: "in" | "out") => void;
   /** Makes request ids and idempotency keys: unique, 1 to 64 characters. */
   newId?: () => string;
 }
@@ -46,57 +47,51 @@ export interface Recovery {
 /** As the connection's; `live` only once everything followed is up to date again. */
 export type SessionState = ConnectionState & { recovery: Recovery | null };
 
-export interface RequestOptions {
-  /** Milliseconds from the call to the answer, reconnecting included. */
-  deadlineMs?: number;
-}
-
-interface Pending {
-  frame: string;
-  /** What is safe to say twice is said again on the next connection. */
-  repeatable: boolean;
-  result(result: unknown): void;
-  error(error: GatewayError): void;
-  cancelDeadline(): void;
-}
+export type RequestOptions = Partial<AskOptions>;
 
 const DEADLINE_MS = 30_000;
-const WATCH_RETRY_MS = 2_000;
 /** Until the server has said its own bound. */
 const MAX_INFLIGHT = 64;
+/** For what the next connection asks anew by itself. */
+const ONCE: AskOptions = { deadlineMs: DEADLINE_MS, repeatable: false };
+const NO_REPLY: Reply = { result: () => undefined, error: () => undefined };
 
 export class GatewaySession {
+  /** The same gateway by HTTP. */
+  readonly http: Http;
   readonly #connection: Connection;
   readonly #clock: Clock;
   readonly #newId: () => string;
-  readonly #onState: (state: SessionState) => void;
-  readonly #onWelcome: (welcome: Welcome) => void;
+  readonly #options: SessionOptions;
+  readonly #requests: PendingRequests;
+  readonly #watches: Watches;
   readonly #link: SubscriptionLink;
-  readonly #pending = new Map<string, Pending>();
-  readonly #subscriptions = new Map<string, Subscription>();
-  #watcher: WatchListener | null = null;
-  #cancelWatchRetry: (() => void) | null = null;
+  readonly #subscriptions = new Map<string, Set<Subscription>>();
   #connectionState: ConnectionState;
   #recovery: Recovery | null = null;
   #welcome: Welcome | null = null;
 
   constructor(options: SessionOptions) {
+    this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#newId = options.newId ?? (() => crypto.randomUUID());
-    this.#onState = options.onState ?? (() => undefined);
-    this.#onWelcome = options.onWelcome ?? (() => undefined);
-    this.#link = this.#makeLink();
+    this.#requests = new PendingRequests(this.#requestLink());
+    this.#watches = new Watches(this.#watchLink());
+    this.#link = this.#subscriptionLink();
     this.#connection = new Connection(options, {
       onState: (state) => this.#connectionChanged(state),
       onWelcome: (welcome) => this.#welcomed(welcome),
       onFrame: (frame, size) => this.#dispatch(frame, size),
+      onTraffic: options.onTraffic,
+      renew: (token) => this.request("authenticate", { token }),
     });
     this.#connectionState = this.#connection.state;
+    this.http = new Http(options.url, options.token ?? (() => null));
   }
 
   get state(): SessionState {
     const state = this.#connectionState;
-    const isBehind = state.phase === "live" && [...this.#subscriptions.values()].some((s) => !s.isCurrent);
+    const isBehind = state.phase === "live" && this.#readers().some((reader) => !reader.isCurrent);
     const shown: ConnectionState = isBehind ? { phase: "resuming" } : state;
     return { ...shown, recovery: this.#recovery };
   }
@@ -124,7 +119,7 @@ export class GatewaySession {
   /**
    * Asks, and is answered, over as many connections as it takes until the deadline.
    *
-   * @throws GatewayError the server's, or `deadline_exceeded`, `connection_closed`, `too_many_requests`.
+   * @throws GatewayError the server's, or `deadline_exceeded`, `connection_closed`, `connection_lost`, `too_many_requests`.
    */
   request<T extends RequestType>(
     type: T,
@@ -133,22 +128,30 @@ export class GatewaySession {
   ): Promise<Result<T>> {
     return new Promise((resolve, reject) => {
       const reply = { result: resolve as (result: unknown) => void, error: reject };
-      this.#ask(type, params, reply, { deadlineMs: options.deadlineMs ?? DEADLINE_MS, repeatable: true });
+      this.#requests.ask(type, params, reply, { deadlineMs: DEADLINE_MS, repeatable: true, ...options });
     });
   }
 
   /**
-   * Submits a task; resolves once it is durable. Its key makes it safe to ask again after a drop.
-   *
-   * The task is followed from its first event by iterating over what this returns.
+   * Submits a task; resolves once it is durable, with `mode` `blocking` once it has ended. Its key makes it safe to ask
+   * again after a drop. In mode `streaming`, the default, its events come at once, and wait for whoever iterates over it.
    */
-  async submit(params: SubmitParams, options: RequestOptions = {}): Promise<TaskHandle> {
-    const idempotency_key = params.idempotency_key ?? this.#newId();
-    const { task } = await this.request(
-      "submit_task",
-      { mode: "background", ...params, idempotency_key },
-      options,
-    );
+  submit(params: SubmitParams, options: RequestOptions = {}): Promise<TaskHandle> {
+    const asked = { mode: "streaming" as const, ...params };
+    const body = { ...asked, idempotency_key: params.idempotency_key ?? this.#newId() };
+    const deadlineMs = asked.mode === "blocking" ? Number.POSITIVE_INFINITY : DEADLINE_MS;
+    return new Promise((resolve, reject) => {
+      const reply: Reply = {
+        result: (result) => resolve(this.#submitted(result, asked.mode)),
+        error: reject,
+      };
+      this.#requests.ask("submit_task", body, reply, { deadlineMs, repeatable: true, ...options });
+    });
+  }
+
+  /** Submits a task with files that go by HTTP, so that they may be larger than a frame. @throws GatewayError */
+  async upload(params: SubmitParams, files: FileSet): Promise<TaskHandle> {
+    const task = await this.http.upload({ idempotency_key: this.#newId(), ...params }, files);
     return new TaskHandle(this, task.task_id, task);
   }
 
@@ -157,38 +160,128 @@ export class GatewaySession {
     return new TaskHandle(this, taskId, null);
   }
 
-  /** The task's events after `afterSeq`; one reader per task at a time. */
+  /** The task's events after `afterSeq`. Readers of one task share its subscription. */
   events(taskId: string, afterSeq = 0): Subscription {
-    if (this.#subscriptions.has(taskId)) throw new Error(`task ${taskId} is being followed already`);
     const subscription = new Subscription(this.#link, taskId, afterSeq);
-    this.#subscriptions.set(taskId, subscription);
+    const readers = this.#subscriptions.get(taskId) ?? new Set();
+    this.#subscriptions.set(taskId, readers.add(subscription));
     return subscription;
   }
 
-  /** Watches the list of tasks; `items` come first and after each doubt. One listener; ends by what it returns. */
-  watchTasks(listener: WatchListener): () => void {
-    this.#watcher = listener;
-    if (this.#connectionState.phase === "live") this.#watch();
-    return () => {
-      this.#watcher = null;
-      this.#cancelWatchRetry?.();
-      this.#tellIfLive("unwatch", { topic: "tasks" });
+  /** Tasks, newest first, a page at a time. @throws GatewayError */
+  list(params: Params<"list_tasks"> = {}): Promise<Result<"list_tasks">> {
+    return this.request("list_tasks", params);
+  }
+
+  /** Watches a list: its items come first and after each doubt, then what changes. Ends by what it returns. */
+  watch<T extends Topic>(topic: T, listener: WatchListener<T>): () => void {
+    return this.#watches.add(topic, listener);
+  }
+
+  /** Workflows, newest first, a page at a time. @throws GatewayError */
+  workflows(params: Params<"list_workflows"> = {}): Promise<Result<"list_workflows">> {
+    return this.request("list_workflows", params);
+  }
+
+  /** A workflow's checkpoints, oldest first, a page at a time. @throws GatewayError */
+  checkpoints(workflow_id: string, params: { limit?: number; cursor?: string } = {}) {
+    return this.request("list_checkpoints", { workflow_id, ...params });
+  }
+
+  /**
+   * Has a workflow, or with `fork` a copy of it, go on from a checkpoint: the newest, where none is named.
+   *
+   * Not said again over a lost connection: `connection_lost` leaves open whether it goes on. @throws GatewayError
+   */
+  async recover(
+    workflow_id: string,
+    params: Omit<Params<"recover_workflow">, "workflow_id"> = {},
+  ): Promise<{ task: TaskHandle; workflow: Recovered["workflow"] }> {
+    const body = { workflow_id, ...params };
+    const { task, workflow } = await this.request("recover_workflow", body, { repeatable: false });
+    return { task: new TaskHandle(this, task.task_id, task), workflow };
+  }
+
+  /** The agents that tasks can be for, with the JSON Schema of each one's input. @throws GatewayError */
+  async agents(): Promise<AgentInfo[]> {
+    return (await this.http.json<{ agents: AgentInfo[] }>("/v1/agents")).agents;
+  }
+
+  /** The gateway's processes. @throws GatewayError */
+  async instances(): Promise<Instance[]> {
+    return (await this.http.json<{ instances: Instance[] }>("/v1/instances")).instances;
+  }
+
+  whoami(): Promise<Whoami> {
+    return this.http.json<Whoami>("/v1/whoami");
+  }
+
+  #submitted(result: unknown, mode: string): TaskHandle {
+    const { task } = result as Result<"submit_task">;
+    // Its events follow this answer at once: whoever is to take them has to be there now.
+    const events = mode === "streaming" ? this.events(task.task_id) : null;
+    events?.begun();
+    return new TaskHandle(this, task.task_id, task, events);
+  }
+
+  #requestLink(): RequestLink {
+    return {
+      clock: this.#clock,
+      newId: this.#newId,
+      isLive: () => this.#connectionState.phase === "live",
+      refusal: () => (this.#connectionState.phase === "stopped" ? closedError(this.#connectionState) : null),
+      maxInflight: () => this.#welcome?.limits.max_inflight ?? MAX_INFLIGHT,
+      send: (frame) => this.#connection.send(frame),
     };
   }
 
-  #makeLink(): SubscriptionLink {
+  #watchLink(): WatchLink {
     return {
       clock: this.#clock,
-      subscribe: (taskId, afterSeq, reply) => this.#subscribe(taskId, afterSeq, reply),
-      unsubscribe: (taskId) => this.#tellIfLive("unsubscribe", { task_id: taskId }),
+      isLive: () => this.#connectionState.phase === "live",
+      watch: (topic, reply) => this.#requests.ask("watch", { topic }, reply, ONCE),
+      unwatch: (topic) => this.#tellIfLive("unwatch", { topic }),
+    };
+  }
+
+  #subscriptionLink(): SubscriptionLink {
+    return {
+      clock: this.#clock,
+      // Left to `reconnected` while there is no connection.
+      subscribe: (taskId, reply) =>
+        this.#tellIfLive("subscribe", { task_id: taskId, after_seq: this.#place(taskId) }, reply as Reply),
+      unsubscribe: (subscription) => this.#unsubscribe(subscription),
       forget: (subscription) => this.#forget(subscription),
       resumed: (resumed, lost) => this.#resumed(resumed, lost),
     };
   }
 
+  /** For what a lost connection does by itself. */
+  #tellIfLive(type: RequestType, params: object, reply: Reply = NO_REPLY): void {
+    if (this.#connectionState.phase === "live") this.#requests.ask(type, params, reply, ONCE);
+  }
+
+  #readers(): Subscription[] {
+    return [...this.#subscriptions.values()].flatMap((readers) => [...readers]);
+  }
+
+  /** The task's readers share one subscription: it begins where the first of them is, and each drops what it has. */
+  #place(taskId: string): number {
+    const readers = [...(this.#subscriptions.get(taskId) ?? [])].filter((reader) => reader.isListening);
+    return Math.min(...readers.map((reader) => reader.lastSeq));
+  }
+
+  /** Nobody's events end because another reader has enough of them. */
+  #unsubscribe(subscription: Subscription): void {
+    const readers = [...(this.#subscriptions.get(subscription.taskId) ?? [])];
+    if (readers.some((other) => other !== subscription && other.isListening)) return;
+    this.#tellIfLive("unsubscribe", { task_id: subscription.taskId });
+  }
+
   #forget(subscription: Subscription): void {
-    if (this.#subscriptions.get(subscription.taskId) !== subscription) return;
-    this.#subscriptions.delete(subscription.taskId);
+    const readers = this.#subscriptions.get(subscription.taskId);
+    readers?.delete(subscription);
+    if (readers?.size === 0) this.#subscriptions.delete(subscription.taskId);
     this.#tellState();
   }
 
@@ -199,68 +292,12 @@ export class GatewaySession {
     this.#tellState();
   }
 
-  /** For what a lost connection does by itself. */
-  #tellIfLive(type: RequestType, params: object): void {
-    if (this.#connectionState.phase === "live") this.#ask(type, params, ignoreReply, once);
-  }
-
-  /** Left to `reconnected` while there is no connection. */
-  #subscribe(taskId: string, afterSeq: number, reply: SubscribeReply): void {
-    if (this.#connectionState.phase !== "live") return;
-    const params = { task_id: taskId, after_seq: afterSeq };
-    this.#ask("subscribe", params, reply as Pick<Pending, "result" | "error">, once);
-  }
-
-  #watch(): void {
-    const isWanted = this.#watcher;
-    this.#ask(
-      "watch",
-      { topic: "tasks" },
-      {
-        result: (result) => this.#watcher?.({ items: (result as { items: ListedTask[] }).items }),
-        error: (error) => {
-          if (!error.retryable || this.#watcher !== isWanted) return;
-          this.#cancelWatchRetry = this.#clock.after(WATCH_RETRY_MS, () => this.#watch());
-        },
-      },
-      once,
-    );
-  }
-
-  #ask(
-    type: RequestType,
-    params: object,
-    reply: Pick<Pending, "result" | "error">,
-    { deadlineMs, repeatable }: { deadlineMs: number; repeatable: boolean },
-  ): void {
-    const refusal = this.#refusal();
-    if (refusal !== null) {
-      reply.error(refusal);
-      return;
-    }
-    const id = this.#newId();
-    const frame = JSON.stringify({ type, id, ...params });
-    const cancelDeadline = this.#clock.after(deadlineMs, () => {
-      this.#pending.delete(id);
-      reply.error(new GatewayError("deadline_exceeded", `No answer within ${deadlineMs / 1000} s.`, true));
-    });
-    this.#pending.set(id, { ...reply, frame, repeatable, cancelDeadline });
-    if (this.#connectionState.phase === "live") this.#connection.send(frame);
-  }
-
-  /** Why nothing can be asked now, or null. */
-  #refusal(): GatewayError | null {
-    if (this.#connectionState.phase === "stopped") return closedError(this.#connectionState);
-    if (this.#pending.size < (this.#welcome?.limits.max_inflight ?? MAX_INFLIGHT)) return null;
-    return new GatewayError("too_many_requests", "Too many requests wait for an answer.", true);
-  }
-
   #welcomed(welcome: Welcome): void {
     this.#welcome = welcome;
-    for (const pending of this.#pending.values()) this.#connection.send(pending.frame);
-    for (const subscription of this.#subscriptions.values()) subscription.reconnected();
-    if (this.#watcher !== null) this.#watch();
-    this.#onWelcome(welcome);
+    this.#requests.reconnected();
+    for (const reader of this.#readers()) reader.reconnected();
+    this.#watches.reconnected();
+    this.#options.onWelcome?.(welcome);
     this.#tellState();
   }
 
@@ -274,56 +311,30 @@ export class GatewaySession {
 
   #disconnected(): void {
     this.#recovery = { resumed: 0, lost: 0 };
-    this.#cancelWatchRetry?.();
-    for (const subscription of this.#subscriptions.values()) subscription.disconnected();
-    const lost = new GatewayError("connection_lost", "The connection was lost.", true);
-    for (const [id, pending] of this.#pending) if (!pending.repeatable) this.#settle(id)?.error(lost);
+    this.#watches.disconnected();
+    for (const reader of this.#readers()) reader.disconnected();
+    this.#requests.disconnected();
   }
 
   #failAll(error: GatewayError): void {
-    for (const id of [...this.#pending.keys()]) this.#settle(id)?.error(error);
-    for (const subscription of [...this.#subscriptions.values()]) subscription.fail(error);
+    this.#requests.failAll(error);
+    for (const reader of this.#readers()) reader.fail(error);
   }
 
   #dispatch(frame: ServerFrame, size: number): void {
-    if (frame.type === "event") this.#deliver(frame, size);
-    else if (frame.type === "update") this.#updated(frame);
-    else if (frame.type === "result" || frame.type === "error") this.#answered(frame);
-  }
-
-  #deliver(event: TaskEvent, size: number): void {
-    this.#subscriptions.get(event.task_id)?.accept(event, size);
-  }
-
-  #updated(update: Update): void {
-    if (update.items !== undefined) this.#watcher?.({ items: update.items as unknown as ListedTask[] });
-    else this.#watcher?.({ item: update.item as unknown as ListedTask });
-  }
-
-  #answered(frame: ResultFrame | ErrorFrame): void {
-    const pending = frame.id === null ? undefined : this.#settle(frame.id);
-    if (frame.type === "result") pending?.result(frame.result);
-    else pending?.error(GatewayError.fromFrame(frame));
-  }
-
-  #settle(id: string): Pending | undefined {
-    const pending = this.#pending.get(id);
-    pending?.cancelDeadline();
-    this.#pending.delete(id);
-    return pending;
+    if (frame.type === "event") {
+      for (const reader of this.#subscriptions.get(frame.task_id) ?? []) reader.accept(frame, size);
+    } else if (frame.type === "update") this.#watches.updated(frame);
+    else if (frame.type === "result" || frame.type === "error") this.#requests.answered(frame);
   }
 
   #tellState(): void {
-    this.#onState(this.state);
+    this.#options.onStateChange?.(this.state);
   }
 }
 
-/** For what the next connection asks anew by itself. */
-const once = { deadlineMs: DEADLINE_MS, repeatable: false };
-const ignoreReply = { result: () => undefined, error: () => undefined };
-
 function closedError(state: ConnectionState): GatewayError {
-  const details = state.phase === "stopped" ? { code: state.code } : {};
+  const details = state.phase === "stopped" ? { close_code: state.code } : {};
   const reason = state.phase === "stopped" ? state.reason : "closed";
   return new GatewayError("connection_closed", `The connection is closed: ${reason}.`, false, details);
 }

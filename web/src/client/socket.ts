@@ -1,6 +1,8 @@
 /** One connection that comes back by itself: what drops is dialled again, what is refused for good is not. */
 
-import { type Goodbye, PROTOCOL, type ServerFrame, type Welcome } from "./wire.ts";
+import type { GetToken } from "./http.ts";
+import { Renewal } from "./renewal.ts";
+import { type Goodbye, PROTOCOL, type Renewed, type ServerFrame, type Welcome } from "./wire.ts";
 
 /** The part of a WebSocket that is used here, so that any implementation fits, in a browser or in Node. */
 export interface SocketLike {
@@ -49,10 +51,10 @@ export type ConnectionState =
   | { phase: "stopped"; code: number; reason: string; needsToken: boolean };
 
 export interface ConnectionOptions {
-  /** `ws://` or `wss://` address of the gateway's `/ws`. */
+  /** The gateway's address, such as `https://gateway.example`, or that of its `/ws`. */
   url: string;
-  /** Asked before each dial; null means no authentication. */
-  token?: () => string | null;
+  /** Asked before each dial, and before the one it gave last expires; null means no authentication. */
+  token?: GetToken;
   openSocket?: OpenSocket;
   clock?: Clock;
 }
@@ -62,6 +64,9 @@ export interface ConnectionHandlers {
   onWelcome(welcome: Welcome): void;
   /** `size` is the frame's length in characters. */
   onFrame(frame: ServerFrame, size: number): void;
+  onTraffic?: ((frame: string, way: "in" | "out") => void) | undefined;
+  /** Presents a new token on this connection. */
+  renew(token: string): Promise<Renewed>;
 }
 
 /** A dial without a `welcome`, or a probe without any frame in return, is given up after this long. */
@@ -85,6 +90,9 @@ export class Connection {
   #sessionId: string | null = null;
   #goodbye: Goodbye | null = null;
   #attempt = 0;
+  /** A token is being waited for. */
+  #isDialling = false;
+  #dials = 0;
   #liveSince: number | null = null;
   #heartbeatMs = 25_000;
   /** Runs while a socket waits for its `welcome` or for the answer to a probe. */
@@ -93,26 +101,28 @@ export class Connection {
   #cancelTimer: (() => void) | null = null;
 
   readonly #url: string;
-  readonly #token: () => string | null;
+  readonly #token: GetToken;
+  readonly #renewal: Renewal;
   readonly #openSocket: OpenSocket;
   readonly #clock: Clock;
   readonly #handlers: ConnectionHandlers;
 
   constructor(options: ConnectionOptions, handlers: ConnectionHandlers) {
-    this.#url = options.url;
+    this.#url = socketUrl(options.url);
     this.#token = options.token ?? (() => null);
     this.#openSocket = options.openSocket ?? ((url, protocols) => new WebSocket(url, protocols));
     this.#clock = options.clock ?? systemClock;
     this.#handlers = handlers;
+    this.#renewal = new Renewal(this.#clock, this.#token, handlers.renew);
   }
 
   get state(): ConnectionState {
     return this.#state;
   }
 
-  /** Dials now, whether stopped or waiting for the next try; does nothing while a socket is there. */
+  /** Dials now, whether stopped or waiting for the next try; does nothing while a socket is there or on its way. */
   connect(): void {
-    if (this.#socket === null) this.#dial();
+    if (this.#socket === null && !this.#isDialling) this.#dial();
   }
 
   /** Closes for good. */
@@ -122,6 +132,7 @@ export class Connection {
 
   /** Sends one frame; only while live. */
   send(frame: string): void {
+    this.#handlers.onTraffic?.(frame, "out");
     this.#socket?.send(frame);
   }
 
@@ -137,6 +148,25 @@ export class Connection {
     this.#goodbye = null;
     this.#setState({ phase: this.#sessionId === null ? "connecting" : "resuming" });
     const token = this.#token();
+    if (token instanceof Promise) void this.#openWith(token);
+    else this.#open(token);
+  }
+
+  async #openWith(promise: Promise<string | null>): Promise<void> {
+    this.#isDialling = true;
+    this.#dials += 1;
+    const dial = this.#dials;
+    // A provider that never answers is a gateway that never says welcome.
+    this.#startDeadline("the token did not come");
+    const token = await promise.catch((error: Error) => error);
+    if (dial !== this.#dials || !this.#isDialling) return;
+    this.#isDialling = false;
+    if (token instanceof Error) this.#waitAndRetry(0, `there is no token: ${token.message}`, null);
+    else this.#open(token);
+  }
+
+  #open(token: string | null): void {
+    this.#clearTimers();
     if (token !== null && !TOKEN_SHAPE.test(token)) {
       this.#stop(NEEDS_TOKEN, "that is no JSON Web Token", true);
       return;
@@ -164,6 +194,7 @@ export class Connection {
       this.#drop("the gateway sent something that is no JSON");
       return;
     }
+    this.#handlers.onTraffic?.(data as string, "in");
     if (this.#state.phase === "live") this.#cancelDeadlineIfAny();
     if (frame.type === "welcome") this.#welcomed(frame);
     else if (frame.type === "goodbye") this.#goodbye = frame;
@@ -177,6 +208,7 @@ export class Connection {
     this.#heartbeatMs = welcome.heartbeat_ms;
     this.#liveSince = this.#clock.now();
     this.#scheduleProbe();
+    this.#renewal.welcomed(welcome);
     this.#setState({ phase: "live" });
     this.#handlers.onWelcome(welcome);
   }
@@ -219,10 +251,11 @@ export class Connection {
     this.#setState({ phase: "offline", retryAt: now + delay, reason });
   }
 
-  /** Full jitter: a thousand clients that lost one gateway do not come back as one wave. */
+  /** The first try is at once, most drops being one connection's; then full jitter, so that a crowd is no wave. */
   #backoffMs(): number {
+    if (this.#attempt === 0) return 0;
     return (
-      this.#clock.random() * Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** Math.min(this.#attempt, 16))
+      this.#clock.random() * Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** Math.min(this.#attempt - 1, 16))
     );
   }
 
@@ -237,6 +270,8 @@ export class Connection {
   /** Lets go of the socket: nothing it still says is heard. */
   #release(): SocketLike | null {
     this.#clearTimers();
+    this.#isDialling = false;
+    this.#renewal.stop();
     const socket = this.#socket;
     this.#socket = null;
     if (socket !== null) {
@@ -261,4 +296,10 @@ export class Connection {
     this.#state = state;
     this.#handlers.onState(state);
   }
+}
+
+/** `ws(s)://host/ws` of any address that a gateway is known by. */
+function socketUrl(url: string): string {
+  const address = url.replace(/^http/, "ws").replace(/[/]+$/, "");
+  return address.endsWith("/ws") ? address : `${address}/ws`;
 }

@@ -5,8 +5,10 @@ import { type Result, type TaskEvent, TERMINAL } from "./wire.ts";
 /** What a subscription asks of its session. The callbacks run before the next frame is looked at. */
 export interface SubscriptionLink {
   readonly clock: Clock;
-  subscribe(taskId: string, afterSeq: number, reply: SubscribeReply): void;
-  unsubscribe(taskId: string): void;
+  /** From the last seq of whichever of the task's readers is furthest behind. */
+  subscribe(taskId: string, reply: SubscribeReply): void;
+  /** It wants no more events for now. */
+  unsubscribe(subscription: Subscription): void;
   /** The subscription is over, for whatever reason. */
   forget(subscription: Subscription): void;
   /** It stands again: `resumed` events happened while there was no connection, `lost` were trimmed. */
@@ -66,6 +68,11 @@ export class Subscription implements AsyncIterableIterator<TaskEvent, undefined>
     return this.#state !== "asking" || !this.#stood;
   }
 
+  /** Whether it takes events, or has asked for them. */
+  get isListening(): boolean {
+    return this.#state === "asking" || this.#state === "following";
+  }
+
   [Symbol.asyncIterator](): this {
     return this;
   }
@@ -86,9 +93,15 @@ export class Subscription implements AsyncIterableIterator<TaskEvent, undefined>
     });
   }
 
+  /** The gateway sends its events already: from the first, behind the answer to a submit. */
+  begun(): void {
+    this.#state = "following";
+    this.#stood = true;
+  }
+
   /** Ends it from the reader's side. */
   return(): Promise<IteratorResult<TaskEvent, undefined>> {
-    if (this.#state === "asking" || this.#state === "following") this.#link.unsubscribe(this.taskId);
+    if (this.isListening) this.#link.unsubscribe(this);
     this.#queue = [];
     this.#finish(null);
     return Promise.resolve({ done: true, value: undefined });
@@ -96,7 +109,7 @@ export class Subscription implements AsyncIterableIterator<TaskEvent, undefined>
 
   /** The session has a new connection: ask again from where we are. */
   reconnected(): void {
-    if (this.#state === "asking" || this.#state === "following") this.#ask();
+    if (this.isListening) this.#ask();
   }
 
   /** The connection went; what was asked on it will not be answered. */
@@ -135,7 +148,7 @@ export class Subscription implements AsyncIterableIterator<TaskEvent, undefined>
     this.#queuedChars += size;
     if (this.#queue.length < QUEUE_EVENTS && this.#queuedChars < QUEUE_CHARS) return;
     this.#state = "full";
-    this.#link.unsubscribe(this.taskId);
+    this.#link.unsubscribe(this);
   }
 
   #ask(): void {
@@ -144,7 +157,7 @@ export class Subscription implements AsyncIterableIterator<TaskEvent, undefined>
     this.#asked += 1;
     const question = this.#asked;
     const isStale = () => question !== this.#asked || this.#state !== "asking";
-    this.#link.subscribe(this.taskId, this.#lastSeq, {
+    this.#link.subscribe(this.taskId, {
       result: (answer) => {
         if (!isStale()) this.#answered(answer);
       },

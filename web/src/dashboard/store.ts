@@ -39,7 +39,7 @@ export const session = new GatewaySession({
   url: `${location.protocol === "https:" ? "wss:" : "ws:"}//${location.host}/ws`,
   token: storedToken,
   newId: newKey,
-  onState: (state) => {
+  onStateChange: (state) => {
     connection.value = state;
   },
   onWelcome: (frame) => {
@@ -60,7 +60,7 @@ export function start(): void {
     if (session.state.phase === "offline") session.connect();
     session.probe();
   });
-  session.watchTasks((update) => {
+  session.watch("tasks", (update) => {
     for (const task of "items" in update ? update.items : [update.item]) mergeTask(task);
   });
   session.connect();
