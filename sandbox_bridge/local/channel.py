@@ -70,16 +70,20 @@ class Channel:
     async def signal(self, frame: dict[str, Any]) -> None:
         """Send a frame without a number, behind those that were made; to a bridge that is away it is not."""
         async with self._turn:
+            await self._send_made()
             if self.line is not None:
                 await self.line.send(encode({"session_id": self.session_id} | frame))
 
     async def flush(self) -> None:
         """Send what has not been sent over the present socket, in order."""
         async with self._turn:
-            while self.line is not None and (sent := self._next()) is not None:
-                self._sent_seq = sent.seq
-                await self.line.send(sent.text)
-                self._forget()
+            await self._send_made()
+
+    async def _send_made(self) -> None:
+        while self.line is not None and (sent := self._next()) is not None:
+            self._sent_seq = sent.seq
+            await self.line.send(sent.text)
+            self._forget()
 
     def _next(self) -> _Sent | None:
         if not self._frames or self._sent_seq == self.last_seq:

@@ -66,9 +66,9 @@ class Collection:
     async def __aiter__(self) -> AsyncGenerator[CollectedPiece]:
         await self._jail.start_apart(self._command)
         while True:
-            frame = self._jail.next_nowait()
+            frame = self._jail.hearing.next_nowait()
             if frame is None:
-                await self._jail.fill()
+                await self._jail.hearing.fill()
             elif frame[0] == COLLECTED:
                 for piece in self._pieces(frame[1]):
                     yield piece

@@ -6,7 +6,6 @@ Nothing that comes out of a jail is believed but as output.
 import asyncio
 import os
 import socket
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -19,40 +18,32 @@ from sandbox_bridge.local.agent import relay
 from sandbox_bridge.local.agent.frames import (
     BRINGS_INPUT,
     BRINGS_OUTPUT,
-    COLLECTED,
     DATA,
     EXEC,
-    EXITED,
     FAILED,
     FILE,
     HELPER,
     LIMIT,
-    NOT_STARTED,
     READY,
     RESIZE,
     SIGNAL,
-    STDERR,
-    STDOUT,
     SWEEP,
     SYNC,
     SYNCED,
-    MalformedError,
-    Unpacker,
     pack,
 )
 from sandbox_bridge.local.agent.relay import PipesEnd
 from sandbox_bridge.local.cages.base import Cage, CageError, CageLimits
 from sandbox_bridge.local.enclosure import Enclosure
 from sandbox_bridge.local.errors import FileError, JailError, JailLostError
+from sandbox_bridge.local.hearing import Hearing
 from sandbox_bridge.local.ports import Ports
 from sandbox_bridge.local.profile import Profile
-from sandbox_bridge.local.wires import Faucet, Tap, readable
+from sandbox_bridge.local.wires import Faucet, Tap
 from sandbox_bridge.local.wiring import Wires, pipe, wiring
 from sandbox_bridge.protocol import TtySize
 from sandbox_bridge.settings import SandboxSettings
 
-_MAX_REPORT_BYTES = 4096
-_READ_BYTES = 64 << 10
 _FORWARDER = Path(relay.__file__).read_bytes()
 _OWN_PROCESSES = 2
 """The jail's init and the agent: no part of what the task may have."""
@@ -89,11 +80,9 @@ class Jail:
         self._wires = wires
         self._profile = profile
         self._admission = admission
-        self._unpacker = Unpacker(_MAX_REPORT_BYTES)
-        self._frames: deque[tuple[bytes, bytes]] = deque()
+        self.hearing = Hearing(wires, self.close_stdin_nowait)
+        """What it says."""
         self._stdin: Faucet | None = None
-        self._collected: Tap | None = None
-        self._is_running = False
         self._has_forwarder = False
 
     @property
@@ -136,7 +125,7 @@ class Jail:
 
     async def _become_ready(self) -> None:
         try:
-            kind, _ = await self._next()
+            kind, _ = await self.hearing.next()
         except JailLostError:
             await self._enclosure.ended()
             raise JailError(self._enclosure.complaint()) from None
@@ -145,7 +134,7 @@ class Jail:
 
     async def _aclose(self, timeout_s: float) -> None:
         self.close_stdin_nowait()
-        self._close_collected()
+        self.hearing.close()
         await self._admission.settle()
         if self.cage is not None:
             # Before its first process is killed alone: one that stands still would not die of that.
@@ -159,62 +148,6 @@ class Jail:
             self.cage.set_limits(CageLimits(size.memory_mb << 20, size.processes + _OWN_PROCESSES))
         if self._profile.count_processes:
             await self._send(pack(LIMIT, b"%d" % (size.processes + _OWN_PROCESSES)))
-
-    # --- what it says ---------------------------------------------------------------------------------
-
-    def next_nowait(self) -> tuple[bytes, bytes] | None:
-        """The next of what was read, or None: (STDOUT | STDERR, bytes), (EXITED | NOT_STARTED, payload)."""
-        return self._frames.popleft() if self._frames else None
-
-    async def fill(self) -> None:
-        """Read more; cancelled, it has read nothing. Raises `JailLostError` at the end."""
-        await asyncio.sleep(0)  # under a flood there always is something, and others want their turn
-        while not self._read():
-            taps = (*self._outputs().values(), self._wires.report)
-            await readable(tap.fd for tap in taps if not tap.has_ended)
-
-    def _read(self) -> bool:
-        """Take a piece of what each pipe has; whether that was anything."""
-        pieces = [(kind, tap.read(_READ_BYTES)) for kind, tap in self._outputs().items()]
-        self._frames.extend((kind, data) for kind, data in pieces if data)
-        self._unpacker.feed(self._wires.report.read(_READ_BYTES))
-        if self._wires.report.has_ended:
-            raise JailLostError("the agent hung up")
-        try:
-            while (frame := self._unpacker.next_nowait()) is not None:
-                self._note_end(frame[0])
-                self._frames.append(frame)
-        except MalformedError as error:
-            raise JailLostError(f"the agent sent {error}") from None
-        return bool(self._frames)
-
-    def _outputs(self) -> dict[bytes, Tap]:
-        outputs = {STDOUT: self._wires.stdout, STDERR: self._wires.stderr}
-        return outputs if self._collected is None else {**outputs, COLLECTED: self._collected}
-
-    def _note_end(self, kind: bytes) -> None:
-        """Take what a command that has just ended has printed; the background's comes later."""
-        if kind not in {EXITED, NOT_STARTED}:
-            return
-        if not self._is_running:
-            raise JailLostError("the agent told of an end that there was not")
-        self._is_running = False
-        self.close_stdin_nowait()
-        for mark, tap in self._outputs().items():
-            self._frames.extend((mark, piece) for piece in tap.read_present(_READ_BYTES))
-        self._close_collected()
-
-    async def discard(self) -> None:
-        """Read, and throw away, until the end. Raises `JailLostError` there."""
-        while True:
-            while self.next_nowait() is not None:
-                pass
-            await self.fill()
-
-    async def _next(self) -> tuple[bytes, bytes]:
-        while (frame := self.next_nowait()) is None:
-            await self.fill()
-        return frame
 
     # --- what it is told ------------------------------------------------------------------------------
 
@@ -235,7 +168,7 @@ class Jail:
         if not has_some:
             return
         await self._send(pack(SYNC))
-        kind, payload = await self._next()
+        kind, payload = await self.hearing.next()
         if kind == FAILED:
             number, _, words = payload.partition(b"\0")
             raise FileError(int(number) if number.isdigit() else 0, words[:200].decode(errors="replace"))
@@ -245,7 +178,7 @@ class Jail:
     async def start(self, command: Exec) -> None:
         """Start `command`, once the one before has ended. Raises `JailLostError`."""
         self.close_stdin_nowait()
-        self._is_running = True
+        self.hearing.begin()
         if not command.stdin:
             await self._send(pack(EXEC, _fields(command)))
             return
@@ -255,15 +188,9 @@ class Jail:
 
     async def start_apart(self, command: Exec) -> None:
         """As `start`, with nothing to read, and a standard output of its own: as COLLECTED. Raises `JailLostError`."""
-        self._is_running = True
         ours, inner = os.pipe()
-        self._collected = Tap(ours)
+        self.hearing.begin(Tap(ours))
         await self._send(pack(EXEC, _fields(command, brings=BRINGS_OUTPUT)), inner)
-
-    def _close_collected(self) -> None:
-        if self._collected is not None:
-            self._collected.close()
-            self._collected = None
 
     def sweep_nowait(self) -> None:
         """Have the agent kill everything in there but itself, before it goes on; not where that would be the host."""

@@ -215,9 +215,9 @@ async def _say(jail: Jail, script: str, *arguments: str) -> bytes:
     await jail.start(exec_order(Command(argv=[PYTHON, "-I", "-S", "-c", script, *arguments])))
     said = b""
     while True:
-        frame = jail.next_nowait()
+        frame = jail.hearing.next_nowait()
         if frame is None:
-            await jail.fill()
+            await jail.hearing.fill()
         elif frame[0] in {frames.STDOUT, frames.STDERR}:
             said = (said + frame[1])[:_MAX_REPORT_BYTES]
         else:

@@ -17,6 +17,7 @@ from sandbox_bridge.local.results import (
     gap_progress,
     shorten,
 )
+from sandbox_bridge.local.task_clock import TaskClock
 from sandbox_bridge.protocol import EndReason, Stream
 
 
@@ -32,12 +33,13 @@ class Running:
 
 
 class Report:
-    """Tells `channel` of one task; with `is_streamed` false only its records are kept."""
+    """Tells `channel` of one task, while its `clock` goes; with `is_streamed` false only its records are kept."""
 
-    def __init__(self, channel: Channel, *, output_bytes: int, is_streamed: bool) -> None:
+    def __init__(self, channel: Channel, clock: TaskClock, *, output_bytes: int, is_streamed: bool) -> None:
         self.transcript = Transcript()
         self.running: Running | None = None
         self._channel = channel
+        self._clock = clock
         self._is_streamed = is_streamed
         self._flow = OutputFlow(output_bytes, deliver=is_streamed)
         self._last_sent_at = 0.0
@@ -116,11 +118,23 @@ class Report:
                 async with asyncio.timeout_at(due_at):
                     await read()
 
+    async def catch_up(self, read: Callable[[], tuple[Stream, bytes] | None]) -> None:
+        """Send what is gathered, and what `read` still gives of the command, as far as there is credit for it."""
+        await self._deliver(wait=False)
+        while self._takes_output and not self._flow.is_waiting and (piece := read()) is not None:
+            self._flow.feed(*piece)
+            await self._deliver(wait=False)
+
+    @property
+    def _takes_output(self) -> bool:
+        return self.running is not None and self.running.ending is None
+
     async def _deliver(self, *, at_least: int = 0, wait: bool = True) -> None:
         """Send what is gathered, while that is `at_least` so many bytes, waiting for credit.
 
-        Without `wait`, send what there is credit for.
+        Without `wait`, send what there is credit for. Cancelled, it has lost nothing.
         """
+        await self._clock.until_going()
         while self._flow.is_waiting and self._flow.waiting_bytes >= at_least:
             item = self._flow.take(self._channel.credit.room_nowait())
             if item is not None:
@@ -128,6 +142,7 @@ class Report:
                 self._last_sent_at = self._now()
             elif wait:
                 await self._channel.credit.room()
+                await self._clock.until_going()
             else:
                 break
 
@@ -146,5 +161,6 @@ class Report:
 
     async def tell(self, progress: dict[str, Any], *, cost: int = 0) -> None:
         """Send one progress, which spends `cost` of the credit."""
+        await self._clock.until_going()
         if self._is_streamed:
             await self._channel.send({"type": "task_progress", "progress": progress}, cost=cost)

@@ -28,14 +28,25 @@ class Runner:
     async def until_exit(self) -> Ending:
         """Carry output until the command's end; cancelled, it has lost nothing and can be called again."""
         while True:
-            frame = self._jail.next_nowait()
+            frame = self._jail.hearing.next_nowait()
             if frame is None:
-                await self._report.deliver_or(self._jail.fill)
+                await self._report.deliver_or(self._jail.hearing.fill)
             elif frame[0] in _STREAM_OF:
                 self._moved()
                 await self._report.feed(_STREAM_OF[frame[0]], frame[1])
             else:
                 return command_ending(*frame)
+
+    async def catch_up(self) -> None:
+        """Send what the command has printed by now, as far as there is credit; to be asked of a frozen jail."""
+        await self._report.catch_up(self._next_output)
+
+    def _next_output(self) -> tuple[Stream, bytes] | None:
+        frame = self._jail.hearing.next_output_nowait()
+        if frame is None:
+            return None
+        self._moved()
+        return _STREAM_OF[frame[0]], frame[1]
 
     async def stop(self) -> Ending:
         """End a command that has taken too long; the jail stays. Raises `JailLostError`."""

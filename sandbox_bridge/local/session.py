@@ -74,8 +74,10 @@ class Session:
         self._order = order
         self._place = place
         self._channel = channel
-        self._report = Report(channel, output_bytes=order.limits.output_bytes, is_streamed=order.stream)
         self._clock = TaskClock()
+        self._report = Report(
+            channel, self._clock, output_bytes=order.limits.output_bytes, is_streamed=order.stream
+        )
         self._input = TaskInput() if order.stdin else None
         # True to pause, False to go on, in the order in which they came.
         self._wishes: asyncio.Queue[bool] = asyncio.Queue(MAX_WISHES)
@@ -183,14 +185,17 @@ class Session:
         return _Scene(jail, await stack.enter_async_context(sites), watch, runner)
 
     async def _watched(self, scene: _Scene, files: Files) -> Ending:
-        steering = Steering(scene.jail.cage, self._clock, self._channel)
+        steering = Steering(scene.jail.cage, self._clock, self._channel, scene.runner.catch_up)
         try:
             async with beside(
                 scene.watch.run(lambda: self._report.is_held_back), steering.run(self._wishes.get)
             ):
                 ending = await self._work(scene, files)
                 self._failed = ending if ending.code is not None else None
-                return await self._give_back(scene, ending) if self._order.collect else ending
+                ending = await self._give_back(scene, ending) if self._order.collect else ending
+                # Nobody comes to his end who stands still.
+                await self._clock.until_going()
+                return ending
         finally:
             # However it ended: nobody dies politely who stands still.
             await steering.thaw()

@@ -248,7 +248,7 @@ class KeptSite:
         """Take what the jail still says, so that nobody in there waits for us."""
         with suppress(TimeoutError):
             async with asyncio.timeout_at(due_at) as self._scope:
-                await self._jail.discard()
+                await self._jail.hearing.discard()
 
     async def aclose(self) -> None:
         """Take it down, and its jail."""

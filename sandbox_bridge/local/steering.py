@@ -1,4 +1,8 @@
-"""Pause and resume: a task stands still, and its bridge is told once that is true."""
+"""Pause and resume: a task stands still, and its bridge is told once that is true.
+
+What it has printed before goes out first, as far as there is credit for it; from then on its time stands still, and
+while that does, nothing is told of it.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,12 +20,22 @@ log = structlog.get_logger()
 
 
 class Steering:
-    """Freezes and thaws one jail; the task's time stands still with it."""
+    """Freezes and thaws one jail; the task's time stands still with it.
 
-    def __init__(self, cage: Cage | None, clock: TaskClock, channel: Channel) -> None:
+    `catch_up` sends what the frozen jail has printed, and does not wait for credit.
+    """
+
+    def __init__(
+        self,
+        cage: Cage | None,
+        clock: TaskClock,
+        channel: Channel,
+        catch_up: Callable[[], Awaitable[None]],
+    ) -> None:
         self._cage = cage
         self._clock = clock
         self._channel = channel
+        self._catch_up = catch_up
         self._may_be_frozen = False
 
     async def run(self, next_wish: Callable[[], Awaitable[bool]]) -> None:
@@ -40,13 +54,16 @@ class Steering:
         with suppress(CageError, TimeoutError):
             async with asyncio.timeout(_THAW_TIMEOUT_S):
                 await self._thaw()
+        self._clock.go_on()
 
     async def _freeze(self) -> None:
         if self._cage is None:
             raise CageError("nothing here can freeze a jail")
         self._may_be_frozen = True
         await self._cage.freeze()
-        self._clock.stop()
+        if self._clock.is_going:
+            await self._catch_up()
+            self._clock.stop()
 
     async def _thaw(self) -> None:
         if self._may_be_frozen and self._cage is not None:

@@ -13,14 +13,26 @@ class TaskClock:
         self._began_at = self._loop_now()
         self._stopped_at: float | None = None
         self._bounds: dict[asyncio.Timeout, float] = {}
+        self._going = asyncio.Event()
+        self._going.set()
 
     def now(self) -> float:
         """Seconds since it was made, without those in which it stood still."""
         return (self._loop_now() if self._stopped_at is None else self._stopped_at) - self._began_at
 
+    @property
+    def is_going(self) -> bool:
+        """Whether it does not stand still."""
+        return self._going.is_set()
+
+    async def until_going(self) -> None:
+        """Return at once, or when it goes on again."""
+        await self._going.wait()
+
     def stop(self) -> None:
         """Stand still."""
         if self._stopped_at is None:
+            self._going.clear()
             self._stopped_at = self._loop_now()
             self._apply()
 
@@ -29,6 +41,7 @@ class TaskClock:
         if self._stopped_at is not None:
             self._began_at += self._loop_now() - self._stopped_at
             self._stopped_at = None
+            self._going.set()
             self._apply()
 
     @asynccontextmanager

@@ -59,9 +59,9 @@ class Output:
 async def read(jail: Jail, output: Output, until: bytes | None = None) -> Output:
     """Read on into `output` until the command's end, or until its standard output contains `until`."""
     while output.end is None and (until is None or until not in output.stdout):
-        match jail.next_nowait():
+        match jail.hearing.next_nowait():
             case None:
-                await jail.fill()
+                await jail.hearing.fill()
             case (kind, data) if kind == STDOUT:
                 output.stdout += data
             case (kind, data) if kind == STDERR:

@@ -69,6 +69,23 @@ async def test_paused_task_stands_still_until_it_is_resumed(bridge: Peer) -> Non
     assert code_of((await bridge.until_end())[-1]) == "cancelled"
 
 
+async def test_what_was_printed_comes_before_the_pause(bridge: Peer) -> None:
+    """Of a flood, also where credit comes while it stands still: nothing after `task_paused`, and no byte is lost."""
+    await begin(bridge, "seq 1 1000000000")
+    printed = ""
+    for _ in range(8):
+        await say(bridge, "pause_task")
+        printed += text_of(await bridge.until(paused))
+        await bridge.send({"type": "credit", "session_id": "s", "bytes": 1 << 20})
+        await silence(bridge, 0.05)
+        await say(bridge, "resume_task")
+        printed += text_of(await bridge.until(lambda frame: text_of([frame]) != ""))
+    numbers = [int(line) for line in printed.split("\n")[1:-1]]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    await say(bridge, "cancel_task")
+    await bridge.until_end()
+
+
 async def test_wishes_can_be_said_twice(bridge: Peer) -> None:
     """Each is answered, also where it was true already."""
     await begin(bridge, TICKING)

@@ -97,6 +97,7 @@ class Driver:
         self._session_id = case.task["session_id"]
         self.frames: list[Frame] = []
         self._owed = 0
+        self._stored = 1
         self._peer: Peer
 
     async def run(self) -> list[Frame]:
@@ -150,10 +151,11 @@ class Driver:
             return
         if deed == "cut":
             self._peer.socket.transport.abort()
-            del self.frames[max(1, len(self.frames) - 1) :]
+            # What it has once said to have stored it can't have lost.
+            self._stored = max(self._stored, len(self.frames) - 1)
+            del self.frames[self._stored :]
             self._owed = 0
-            last_seq = self.frames[-1]["seq"]
-            order = {"session_id": self._session_id, "action": "continue", "after_seq": last_seq}
+            order = {"session_id": self._session_id, "action": "continue", "after_seq": self._stored}
             await self._connect([order])
         else:
             await self._say(deed)

@@ -99,7 +99,7 @@ async def test_nonsense_is_a_lost_jail(profile: Profile, nonsense: str) -> None:
         async with open_jail(
             hostile(profile, f"tell(b'R')\nos.read(control, 1)\n{nonsense}\ntime.sleep(60)\n")
         ) as jail:
-            await jail.discard()
+            await jail.hearing.discard()
 
 
 async def test_repeated_ends_are_not_drained_for(profile: Profile) -> None:
@@ -109,7 +109,7 @@ async def test_repeated_ends_are_not_drained_for(profile: Profile) -> None:
     async with open_jail(hostile(profile, source)) as jail:
         await jail.start(shell("true"))
         with pytest.raises(JailLostError):
-            await jail.discard()
+            await jail.hearing.discard()
 
 
 async def test_agent_that_does_not_begin_is_no_jail(profile: Profile) -> None:
