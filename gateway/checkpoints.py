@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
+from pydantic_core import to_jsonable_python
 
 from gateway.clock import rfc3339
 
@@ -55,24 +56,30 @@ class Checkpoint:
     created_at: int
 
 
+def encoded(value: Any) -> bytes:
+    """As JSON, also what JSON has no word for and pydantic has: models, sets, paths. Raises TypeError for the rest."""
+    return orjson.dumps(value, default=to_jsonable_python, option=orjson.OPT_NON_STR_KEYS)
+
+
 def taken_apart(data: Mapping[str, Any]) -> tuple[bytes, dict[bytes, bytes]]:
     """Data as a row's JSON and its parts. Raises `CheckpointTooLargeError`, and TypeError for what JSON can't say."""
     small: dict[str, Any] = {}
     names: dict[str, str] = {}
     parts: dict[bytes, bytes] = {}
     size = 0
-    for key, value in data.items():
-        encoded = orjson.dumps(value)
-        size += len(encoded) + len(key)
+    for name, value in data.items():
+        key = str(name)
+        written = encoded(value)
+        size += len(written) + len(key)
         if size > MAX_DATA_BYTES:
             raise CheckpointTooLargeError(f"a checkpoint holds at most {MAX_DATA_BYTES} bytes")
-        if len(encoded) < PART_BYTES:
+        if len(written) < PART_BYTES:
             small[key] = value
         else:
-            digest = hashlib.sha256(encoded).digest()
-            parts[digest] = encoded
+            digest = hashlib.sha256(written).digest()
+            parts[digest] = written
             names[key] = digest.hex()
-    return orjson.dumps([list(data), names, small]), parts
+    return encoded([[*map(str, data)], names, small]), parts
 
 
 def new_checkpoint(

@@ -74,7 +74,7 @@ class AsyncWebContainerTool:
         self._connect_timeout_s = connect_timeout_s
         self._new_session_id = new_session_id
         # Ids in use.
-        self._sessions: dict[str, BridgeSession | _Waiting] = {}
+        self._active_sessions: dict[str, BridgeSession | _Waiting] = {}
         self._bridge: Bridge | None = None
         # Set at each change of the bridge, for those who wait for their place.
         self._changed = asyncio.Event()
@@ -140,7 +140,7 @@ class AsyncWebContainerTool:
 
         True once it has ended for that; False if there is no such task, or it ended otherwise.
         """
-        session = self._sessions.get(session_id)
+        session = self._active_sessions.get(session_id)
         if session is None:
             return False
         if isinstance(session, _Waiting):
@@ -167,19 +167,19 @@ class AsyncWebContainerTool:
         self, inputs: WebContainerToolInput, session_id: str | None, *, stream: bool
     ) -> AsyncIterator[BridgeSession]:
         session_id = session_id or self._new_session_id()
-        if session_id in self._sessions:
+        if session_id in self._active_sessions:
             raise ValueError(f"session {session_id} is in use")
         spec = TaskSpec(
             files=inputs.files, commands=inputs.commands, limits=Limits(timeout_s=self._timeout_s)
         )
-        waiting = self._sessions[session_id] = _Waiting()
+        waiting = self._active_sessions[session_id] = _Waiting()
         try:
             bridge = await self._place(waiting)
             async with bridge.open(session_id, spec, stream=stream) as session:
-                self._sessions[session_id] = session
+                self._active_sessions[session_id] = session
                 yield session
         finally:
-            del self._sessions[session_id]
+            del self._active_sessions[session_id]
 
     async def _place(self, waiting: "_Waiting") -> Bridge:
         """The bridge, perhaps with room. Raises `TaskFailed` if the one who waits is cancelled."""

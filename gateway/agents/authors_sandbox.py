@@ -31,7 +31,13 @@ class AuthorsSandbox:
                 if frame["type"] == "task_progress":
                     yield frame["progress"]
                 elif frame["type"] == "task_error":
-                    raise TaskFailed(message=frame["error"], **frame["error_info"])
+                    raise _failure(frame)
+
+
+def _failure(frame: Mapping[str, Any]) -> TaskFailed:
+    # A tool of somebody's own may say no more than the words.
+    info = {"code": "command_failed", **frame.get("error_info", {})}
+    return TaskFailed(message=str(frame.get("error")), **info)
 
 
 def _input(commands: tuple[str, ...], files: Mapping[str, FileContent] | None) -> WebContainerToolInput:

@@ -10,22 +10,33 @@ that an agent that checks nothing ends at its next await.
 
 import asyncio
 import contextlib
-import copy
-import uuid
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final
 
-import structlog
 from pydantic import BaseModel, ValidationError
 
 from gateway.agents.authors_sandbox import AuthorsSandbox
+from gateway.agents.host import Alone, Host
 from gateway.tasks import Task
 from sandbox_bridge.tool import AsyncWebContainerTool
 
-LEVELS: Final = ("debug", "info", "warning", "error")
+LEVELS: Final = {
+    "debug": "debug",
+    "info": "info",
+    "warn": "warning",
+    "warning": "warning",
+    "error": "error",
+    "exception": "error",
+    "critical": "error",
+    "fatal": "error",
+}
+"""What an author may call a line, and what it is called here."""
+REMEMBERED: Final = 10
+"""Checkpoints that the object itself remembers; the host has all."""
 
 
 class TaskExecutionMode(StrEnum):
@@ -47,85 +58,30 @@ class ExecutionStatus(StrEnum):
     PAUSED = "paused"
 
 
-class Host(Protocol):
-    """Who runs an agent."""
-
-    async def keep(self, agent_name: str, data: Mapping[str, Any]) -> str:
-        """Make a checkpoint durable; its id."""
-
-    async def load(self, checkpoint_id: str) -> dict[str, Any] | None:
-        """A checkpoint's data, or None where the run has no such."""
-
-    async def progress(self, data: Mapping[str, Any]) -> None:
-        """Tell whoever watches."""
-
-    async def ask(self, key: str, prompt: str, schema: Mapping[str, Any] | None) -> Any:
-        """What the user answers to `key`."""
-
-    def log(self, level: str, message: str) -> None:
-        """Tell whoever watches, for the record; never waits."""
-
-    def stands_still(self) -> None:
-        """The agent does, from now on."""
-
-
-class Alone:
-    """The host of an agent that nobody runs: it remembers, and nobody can be asked."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, dict[str, Any]] = {}
-
-    async def keep(self, agent_name: str, data: Mapping[str, Any]) -> str:  # noqa: ARG002 - the port's
-        """See `Host.keep`."""
-        checkpoint_id = str(uuid.uuid4())
-        self._kept[checkpoint_id] = copy.deepcopy(dict(data))
-        return checkpoint_id
-
-    async def load(self, checkpoint_id: str) -> dict[str, Any] | None:
-        """See `Host.load`."""
-        return copy.deepcopy(self._kept.get(checkpoint_id))
-
-    async def progress(self, data: Mapping[str, Any]) -> None:
-        """See `Host.progress`."""
-
-    async def ask(self, key: str, prompt: str, schema: Mapping[str, Any] | None) -> Any:  # noqa: ARG002 - the port's
-        """See `Host.ask`."""
-        raise RuntimeError(f"there is nobody to be asked {key!r}: {prompt}")
-
-    def log(self, level: str, message: str) -> None:
-        """See `Host.log`."""
-        structlog.get_logger(__name__).log(_LEVEL_NUMBERS[level], message)
-
-    def stands_still(self) -> None:
-        """See `Host.stands_still`."""
-
-
-_LEVEL_NUMBERS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-
-
 class AsyncBaseAgent(ABC):
     """A worker; its author writes `stream_execution`.
 
     `input_model` says what else the input of a task has, beside its text: its JSON Schema is shown to clients,
-    who are refused what doesn't fit.
+    who are refused what doesn't fit. What is ours alone has two underscores: it is in no author's way.
     """
 
     input_model: ClassVar[type[BaseModel] | None] = None
 
-    def __init__(self, name: str, sandbox_tool: AsyncWebContainerTool | None = None) -> None:
-        self.name = name
+    def __init__(self, name: str = "", sandbox_tool: AsyncWebContainerTool | None = None) -> None:
+        self.name = name or type(self).__name__
         self.sandbox_tool = sandbox_tool
-        self._host: Host = Alone()
         self._execution_context: dict[str, Any] | None = None
         self._current_status = ExecutionStatus.PENDING
         self._cancellation_token = asyncio.Event()
         self._pause_token = asyncio.Event()
+        self._state_checkpoints: list[dict[str, Any]] = []
+        self.__host: Host = Alone()
         # Set at each change of a token, for whoever waits at the gate.
-        self._steered = asyncio.Event()
-        self._standing = asyncio.Event()
-        self._asked = 0
+        self.__steered = asyncio.Event()
+        self.__standing = asyncio.Event()
+        self.__asked = 0
         # What `execute_task` has begun and not waited for; ends by itself.
-        self._executing: asyncio.Task[dict[str, Any]] | None = None
+        self.__executing: asyncio.Task[dict[str, Any]] | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {self._current_status}>"
@@ -136,7 +92,7 @@ class AsyncBaseAgent(ABC):
     def stream_execution(self, task: Task) -> AsyncGenerator[dict[str, Any], None]:
         """Do `task`. Each dict is told to whoever watches; the last one's `result`, or else that one, is the result."""
 
-    @property
+    @functools.cached_property
     def sandbox(self) -> AuthorsSandbox:
         """The sandbox behind its tool. Raises RuntimeError where it has none."""
         if self.sandbox_tool is None:
@@ -145,7 +101,7 @@ class AsyncBaseAgent(ABC):
 
     def hosted_by(self, host: Host) -> None:
         """From now on `host` keeps what it says."""
-        self._host = host
+        self.__host = host
 
     # --- running it ---------------------------------------------------------------------------------------
 
@@ -153,14 +109,15 @@ class AsyncBaseAgent(ABC):
         self, task: Task, mode: TaskExecutionMode = TaskExecutionMode.BLOCKING
     ) -> dict[str, Any]:
         """Do `task` by `stream_execution`: to its end and with its result, or, in the other modes, begin with it."""
+        mode = TaskExecutionMode(mode or TaskExecutionMode.BLOCKING)
         if mode is TaskExecutionMode.BLOCKING:
-            return await self._execute(task)
-        self._executing = asyncio.create_task(self._execute(task), name=f"{self.name} {task.task_id}")
+            return await self.__execute(task)
+        self.__executing = asyncio.create_task(self.__execute(task), name=f"{self.name} {task.task_id}")
         if mode is TaskExecutionMode.STREAMING:
             return {"status": "streaming", "stream_id": task.task_id}
         return {"status": "started", "task_id": task.task_id}
 
-    async def _execute(self, task: Task) -> dict[str, Any]:
+    async def __execute(self, task: Task) -> dict[str, Any]:
         last: dict[str, Any] = {}
         async with contextlib.aclosing(self.stream_execution(task)) as steps:
             async for step in steps:
@@ -169,11 +126,14 @@ class AsyncBaseAgent(ABC):
 
     @contextlib.asynccontextmanager
     async def execution_context(self, task: Task) -> AsyncIterator[dict[str, Any]]:
-        """What is known of this execution, the data of a restored checkpoint included."""
+        """What is known of this execution, the data of a restored checkpoint included; one may stand in another."""
+        outer = (self._execution_context, self._current_status) if self.__is_at_work else None
+        if outer is None:
+            # Whatever was cancelled before this began was something else.
+            self._cancellation_token.clear()
         context = dict(self._execution_context or {})
         context |= {"task_id": task.task_id, "start_time": _now(), "status": ExecutionStatus.RUNNING.value}
-        self._execution_context = context
-        self._current_status = ExecutionStatus.RUNNING
+        self._execution_context, self._current_status = context, ExecutionStatus.RUNNING
         status = ExecutionStatus.FAILED
         try:
             yield context
@@ -182,29 +142,63 @@ class AsyncBaseAgent(ABC):
             status = ExecutionStatus.CANCELLED
             raise
         finally:
-            self._current_status = status
             context |= {"status": status.value, "end_time": _now()}
+            if outer is None:
+                self._current_status = status
+                self._cancellation_token.clear()
+                self._pause_token.clear()
+            else:
+                self._execution_context, self._current_status = outer
+
+    @property
+    def __is_at_work(self) -> bool:
+        return self._current_status in {ExecutionStatus.RUNNING, ExecutionStatus.PAUSED}
 
     # --- checkpoints --------------------------------------------------------------------------------------
 
     async def create_checkpoint(self, checkpoint_data: Mapping[str, Any]) -> str:
         """Have this data again, should the work have to go on from here: it is durable when this returns its id."""
-        return await self._host.keep(self.name, checkpoint_data)
+        checkpoint_id = await self.__host.keep(self.name, checkpoint_data)
+        checkpoint = {
+            "id": checkpoint_id,
+            "timestamp": _now(),
+            "data": dict(checkpoint_data),
+            "agent_name": self.name,
+            "status": self._current_status.value,
+        }
+        self._state_checkpoints.append(checkpoint)
+        del self._state_checkpoints[:-REMEMBERED]
+        await self._persist_checkpoint(checkpoint)
+        return checkpoint_id
 
     async def restore_from_checkpoint(self, checkpoint_id: str) -> bool:
         """Go on from a checkpoint: its data is in the next `execution_context`. False where there is no such."""
-        data = await self._host.load(checkpoint_id)
-        if data is None:
+        # What an author's own storage has lost, the host still has.
+        found = await self._load_checkpoint(checkpoint_id) or await self.__loaded(checkpoint_id)
+        if found is None:
             return False
-        self._execution_context = data
+        self._execution_context = found["data"]
         return True
+
+    async def _persist_checkpoint(self, checkpoint: dict[str, Any]) -> None:  # noqa: B027 - to be overridden, or not
+        """For an author who wants a checkpoint elsewhere, too: `id`, `timestamp`, `data`, `agent_name`, `status`."""
+
+    async def _load_checkpoint(self, checkpoint_id: str) -> dict[str, Any] | None:
+        """For an author who has it elsewhere, too: a checkpoint as `_persist_checkpoint` was given it, or None."""
+        return await self.__loaded(checkpoint_id)
+
+    async def __loaded(self, checkpoint_id: str) -> dict[str, Any] | None:
+        data = await self.__host.load(checkpoint_id)
+        return None if data is None else {"id": checkpoint_id, "agent_name": self.name, "data": data}
 
     # --- steering -----------------------------------------------------------------------------------------
 
     async def cancel_execution(self) -> None:
         """Ask it to end."""
+        if not self.__is_at_work:
+            await asyncio.sleep(0)  # what was started a moment ago begins
         self._cancellation_token.set()
-        self._steered.set()
+        self.__steered.set()
 
     async def pause_execution(self) -> None:
         """Ask it to stand still at its next `_check_pause`."""
@@ -213,7 +207,7 @@ class AsyncBaseAgent(ABC):
     async def resume_execution(self) -> None:
         """Let it go on."""
         self._pause_token.clear()
-        self._steered.set()
+        self.__steered.set()
 
     async def _check_cancellation(self) -> None:
         """Raise `asyncio.CancelledError` where it is to end."""
@@ -224,25 +218,25 @@ class AsyncBaseAgent(ABC):
         """Stand still for as long as it is to; a cancel is seen meanwhile."""
         while self._pause_token.is_set():
             before, self._current_status = self._current_status, ExecutionStatus.PAUSED
-            with self._standing_still():
-                self._steered.clear()
+            with self.__standing_still():
+                self.__steered.clear()
                 await self._check_cancellation()
-                await self._steered.wait()
+                await self.__steered.wait()
             self._current_status = before
         await self._check_cancellation()
 
     @contextlib.contextmanager
-    def _standing_still(self) -> Iterator[None]:
-        self._standing.set()
-        self._host.stands_still()
+    def __standing_still(self) -> Iterator[None]:
+        self.__standing.set()
+        self.__host.stands_still()
         try:
             yield
         finally:
-            self._standing.clear()
+            self.__standing.clear()
 
     async def stands_still(self) -> None:
         """Return when it does: at `_check_pause`, or while it waits for an answer."""
-        await self._standing.wait()
+        await self.__standing.wait()
 
     # --- talking ------------------------------------------------------------------------------------------
 
@@ -250,7 +244,7 @@ class AsyncBaseAgent(ABC):
         self, phase: str, status: str = "", progress: float | None = None, **more: Any
     ) -> None:
         """Tell whoever watches how far it is, from any depth of the code: `progress` is 0 to 100."""
-        await self._host.progress({"phase": phase, "status": status or phase, "progress": progress, **more})
+        await self.__host.progress({"phase": phase, "status": status or phase, "progress": progress, **more})
 
     async def ask(
         self,
@@ -264,14 +258,14 @@ class AsyncBaseAgent(ABC):
         With a pydantic model as `schema` the answer is one of it, and is asked for again where it doesn't fit.
         A later attempt is given the answer without asking: questions are told apart by `key`, or by their order.
         """
-        self._asked += 1
-        key = key or f"ask-{self._asked}"
-        model = schema if isinstance(schema, type) else None
-        described = model.model_json_schema() if model is not None else schema
+        self.__asked += 1
+        key = key or f"ask-{self.__asked}"
+        model = None if schema is None or isinstance(schema, Mapping) else schema
+        described = schema if schema is None or isinstance(schema, Mapping) else schema.model_json_schema()
         again = key
         for tries in range(2, 1000):
-            with self._standing_still():
-                answer = await self._host.ask(again, prompt, described)  # type: ignore[arg-type]
+            with self.__standing_still():
+                answer = await self.__host.ask(again, prompt, described)
             await self._check_pause()
             try:
                 return answer if model is None else model.model_validate(answer)
@@ -283,7 +277,7 @@ class AsyncBaseAgent(ABC):
 
     def log(self, message: str, level: str = "info") -> None:
         """Put a line into the task's log; `level` is debug, info, warning or error."""
-        self._host.log(level if level in LEVELS else "info", message)
+        self.__host.log(LEVELS.get(level, "info"), str(message))
 
 
 def result_of(last: Mapping[str, Any]) -> dict[str, Any]:

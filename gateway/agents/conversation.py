@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from pydantic_core import to_jsonable_python
+
 from gateway.agents.runner import Grip, RunContext, Sent
 from gateway.agents.running_time import RunningTime
 from gateway.events import Draft, cut_text
@@ -31,7 +33,7 @@ class Conversation:
     async def progress(self, data: Mapping[str, Any]) -> None:
         """See `Host.progress`."""
         phase = str(data.get("phase", "agent"))
-        shaped = {**data, "phase": phase, "status": str(data.get("status", phase))}
+        shaped = {**to_jsonable_python(data), "phase": phase, "status": str(data.get("status", phase))}
         await self._context.emit(Draft("progress", shaped | {"progress": _percent(data.get("progress"))}))
 
     def log(self, level: str, message: str) -> None:

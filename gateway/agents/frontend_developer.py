@@ -36,6 +36,8 @@ class _Phase:
     """The step's name: its checkpoint's `phase`."""
     work: Callable[[Task, State], Awaitable[State]]
     """What it adds to the state."""
+    after: Mapping[str, Any] | None = None
+    """What is told when that is there, too."""
 
 
 class AsyncFrontendDeveloperAgent(AsyncBaseAgent):
@@ -60,6 +62,8 @@ class AsyncFrontendDeveloperAgent(AsyncBaseAgent):
                 await self._check_cancellation()
                 await self._check_pause()
                 state |= await phase.work(task, state)
+                if phase.after is not None:
+                    yield {"phase": phase.name, **phase.after}
                 await self.create_checkpoint({"phase": phase.done, **state})
             yield {"phase": "complete", "status": "completing", "progress": 99}
             await self._check_pause()
@@ -74,7 +78,14 @@ class AsyncFrontendDeveloperAgent(AsyncBaseAgent):
         """Those behind the checkpoint of that name; without one, all."""
         phases = (
             _Phase("analysis", "analyzing_requirements", 10, "analysis_complete", self._analyse),
-            _Phase("generation", "generating_components", 30, "generation_complete", self._generate),
+            _Phase(
+                "generation",
+                "generating_components",
+                30,
+                "generation_complete",
+                self._generate,
+                {"status": "html_generated", "progress": 50},
+            ),
             _Phase("build", "building_ui", 70, "build_complete", self._build),
             _Phase("deploy", "deploying", 90, "deployment_complete", self._deploy),
         )
@@ -85,9 +96,7 @@ class AsyncFrontendDeveloperAgent(AsyncBaseAgent):
         return {"requirements": analysed(task.task).model_dump(mode="json")}
 
     async def _generate(self, _task: Task, state: State) -> State:
-        html = page(_requirements(state["requirements"]))
-        await self.progress("generation", "html_generated", 50)
-        return {"html_content": html}
+        return {"html_content": page(_requirements(state["requirements"]))}
 
     async def _build(self, task: Task, state: State) -> State:
         theme = SiteInput.model_validate(task.input).theme
@@ -108,6 +117,7 @@ class AsyncFrontendDeveloperAgent(AsyncBaseAgent):
         url = self._served if self._is_served else await self._serve(state["files"])
         return {
             "status": "completed",
+            "message": f"The site is at {url}" if url else "The site is served where nobody can open it",
             "url": url,
             "artifacts": [url] if url else [],
             "files": [*state["files"]],

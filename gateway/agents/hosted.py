@@ -10,6 +10,7 @@ from typing import Any, Final
 import orjson
 import structlog
 from pydantic import BaseModel, ConfigDict, create_model
+from pydantic_core import to_jsonable_python
 
 from gateway.agents.base import AsyncBaseAgent, result_of
 from gateway.agents.conversation import Conversation
@@ -31,6 +32,7 @@ from gateway.errors import LeaseLostError
 from gateway.tasks import Task
 from sandbox_bridge.errors import SandboxBusy, SandboxLost
 
+Make = Callable[[RunContext], AsyncBaseAgent]
 Check = Callable[[dict[str, Any]], dict[str, Any]]
 STAND_S: Final = 0.25
 """How long a wish to pause waits for an agent to stand still, before it is told of that later."""
@@ -55,7 +57,7 @@ def hosted(name: str, kind: type[AsyncBaseAgent], *, sites: Sites | AsSaid = AS_
         name=name,
         input_model=model,
         check=check,
-        run=functools.partial(_run, kind, check, sites),
+        run=functools.partial(_run, functools.partial(_made, name, kind, sites), check),
         want=lambda _input, _subject: None,
         takes_sandbox=takes_tool(kind),
     )
@@ -81,14 +83,12 @@ def _checked(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]
     }
 
 
-async def _run(
-    kind: type[AsyncBaseAgent], check: Check, sites: Sites | AsSaid, context: RunContext
-) -> dict[str, Any]:
+async def _run(make: Make, check: Check, context: RunContext) -> dict[str, Any]:
     try:
         async with asyncio.timeout(context.time_left_s) as scope:
             conversation = Conversation(context, RunningTime(scope))
             with _authors_errors(context):
-                agent, task = _made(kind, sites, context), _task_of(check, context)
+                agent, task = make(context), _task_of(check, context)
                 await _settled(agent, context, conversation)
             return await _steered(agent, task, context, conversation)
     except TimeoutError:
@@ -108,15 +108,25 @@ def _task_of(check: Check, context: RunContext) -> Task:
     return Task(task_id=context.task.task_id, task=given["task"], input=given)
 
 
-def _made(kind: type[AsyncBaseAgent], sites: Sites | AsSaid, context: RunContext) -> AsyncBaseAgent:
-    if not takes_tool(kind):
-        return kind()  # type: ignore[call-arg]  # by the contract, a class that is registered needs no name
+def _made(
+    name: str, kind: type[AsyncBaseAgent], sites: Sites | AsSaid, context: RunContext
+) -> AsyncBaseAgent:
+    """One for this run; a constructor that must have a name is given the one that it was registered by."""
+    parameters = inspect.signature(kind).parameters
+    given: dict[str, Any] = {}
+    if "name" in parameters and parameters["name"].default is inspect.Parameter.empty:
+        given["name"] = name
+    if "sandbox_tool" in parameters:
+        given["sandbox_tool"] = _tool(sites, context)
+    return kind(**given)
+
+
+def _tool(sites: Sites | AsSaid, context: RunContext) -> RunTool:
     bridge = context.bridge
     if bridge is None:
         raise PlaceLostError("sandbox_lost", "the sandbox is gone")
     shown = sites.of(context, bridge)
-    tool = RunTool(bridge, shown, session_id=context.sandbox_session, timeout_s=context.time_left_s)
-    return kind(sandbox_tool=tool)  # type: ignore[call-arg]
+    return RunTool(bridge, shown, session_id=context.sandbox_session, timeout_s=context.time_left_s)
 
 
 async def _steered(
@@ -149,7 +159,7 @@ async def _iterated(agent: AsyncBaseAgent, task: Task, conversation: Conversatio
             last = step
     if held is not None:
         await conversation.progress(held)
-    return result_of(last)
+    return result_of(to_jsonable_python(last))
 
 
 async def _ended(work: "asyncio.Task[dict[str, Any]]", agent: AsyncBaseAgent) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.agents.base import AsyncBaseAgent
+from gateway.agents.migration import migrated
 
 GROUP: Final = "gateway.agents"
 """The group of entry points (https://packaging.python.org/specifications/entry-points/)."""
@@ -43,6 +44,8 @@ def _loaded(name: str, place: str) -> type[AsyncBaseAgent]:
         found = getattr(import_module(module_name), class_name)
     except Exception as error:  # a module of somebody's may raise anything while it is imported
         raise AgentNotFoundError(f"agent {name!r}: {place} can't be imported: {error!r}") from error
+    if isinstance(found, type) and not issubclass(found, AsyncBaseAgent) and hasattr(found, "execute_task"):
+        return migrated(found)
     if not (isinstance(found, type) and issubclass(found, AsyncBaseAgent)):
         raise AgentNotFoundError(
             f"agent {name!r}: {place} is no subclass of gateway.agents.base.AsyncBaseAgent"

@@ -25,7 +25,7 @@ class AsyncMigrationWrapper(AsyncBaseAgent):
     def __init__(self, sync_agent: Any, *, worker: Literal["thread", "process"] = "thread") -> None:
         super().__init__(str(getattr(sync_agent, "name", "UnknownAgent")))
         self.sync_agent = sync_agent
-        self._worker = worker
+        self.__worker = worker
 
     async def execute_task(self, task: Task, mode: TaskExecutionMode | None = None) -> dict[str, Any]:
         """See `AsyncBaseAgent.execute_task`. Raises NotImplementedError where the agent has none."""
@@ -35,23 +35,33 @@ class AsyncMigrationWrapper(AsyncBaseAgent):
         """Its result, when it is there; what it tells meanwhile is told as it comes."""
         async with self.execution_context(task):
             await self._check_pause()
-            result = await self._called(task)
+            result = await self.__called(task)
             yield {"phase": "complete", "status": "completed", "progress": 100, "result": result}
 
-    async def _called(self, task: Task) -> Any:
+    async def __called(self, task: Task) -> Any:
         execute = getattr(self.sync_agent, "execute_task", None)
         if execute is None:
             raise NotImplementedError(f"{self.name} has no execute_task")
         if inspect.iscoroutinefunction(execute):
             return await execute(task)
         work = functools.partial(_call, self.sync_agent, task)
-        run = in_process if self._worker == "process" else in_thread
-        result = await run(work, self._tell)
+        run = in_process if self.__worker == "process" else in_thread
+        result = await run(work, self.__tell)
         return await result if inspect.isawaitable(result) else result
 
-    async def _tell(self, data: Mapping[str, Any]) -> None:
+    async def __tell(self, data: Mapping[str, Any]) -> None:
         await self.progress(**{"phase": "work", **data})
         await self._check_pause()
+
+
+def migrated(kind: type[Any]) -> type[AsyncMigrationWrapper]:
+    """The wrapper of a class whose constructor needs nothing, as a class that can be registered."""
+
+    class Migrated(AsyncMigrationWrapper):
+        def __init__(self) -> None:
+            super().__init__(kind())
+
+    return Migrated
 
 
 def _call(sync_agent: Any, task: Task, progress: Callable[..., None]) -> Any:

@@ -1,5 +1,6 @@
 """Workflows for code that keeps its own: state, steps, and checkpoints to go back to, over any store."""
 
+import asyncio
 import dataclasses
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from gateway.settings import Settings
 from gateway.state.base import StateStore
 from gateway.state.chosen import chosen_store
 from gateway.workflow_record import (
+    DecideWorkflow,
     WorkflowChange,
     WorkflowQuery,
     WorkflowRecord,
@@ -31,8 +33,9 @@ MAX_CHECKPOINTS: Final = 100
 class WorkflowStateManager:
     """The workflows of one subject. What goes wrong is raised: nothing is told that is not on disk.
 
-    Every method raises `StoreUnavailableError` where the store can't be reached, and `GatewayError`:
-    `workflow_not_found` (also for another subject's), `invalid_state`, `too_large`.
+    What is not there, or is another subject's, is None or False, as the guide has it; any other reason is raised:
+    `StoreUnavailableError` where the store can't be reached, and `GatewayError` `invalid_state` or `too_large`.
+    Its store is opened by `initialize`, or else by its first use.
     """
 
     def __init__(
@@ -40,14 +43,24 @@ class WorkflowStateManager:
     ) -> None:
         self._given = store
         self._own: StateStore | None = None
+        self._opening = asyncio.Lock()
         self._executors: list[ThreadPoolExecutor] = []
         self._subject = subject
         self._clock = clock or Clock()
 
     async def initialize(self) -> None:
         """Open the store of the settings, where none was given; once more does nothing."""
-        if self._given is not None or self._own is not None:
-            return
+        await self._store()
+
+    async def _store(self) -> StateStore:
+        if self._given is not None:
+            return self._given
+        async with self._opening:
+            if self._own is None:
+                self._own = await self._opened()
+            return self._own
+
+    async def _opened(self) -> StateStore:
         settings = Settings()
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         writer, readers = ThreadPoolExecutor(1), ThreadPoolExecutor(2)
@@ -58,7 +71,7 @@ class WorkflowStateManager:
         except BaseException:
             self._end_threads()
             raise
-        self._own = store
+        return store
 
     async def shutdown(self) -> None:
         """Settle what was asked and close what `initialize` has opened."""
@@ -86,15 +99,16 @@ class WorkflowStateManager:
             updated_at=now_ms,
             state_data=sized(dict(initial_state)),
         )
-        await self._store.create_workflow(row)
-        return state_of(await self._row(row.workflow_id))
+        store = await self._store()
+        await store.create_workflow(row)
+        return state_of(await store.get_workflow(row.workflow_id) or row)
 
     async def get_workflow(self, workflow_id: UUID | str) -> WorkflowState | None:
         """The workflow with its first checkpoints, or None."""
-        row = await self._store.get_workflow(str(workflow_id))
-        if row is None or row.subject != self._subject:
+        row = await self._row(workflow_id)
+        if row is None:
             return None
-        kept = await self._store.list_checkpoints(row.workflow_id, limit=MAX_CHECKPOINTS)
+        kept = await (await self._store()).list_checkpoints(row.workflow_id, limit=MAX_CHECKPOINTS)
         return state_of(row, kept)
 
     async def list_workflows(
@@ -116,12 +130,13 @@ class WorkflowStateManager:
             before=cursor,
             limit=limit,
         )
-        return [state_of(await self._whole(row)) for row in await self._store.list_workflows(query)]
+        rows = await (await self._store()).list_workflows(query)
+        return [state_of(await self._whole(row)) for row in rows]
 
     async def _whole(self, row: WorkflowRecord) -> WorkflowRecord:
         if row.state_data is not None and row.agent_states is not None:
             return row
-        return await self._store.get_workflow(row.workflow_id) or row
+        return await self._row(row.workflow_id) or row
 
     async def update_workflow_step(
         self, workflow_id: UUID | str, new_step: str, state_updates: Mapping[str, Any] | None = None
@@ -135,15 +150,14 @@ class WorkflowStateManager:
             left = _kept(checkpoint_id, row.current_step, None, row.state_data, {"next_step": new_step})
             return dataclasses.replace(change, checkpoint=left)
 
-        await self._store.change_workflow(str(workflow_id), decide)
-        return True
+        return await self._change(workflow_id, decide)
 
     # --- checkpoints --------------------------------------------------------------------------------------
 
     async def create_agent_checkpoint(
         self, workflow_id: UUID | str, agent_name: str, agent_state: Mapping[str, Any]
-    ) -> str:
-        """Keep an agent's state, in the workflow and as a checkpoint of its own; the checkpoint's id."""
+    ) -> str | None:
+        """Keep an agent's state, in the workflow and as a checkpoint of its own; the checkpoint's id, or None."""
         checkpoint_id = self._clock.new_ordered_id()
         new = _kept(checkpoint_id, f"agent_{agent_name}_checkpoint", agent_name, agent_state, {})
 
@@ -152,8 +166,7 @@ class WorkflowStateManager:
             states = dict(row.agent_states or {}) | {agent_name: dict(agent_state)}
             return WorkflowChange({"agent_states": states}, new)
 
-        await self._store.change_workflow(str(workflow_id), decide)
-        return checkpoint_id
+        return checkpoint_id if await self._change(workflow_id, decide) else None
 
     async def recover_workflow(
         self,
@@ -166,10 +179,14 @@ class WorkflowStateManager:
         """Go back to a checkpoint: that of the id, the newest of a step, or the newest of all; it begins no task.
 
         What was at the time is put in place: the workflow's state, or the agent's, with `state` merged over it.
-        Raises `GatewayError` `checkpoint_not_found`, and `invalid_state` while a task of the workflow runs.
+        False where there is no such. Raises `GatewayError` `invalid_state` while a task of the workflow runs.
         """
-        row = await self._row(str(workflow_id))
+        row = await self._row(workflow_id)
+        if row is None:
+            return False
         found = await self._checkpoint(row.workflow_id, target_step, checkpoint_id)
+        if found is None:
+            return False
         recover = partial(restored, checkpoint=found, data=merged(found.checkpoint_data, state or {}))
 
         def decide(row: WorkflowRecord) -> WorkflowChange:
@@ -177,32 +194,33 @@ class WorkflowStateManager:
             names = ("status", "current_step", "step_history", "state_data", "agent_states")
             return WorkflowChange({name: getattr(after, name) for name in names})
 
-        await self._store.change_workflow(row.workflow_id, decide)
-        return True
+        return await self._change(row.workflow_id, decide)
 
-    async def _checkpoint(self, workflow_id: str, step: str | None, checkpoint_id: str | None) -> Checkpoint:
+    async def _checkpoint(
+        self, workflow_id: str, step: str | None, checkpoint_id: str | None
+    ) -> Checkpoint | None:
+        store = await self._store()
         if checkpoint_id is None:
-            found = await self._store.last_checkpoint(workflow_id, step)
-        else:
-            found = await self._store.get_checkpoint(checkpoint_id)
-        if found is None or found.workflow_id != workflow_id or step not in {None, found.step_name}:
-            raise GatewayError("checkpoint_not_found")
-        return found
+            return await store.last_checkpoint(workflow_id, step)
+        found = await store.get_checkpoint(checkpoint_id)
+        fits = found is not None and found.workflow_id == workflow_id and step in {None, found.step_name}
+        return found if fits else None
 
     # --- what they stand on -------------------------------------------------------------------------------
 
-    @property
-    def _store(self) -> StateStore:
-        store = self._given or self._own
-        if store is None:
-            raise RuntimeError("the manager is not initialized")
-        return store
+    async def _row(self, workflow_id: UUID | str) -> WorkflowRecord | None:
+        row = await (await self._store()).get_workflow(str(workflow_id))
+        return row if row is not None and row.subject == self._subject else None
 
-    async def _row(self, workflow_id: str) -> WorkflowRecord:
-        row = await self._store.get_workflow(workflow_id)
-        if row is None:
-            raise GatewayError("workflow_not_found")
-        return self._ours(row)
+    async def _change(self, workflow_id: UUID | str, decide: DecideWorkflow) -> bool:
+        """Whether the workflow is there, and has been changed so."""
+        try:
+            await (await self._store()).change_workflow(str(workflow_id), decide)
+        except GatewayError as error:
+            if error.code != "workflow_not_found":
+                raise
+            return False
+        return True
 
     def _ours(self, row: WorkflowRecord) -> WorkflowRecord:
         if row.subject != self._subject:

@@ -107,16 +107,19 @@ async def test_list_is_of_ones_own_in_pages(store: StateStore, manager: Workflow
     assert len(await manager.list_workflows()) == 3
 
 
-async def test_what_can_not_be_done_is_raised(store: StateStore, manager: WorkflowStateManager) -> None:
-    """Not there, another's, too large, no such checkpoint, a task that runs: each has its own code."""
+async def test_what_is_not_there_is_false_and_what_can_not_be_is_raised(
+    store: StateStore, manager: WorkflowStateManager
+) -> None:
+    """Not there, another's, no such checkpoint: as the guide has it. Too large, or a task runs: each by its code."""
     made = await manager.create_workflow({})
     flow, bob = made.workflow_id, WorkflowStateManager(store, subject="bob")
     assert await bob.get_workflow(flow) is None
     for who, there in ((bob, flow), (manager, uuid4())):
-        assert await code_of(who.update_workflow_step(there, "x")) == "workflow_not_found"
-        assert await code_of(who.create_agent_checkpoint(there, "a", {})) == "workflow_not_found"
-        assert await code_of(who.recover_workflow(there)) == "workflow_not_found"
-    assert await code_of(manager.recover_workflow(flow)) == "checkpoint_not_found"
+        assert await who.update_workflow_step(there, "x") is False
+        assert await who.create_agent_checkpoint(there, "a", {}) is None
+        assert await who.recover_workflow(there) is False
+    assert await manager.recover_workflow(flow) is False
+    assert await manager.recover_workflow(flow, checkpoint_id=str(uuid4())) is False
     large = {"x": "x" * (9 << 20)}
     assert await code_of(manager.create_workflow(large)) == "too_large"
     assert await code_of(manager.update_workflow_step(flow, "x", large)) == "too_large"
@@ -130,14 +133,12 @@ async def test_what_can_not_be_done_is_raised(store: StateStore, manager: Workfl
 async def test_manager_opens_the_store_of_the_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a store it has one of its own, from `initialize`, which may be called twice, to `shutdown`."""
+    """Without a store it opens one, by `initialize` or by its first use, and has one until `shutdown`."""
     monkeypatch.setenv("GATEWAY_DATA_DIR", str(tmp_path / "data"))
     manager = WorkflowStateManager()
-    with pytest.raises(RuntimeError, match="not initialized"):
-        await manager.create_workflow({})
+    made, _other = await asyncio.gather(manager.create_workflow({"a": 1}), manager.create_workflow({}))
     await manager.initialize()
-    await manager.initialize()
-    made = await manager.create_workflow({"a": 1})
+    await manager.shutdown()
     await manager.shutdown()
     again = WorkflowStateManager()
     await again.initialize()

@@ -146,7 +146,7 @@ async def test_cancel_reaches_a_call_that_waits_for_room() -> None:
         stream = tool.stream_execution(run("hang"), session_id="one")
         await anext(stream)
         waiting = group.create_task(_failure(tool.run_async(run("echo"), session_id="two")))
-        await until(lambda: "two" in tool._sessions)
+        await until(lambda: "two" in tool._active_sessions)
         assert await tool.cancel_task("two")
         async with asyncio.timeout(2):
             failure = await waiting

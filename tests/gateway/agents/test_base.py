@@ -111,3 +111,96 @@ async def test_restored_checkpoint_is_a_copy_in_the_next_context() -> None:
     assert await agent.restore_from_checkpoint(checkpoint_id)
     async with agent.execution_context(Task()) as context:
         assert context["deep"] == [1]
+
+
+async def test_cancel_of_what_does_not_run_ends_nothing_later() -> None:
+    """Whether it has not begun yet, or has ended; one that was started a moment ago runs."""
+    agent = Counter()
+    for _again in range(2):
+        await agent.cancel_execution()
+        assert await agent.execute_task(Task()) == {"n": 3}
+    started = asyncio.ensure_future(agent.execute_task(Task()))
+    await agent.cancel_execution()
+    await asyncio.wait([started])
+    assert started.cancelled()
+    assert await agent.execute_task(Task()) == {"n": 3}
+
+
+@pytest.mark.parametrize("mode", ["blocking", None])
+async def test_mode_may_be_its_word(mode: Any) -> None:
+    """None is blocking, as the guide's wrapper has it."""
+    assert await Counter().execute_task(Task(), mode) == {"n": 3}
+
+
+async def test_contexts_may_stand_in_each_other() -> None:
+    """The inner one's end is not the outer one's; what was wished stands until that has ended."""
+    agent = Counter()
+    async with agent.execution_context(Task(task_id="outer")) as outer:
+        await agent.cancel_execution()
+        async with agent.execution_context(Task(task_id="inner")) as inner:
+            assert (inner["task_id"], inner["status"]) == ("inner", "running")
+        assert (agent._execution_context, agent._current_status) == (outer, ExecutionStatus.RUNNING)
+        with pytest.raises(asyncio.CancelledError):
+            await agent._check_cancellation()
+    assert (outer["status"], agent._current_status) == ("completed", ExecutionStatus.COMPLETED)
+    await agent._check_cancellation()
+
+
+class Elsewhere(Counter):
+    """Keeps its checkpoints in a storage of its own, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.storage: dict[str, dict[str, Any]] = {}
+
+    async def _persist_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.storage[checkpoint["id"]] = checkpoint
+
+    async def _load_checkpoint(self, checkpoint_id: str) -> dict[str, Any] | None:
+        return self.storage.get(checkpoint_id)
+
+
+async def test_author_may_keep_checkpoints_elsewhere() -> None:
+    """Whole, under the id that was given; what that storage has is restored first, and what it lost is not lost."""
+    agent = Elsewhere()
+    checkpoint_id = await agent.create_checkpoint({"phase": "one"})
+    kept = agent.storage[checkpoint_id]
+    assert kept == agent._state_checkpoints[-1]
+    assert (kept["data"], kept["agent_name"], kept["status"]) == ({"phase": "one"}, "counter", "pending")
+    kept["data"] = {"phase": "changed"}
+    for expected in ({"phase": "changed"}, {"phase": "one"}):
+        assert await agent.restore_from_checkpoint(checkpoint_id)
+        assert agent._execution_context == expected
+        agent.storage.clear()
+    assert not await agent.restore_from_checkpoint("nothing")
+
+
+class Stubborn(Counter):
+    """Uses names that the base class might have used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sandbox = self.progress = self.ask = self._host = self._steered = self._standing = "mine"  # type: ignore[assignment, method-assign]
+
+    async def _execute(self, task: Task) -> None:
+        raise NotImplementedError
+
+
+async def test_authors_names_are_their_own() -> None:
+    """An agent that uses names of its own for its own things runs, and is steered, all the same."""
+    agent = Stubborn()
+    await agent.pause_execution()
+    running = asyncio.ensure_future(agent.execute_task(Task()))
+    await let_pass(1)
+    assert agent._current_status is ExecutionStatus.PAUSED
+    await agent.resume_execution()
+    assert await running == {"n": 3}
+    assert vars(agent)["sandbox"] == "mine"
+
+
+@pytest.mark.parametrize(("level", "ours"), [("critical", "error"), ("warn", "warning"), ("loud", "info")])
+async def test_levels_of_the_guides_logger_are_known(level: str, ours: str) -> None:
+    """Under the word that we have for them; what is no text is one."""
+    with capture_logs() as lines:
+        Counter().log({"n": 1}, level)  # type: ignore[arg-type]
+    assert [(line["event"], line["log_level"]) for line in lines] == [("{'n': 1}", ours)]
