@@ -1,6 +1,5 @@
 """Tasks over HTTP: the same commands as on the socket, in the same words."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Final, Literal
@@ -14,6 +13,7 @@ from gateway.files import Upload
 from gateway.frames import InputBody, ListBody, Name, SubmitBody, WishBody
 from gateway.principal import Principal
 from gateway.server.bodies import Bodies, check_encoding, checked
+from gateway.server.peer import while_there
 from gateway.server.routes import JSON, Answer, Asked, Headers, Query, Route, json_answer
 from gateway.server.uploads import Uploads
 from gateway.sessions.commands import Services
@@ -175,7 +175,7 @@ class Api:
             created = await self._submit(asked, body, None)
         task, status = created.task, 200 if created.replayed else 201
         if body.mode == "blocking":
-            task, waited = await self._wait(task)
+            task, waited = await self._wait(asked.request, task)
             status = status if waited else 202
         return json_answer(
             {"task": await self._control.describe(asked.principal, task), "replayed": created.replayed},
@@ -204,10 +204,10 @@ class Api:
         async with self._uploads.received(asked.request, read_task, by=principal.counted_as) as upload:
             return bodies[0], await self._submit(asked, bodies[0], upload)
 
-    async def _wait(self, task: TaskRecord) -> tuple[TaskRecord, bool]:
+    async def _wait(self, request: web.Request, task: TaskRecord) -> tuple[TaskRecord, bool]:
         services = self._services
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._blocking_s):
+            async with while_there(request, within_s=self._blocking_s):
                 await ended(services.relay, services.read_log, task)
         task = await self._control.again(task)
         return task, task.ended

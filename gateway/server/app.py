@@ -7,8 +7,8 @@ simulated (`tests/simulation`).
 import asyncio
 import contextlib
 import functools
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -31,6 +31,7 @@ from gateway.server.buses import make_bus
 from gateway.server.data_dir import StartError, locked
 from gateway.server.embedded import EmbeddedSandbox
 from gateway.server.health import Health
+from gateway.server.peer import Peer
 from gateway.server.site_map import Parts, application
 from gateway.server.stores import make_store
 from gateway.server.world import World
@@ -196,23 +197,17 @@ class Gateway:
             log=self._log,
         )
         runner = web.AppRunner(
-            application(self._parts(endpoint, ids)),
-            access_log=None,
-            handle_signals=False,
-            keepalive_timeout=settings.handshake_timeout_s,
-            auto_decompress=False,  # ours are taken as they are or refused, a site's are not our business
-            shutdown_timeout=CLOSE_S,
+            application(self._parts(endpoint, ids)), handle_signals=False, shutdown_timeout=CLOSE_S
         )
         await runner.setup()
         beating = asyncio.get_running_loop().create_task(endpoint.beat(), name="heartbeats")
         try:
-            site = web.TCPSite(runner, settings.host, settings.port, backlog=BACKLOG)
-            await _listening(site, settings)
-            await self._sandboxes_tried()
-            ready(f"http://{_shown(settings.host)}:{site.port or settings.port}")
-            self._log.info("gateway ready", host=settings.host, port=site.port)
-            await stop.wait()
-            await self._drain(endpoint)
+            async with _listening(runner, settings) as port:
+                await self._sandboxes_tried()
+                ready(f"http://{_shown(settings.host)}:{port}")
+                self._log.info("gateway ready", host=settings.host, port=port)
+                await stop.wait()
+                await self._drain(endpoint)
         finally:
             beating.cancel()
             await runner.cleanup()
@@ -324,13 +319,23 @@ def _door_of(listener: Listener) -> Accept:
     return accept
 
 
-async def _listening(site: web.TCPSite, settings: Settings) -> None:
+@asynccontextmanager
+async def _listening(runner: web.AppRunner, settings: Settings) -> AsyncIterator[int]:
+    """The port at which clients are served inside the block. Raises `StartError`."""
+    host, port, loop = settings.host, settings.port, asyncio.get_running_loop()
+    if (server := runner.server) is None:
+        raise TypeError("the runner has not been set up")
+    peer = functools.partial(Peer, server, loop=loop, keepalive_timeout=settings.handshake_timeout_s)
     try:
-        await site.start()
+        listening = await loop.create_server(peer, host, port, backlog=BACKLOG, reuse_address=True)
     except OSError as error:
         raise StartError(
-            f"can't listen on {settings.host}:{settings.port}: {error.strerror or error}; choose another --port"
+            f"can't listen on {host}:{port}: {error.strerror or error}; choose another --port"
         ) from None
+    try:
+        yield int(listening.sockets[0].getsockname()[1])
+    finally:
+        listening.close()
 
 
 def _shown(host: str) -> str:

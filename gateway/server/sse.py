@@ -8,6 +8,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.events import TaskEvents
+from gateway.server.peer import while_there
 
 KEEP_ALIVE_S: Final = 15.0
 """A comment after so much silence keeps proxies from closing the stream."""
@@ -34,7 +35,7 @@ async def stream(
     response = web.StreamResponse(headers=HEADERS)
     await response.prepare(request)
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(within_s):
+        async with while_there(request, within_s=within_s):
             await _pass_on(batches, response)
     await response.write_eof()
     return response

@@ -1,0 +1,80 @@
+"""aiohttp's side of one HTTP connection, and two things more.
+
+It tells at once when its client goes, for a handler that only waits would hear of it with its next write. And what
+is no HTTP never comes to a handler: aiohttp would answer it by repeating it, and it may have a token in it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_request import BaseRequest
+
+from gateway.sessions.auth import MAX_TOKEN_BYTES
+from gateway.sessions.problems import plain_problem
+
+MAX_HEADER_BYTES: Final = MAX_TOKEN_BYTES + 64
+"""Of one header: the longest token that is looked at, and what stands before it."""
+
+
+class Peer(web.RequestHandler):
+    """One connection, with one request at a time."""
+
+    __slots__ = ("on_gone",)
+
+    def __init__(self, manager: web.Server, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+        super().__init__(
+            manager,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type]
+            max_field_size=MAX_HEADER_BYTES,
+            auto_decompress=False,  # ours are taken as they are or refused, a site's are not our business
+            **options,
+        )
+        self.on_gone: Callable[[], None] | None = None
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether nothing that is written reaches its client any more."""
+        return self.transport is None or self.transport.is_closing()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """See `asyncio.Protocol`."""
+        super().connection_lost(exc)
+        if self.on_gone is not None:
+            self.on_gone()
+
+    def handle_error(
+        self,
+        request: BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to what no handler has answered. Raises ConnectionError where nobody reads it."""
+        if isinstance(exc, ConnectionError) and self.has_gone:
+            raise exc
+        if not isinstance(exc, HttpProcessingError):
+            return super().handle_error(request, status, exc, message)
+        said = f"This can't be read as HTTP; a header has at most {MAX_HEADER_BYTES} bytes."
+        body = {"code": "bad_request", "message": said, "retryable": False}
+        response = plain_problem(400, title="bad_request", body=body, headers={})
+        response.force_close()
+        return response
+
+
+@asynccontextmanager
+async def while_there(request: web.Request, *, within_s: float | None) -> AsyncIterator[None]:
+    """Ends the block with TimeoutError as soon as the client of `request` goes, or after `within_s`."""
+    peer, now = request.protocol, asyncio.get_running_loop().time
+    if not isinstance(peer, Peer):
+        raise TypeError("this request came by another server than ours")
+    async with asyncio.timeout(0 if peer.has_gone else within_s) as deadline:
+        peer.on_gone = lambda: deadline.reschedule(now())
+        try:
+            yield
+        finally:
+            peer.on_gone = None
