@@ -214,6 +214,10 @@ class Fence:
     epoch: int
     last_seq: int
 
+    def holds(self, task: TaskRecord) -> bool:
+        """Whether a write with it is still its owner's, and the next one."""
+        return (self.owner, self.epoch, self.last_seq) == (task.owner, task.epoch, task.last_seq)
+
 
 @dataclass(frozen=True, slots=True)
 class Changed:

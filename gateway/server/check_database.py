@@ -14,7 +14,7 @@ from gateway.server.stores import make_store
 from gateway.server.world import World
 from gateway.settings import Settings
 from gateway.state.base import Size, StateStore
-from gateway.state.sqlite_check import Look, look
+from gateway.state.sqlite.look import Look, look
 from gateway.work.retention import retention_of
 
 WRITES: Final = 5

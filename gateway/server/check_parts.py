@@ -18,7 +18,7 @@ from pydantic import AliasChoices, SecretStr
 from gateway.errors import StoreUnavailableError
 from gateway.server.data_dir import StartError, locked
 from gateway.settings import Settings
-from gateway.state.sqlite_check import time_sync
+from gateway.state.sqlite.look import time_sync
 
 SLOW_SYNC_S: Final = 0.05
 """A sync that takes longer is felt by whoever submits."""

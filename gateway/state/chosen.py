@@ -6,7 +6,7 @@ from importlib import import_module
 from gateway.clock import Clock
 from gateway.settings import Settings
 from gateway.state.base import StateStore
-from gateway.state.sqlite import SqliteStore
+from gateway.state.sqlite.store import SqliteStore
 
 
 def chosen_store(settings: Settings, clock: Clock, *, writer: Executor, readers: Executor) -> StateStore:

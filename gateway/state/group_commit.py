@@ -26,6 +26,14 @@ class Batch:
     commit: Commit
 
 
+def joined(commits: Sequence[Commit]) -> Commit:
+    """What all of them have to tell, as one."""
+    return Commit(
+        tuple(batch for commit in commits for batch in commit.events),
+        tuple(changed for commit in commits for changed in commit.changed),
+    )
+
+
 class GroupCommit(Generic[Write]):
     """Runs writes in order, many to a transaction, one transaction at a time.
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.checkpoints import NewCheckpoint, named_parts, put_together, taken_apart
+from gateway.tasks import ENDED, TaskStatus
 from gateway.workflow_record import WorkflowRecord, names_step, stepped
 
 NAMES: Final = (
@@ -71,3 +72,10 @@ def noted(before: Sequence[str], new: NewCheckpoint) -> dict[str, Any]:
     if new.agent_name is not None:
         states[new.agent_name] = orjson.Fragment(new.row)
     return columns | {"agent_states": orjson.dumps(states).decode()}
+
+
+RUNNING: Final = (
+    "EXISTS (SELECT 1 FROM task WHERE task.workflow_id = workflow.workflow_id"
+    f" AND task.status IN ({', '.join(repr(str(status)) for status in TaskStatus if status not in ENDED)}))"
+)
+"""In SQL: whether a task of `workflow` has not ended."""

@@ -32,7 +32,7 @@ async def deletes(stage: Stage, task_id: str) -> bool:
 
 @crash_point(
     "a task is deleted, its transaction is not committed",
-    "after gateway.state.sqlite_tx:Transaction.delete_some",
+    "after gateway.state.transaction:Transaction.delete_some",
     on_disk="the task, whole",
     client="no answer; its socket drops",
 )
@@ -51,7 +51,7 @@ async def delete_uncommitted(stage: Stage) -> None:
 
 @crash_point(
     "a task is deleted, its files are there",
-    "after gateway.state.sqlite:SqliteStore.delete_task",
+    "after gateway.state.sqlite.store:SqliteStore.delete_task",
     on_disk="its files, which are nobody's",
     client="no answer; its socket drops",
 )
@@ -67,7 +67,7 @@ async def delete_committed(stage: Stage) -> None:
 
 @crash_point(
     "half of the files that are nobody's are dropped",
-    "before gateway.state.sqlite_tx:Transaction.drop_some_files",
+    "before gateway.state.transaction:Transaction.drop_some_files",
     nth=2,
     on_disk="the other half",
     client="nobody asked for them",
@@ -99,7 +99,7 @@ async def with_long_log(stage: Stage) -> tuple[str, list[str]]:
 
 @crash_point(
     "half of a large task is deleted",
-    "before gateway.state.sqlite_tx:Transaction.delete_some",
+    "before gateway.state.transaction:Transaction.delete_some",
     nth=2,
     on_disk="the task, with the end of its log",
     client="no answer; its socket drops",
@@ -120,7 +120,7 @@ async def half_deleted(stage: Stage) -> None:
 
 @crash_point(
     "half of a log is trimmed",
-    "before gateway.state.sqlite_tx:Transaction.retain",
+    "before gateway.state.transaction:Transaction.retain",
     nth=2,
     on_disk="the other half, and where it begins",
     client="nobody asked for it",

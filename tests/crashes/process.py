@@ -151,7 +151,7 @@ async def drained(stage: Stage) -> None:
 
 @crash_point(
     "everybody was told goodbye, the store is open",
-    "before gateway.state.sqlite:SqliteStore.aclose",
+    "before gateway.state.sqlite.store:SqliteStore.aclose",
     on_disk="all; the write-ahead log is not folded in",
     client="`goodbye`, its socket closes",
 )

@@ -49,7 +49,7 @@ async def output_gathered(stage: Stage) -> None:
 
 @crash_point(
     "output is written, its transaction is not committed",
-    "after gateway.state.sqlite_tx:Transaction.append",
+    "after gateway.state.transaction:Transaction.append",
     only="appends output",
     on_disk="the log up to the event before",
     client=DROPS,
@@ -61,7 +61,7 @@ async def output_uncommitted(stage: Stage) -> None:
 
 @crash_point(
     "output is committed, nobody was told",
-    "before gateway.state.sqlite:SqliteStore._committed",
+    "before gateway.state.sqlite.store:SqliteStore._committed",
     only="commits output",
     on_disk="the log with the output",
     client=DROPS,
@@ -140,7 +140,7 @@ async def end_uncommitted(stage: Stage) -> None:
 
 @crash_point(
     "the end is committed, nobody was told",
-    "before gateway.state.sqlite:SqliteStore._committed",
+    "before gateway.state.sqlite.store:SqliteStore._committed",
     only="commits the last event",
     on_disk="the whole log, the result",
     client=DROPS,
@@ -202,7 +202,7 @@ async def gives_files_again(stage: Stage) -> None:
 
 @crash_point(
     "half of the files that a task gives back are stored",
-    "after gateway.state.sqlite:SqliteStore.add_files",
+    "after gateway.state.sqlite.store:SqliteStore.add_files",
     only="of a run",
     on_disk="a set of files of that attempt, not whole",
     client=DROPS,
@@ -232,7 +232,7 @@ SITE: Final[dict[str, Any]] = {"files": {"index.html": "<h1>Hello</h1>"}, "comma
 
 @crash_point(
     "a site is stored, nobody was told of it",
-    "after gateway.state.sqlite:SqliteStore.add_site",
+    "after gateway.state.sqlite.store:SqliteStore.add_site",
     on_disk="the site's row; the task, `running`",
     client=DROPS,
 )

@@ -189,7 +189,7 @@ async def input_again(stage: Stage) -> None:
 
 @crash_point(
     "input is written, its transaction is not committed",
-    "after gateway.state.sqlite_tx:Transaction.add_input",
+    "after gateway.state.transaction:Transaction.add_input",
     on_disk="nothing of the input",
     client=UNANSWERED,
 )
@@ -202,7 +202,7 @@ async def input_uncommitted(stage: Stage) -> None:
 
 @crash_point(
     "input is committed, not answered",
-    "after gateway.state.sqlite:SqliteStore.add_input",
+    "after gateway.state.sqlite.store:SqliteStore.add_input",
     on_disk="the input",
     client=UNANSWERED,
     quick=True,

@@ -34,7 +34,7 @@ async def submit_read(stage: Stage) -> None:
 
 @crash_point(
     "a task is written, its transaction is not committed",
-    "after gateway.state.sqlite_tx:Transaction.create_task",
+    "after gateway.state.transaction:Transaction.create_task",
     on_disk="nothing: an uncommitted transaction is none",
     client=UNANSWERED,
     quick=True,
@@ -49,7 +49,7 @@ async def submit_uncommitted(stage: Stage) -> None:
 
 @crash_point(
     "a task is committed, nobody was told",
-    "before gateway.state.sqlite:SqliteStore._committed",
+    "before gateway.state.sqlite.store:SqliteStore._committed",
     only="commits the first event",
     on_disk="the task, `pending`, with seq 1",
     client=UNANSWERED,
@@ -129,7 +129,7 @@ async def upload_again(stage: Stage) -> dict[str, Any]:
 
 @crash_point(
     "half of an upload is stored",
-    "after gateway.state.sqlite:SqliteStore.add_files",
+    "after gateway.state.sqlite.store:SqliteStore.add_files",
     on_disk="pieces of files that are nobody's",
     client="the connection is reset",
     quick=True,
@@ -143,7 +143,7 @@ async def upload_half(stage: Stage) -> None:
 
 @crash_point(
     "an upload is whole, its task is not committed",
-    "after gateway.state.sqlite_tx:Transaction.create_task",
+    "after gateway.state.transaction:Transaction.create_task",
     on_disk="all pieces, which are nobody's",
     client="the connection is reset",
 )

@@ -42,7 +42,7 @@ async def output_not_written(stage: Stage) -> None:
 
 @crash_point(
     "output of a separate sandbox is committed, the sandbox was not told",
-    "before gateway.state.sqlite:SqliteStore._committed",
+    "before gateway.state.sqlite.store:SqliteStore._committed",
     only="commits output",
     on_disk="the log with the output, and how far it is",
     client=DROPS,

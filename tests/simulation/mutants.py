@@ -19,7 +19,7 @@ from gateway.events import Event, TaskEvents
 from gateway.fanout.hub import Follower, Hub
 from gateway.fanout.relay import ReadHeads, Relay
 from gateway.fanout.replay import Subscription
-from gateway.state.sqlite_tx import Transaction
+from gateway.state.transaction import Transaction
 from gateway.tasks import Fence
 from gateway.work.steering import Steering
 
@@ -208,7 +208,10 @@ def _history_before_joining(patch: pytest.MonkeyPatch) -> None:
 
 
 def _no_idempotency(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Transaction, "_known", lambda _self, _new: None)
+    async def know_none(_self: Transaction, _new: Any) -> None:
+        return None
+
+    patch.setattr(Transaction, "_known", know_none)
 
 
 def _no_fence(patch: pytest.MonkeyPatch) -> None:
@@ -217,13 +220,11 @@ def _no_fence(patch: pytest.MonkeyPatch) -> None:
     def unfenced_change(self: Transaction, task_id: str, decide: Any, fence: Fence | None) -> Any:
         return change_task(self, task_id, decide, None)
 
-    def unfenced_append(self: Transaction, fence: Fence, what: Any) -> Any:
-        row = self._db.execute(
-            "SELECT owner, epoch, last_seq FROM task WHERE task_id = ?", (fence.task_id,)
-        ).fetchone()
-        if row is not None and row[0] is not None:
-            fence = dataclasses.replace(fence, owner=row[0], epoch=row[1], last_seq=row[2])
-        return append(self, fence, what)
+    async def unfenced_append(self: Transaction, fence: Fence, what: Any) -> Any:
+        row = await self.tables.get_task(fence.task_id)
+        if row is not None and row.owner is not None:
+            fence = dataclasses.replace(fence, owner=row.owner, epoch=row.epoch, last_seq=row.last_seq)
+        return await append(self, fence, what)
 
     patch.setattr(Transaction, "change_task", unfenced_change)
     patch.setattr(Transaction, "append", unfenced_append)

@@ -12,7 +12,7 @@ import pytest
 from gateway.errors import GatewayError
 from gateway.state.base import StateStore
 from gateway.state.postgresql.store import PostgresqlStore
-from gateway.state.sqlite import SqliteStore
+from gateway.state.sqlite.store import SqliteStore
 from gateway.tasks import Commit, TaskRecord, claimed
 from tests.support.inline import InlineExecutor
 from tests.support.records import NOW_MS, FakeTime, new_task, record

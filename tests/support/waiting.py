@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from sqlite3 import connect
 
-from gateway.state.sqlite import SqliteStore
+from gateway.state.sqlite.store import SqliteStore
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], within_s: float = 60.0) -> None:

@@ -9,7 +9,7 @@ import orjson
 import structlog
 
 from gateway.clock import Clock
-from gateway.state.sqlite import SqliteStore
+from gateway.state.sqlite.store import SqliteStore
 from gateway.tasks import TaskRecord, claimed
 from tests.support.inline import GatedExecutor, InlineExecutor
 from tests.support.records import NOW_MS, LoopTime, new_task, record

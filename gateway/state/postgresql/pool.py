@@ -33,6 +33,13 @@ _MIGRATION_LOCK: Final = 0x67617465776179
 """The advisory lock of whoever migrates: "gateway"."""
 
 
+class OverConnection:
+    """A part of the tables, over one connection."""
+
+    def __init__(self, db: Connection) -> None:
+        self._db = db
+
+
 class CommitUnknownError(Exception):
     """The connection broke while transaction `xid` was committed."""
 
@@ -190,6 +197,11 @@ def translated() -> Iterator[None]:
         raise
     except (*_BROKEN, asyncpg.PostgresError) as error:
         raise StoreUnavailableError(f"PostgreSQL: {type(error).__name__}: {error}") from error
+
+
+def rows_written(status: str) -> int:
+    """How many rows a statement wrote, by PostgreSQL's answer to it."""
+    return int(status.rpartition(" ")[2])
 
 
 # --- texts --------------------------------------------------------------------------------------------

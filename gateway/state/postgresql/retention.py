@@ -1,119 +1,82 @@
-"""Retention in PostgreSQL: what goes of tasks that have ended, by age. Every function is a part of one transaction.
+"""What retention takes, in PostgreSQL; what another instance is just taking is left to it."""
 
-What goes, goes in small steps. Each step does what is due first, so that all of them together need no memory of
-where they were; what another instance is just taking is left to it.
-"""
-
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
 
-from gateway.state.base import Retention
-from gateway.state.postgresql import files
-from gateway.state.postgresql.pool import Connection
+from gateway.state.base import Size
+from gateway.state.postgresql.files import Files
+from gateway.state.postgresql.pool import rows_written
+from gateway.state.retention import OF_A_TASK, OF_A_WORKFLOW, STEP_ROWS
+from gateway.state.tables import Ended
 
 STEP_EVENTS: Final = 200
 """Events that one step takes from a log: each may be half a megabyte, which stays where it is until a vacuum."""
-STEP_ROWS: Final = 500
-"""Small rows that one step takes: keys, workflows."""
-_OF_A_TASK: Final = ("task", "task_label", "task_payload", "task_input", "event", "idempotency")
-"""Tables whose rows go with their task; its files are let go of, and dropped in steps of their own."""
-_OF_A_WORKFLOW: Final = ("workflow", "workflow_state", "checkpoint", "checkpoint_part")
-"""Tables whose rows go with their workflow."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What a step did: whether a log is trimmed now, and the task that is gone now, with its subject."""
+class Retaining(Files):
+    """See `Tables`."""
 
-    trimmed: bool = False
-    forgotten: tuple[str, str] | None = None
+    async def size(self) -> Size:
+        """See `Tables.size`; what is free of it, the server alone knows."""
+        total = await self._db.fetchval("SELECT pg_database_size(current_database())")
+        return Size(int(total), free=0)
 
+    async def used_bytes(self) -> None:
+        """See `Tables.used_bytes`: what is free, the server keeps to itself."""
 
-async def step(db: Connection, rule: Retention) -> Step | None:
-    """Do the next thing that `rule` asks for; None where there is none."""
-    steps: tuple[Callable[[Connection, Retention], Awaitable[Step | None]], ...] = (
-        _trim_by_age,
-        _forget_by_age,
-        _drop_files,
-        _drop_keys,
-        _drop_workflows,
-    )
-    for one in steps:
-        done = await one(db, rule)
-        if done is not None:
-            return done
-    return None
-
-
-async def forget(db: Connection, task_id: str, first_seq: int, last_seq: int) -> bool:
-    """Take a part of a task; whether that was the last of it."""
-    if not await _trim(db, task_id, first_seq, last_seq):
-        return False
-    for table in _OF_A_TASK:
-        await db.execute(f"DELETE FROM {table} WHERE task_id = $1", task_id)
-    await files.let_go_of_task(db, task_id)
-    return True
-
-
-async def _trim_by_age(db: Connection, rule: Retention) -> Step | None:
-    found = await db.fetchrow(
-        "SELECT task_id, first_seq, last_seq FROM task WHERE ended_at IS NOT NULL AND first_seq < last_seq"
-        " AND ended_at < $1 ORDER BY ended_at LIMIT 1 FOR UPDATE SKIP LOCKED",
-        rule.logs_since_ms,
-    )
-    return None if found is None else Step(trimmed=await _trim(db, *found))
-
-
-async def _trim(db: Connection, task_id: str, first_seq: int, last_seq: int) -> bool:
-    """Take a part of a log and, with the last of it, what was sent to the task; whether only its last event is left."""
-    begin = min(first_seq + STEP_EVENTS, last_seq)
-    await db.execute("DELETE FROM event WHERE task_id = $1 AND seq < $2", task_id, begin)
-    await db.execute("UPDATE task SET first_seq = $1 WHERE task_id = $2", begin, task_id)
-    if begin < last_seq:
-        return False
-    await db.execute("DELETE FROM task_input WHERE task_id = $1", task_id)
-    return True
-
-
-async def _forget_by_age(db: Connection, rule: Retention) -> Step | None:
-    found = await db.fetchrow(
-        "SELECT task_id, subject, first_seq, last_seq FROM task WHERE ended_at < $1"
-        " ORDER BY ended_at LIMIT 1 FOR UPDATE SKIP LOCKED",
-        rule.tasks_since_ms,
-    )
-    if found is None:
-        return None
-    task_id, subject, first_seq, last_seq = found
-    is_gone = await forget(db, task_id, first_seq, last_seq)
-    return Step(forgotten=(task_id, subject) if is_gone else None)
-
-
-async def _drop_files(db: Connection, _rule: Retention) -> Step | None:
-    for set_id in await files.nobodys(db, before_ms=1):  # a set that was let go of was last added to in 1970
-        await files.drop_some(db, set_id)
-        return Step()
-    return None
-
-
-async def _drop_keys(db: Connection, rule: Retention) -> Step | None:
-    gone = await db.execute(
-        "DELETE FROM idempotency WHERE (subject, key) IN (SELECT subject, key FROM idempotency"
-        " WHERE created_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED)",
-        *(rule.keys_since_ms, STEP_ROWS),
-    )
-    return None if gone == "DELETE 0" else Step()
-
-
-async def _drop_workflows(db: Connection, rule: Retention) -> Step | None:
-    found = await db.fetch(
-        "SELECT workflow_id FROM workflow WHERE updated_at < $1"
-        " AND NOT EXISTS (SELECT 1 FROM task WHERE task.workflow_id = workflow.workflow_id)"
-        " LIMIT $2 FOR UPDATE SKIP LOCKED",
-        *(rule.tasks_since_ms, STEP_ROWS),
-    )
-    for table in _OF_A_WORKFLOW:
-        await db.execute(
-            f"DELETE FROM {table} WHERE workflow_id = ANY($1::text[])", [row["workflow_id"] for row in found]
+    async def oldest_untrimmed(self, ended_before_ms: int) -> Ended | None:
+        """See `Tables.oldest_untrimmed`."""
+        return await self._oldest(
+            "ended_at IS NOT NULL AND first_seq < last_seq AND ended_at < $1", ended_before_ms
         )
-    return Step() if found else None
+
+    async def oldest_ended(self, ended_before_ms: int) -> Ended | None:
+        """See `Tables.oldest_ended`."""
+        return await self._oldest("ended_at < $1", ended_before_ms)
+
+    async def oldest_heavy(self, ended_before_ms: int) -> None:
+        """See `Tables.oldest_heavy`: nothing goes for its size."""
+
+    async def _oldest(self, where: str, ended_before_ms: int) -> Ended | None:
+        found = await self._db.fetchrow(
+            f"SELECT task_id, subject, first_seq, last_seq FROM task WHERE {where}"
+            " ORDER BY ended_at LIMIT 1 FOR UPDATE SKIP LOCKED",
+            ended_before_ms,
+        )
+        return Ended(*found) if found else None
+
+    async def trim(self, task: Ended) -> bool:
+        """See `Tables.trim`."""
+        begin = min(task.first_seq + STEP_EVENTS, task.last_seq)
+        await self._db.execute("DELETE FROM event WHERE task_id = $1 AND seq < $2", task.task_id, begin)
+        await self._db.execute("UPDATE task SET first_seq = $1 WHERE task_id = $2", begin, task.task_id)
+        if begin < task.last_seq:
+            return False
+        await self._db.execute("DELETE FROM task_input WHERE task_id = $1", task.task_id)
+        return True
+
+    async def remove_task(self, task_id: str) -> None:
+        """See `Tables.remove_task`."""
+        for table in (*OF_A_TASK, "task_label"):
+            await self._db.execute(f"DELETE FROM {table} WHERE task_id = $1", task_id)
+
+    async def drop_some_keys(self, before_ms: int) -> bool:
+        """See `Tables.drop_some_keys`."""
+        gone = await self._db.execute(
+            "DELETE FROM idempotency WHERE (subject, key) IN (SELECT subject, key FROM idempotency"
+            " WHERE created_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED)",
+            *(before_ms, STEP_ROWS),
+        )
+        return rows_written(gone) > 0
+
+    async def drop_some_workflows(self, before_ms: int) -> bool:
+        """See `Tables.drop_some_workflows`."""
+        found = await self._db.fetch(
+            "SELECT workflow_id FROM workflow WHERE updated_at < $1"
+            " AND NOT EXISTS (SELECT 1 FROM task WHERE task.workflow_id = workflow.workflow_id)"
+            " LIMIT $2 FOR UPDATE SKIP LOCKED",
+            *(before_ms, STEP_ROWS),
+        )
+        gone = [row["workflow_id"] for row in found]
+        for table in OF_A_WORKFLOW:
+            await self._db.execute(f"DELETE FROM {table} WHERE workflow_id = ANY($1::text[])", gone)
+        return bool(gone)

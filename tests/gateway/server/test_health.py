@@ -13,7 +13,7 @@ from gateway.bus.memory import MemoryBus
 from gateway.metrics import Metrics
 from gateway.server.health import CHECK_EVERY_S, Health
 from gateway.server.routes import NOBODY, Asked
-from gateway.state.sqlite import SqliteStore
+from gateway.state.sqlite.store import SqliteStore
 from tests.support.stores import SqliteBackend, inline
 from tests.support.waiting import held_by_another, let_pass
 

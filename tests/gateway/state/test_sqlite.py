@@ -11,7 +11,8 @@ import pytest
 
 from gateway.errors import StoreUnavailableError
 from gateway.state.base import StateStore, TaskQuery
-from gateway.state.sqlite import SqliteStore
+from gateway.state.sqlite.store import SqliteStore
+from gateway.state.tables import Tables
 from tests.support.inline import InlineExecutor
 from tests.support.records import FakeTime, new_task, record
 from tests.support.stores import Published, SqliteBackend, inline
@@ -131,7 +132,7 @@ async def test_readers_cannot_write(store: StateStore) -> None:
     """The connections that reads go by refuse to change anything."""
     assert isinstance(store, SqliteStore)
     with pytest.raises(StoreUnavailableError, match="readonly"):
-        await store._read(lambda db: db.execute("DELETE FROM task"))
+        await store._read(lambda tables: tables.remove_task("any"))
 
 
 async def test_store_that_is_not_open_is_unavailable(tmp_path: Path) -> None:
@@ -164,7 +165,7 @@ async def test_closing_waits_for_a_read_that_nobody_waits_for(tmp_path: Path) ->
     """A thread goes on when its asker is cancelled; a connection closed under it would end the process."""
     begun, may_end = threading.Event(), threading.Event()
 
-    def slow(_connection: sqlite3.Connection) -> None:
+    async def slow(_tables: Tables) -> None:
         begun.set()
         may_end.wait(10)
 

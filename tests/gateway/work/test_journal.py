@@ -9,7 +9,8 @@ import pytest
 
 from gateway.errors import LeaseLostError
 from gateway.events import MAX_DATA_BYTES, Draft
-from gateway.state.sqlite_rows import get_task
+from gateway.state.sqlite.connection import run_now
+from gateway.state.sqlite.tables import SqliteTables
 from gateway.tasks import Commit, Fence, TaskRecord, lost
 from gateway.work.journal import MAX_PENDING_BYTES, Journal
 from tests.support.records import NOW_MS, fence_of, output
@@ -181,7 +182,7 @@ async def test_what_is_emitted_at_once_is_durable_at_once(bench: Bench) -> None:
 
     def look(commit: Commit) -> None:
         with closing(connect(bench.store._path)) as reader:
-            row = get_task(reader, task.task_id)
+            row = run_now(SqliteTables(reader).get_task(task.task_id))
         assert row is not None
         found.append((sum(len(batch.events) for batch in commit.events), row.place_seq))
 

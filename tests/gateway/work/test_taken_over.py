@@ -20,7 +20,8 @@ from gateway.bus.base import announce
 from gateway.bus.memory import MemoryBus
 from gateway.metrics import Metrics
 from gateway.state.base import NewInput
-from gateway.state.sqlite_rows import get_task
+from gateway.state.sqlite.connection import run_now
+from gateway.state.sqlite.tables import SqliteTables
 from gateway.tasks import Commit, TaskRecord, TaskStatus
 from gateway.wishes import send_input, wish_cancel, wish_pause, wish_resume
 from gateway.work.dispatcher import Dispatcher
@@ -334,7 +335,7 @@ async def dead_disk_once(world: World, task: TaskRecord, reached: Callable[[Task
     def look(commit: Commit) -> None:
         publish(commit)
         with closing(connect(store._path)) as reader:
-            row = get_task(reader, task.task_id)
+            row = run_now(SqliteTables(reader).get_task(task.task_id))
         if row is not None and reached(row) and not seen.is_set():
             world.bench.disk.shut()
             seen.set()

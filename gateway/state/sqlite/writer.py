@@ -11,32 +11,22 @@ that another process holds, leaves nothing behind, and needs none of this.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
 from gateway.clock import Clock
 from gateway.errors import StoreUnavailableError
-from gateway.state.group_commit import Batch
-from gateway.state.sqlite_tx import Transaction
+from gateway.state.group_commit import Batch, joined
+from gateway.state.sqlite.connection import connect, errors_translated, primary_code, run_now
+from gateway.state.sqlite.tables import SqliteTables
+from gateway.state.transaction import Transaction
+from gateway.tasks import Commit
 
-BUSY_TIMEOUT_S: Final = 5.0
-"""How long a write waits for another process that holds the file."""
 _HARMLESS: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL})
 """Primary result codes of a transaction that was refused before it could be half there."""
-_HINTS: Final = {
-    sqlite3.SQLITE_BUSY: "another process holds the database",
-    sqlite3.SQLITE_FULL: "the disk is full",
-    sqlite3.SQLITE_IOERR: "the disk failed",
-    sqlite3.SQLITE_CORRUPT: "the database is damaged",
-    sqlite3.SQLITE_NOTADB: "the file is no database of ours",
-    sqlite3.SQLITE_READONLY: "the file is read-only",
-    sqlite3.SQLITE_CANTOPEN: "the file can't be opened",
-}
-
-Write = Callable[[Transaction], Any]
+Write = Callable[[Transaction], Coroutine[Any, Any, Any]]
 
 
 class Writer:
@@ -79,7 +69,7 @@ class Writer:
                 return self._transact(connection, writes)
             except sqlite3.Error as error:
                 self.has_failed = True
-                self._is_suspect = _primary(error) not in _HARMLESS
+                self._is_suspect = primary_code(error) not in _HARMLESS
                 if self._is_suspect:
                     self._mend(connection, after=error)
                 raise
@@ -98,14 +88,15 @@ class Writer:
     def _transact(self, connection: sqlite3.Connection, writes: Sequence[Write]) -> Batch:
         connection.execute("BEGIN IMMEDIATE")
         try:
-            tx = Transaction(connection, self._clock.now_ms())
-            results = [tx.run(write) for write in writes]
+            now_ms = self._clock.now_ms()
+            done = [_run_alone(connection, write, now_ms) for write in writes]
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        return Batch(results, tx.commit())
+        told = [commit for _, commit in done]
+        return Batch([result for result, _ in done], joined(told))
 
     def _mend(self, connection: sqlite3.Connection, *, after: sqlite3.Error | None = None) -> None:
         """Empty the log; see the theory above. `after` is what is raised where that fails, too."""
@@ -119,24 +110,22 @@ class Writer:
         self._is_suspect = False
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """A connection for one thread; only the last act, closing, may be another's."""
-    return sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+def _run_alone(connection: sqlite3.Connection, write: Write, now_ms: int) -> tuple[Any, Commit]:
+    """A write's value or the exception that undid it, and what it has to tell.
 
-
-@contextmanager
-def errors_translated() -> Iterator[None]:
-    """Raise SQLite's errors as `StoreUnavailableError`."""
+    An error of SQLite's own fails the whole batch.
+    """
+    tx = Transaction(SqliteTables(connection), now_ms)
+    connection.execute("SAVEPOINT one_write")
     try:
-        yield
-    except sqlite3.Error as error:
-        hint = _HINTS.get(_primary(error))
-        raise StoreUnavailableError(f"SQLite: {error}" + f" ({hint})" * (hint is not None)) from error
-
-
-def _primary(error: sqlite3.Error) -> int:
-    """SQLite's result code without what extends it; 0 for an error of the module's own."""
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+        done = run_now(write(tx)), tx.commit()
+    except sqlite3.Error:
+        raise
+    except Exception as error:  # noqa: BLE001 - it belongs to the asker, who gets it
+        connection.execute("ROLLBACK TO one_write")
+        done = error, Commit((), ())
+    connection.execute("RELEASE one_write")
+    return done
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

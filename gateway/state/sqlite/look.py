@@ -12,9 +12,9 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from gateway.state import sqlite_retention as retention
 from gateway.state.base import Retention, Size
-from gateway.state.sqlite_writer import errors_translated
+from gateway.state.sqlite import retention
+from gateway.state.sqlite.connection import errors_translated
 
 SYNCS: Final = 9
 """Writes whose median is what a sync takes."""
@@ -73,7 +73,7 @@ def look(path: Path, rule: Retention) -> Look:
         db.execute("BEGIN")  # one moment for all of it
         logs_due, tasks_due = retention.due(db, rule)
         return Look(
-            size=Size(*retention.sizes(db)),
+            size=retention.size_of(db),
             schema=int(db.execute("PRAGMA user_version").fetchone()[0]),
             tasks=dict(db.execute("SELECT status, count(*) FROM task GROUP BY status ORDER BY status")),
             kinds=_kinds(db),

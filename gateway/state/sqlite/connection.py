@@ -1,0 +1,61 @@
+"""A connection to the file, its errors translated, and what is done over it at once."""
+
+import sqlite3
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from gateway.errors import StoreUnavailableError
+
+Value = TypeVar("Value")
+
+BUSY_TIMEOUT_S: Final = 5.0
+"""How long a write waits for another process that holds the file."""
+_HINTS: Final = {
+    sqlite3.SQLITE_BUSY: "another process holds the database",
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_IOERR: "the disk failed",
+    sqlite3.SQLITE_CORRUPT: "the database is damaged",
+    sqlite3.SQLITE_NOTADB: "the file is no database of ours",
+    sqlite3.SQLITE_READONLY: "the file is read-only",
+    sqlite3.SQLITE_CANTOPEN: "the file can't be opened",
+}
+
+
+class OverConnection:
+    """A part of the tables, over one connection. Its methods wait for the disk, and never suspend."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+
+def run_now(work: Coroutine[Any, Any, Value]) -> Value:
+    """What `work` gives, which must not suspend: it runs on this thread, without an event loop."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        value: Value = done.value
+        return value
+    work.close()
+    raise AssertionError("it suspended, and nobody would wake it")
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection for one thread; only the last act, closing, may be another's."""
+    return sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+
+
+@contextmanager
+def errors_translated() -> Iterator[None]:
+    """Raise SQLite's errors as `StoreUnavailableError`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        hint = _HINTS.get(primary_code(error))
+        raise StoreUnavailableError(f"SQLite: {error}" + f" ({hint})" * (hint is not None)) from error
+
+
+def primary_code(error: sqlite3.Error) -> int:
+    """SQLite's result code without what extends it; 0 for an error of the module's own."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF

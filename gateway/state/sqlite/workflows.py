@@ -1,0 +1,110 @@
+"""Workflows in SQLite."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from gateway.checkpoints import SHOWN_BYTES, NewCheckpoint
+from gateway.state.sqlite.checkpoints import Checkpoints
+from gateway.state.workflow_columns import NAMES, RUNNING, decoded, encoded, noted, parts_of
+from gateway.workflow_record import WorkflowQuery, WorkflowRecord
+
+_SELECT: Final = f"SELECT {', '.join(NAMES)}, {RUNNING} FROM workflow"
+_ONE_MORE: Final = "version = version + 1, updated_at = ?"
+"""What every change of a row writes."""
+
+
+class Workflows(Checkpoints):
+    """See `Tables`."""
+
+    async def get_workflow(self, workflow_id: str) -> WorkflowRecord | None:
+        """See `Tables.get_workflow`."""
+        row = self._db.execute(f"{_SELECT} WHERE workflow_id = ?", (workflow_id,)).fetchone()
+        return None if row is None else self._workflow(row, max_bytes=None)
+
+    async def lock_workflow(self, workflow_id: str) -> WorkflowRecord | None:
+        """See `Tables.lock_workflow`; whoever writes has the whole file."""
+        return await self.get_workflow(workflow_id)
+
+    async def list_workflows(self, query: WorkflowQuery) -> list[WorkflowRecord]:
+        """See `Tables.list_workflows`."""
+        where, values = ["TRUE"], list[Any]()
+        for name in ("subject", "session_id", "status"):
+            if (value := getattr(query, name)) is not None:
+                where.append(f"{name} = ?")
+                values.append(value)
+        if query.before is not None:
+            where.append("(created_at, workflow_id) < (?, ?)")
+            values.extend(query.before)
+        order = "ORDER BY created_at DESC, workflow_id DESC LIMIT ?"
+        sql = f"{_SELECT} WHERE {' AND '.join(where)} {order}"
+        rows = self._db.execute(sql, (*values, query.limit)).fetchall()
+        return [self._workflow(row, max_bytes=SHOWN_BYTES) for row in rows]
+
+    async def add_workflow(self, row: WorkflowRecord) -> None:
+        """See `Tables.add_workflow`."""
+        columns, parts = encoded(row)
+        marks = ", ".join("?" * len(columns))
+        sql = f"INSERT INTO workflow ({', '.join(columns)}) VALUES ({marks})"
+        self._db.execute(sql, tuple(columns.values()))
+        self._add_parts(row.workflow_id, parts)
+        if row.state_data:
+            self._write_state(row)
+
+    async def save_workflow(self, before: WorkflowRecord, after: WorkflowRecord) -> None:
+        """See `Tables.save_workflow`."""
+        columns, parts = encoded(after)
+        sql = f"UPDATE workflow SET {_sets(columns)} WHERE workflow_id = ?"
+        self._db.execute(sql, (*columns.values(), before.workflow_id))
+        self._add_parts(after.workflow_id, parts)
+        if after.state_data is not before.state_data:
+            self._write_state(after)
+
+    async def join_workflow(self, workflow_id: str, subject: str, *, now_ms: int) -> bool:
+        """See `Tables.join_workflow`."""
+        sql = f"UPDATE workflow SET status = 'active', {_ONE_MORE} WHERE workflow_id = ? AND subject = ?"
+        return self._db.execute(sql, (now_ms, workflow_id, subject)).rowcount > 0
+
+    async def settle_workflow(self, workflow_id: str, status: str, *, now_ms: int) -> None:
+        """See `Tables.settle_workflow`."""
+        sql = f"UPDATE workflow SET status = ?, {_ONE_MORE} WHERE workflow_id = ? AND NOT {RUNNING}"
+        self._db.execute(sql, (status, now_ms, workflow_id))
+
+    async def note_checkpoint(self, workflow_id: str, new: NewCheckpoint, *, now_ms: int) -> None:
+        """See `Tables.note_checkpoint`."""
+        sql = "SELECT current_step, step_history, agent_states FROM workflow WHERE workflow_id = ?"
+        found = self._db.execute(sql, (workflow_id,)).fetchone()
+        if found is None:
+            return
+        columns = noted(found, new)
+        sql = f"UPDATE workflow SET {_sets(columns)}, {_ONE_MORE} WHERE workflow_id = ?"
+        self._db.execute(sql, (*columns.values(), now_ms, workflow_id))
+
+    def _workflow(self, row: Sequence[Any], *, max_bytes: int | None) -> WorkflowRecord:
+        columns = dict(zip(NAMES, row[:-1], strict=True))
+        workflow_id = columns["workflow_id"]
+        return decoded(
+            columns,
+            running=bool(row[-1]),
+            state=self._state(workflow_id, max_bytes),
+            parts=self._parts(workflow_id, parts_of(columns["agent_states"]), max_bytes),
+        )
+
+    def _state(self, workflow_id: str, max_bytes: int | None) -> bytes | None:
+        sql = "SELECT length(data) FROM workflow_state WHERE workflow_id = ?"
+        found = self._db.execute(sql, (workflow_id,)).fetchone()
+        if found is None:
+            return b"{}"
+        if max_bytes is not None and found[0] > max_bytes:
+            return None
+        sql = "SELECT data FROM workflow_state WHERE workflow_id = ?"
+        return bytes(self._db.execute(sql, (workflow_id,)).fetchone()[0])
+
+    def _write_state(self, row: WorkflowRecord) -> None:
+        sql = "INSERT OR REPLACE INTO workflow_state VALUES (?, ?)"
+        self._db.execute(sql, (row.workflow_id, orjson.dumps(row.state_data)))
+
+
+def _sets(columns: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = ?" for name in columns)

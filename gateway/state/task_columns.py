@@ -1,0 +1,56 @@
+"""Tasks' rows as every store that has tables writes them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from gateway.tasks import COLUMNS, Desire, Outcome, TaskRecord, TaskStatus
+
+TASK_COLUMNS: Final = ", ".join(COLUMNS)
+_JSON: Final = frozenset({"labels", "progress", "waiting_for", "tty", "place"})
+_BOOLS: Final = ("detached", "watched", "takes_input")
+
+
+def encode(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Column values as a database takes them."""
+    return {
+        name: orjson.dumps(value).decode() if name in _JSON and value is not None else value
+        for name, value in fields.items()
+    }
+
+
+def encode_task(task: TaskRecord) -> dict[str, Any]:
+    """All columns of a row."""
+    return encode({name: getattr(task, name) for name in COLUMNS})
+
+
+def decode(row: Sequence[Any]) -> TaskRecord:
+    """A row of `TASK_COLUMNS`."""
+    fields = dict(zip(COLUMNS, row, strict=True))
+    for name in _JSON:
+        if fields[name] is not None:
+            fields[name] = orjson.loads(fields[name])
+    for name in _BOOLS:
+        fields[name] = bool(fields[name])
+    fields["status"] = TaskStatus(fields["status"])
+    fields["desire"] = Desire(fields["desire"])
+    return TaskRecord(**fields)
+
+
+def encode_outcome(outcome: Outcome) -> tuple[bytes | None, bytes | None]:
+    """The columns `result` and `error`."""
+    return _json(outcome.result), _json(outcome.error)
+
+
+def decode_outcome(result: bytes | None, error: bytes | None) -> Outcome:
+    """What `encode_outcome` was given."""
+    return Outcome(_value(result), _value(error))
+
+
+def _json(value: Any) -> bytes | None:
+    return None if value is None else orjson.dumps(value)
+
+
+def _value(json: bytes | None) -> Any:
+    return None if json is None else orjson.loads(json)
