@@ -90,6 +90,9 @@ class Settings(BaseSettings):
     preview_host: Annotated[str, StringConstraints(to_lower=True, pattern=PREVIEW_HOST)] | None = None
     """DNS name, with a wildcard record and certificate, below which sites get an origin each; for machines other
     than this one to see them, and never a name that serves anything else."""
+    advertise_url: str | None = Field(default=None, pattern=r"^https?://[^/?#@]+/?$")
+    """Where the other instances reach this one, `http://host:port`: they hand on to it who asks for a site of its own
+    sandbox. Without it, where it listens, unless that is every address."""
     site_idle_s: float = Field(default=900.0, gt=0)
     """How long a site stays after its task and its last request (the protocol's number)."""
 
@@ -144,6 +147,12 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least level that is logged."""
 
+    def advertised(self, bound: str) -> str | None:
+        """Where the others reach this instance, which listens at the URL `bound`; None where nobody knows."""
+        if self.advertise_url is not None:
+            return self.advertise_url.rstrip("/")
+        return None if is_every_address(self.host) else bound
+
     @property
     def loopback(self) -> bool:
         """Whether only this machine can connect."""
@@ -188,3 +197,11 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def is_every_address(host: str) -> bool:
+    """Whether `host` is where one listens to be reached at all of a machine's addresses."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_unspecified
+    except ValueError:
+        return not host

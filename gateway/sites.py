@@ -13,6 +13,7 @@ class Site:
 
     `host` is the one that was dialled to the sandbox, never one that the sandbox named; None where there is none,
     and nobody else can reach the site. `used_at` is when somebody last asked for it, in ms since 1970 UTC.
+    `holder` is the URL at which other instances reach the one that met the sandbox; None where it has none.
     """
 
     label_hash: bytes
@@ -23,6 +24,7 @@ class Site:
     host: str | None
     port: int
     used_at: int
+    holder: str | None = None
 
 
 def label_of(bits: int) -> str:

@@ -5,6 +5,9 @@ On loopback they can go there. Elsewhere they are given a name below `preview_ho
 its own, which the gateway forwards: only to the host that it dialled for that sandbox, whatever the sandbox named,
 and to nothing that a `client` sandbox named. Such a sandbox's site is for the browser that it is.
 
+A site of a sandbox that only one instance can reach, such as the one that comes with it, is asked for by way of that
+instance: its row says where that is.
+
 A site is there until its session is closed, which is when its task is deleted, or until its task has ended and
 nobody has asked for it for `idle_s`.
 """
@@ -13,6 +16,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
@@ -40,6 +44,18 @@ SWEEP_S: Final = 5.0
 SWEEP_SITES: Final = 1000
 
 
+OTHERS_S: Final = 600.0
+"""How much longer the site of another instance's sandbox is remembered: it has its session to close, and goes first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a site is reached: the URL to ask, without a path, of the site itself or of the instance that holds it."""
+
+    url: str
+    is_hop: bool = False
+
+
 class NoSiteError(Exception):
     """There is nothing to forward to: an HTTP status, and words for whoever came."""
 
@@ -64,6 +80,8 @@ class Sites:
         idle_s: float,
         log: FilteringBoundLogger,
     ) -> None:
+        self.here: str | None = None
+        """Where other instances reach this one, a URL; to be said once it listens."""
         self.preview_host = preview_host
         self.on_loopback = on_loopback
         self._store = store
@@ -91,21 +109,23 @@ class Sites:
             host=self._hosts.get(info.address),
             port=port,
             used_at=self._clock.now_ms(),
+            holder=self.here,
         )
         await self._store.add_site(site)
         return label
 
     # --- who comes ------------------------------------------------------------------------------------
 
-    async def find(self, label: str) -> tuple[str, int]:
-        """Host and port of the site of that label, which is now in use. Raises `NoSiteError`."""
+    async def find(self, label: str, *, may_hop: bool) -> Way:
+        """The way to the site of that label, which is now in use. Raises `NoSiteError`."""
         site = await self._store.find_site(hash_of(label))
         if site is None:
             raise NoSiteError(404, "There is no such preview.")
-        if site.host is None or not self._is_held(site, site.host) or await self._is_over(site):
+        way = self._way(site, may_hop=may_hop)
+        if way is None or await self._is_over(site):
             raise NoSiteError(410, GONE)
         self._used[site.label_hash] = self._clock.now_ms()
-        return site.host, site.port
+        return way
 
     @contextlib.contextmanager
     def used(self, label: str) -> Iterator[None]:
@@ -121,13 +141,21 @@ class Sites:
             if not self._under_way[label_hash]:
                 del self._under_way[label_hash]
 
-    def _is_held(self, site: Site, host: str) -> bool:
-        """Whether the start of the sandbox that put it up may still be there; what it left may be another's now."""
+    def _way(self, site: Site, *, may_hop: bool) -> Way | None:
+        """None where the start of the sandbox that put it up is over: what it left may be another's now."""
+        if site.host is None:
+            return None
+        direct = Way(f"http://{f'[{site.host}]' if ':' in site.host else site.host}:{site.port}")
         if self._sandboxes.bridge_to(site.sandbox_id, site.boot_id) is not None:
-            return True
-        # An address on loopback means something only where that sandbox is met.
-        dialled = [address for address, dialled in self._hosts.items() if dialled == host]
-        return not is_loopback(host) and not any(map(self._sandboxes.is_connected, dialled))
+            return direct
+        dialled = [address for address, host in self._hosts.items() if host == site.host]
+        # An address on loopback means something only where that sandbox is met; and a sandbox's doors are open to
+        # those who have dialled it.
+        if dialled and not is_loopback(site.host):
+            return None if any(map(self._sandboxes.is_connected, dialled)) else direct
+        if may_hop and site.holder is not None and site.holder != self.here:
+            return Way(site.holder, is_hop=True)
+        return None if is_loopback(site.host) else direct
 
     async def _is_over(self, site: Site) -> bool:
         task = await self._store.get_task(site.task_id)
@@ -137,6 +165,9 @@ class Sites:
         return (
             task.ended_at is not None and max(task.ended_at, used_at) < self._clock.now_ms() - self._idle_ms
         )
+
+    def _is_others(self, site: Site) -> bool:
+        return site.holder is not None and site.holder != self.here
 
     # --- what is over ---------------------------------------------------------------------------------
 
@@ -156,6 +187,8 @@ class Sites:
             await self._store.use_sites(used)
             self._used = {site: at for site, at in self._used.items() if used.get(site) != at}
         for site in await self._store.sites_over(now_ms - self._idle_ms, limit=SWEEP_SITES):
+            if self._is_others(site) and site.used_at > now_ms - self._idle_ms - round(OTHERS_S * 1000):
+                continue
             bridge = self._sandboxes.bridge_to(site.sandbox_id, site.boot_id)
             # A sandbox that is away is told when it is back.
             if bridge is None or bridge.close_session(site.session_id):

@@ -31,6 +31,7 @@ from gateway.server.buses import make_bus
 from gateway.server.data_dir import StartError, locked
 from gateway.server.embedded import EmbeddedSandbox
 from gateway.server.health import Health
+from gateway.server.hops import Hops
 from gateway.server.peer import Peer
 from gateway.server.site_map import Parts, application
 from gateway.server.stores import make_store
@@ -91,10 +92,9 @@ class Gateway:
         self._registry = Registry(all_agents(settings.agents, self._sites))
         self._sandbox_watch = SandboxWatch(self._sandboxes.described)
         self._sandbox_seen = asyncio.Event()
+        made = functools.partial(EmbeddedSandbox, log=self._log)
         self._embedded = (
-            EmbeddedSandbox(log=self._log, unsafe_no_isolation=world.unsafe_no_isolation)
-            if settings.local_sandbox
-            else None
+            made(unsafe_no_isolation=world.unsafe_no_isolation) if settings.local_sandbox else None
         )
         self._dispatcher = Dispatcher(
             instance=self._instance,
@@ -186,7 +186,8 @@ class Gateway:
 
     async def _serve_clients(self, ready: Callable[[str], None], stop: asyncio.Event) -> None:
         settings = self._settings
-        ids = SessionIds(await self._store.secret(), self._world.clock)
+        secret = await self._store.secret()
+        ids = SessionIds(secret, self._world.clock)
         endpoint = Endpoint(
             instance=self._instance,
             agents=self._registry.names,
@@ -197,15 +198,18 @@ class Gateway:
             log=self._log,
         )
         runner = web.AppRunner(
-            application(self._parts(endpoint, ids)), handle_signals=False, shutdown_timeout=CLOSE_S
+            application(self._parts(endpoint, ids, Hops(secret))),
+            handle_signals=False,
+            shutdown_timeout=CLOSE_S,
         )
         await runner.setup()
         beating = asyncio.get_running_loop().create_task(endpoint.beat(), name="heartbeats")
         try:
-            async with _listening(runner, settings) as port:
+            async with _listening(runner, settings) as bound:
+                self._sites.here = settings.advertised(bound)
                 await self._sandboxes_tried()
-                ready(f"http://{_shown(settings.host)}:{port}")
-                self._log.info("gateway ready", host=settings.host, port=port)
+                ready(bound)
+                self._log.info("gateway ready", url=bound)
                 await stop.wait()
                 await self._drain(endpoint)
         finally:
@@ -284,7 +288,7 @@ class Gateway:
 
     # --- HTTP -----------------------------------------------------------------------------------------------
 
-    def _parts(self, endpoint: Endpoint, ids: SessionIds) -> Parts:
+    def _parts(self, endpoint: Endpoint, ids: SessionIds, hops: Hops) -> Parts:
         started_at = rfc3339(self._world.clock.now_ms())
 
         def instance() -> dict[str, Any]:
@@ -304,6 +308,7 @@ class Gateway:
             registry=self._registry,
             ids=ids,
             sites=self._sites,
+            hops=hops,
             health=self._health,
             sandboxes=self._sandboxes.described,
             instance=instance,
@@ -320,8 +325,8 @@ def _door_of(listener: Listener) -> Accept:
 
 
 @asynccontextmanager
-async def _listening(runner: web.AppRunner, settings: Settings) -> AsyncIterator[int]:
-    """The port at which clients are served inside the block. Raises `StartError`."""
+async def _listening(runner: web.AppRunner, settings: Settings) -> AsyncIterator[str]:
+    """The URL at which clients are served inside the block. Raises `StartError`."""
     host, port, loop = settings.host, settings.port, asyncio.get_running_loop()
     if (server := runner.server) is None:
         raise TypeError("the runner has not been set up")
@@ -333,7 +338,7 @@ async def _listening(runner: web.AppRunner, settings: Settings) -> AsyncIterator
             f"can't listen on {host}:{port}: {error.strerror or error}; choose another --port"
         ) from None
     try:
-        yield int(listening.sockets[0].getsockname()[1])
+        yield f"http://{_shown(host)}:{listening.sockets[0].getsockname()[1]}"
     finally:
         listening.close()
 

@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from gateway.agents.sites import GONE, NoSiteError
+from gateway.server import hops
 from gateway.sessions.auth import bearer
 from gateway.sessions.endpoint import TOKEN_PREFIX, offered_protocols
 
@@ -23,6 +24,7 @@ VIA: Final = "1.1 sentient-gateway"
 """How we name ourselves to a site, and know a request that comes back to us (RFC 9110 section 7.6.3)."""
 CONNECTIONS: Final = 512
 CONNECTIONS_PER_SITE: Final = 24
+CONNECTIONS_PER_INSTANCE: Final = 128
 """At once; others wait. Of a jail's site a sandbox carries 32, and displaces the longest quiet for one more."""
 CONNECT_S: Final = 10.0
 """For a connection to a site, the wait for one of its places included."""
@@ -36,7 +38,8 @@ MAX_MESSAGE_BYTES: Final = 4 << 20
 """Of a WebSocket message, which is held whole."""
 MAX_FIELD_BYTES: Final = 32 << 10
 """Of a line of a site's header: cookies are long."""
-_HOP: Final = frozenset(
+HOP: Final = hops.HEADER.lower()
+_PER_CONNECTION: Final = frozenset(
     {
         *("connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization"),
         *("te", "trailer", "transfer-encoding", "upgrade"),
@@ -53,6 +56,7 @@ _OF_CLIENTS: Final = frozenset(
             "x-forwarded-proto",
             "x-real-ip",
         ),
+        HOP,
         *("sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions", "sec-websocket-protocol"),
     }
 )
@@ -63,37 +67,30 @@ IsOurs = Callable[[str], bool]
 
 
 class Forwarder:
-    """The one HTTP client for all sites."""
+    """The HTTP client for all sites, and one for the instances that hold what can't be reached from here."""
 
     def __init__(self, is_ours: IsOurs) -> None:
         self._is_ours = is_ours
-        self._client = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=CONNECTIONS, limit_per_host=CONNECTIONS_PER_SITE, keepalive_timeout=KEEP_ALIVE_S
-            ),
-            timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_S, sock_read=IDLE_S),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-            max_line_size=MAX_FIELD_BYTES,
-            max_field_size=MAX_FIELD_BYTES,
-        )
+        self._to_sites = _made_client(CONNECTIONS_PER_SITE)
+        self._to_instances = _made_client(CONNECTIONS_PER_INSTANCE)
 
     async def aclose(self) -> None:
         """Hang up."""
-        await self._client.close()
+        await self._to_sites.close()
+        await self._to_instances.close()
 
-    async def forward(self, request: web.Request, host: str, port: int) -> web.StreamResponse:
-        """The answer of the site at `host` and `port`. Raises `NoSiteError`."""
-        if VIA in ", ".join(request.headers.getall(hdrs.VIA, [])):
+    async def forward(
+        self, request: web.Request, base: str, *, proof: str | None = None, has_hopped: bool = False
+    ) -> web.StreamResponse:
+        """The answer of the site at the URL `base`; or, with `proof`, of the instance there. Raises `NoSiteError`."""
+        if VIA in ", ".join(request.headers.getall(hdrs.VIA, [])) and not has_hopped:
             raise NoSiteError(508, "This preview leads to itself.")
         if request.method in {"CONNECT", "TRACE"}:
             raise NoSiteError(405, f"{request.method} goes to no site.")
-        url = URL(f"http://{f'[{host}]' if ':' in host else host}:{port}{_target(request)}", encoded=True)
+        url = URL(base + _target(request), encoded=True)
+        carry = self._socket if web.WebSocketResponse().can_prepare(request).ok else self._request
         try:
-            if web.WebSocketResponse().can_prepare(request).ok:
-                return await self._socket(request, url)
-            return await self._request(request, url)
+            return await carry(request, url, proof)
         except aiohttp.ClientConnectorError as error:
             if error.os_error.errno == errno.ECONNREFUSED:
                 raise NoSiteError(410, GONE) from error
@@ -107,10 +104,10 @@ class Forwarder:
 
     # --- a request ------------------------------------------------------------------------------------
 
-    async def _request(self, request: web.Request, url: URL) -> web.StreamResponse:
+    async def _request(self, request: web.Request, url: URL, proof: str | None) -> web.StreamResponse:
         body = _body_of(request) if request.can_read_body else None
-        async with self._client.request(
-            request.method, url, headers=self._headers(request), data=body, allow_redirects=False
+        async with self._client(proof).request(
+            request.method, url, headers=self._headers(request, proof), data=body, allow_redirects=False
         ) as answer:
             response = web.StreamResponse(
                 status=answer.status, reason=answer.reason, headers=_end_to_end(answer.headers)
@@ -124,7 +121,10 @@ class Forwarder:
                     request.transport.abort()
             return response
 
-    def _headers(self, request: web.Request) -> CIMultiDict[str]:
+    def _client(self, proof: str | None) -> aiohttp.ClientSession:
+        return self._to_sites if proof is None else self._to_instances
+
+    def _headers(self, request: web.Request, proof: str | None) -> CIMultiDict[str]:
         headers = _end_to_end(request.headers, without=_OF_CLIENTS)
         token = bearer(headers.get(hdrs.AUTHORIZATION))
         if token is not None and self._is_ours(token):
@@ -132,15 +132,17 @@ class Forwarder:
         headers[hdrs.VIA] = VIA
         headers["X-Forwarded-Host"] = request.headers.get(hdrs.HOST, "")
         headers["X-Forwarded-Proto"] = "https"
+        if proof is not None:
+            headers[HOP] = proof
         return headers
 
     # --- a socket -------------------------------------------------------------------------------------
 
-    async def _socket(self, request: web.Request, url: URL) -> web.StreamResponse:
+    async def _socket(self, request: web.Request, url: URL, proof: str | None) -> web.StreamResponse:
         offered = [name for name in offered_protocols(request) if name and not self._is_token(name)]
-        async with self._client.ws_connect(
+        async with self._client(proof).ws_connect(
             url,
-            headers=self._headers(request),
+            headers=self._headers(request, proof),
             protocols=offered,
             autoclose=False,
             max_msg_size=MAX_MESSAGE_BYTES,
@@ -161,6 +163,20 @@ class Forwarder:
 
     def _is_token(self, protocol: str) -> bool:
         return protocol.startswith(TOKEN_PREFIX) and self._is_ours(protocol.removeprefix(TOKEN_PREFIX))
+
+
+def _made_client(connections_per_host: int) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=CONNECTIONS, limit_per_host=connections_per_host, keepalive_timeout=KEEP_ALIVE_S
+        ),
+        timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_S, sock_read=IDLE_S),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        max_line_size=MAX_FIELD_BYTES,
+        max_field_size=MAX_FIELD_BYTES,
+    )
 
 
 Socket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
@@ -229,6 +245,6 @@ def _end_to_end(headers: Mapping[str, str], *, without: frozenset[str] = frozens
     """`headers` but for those that are about one connection, and those that are named."""
     kept = CIMultiDict(headers)
     named = {name.strip().lower() for value in kept.getall(hdrs.CONNECTION, []) for name in value.split(",")}
-    for name in _HOP | named | without:
+    for name in _PER_CONNECTION | named | without:
         kept.popall(name, None)
     return kept

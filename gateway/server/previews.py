@@ -8,6 +8,7 @@ from aiohttp.typedefs import Handler
 
 from gateway.agents.sites import NoSiteError, Sites
 from gateway.server.forward import Forwarder
+from gateway.server.hops import HEADER, Hops
 
 IS_PREVIEW: Final = web.RequestKey("preview", bool)
 """Set on a request that is a site's: its answer is the site's, too."""
@@ -17,9 +18,10 @@ _LABEL: Final = re.compile(r"[0-9a-f]{32}")
 class Previews:
     """Forwards what is for a preview; `preview_host` is the name, with or without a port, below which they are."""
 
-    def __init__(self, sites: Sites, forwarder: Forwarder, preview_host: str) -> None:
+    def __init__(self, sites: Sites, forwarder: Forwarder, hops: Hops, preview_host: str) -> None:
         self._sites = sites
         self._forwarder = forwarder
+        self._hops = hops
         self._suffix = "." + name_of(preview_host)
 
     def add_to(self, app: web.Application) -> None:
@@ -51,8 +53,10 @@ class Previews:
         if not _LABEL.fullmatch(label):
             raise NoSiteError(404, "There is no such preview.")
         with self._sites.used(label):
-            host, port = await self._sites.find(label)
-            return await self._forwarder.forward(request, host, port)
+            has_hopped = self._hops.holds(request.headers.get(HEADER), label, self._sites.here)
+            way = await self._sites.find(label, may_hop=not has_hopped)
+            proof = self._hops.proof(label, way.url) if way.is_hop else None
+            return await self._forwarder.forward(request, way.url, proof=proof, has_hopped=has_hopped)
 
 
 def name_of(host: str) -> str:

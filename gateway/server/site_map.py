@@ -19,6 +19,7 @@ from gateway.server.doors import doors_checked, secured
 from gateway.server.downloads import Downloads
 from gateway.server.forward import Forwarder
 from gateway.server.health import Health
+from gateway.server.hops import Hops
 from gateway.server.log import Log
 from gateway.server.previews import Previews
 from gateway.server.routes import Route, add_routes
@@ -41,6 +42,7 @@ class Parts:
     registry: Registry
     ids: SessionIds
     sites: Sites
+    hops: Hops
     health: Health
     sandboxes: Callable[[], Mapping[tuple[str, str], Described]]
     instance: Callable[[], dict[str, Any]]
@@ -57,7 +59,8 @@ def application(parts: Parts) -> web.Application:
         client_max_size=settings.max_body_bytes,
     )
     if settings.preview_host is not None:
-        Previews(parts.sites, Forwarder(authenticator.recognises), settings.preview_host).add_to(app)
+        forwarder = Forwarder(authenticator.recognises)
+        Previews(parts.sites, forwarder, parts.hops, settings.preview_host).add_to(app)
     app.router.add_get("/ws", parts.client_socket)
     app.router.add_get("/sandbox", parts.sandbox_socket)
     bodies = Bodies(max_bytes=settings.max_body_bytes)

@@ -26,7 +26,7 @@ def site(label: str, task_id: str, **fields: object) -> Site:
 
 async def test_site_is_found_by_its_label_also_after_a_restart(backend: Backend) -> None:
     """As it was put in; another label finds nothing, nor does a removed one."""
-    here, nowhere = site("a", "t"), site("b", "t", host=None)
+    here, nowhere = site("a", "t", holder="http://here:8080"), site("b", "t", host=None)
     async with backend.opened() as store:
         await store.add_site(here)
         await store.add_site(nowhere)

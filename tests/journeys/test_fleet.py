@@ -1,19 +1,136 @@
-"""`make fleet`: gateways behind a load balancer, with one command, and gone without a trace."""
+"""A fleet of real processes: up with one command, one to its clients, and whole while its Redis lies."""
 
 import asyncio
+import io
 import re
 import sys
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
+import pytest_asyncio
 
 from tests.house.source import ROOT
-from tests.support.gateway import client
+from tests.support.fleet import Fleet, Instance, running_fleet
+from tests.support.gateway import client, output_of
+from tests.support.history import check_all
 from tests.support.postgres import free_port
 from tests.support.processes import with_marker
+from tests.support.site_script import SITE
+from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.journey
+pytestmark = [pytest.mark.journey, pytest.mark.asyncio(loop_scope="module")]
 
 READY_S = 60.0
+PREVIEWS = "preview.localhost"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
+    """Two gateways; the first one has the only sandbox."""
+    env = {"GATEWAY_PREVIEW_HOST": PREVIEWS}
+    async with running_fleet(tmp_path_factory.mktemp("fleet"), env=env) as running:
+        yield running
+
+
+async def degraded(instance: Instance) -> list[str]:
+    """What an instance says that it does without, ready all the same."""
+    async with aiohttp.ClientSession() as http, http.get(f"{instance.url}/readyz") as answer:
+        assert answer.status == 200
+        found: list[str] = (await answer.json())["degraded"]
+        return found
+
+
+async def all_are(fleet: Fleet, *expected: list[str]) -> bool:
+    """Whether each of the gateways says so."""
+    return [await degraded(gateway) for gateway in fleet.gateways] == list(expected)
+
+
+async def test_task_is_submitted_steered_and_watched_anywhere(fleet: Fleet) -> None:
+    """Submitted at two, run at one, watched at both, cancelled from two: the same events, soon."""
+    one, two = fleet.gateways
+    async with client(one.socket_url) as near, client(two.socket_url) as far:
+        await far.ask("watch", topic="tasks")
+        task_id = await far.submit("echo here; sleep 60")
+        await near.ask("subscribe", task_id=task_id)
+        await far.until_event(task_id, "output", text="here\n")
+        assert "task" in await far.ask("cancel_task", task_id=task_id)
+        async with asyncio.timeout(10):
+            await far.until_ended(task_id)
+            await near.until_ended(task_id)
+        check_all([near.frames[task_id], far.frames[task_id]])
+        assert near.frames[task_id] == far.frames[task_id]
+        while not any(update.get("item", {}).get("status") == "cancelled" for update in far.updates):
+            await far.read()
+
+
+async def test_nobody_misses_an_event_when_redis_is_lost(fleet: Fleet) -> None:
+    """Killed and started empty under a task: each says so, serves on, and both see the whole log."""
+    one, two = fleet.gateways
+    async with client(one.socket_url) as near, client(two.socket_url) as far:
+        task_id = await far.submit("for n in $(seq 1 100); do echo line $n; sleep 0.05; done")
+        await near.ask("subscribe", task_id=task_id)
+        await far.until_event(task_id, "output")
+        await asyncio.to_thread(fleet.redis.kill)
+        await eventually(lambda: all_are(fleet, ["bus"], ["bus"]), within_s=20)
+        assert await far.submit("true", mode="blocking")
+        await asyncio.to_thread(fleet.redis.start)
+        await eventually(lambda: all_are(fleet, [], []), within_s=20)
+        for who in (near, far):
+            events = await who.until_ended(task_id)
+            assert output_of(events) == "".join(f"line {n}\n" for n in range(1, 101))
+        check_all([near.frames[task_id], far.frames[task_id]])
+
+
+async def site_is_whole(http: aiohttp.ClientSession, host: str) -> None:
+    """A page, streams both ways, and messages."""
+    async with http.get("/hello") as answer:
+        assert await answer.text() == f"hello from {host}"
+    async with http.post("/upload", data=io.BytesIO(b"u" * (4 << 20))) as answer:
+        assert (await answer.text()).startswith(str(4 << 20))
+    async with http.get("/ticks") as answer:
+        first = await answer.content.readuntil(b"\n\n")
+        assert (first, answer.content.at_eof()) == (b"data: 0\n\n", False)
+    async with http.ws_connect("/socket") as socket:
+        await socket.send_str("ping")
+        assert await socket.receive_str(timeout=10) == "ping"
+
+
+async def test_site_of_another_instances_sandbox_is_seen_everywhere(fleet: Fleet) -> None:
+    """Its page, streams both ways and messages, by way of the instance that holds it, and with the site's own host."""
+    holder, other = fleet.gateways
+    async with client(other.socket_url) as me:
+        task_id = await me.submit(input={"files": {"site.py": SITE}, "commands": ["python3 site.py"]})
+        url = (await me.until_event(task_id, "server_ready"))["data"]["url"]
+        host = {"Host": str(urlsplit(url).hostname)}
+        for at in (holder.url, other.url, fleet.url):
+            async with aiohttp.ClientSession(at, headers=host) as http:
+                await site_is_whole(http, host["Host"])
+        await me.ask("cancel_task", task_id=task_id)
+        await me.until_ended(task_id)
+        async with aiohttp.ClientSession(other.url, headers=host) as http, http.get("/") as answer:
+            assert answer.status == 410
+
+
+async def test_redis_that_takes_and_delivers_nothing_is_found_and_costs_nobody_an_event(fleet: Fleet) -> None:
+    """Who watches where the task runs sees it as it comes; the instance behind the fault says `degraded`, serves on,
+    and its clients have everything when Redis is back, if not before."""
+    near, far = fleet.gateways
+    async with client(near.socket_url) as here, client(far.socket_url) as there:
+        task_id = await here.submit("for n in $(seq 1 80); do echo line $n; sleep 0.05; done")
+        await there.ask("subscribe", task_id=task_id)
+        await there.until_event(task_id, "output")
+        far.redis.swallow()
+
+        await eventually(lambda: all_are(fleet, [], ["bus"]), within_s=10)
+        assert await there.submit("echo served", mode="blocking")
+        await here.until_ended(task_id)
+        far.redis.flow()
+        await there.until_ended(task_id)
+        check_all([here.frames[task_id], there.frames[task_id]])
+        assert far.redis.hits["swallowed"] > 0
+        await eventually(lambda: all_are(fleet, [], []), within_s=20)
 
 
 async def test_fleet_is_up_with_one_command_and_gone_with_ctrl_c() -> None:

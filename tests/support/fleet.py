@@ -165,9 +165,9 @@ async def running_fleet(
             made.append(instance)
         fleet = Fleet(made, [], redis, postgres, port or free_port())
         held.push_async_callback(_closed, fleet)
-        # One after the other: the first one makes the tables.
-        for instance in fleet.instances:
-            await instance.start()
+        first, *others = fleet.instances
+        await first.start()  # it makes the tables
+        await asyncio.gather(*(instance.start() for instance in others))
         await held.enter_async_context(_balanced(fleet, folder / "balancer.log"))
         yield fleet
 

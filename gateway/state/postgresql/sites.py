@@ -15,9 +15,8 @@ class Sites(OverConnection):
 
     async def add_site(self, site: Site) -> None:
         """See `Tables.add_site`."""
-        await self._db.execute(
-            "INSERT INTO site VALUES ($1, $2, $3, $4, $5, $6, $7, $8)", *dataclasses.astuple(site)
-        )
+        values = dataclasses.astuple(site)
+        await self._db.execute("INSERT INTO site VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)", *values)
 
     async def find_site(self, label_hash: bytes) -> Site | None:
         """See `Tables.find_site`."""

@@ -16,7 +16,7 @@ class Sites(OverConnection):
 
     async def add_site(self, site: Site) -> None:
         """See `Tables.add_site`."""
-        self._db.execute("INSERT INTO site VALUES (?, ?, ?, ?, ?, ?, ?, ?)", dataclasses.astuple(site))
+        self._db.execute("INSERT INTO site VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", dataclasses.astuple(site))
 
     async def find_site(self, label_hash: bytes) -> Site | None:
         """See `Tables.find_site`."""

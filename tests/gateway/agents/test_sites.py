@@ -10,7 +10,16 @@ from urllib.parse import urlsplit
 import pytest
 
 from gateway.agents.sandboxes import Sandboxes
-from gateway.agents.sites import MAX_SITES, REQUESTS_PER_SITE, NoSiteError, RunSites, Sites, port_of
+from gateway.agents.sites import (
+    MAX_SITES,
+    OTHERS_S,
+    REQUESTS_PER_SITE,
+    NoSiteError,
+    RunSites,
+    Sites,
+    Way,
+    port_of,
+)
 from gateway.server import logs
 from gateway.sites import Site, hash_of
 from gateway.tasks import Desire, TaskRecord, cancelled, completed
@@ -53,7 +62,7 @@ class Scene:
     async def status_of(self, label: str) -> int:
         """What who comes for it is told."""
         try:
-            await self.sites.find(label)
+            await self.sites.find(label, may_hop=False)
         except NoSiteError as error:
             return error.status
         return 200
@@ -90,7 +99,7 @@ async def test_site_is_named_below_the_preview_host_once(tmp_path: Path) -> None
         label = shown["url"].removeprefix("https://").removesuffix(f".{PREVIEWS}/")
         assert (len(label), int(label, 16) >= 0, shown["scope"]) == (32, True, "gateway")
         # Never the host that the sandbox named: the one that was dialled.
-        assert await on.sites.find(label) == ("127.0.0.1", 4000)
+        assert await on.sites.find(label, may_hop=True) == Way("http://127.0.0.1:4000")
         kept = await on.bench.store.find_site(hash_of(label))
         assert isinstance(kept, Site)
         assert label not in repr(kept)
@@ -223,6 +232,49 @@ async def test_one_site_has_so_many_requests_at_once(tmp_path: Path) -> None:
             held.enter_context(on.sites.used(other))
         with on.sites.used(one):
             pass
+
+
+HERE, THERE = "http://here:8080", "http://there:8080"
+
+
+def of_another(on: Scene) -> Sites:
+    """The sites of another instance over the same store, without a sandbox."""
+    sandboxes = Sandboxes(Pool(), instance="other")
+    given: dict[str, Any] = {"hosts": {}, "preview_host": PREVIEWS, "on_loopback": True, "idle_s": IDLE_S}
+    sites = Sites(on.bench.store, sandboxes, on.bench.clock, **given, log=logs.get())
+    sites.here = THERE
+    return sites
+
+
+async def test_site_that_only_its_holder_reaches_is_asked_for_by_way_of_it(tmp_path: Path) -> None:
+    """Once: whoever was asked by another instance hands nothing on, and the holder asks nobody."""
+    async with scene(tmp_path) as on:
+        on.sites.here = HERE
+        label = await on.label()
+        other = of_another(on)
+        assert await other.find(label, may_hop=True) == Way(HERE, is_hop=True)
+        for sites, may_hop in ((other, False), (on.sites, True)):
+            if sites is on.sites:
+                on.fake.boot_id = "other"
+                on.fake.drop()
+                await until(lambda: on.bridge.info is not None and on.bridge.info.boot_id == "other")
+            with pytest.raises(NoSiteError) as caught:
+                await sites.find(label, may_hop=may_hop)
+            assert caught.value.status == 410
+
+
+async def test_site_of_another_instance_is_swept_by_it_alone(tmp_path: Path) -> None:
+    """It has the session to close; only what it leaves for long is forgotten by the others."""
+    async with scene(tmp_path) as on:
+        on.sites.here = HERE
+        label, other = await on.label(), of_another(on)
+        await finish(on)
+        await let_pass(IDLE_S + 1)
+        await other._sweep()
+        assert await on.bench.store.find_site(hash_of(label)) is not None
+        await let_pass(OTHERS_S)
+        await other._sweep()
+        assert await on.bench.store.find_site(hash_of(label)) is None
 
 
 async def finish(on: Scene) -> None:

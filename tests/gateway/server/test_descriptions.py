@@ -18,6 +18,7 @@ from gateway.server import asyncapi, dashboard, openapi
 from gateway.server.app import Gateway
 from gateway.server.bodies import Bodies
 from gateway.server.border import HTTP_CODES
+from gateway.server.hops import Hops
 from gateway.server.site_map import application, routes
 from gateway.server.world import World
 from gateway.sessions.commands import _COMMANDS, RESULTS
@@ -54,7 +55,7 @@ class Served:
             clock=clock,
             log=log,
         )
-        parts = gateway._parts(endpoint, ids)
+        parts = gateway._parts(endpoint, ids, Hops(b""))
         self.app = application(parts)
         self.routes = routes(parts, Bodies(max_bytes=1))
 

@@ -14,6 +14,7 @@ from yarl import URL
 from gateway.agents.sites import NoSiteError
 from gateway.server import forward
 from gateway.server.forward import VIA, Forwarder
+from gateway.server.hops import HEADER
 from tests.support.waiting import eventually
 
 OURS = "a-token-of-ours"
@@ -28,7 +29,7 @@ async def forwarded(handler: Handler, *, port: int | None = None) -> AsyncIterat
 
     async def forward(request: web.Request) -> web.StreamResponse:
         try:
-            return await forwarder.forward(request, "127.0.0.1", port or site.port or 0)
+            return await forwarder.forward(request, f"http://127.0.0.1:{port or site.port}")
         except NoSiteError as error:
             return web.Response(status=error.status, text=error.words)
 
@@ -295,3 +296,28 @@ async def test_visitor_who_stops_in_its_body_is_let_go(monkeypatch: pytest.Monke
             async with asyncio.timeout(10), client.post("/", data=body()) as got:
                 assert got.status in {502, 504}
                 raise aiohttp.ClientError
+
+
+async def test_proof_of_a_hop_goes_to_an_instance_and_never_to_a_site() -> None:
+    """What a visitor calls one is dropped; an instance is told one, and one that was asked so may hand on."""
+    async with forwarded(said) as client, client.get("/", headers={HEADER: "made up"}) as answer:
+        names = [name for name, _ in (await answer.json())["headers"]]
+        assert HEADER not in names
+    site = TestServer(_app(said), host="127.0.0.1")
+    forwarder = Forwarder(lambda _token: False)
+
+    async def hop(request: web.Request) -> web.StreamResponse:
+        return await forwarder.forward(request, f"http://127.0.0.1:{site.port}", proof="p", has_hopped=True)
+
+    door = TestServer(_app(hop), host="127.0.0.1")
+    await site.start_server()
+    await door.start_server()
+    async with (
+        ClientSession(door.make_url("/")) as client,
+        client.get("/", headers={"Via": VIA, HEADER: "made up"}) as answer,
+    ):
+        headers = (await answer.json())["headers"]
+        assert [value for name, value in headers if name.lower() == HEADER.lower()] == ["p"]
+    await forwarder.aclose()
+    await door.close()
+    await site.close()
