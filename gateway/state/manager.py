@@ -24,7 +24,13 @@ from gateway.workflow_record import (
     sized,
     updated,
 )
-from gateway.workflows import WorkflowState, WorkflowStatus, state_of
+from gateway.workflows import (
+    WorkflowState,
+    WorkflowStateCreate,
+    WorkflowStateUpdate,
+    WorkflowStatus,
+    state_of,
+)
 
 MAX_CHECKPOINTS: Final = 100
 """Of a workflow that is read."""
@@ -90,14 +96,20 @@ class WorkflowStateManager:
         self, initial_state: Mapping[str, Any], session_id: UUID | None = None
     ) -> WorkflowState:
         """A new one at the step "initialized"."""
+        return await self.create(WorkflowStateCreate(session_id=session_id, initial_data=dict(initial_state)))
+
+    async def create(self, new: WorkflowStateCreate) -> WorkflowState:
+        """A new one."""
         now_ms = self._clock.now_ms()
         row = WorkflowRecord(
             workflow_id=self._clock.new_id(),
             subject=self._subject,
-            session_id=None if session_id is None else str(session_id),
+            session_id=None if new.session_id is None else str(new.session_id),
             created_at=now_ms,
             updated_at=now_ms,
-            state_data=sized(dict(initial_state)),
+            current_step=new.initial_step,
+            state_data=sized(new.initial_data),
+            metadata=sized(new.metadata),
         )
         store = await self._store()
         await store.create_workflow(row)
@@ -137,6 +149,11 @@ class WorkflowStateManager:
         if row.state_data is not None and row.agent_states is not None:
             return row
         return await self._row(row.workflow_id) or row
+
+    async def update(self, workflow_id: UUID | str, change: WorkflowStateUpdate) -> bool:
+        """Change what is given of it; no checkpoint is made."""
+        patch = {name: value for name, value in dict(change).items() if value is not None}
+        return await self._change(workflow_id, lambda row: updated(self._ours(row), patch))
 
     async def update_workflow_step(
         self, workflow_id: UUID | str, new_step: str, state_updates: Mapping[str, Any] | None = None

@@ -7,9 +7,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from gateway.errors import StoreUnavailableError
 from gateway.state.base import StateStore
 from gateway.state.manager import WorkflowStateManager
-from gateway.workflows import WorkflowState, WorkflowStatus
+from gateway.workflows import WorkflowState, WorkflowStateCreate, WorkflowStateUpdate, WorkflowStatus
 from tests.support.records import new_task as submit_of
 from tests.support.records import record
 from tests.support.stores import code_of
@@ -77,6 +78,38 @@ async def test_agents_state_is_kept_with_its_checkpoint(manager: WorkflowStateMa
     assert (back.current_step, back.state_data) == ("initialized", {})
 
 
+async def test_models_say_what_is_made_and_changed(manager: WorkflowStateManager) -> None:
+    """The guide's two models, whole: what is left out of a change stays."""
+    new = WorkflowStateCreate(initial_step="plan", initial_data={"a": 1}, metadata={"by": "me"})
+    made = await manager.create(new)
+    assert (made.current_step, made.state_data, made.metadata) == ("plan", {"a": 1}, {"by": "me"})
+    change = WorkflowStateUpdate(
+        current_step="build", state_data={"b": None, "c": {"d": 2}}, status=WorkflowStatus.PAUSED
+    )
+    assert await manager.update(made.workflow_id, WorkflowStateUpdate(metadata={"why": "x"}))
+    assert await manager.update(made.workflow_id, change)
+    now = await read(manager, made.workflow_id)
+    assert (now.current_step, now.status, now.version) == ("build", WorkflowStatus.PAUSED, 3)
+    assert (now.state_data, now.metadata) == ({"a": 1, "c": {"d": 2}}, {"by": "me", "why": "x"})
+    assert not await manager.update(uuid4(), change)
+
+
+async def test_hostile_words_are_words(manager: WorkflowStateManager) -> None:
+    """Whatever stands in a step, an agent's name, a key or a filter is a value, on every store."""
+    words = 'x\'; DELETE workflow; DROP TABLE workflow; RETURN "$1" -- '
+    made = await manager.create_workflow({words: words})
+    assert await manager.update_workflow_step(made.workflow_id, words, {words: None, "b": words})
+    assert await manager.create_agent_checkpoint(made.workflow_id, words, {words: words})
+    assert await manager.get_workflow(words) is None
+    assert await manager.update_workflow_step(words, "x") is False
+    assert await manager.recover_workflow(made.workflow_id, words) is False
+    assert await manager.recover_workflow(made.workflow_id, checkpoint_id=words) is False
+    now = await read(manager, made.workflow_id)
+    assert (now.current_step, now.state_data) == (words, {"b": words})
+    assert now.agent_states == {words: {words: words}}
+    assert [one.workflow_id for one in await manager.list_workflows()] == [made.workflow_id]
+
+
 async def test_updates_at_once_lose_nothing(manager: WorkflowStateManager) -> None:
     """Those who change other keys at the same time all find theirs."""
     made = await manager.create_workflow({})
@@ -128,6 +161,22 @@ async def test_what_is_not_there_is_false_and_what_can_not_be_is_raised(
     task = record(subject="anonymous", workflow_id=str(flow))
     await store.create_task(submit_of(task, names_workflow=True))
     assert await code_of(manager.recover_workflow(flow)) == "invalid_state"
+
+
+async def test_store_that_is_away_is_no_empty_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can't be asked is raised: nothing is made, found or listed that is not in the store."""
+    monkeypatch.setenv("STATE_PERSISTENCE_BACKEND", "postgresql")
+    monkeypatch.setenv("STATE_DATABASE_URL", "postgresql://127.0.0.1:1/nowhere")
+    manager = WorkflowStateManager()
+    for ask in (
+        manager.create_workflow({}),
+        manager.get_workflow(uuid4()),
+        manager.list_workflows(),
+        manager.update_workflow_step(uuid4(), "x"),
+    ):
+        with pytest.raises(StoreUnavailableError):
+            await ask
+    await manager.shutdown()
 
 
 async def test_manager_opens_the_store_of_the_settings(

@@ -32,6 +32,19 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_every_defect_of_the_guide_has_a_test_or_a_reason() -> None:
+    """Each of the 86 stands in one row, with a test, or with why there can be none."""
+    seen: list[int] = []
+    for row in re.findall(r"^\| (\d.*) \|$", (DOCS / "guide-defects.md").read_text(), re.MULTILINE):
+        defect, reason, tests = row.split(" | ")
+        numbers = re.match(r"[\d–, ]+", defect)
+        for first, last in re.findall(r"(\d+)(?:–(\d+))?", numbers[0] if numbers else ""):
+            seen.extend(range(int(first), int(last or first) + 1))
+        assert reason
+        assert "`test_" in tests or tests == "by construction", defect
+    assert sorted(seen) == [*range(1, 87)]
+
+
 def test_every_test_that_a_page_names_is_there() -> None:
     """What rules a defect out is run."""
     named = set(re.findall(r"`(test_\w+)`", (DOCS / "guide-defects.md").read_text()))

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from gateway.checkpoints import new_checkpoint
 from gateway.errors import StoreUnavailableError
-from gateway.state.base import StateStore, TaskQuery
+from gateway.state.base import Decide, StateStore, TaskQuery
 from gateway.state.sqlite.store import SqliteStore
 from gateway.state.tables import Tables
+from gateway.tasks import Change, told_of
 from tests.support.inline import InlineExecutor
 from tests.support.records import FakeTime, new_task, record
-from tests.support.stores import Published, SqliteBackend, inline
+from tests.support.stores import Published, SqliteBackend, claim, inline
 
 
 @pytest.fixture
@@ -181,3 +183,19 @@ async def test_closing_waits_for_a_read_that_nobody_waits_for(tmp_path: Path) ->
         assert store._connections
         may_end.set()
         await closing
+
+
+def constant(change: Change) -> Decide:
+    """That change, whatever the row."""
+    return lambda _row: change
+
+
+async def test_unchanged_value_is_written_once(store: StateStore) -> None:
+    """However many checkpoints of a workflow have a large value, the file holds it once."""
+    created = await store.create_task(new_task(record()))
+    task = await claim(store, created.task.task_id)
+    for number in range(5):
+        new = new_checkpoint(f"checkpoint-{number}", "step", "a", {"n": number, "html": "x" * 20_000})
+        await store.change_task(task.task_id, constant(Change(drafts=[told_of(new)], checkpoint=new)))
+    assert writer_of(store).execute("SELECT count(*) FROM checkpoint_part").fetchone() == (1,)
+    assert writer_of(store).execute("SELECT count(*) FROM checkpoint").fetchone() == (5,)
