@@ -38,8 +38,12 @@ def _resource(name: str) -> str:
 
 def _section(mark: str, section: Section) -> str:
     paragraphs = [f"<p>{escape(text)}</p>" for text in section.paragraphs]
+    facts = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in section.facts
+    )
     items = "".join(f"<li>{escape(text)}</li>" for text in section.items)
-    body = [*paragraphs, f"<ul>{items}</ul>"] if items else paragraphs
+    lists = [f"<dl>{facts}</dl>" if facts else "", f"<ul>{items}</ul>" if items else ""]
+    body = [*paragraphs, *filter(None, lists)] or ['<p class="empty">To follow.</p>']
     heading = f"<h2>{escape(section.heading)}</h2>"
     return "\n".join([f'<section id="{mark}">', heading, *body, "</section>"])
 
