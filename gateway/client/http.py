@@ -37,16 +37,25 @@ class Http:
         The key in the body makes it safe to repeat. Raises TooLargeError and FilesError, too.
         """
         key = body["idempotency_key"]
-        task = encoded({name: value for name, value in body.items() if name != "idempotency_key"}).encode()
-        if len(task) > MAX_BODY_BYTES:
-            mib = MAX_BODY_BYTES >> 20
-            raise TooLargeError(f"the input is {len(task) >> 20} MiB as JSON; the gateway takes {mib} MiB")
+        task = _bounded({name: value for name, value in body.items() if name != "idempotency_key"})
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
         content: bytes | Iterable[bytes] = task
         if files is not None:
             headers["Content-Type"] = f"multipart/form-data; boundary={BOUNDARY}"
             content = _form(task, files)
         return await self._ask("POST", "/v1/tasks", _json, content=content, headers=headers)
+
+    async def ask(
+        self, method: str, path: str, body: Frame | None = None, headers: Mapping[str, str] | None = None
+    ) -> Frame:
+        """What the gateway answers to a JSON body, or to none. Raises TooLargeError, too."""
+        given = dict(headers or {})
+        content = None
+        if body is not None:
+            given["Content-Type"] = "application/json"
+            content = _bounded(body)
+        answer: Frame = await self._ask(method, path, _json, content=content, headers=given)
+        return answer
 
     async def files(self, task_id: str) -> list[Frame]:
         """The files that a task gave back: `path`, `size`, `sha256`."""
@@ -92,6 +101,14 @@ class Http:
             # A thread can't be cancelled, but what it waits for can end.
             with contextlib.suppress(OSError, AttributeError):
                 connection.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _bounded(body: Frame) -> bytes:
+    content = encoded(body).encode()
+    if len(content) > MAX_BODY_BYTES:
+        mib = MAX_BODY_BYTES >> 20
+        raise TooLargeError(f"the input is {len(content) >> 20} MiB as JSON; the gateway takes {mib} MiB")
+    return content
 
 
 def _connection(url: str) -> tuple[http.client.HTTPConnection, str]:

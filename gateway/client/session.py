@@ -31,6 +31,7 @@ from gateway.client.errors import (
 from gateway.client.files import named
 from gateway.client.http import Http
 from gateway.client.task import TaskHandle
+from gateway.client.workflows import Workflows
 
 REQUEST_TIMEOUT_S: Final = 30.0
 GIVE_UP_AFTER_S: Final = 300.0
@@ -108,6 +109,7 @@ class Session:
         self._dial = dial
         self.http = http
         """The files of any task: `files` and `download`."""
+        self.workflows = Workflows(self)
         self._give_up_after_s = give_up_after_s
         self._on_state = on_state or (lambda _: None)
         self._chance = chance or random.SystemRandom()

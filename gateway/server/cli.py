@@ -1,10 +1,13 @@
 """The command line: what each command takes, and its help. What it does is loaded when it is called."""
 
-import importlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from gateway.server.cli_history import checkpoints, recover, workflows
+from gateway.server.cli_options import LOCAL, Json, Reason, TaskId, Token, Url
+from gateway.server.cli_options import part as _part
 
 EXIT_CODES = """\
 Exit codes of submit and watch: the task's own exit code; 1 where it failed without one; 130 where it was
@@ -22,19 +25,6 @@ app = typer.Typer(
     epilog=EXIT_CODES,
 )
 
-Url = Annotated[str, typer.Option(envvar="GATEWAY_URL", metavar="URL", help="The gateway.")]
-Token = Annotated[
-    str | None,
-    typer.Option(
-        envvar="GATEWAY_TOKEN", metavar="JWT", show_default=False, help="Who you are, where it asks."
-    ),
-]
-Json = Annotated[
-    bool, typer.Option("--json", help="Print JSON lines, as they are on the wire, and nothing else.")
-]
-TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
-WorkflowId = Annotated[str, typer.Argument(metavar="ID", help="The workflow's id.")]
-Reason = Annotated[str | None, typer.Option(show_default=False, help="Noted in the task's log.")]
 Subject = Annotated[
     list[str] | None,
     typer.Argument(
@@ -52,16 +42,6 @@ Parameters = Annotated[
         help="More of that agent's input; what is no JSON is a text. May be repeated.",
     ),
 ]
-
-LOCAL = "http://127.0.0.1:8080"
-
-
-def _part(name: str) -> Any:
-    """The module that carries a command out.
-
-    The one place that imports late: aiohttp, websockets and PyJWT cost half a second, `--help` needs none.
-    """
-    return importlib.import_module(f"gateway.server.{name}")
 
 
 @app.command()
@@ -288,38 +268,8 @@ def resume(
     raise typer.Exit(part.wish(part.Door(url, token), task_id, "resume", reason=reason, as_json=as_json))
 
 
-@app.command()
-def workflows(*, url: Url = LOCAL, token: Token = None, as_json: Json = False) -> None:
-    """List your workflows, newest first."""
-    part = _part("cli_tasks")
-    raise typer.Exit(part.workflows(part.Door(url, token), as_json=as_json))
-
-
-@app.command()
-def checkpoints(
-    workflow_id: WorkflowId, *, url: Url = LOCAL, token: Token = None, as_json: Json = False
-) -> None:
-    """List a workflow's checkpoints, oldest first."""
-    part = _part("cli_tasks")
-    raise typer.Exit(part.checkpoints(part.Door(url, token), workflow_id, as_json=as_json))
-
-
-@app.command()
-def recover(
-    workflow_id: WorkflowId,
-    *,
-    checkpoint: Annotated[str | None, typer.Option(metavar="ID", show_default=False)] = None,
-    step: Annotated[str | None, typer.Option(show_default=False, help="Its newest checkpoint.")] = None,
-    fork: Annotated[bool, typer.Option("--fork", help="Go on in a copy.")] = False,
-    state: Annotated[str | None, typer.Option(metavar="JSON", help="Merged over its data.")] = None,
-    url: Url = LOCAL,
-    token: Token = None,
-    as_json: Json = False,
-) -> None:
-    """Go on from a checkpoint, the newest if none is named: print the id of the task that does it."""
-    part = _part("cli_tasks")
-    wanted = {"workflow_id": workflow_id, "checkpoint_id": checkpoint, "target_step": step, "fork": fork}
-    raise typer.Exit(part.recover(part.Door(url, token), wanted, state, as_json=as_json))
+for command in (workflows, checkpoints, recover):
+    app.command()(command)
 
 
 @app.command("input")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 from gateway.client.errors import (
     ClientError,
@@ -32,8 +32,6 @@ NOT_ALLOWED_EXIT: Final = 77  # EX_NOPERM
 PIPE_CLOSED_EXIT: Final = 141  # what a shell reports of a process that SIGPIPE ended
 
 TICK_S: Final = 0.2
-MAX_PAGES: Final = 100
-"""Of a list that is printed."""
 
 Wish = Literal["cancel", "pause", "resume"]
 
@@ -48,63 +46,40 @@ class Door:
 
 def submit(door: Door, order: Order | AgentOrder, *, detach: bool, as_json: bool) -> int:
     """Submit, and follow to the end unless `detach`; the exit code."""
-    return _Command(door, as_json=as_json).run(lambda command: command.submit(order, detach=detach))
+    return Command(door, as_json=as_json).run(lambda command: command.submit(order, detach=detach))
 
 
 def watch(door: Door, task_id: str, *, after_seq: int, as_json: bool) -> int:
     """Follow a task to its end; the exit code."""
-    return _Command(door, as_json=as_json).run(lambda command: command.watch(task_id, after_seq))
+    return Command(door, as_json=as_json).run(lambda command: command.watch(task_id, after_seq))
 
 
 def list_tasks(door: Door, filters: Mapping[str, Any], *, as_json: bool) -> int:
     """Print the newest tasks; the exit code."""
-    return _Command(door, as_json=as_json).run(lambda command: command.list_tasks(filters))
+    return Command(door, as_json=as_json).run(lambda command: command.list_tasks(filters))
 
 
 def files(door: Door, task_id: str, *, folder: Path | None, as_json: bool) -> int:
     """Print the files that a task gave back, or write them below `folder`; the exit code."""
-    return _Command(door, as_json=as_json).run(lambda command: command.files(task_id, folder))
+    return Command(door, as_json=as_json).run(lambda command: command.files(task_id, folder))
 
 
 def wish(door: Door, task_id: str, wished: Wish, *, reason: str | None, as_json: bool) -> int:
     """Ask for a task's end, a pause of it, or the end of that; the exit code."""
-    return _Command(door, as_json=as_json).run(lambda command: command.wish(task_id, wished, reason))
+    return Command(door, as_json=as_json).run(lambda command: command.wish(task_id, wished, reason))
 
 
 def send_input(door: Door, task_id: str, text: str | None, *, eof: bool) -> int:
     """Send a line, the end, or what comes on standard input; the exit code."""
-    return _Command(door, as_json=False).run(lambda command: command.send_input(task_id, text, eof=eof))
+    return Command(door, as_json=False).run(lambda command: command.send_input(task_id, text, eof=eof))
 
 
 def answer(door: Door, task_id: str, key: str, text: str) -> int:
     """Answer what a task asks; the exit code."""
-    return _Command(door, as_json=False).run(lambda command: command.answer(task_id, key, text))
+    return Command(door, as_json=False).run(lambda command: command.answer(task_id, key, text))
 
 
-def workflows(door: Door, *, as_json: bool) -> int:
-    """Print the newest workflows; the exit code."""
-    names = ("workflow_id", "status", "current_step", "updated_at")
-    return _Command(door, as_json=as_json).run(
-        lambda command: command.listed("list_workflows", {}, "workflows", names)
-    )
-
-
-def checkpoints(door: Door, workflow_id: str, *, as_json: bool) -> int:
-    """Print a workflow's checkpoints; the exit code."""
-    names = ("checkpoint_id", "created_at", "agent_name", "step_name")
-    asked_of = {"workflow_id": workflow_id}
-    return _Command(door, as_json=as_json).run(
-        lambda command: command.listed("list_checkpoints", asked_of, "checkpoints", names)
-    )
-
-
-def recover(door: Door, wanted: Mapping[str, Any], state: str | None, *, as_json: bool) -> int:
-    """Have a workflow go on, and print the task's id; the exit code."""
-    given = dict(wanted) | ({} if state is None else {"state": json_or_text(state)})
-    return _Command(door, as_json=as_json).run(lambda command: command.recover(given))
-
-
-class _Command:
+class Command:
     """One command under way: what it has printed, and the task that it follows."""
 
     def __init__(self, door: Door, *, as_json: bool) -> None:
@@ -114,7 +89,7 @@ class _Command:
         self._task: TaskHandle | None = None
         self._may_ask = sys.stdin.isatty() and sys.stderr.isatty() and not as_json
 
-    def run(self, action: Callable[["_Command"], Coroutine[Any, Any, int]]) -> int:
+    def run(self, action: Callable[[Self], Coroutine[Any, Any, int]]) -> int:
         """Carry `action` out; every way to fail becomes one line and an exit code."""
         try:
             return asyncio.run(action(self))
@@ -130,6 +105,7 @@ class _Command:
             return self._refuse(*_words(error, self._door.url))
 
     async def submit(self, order: Order | AgentOrder, *, detach: bool) -> int:
+        """See `submit`."""
         options, files = order.options()
         async with connect(self._door.url, token=self._door.token, on_state=self._printer.state) as gateway:
             mode: Mode = "background" if detach else "streaming"
@@ -143,10 +119,12 @@ class _Command:
             return 0
 
     async def watch(self, task_id: str, after_seq: int) -> int:
+        """See `watch`."""
         async with connect(self._door.url, token=self._door.token, on_state=self._printer.state) as gateway:
             return await self._follow(await gateway.subscribe(task_id, after_seq))
 
     async def list_tasks(self, filters: Mapping[str, Any]) -> int:
+        """See `list_tasks`."""
         async with connect(self._door.url, token=self._door.token) as gateway:
             given = {name: value for name, value in filters.items() if value is not None}
             page = await gateway.list_tasks(**given)
@@ -162,27 +140,8 @@ class _Command:
             self._printer.note(f"these are the newest {len(tasks)}; --limit shows more")
         return 0
 
-    async def listed(self, kind: str, fields: Mapping[str, Any], key: str, names: Sequence[str]) -> int:
-        cursor: str | None = None
-        async with connect(self._door.url, token=self._door.token) as gateway:
-            for _page in range(MAX_PAGES):
-                page = await gateway.request(kind, {**fields, "cursor": cursor})
-                for item in page[key]:
-                    cells = [str(item[name] or "-") for name in names]
-                    self._print(
-                        json.dumps(item, ensure_ascii=False) if self._as_json else printable("  ".join(cells))
-                    )
-                if (cursor := page["cursor"]) is None:
-                    break
-        return 0
-
-    async def recover(self, wanted: Mapping[str, Any]) -> int:
-        async with connect(self._door.url, token=self._door.token) as gateway:
-            made = await gateway.request("recover_workflow", dict(wanted))
-        self._print(json.dumps(made) if self._as_json else str(made["task"]["task_id"]))
-        return 0
-
     async def wish(self, task_id: str, wished: Wish, reason: str | None) -> int:
+        """See `wish`."""
         async with connect(self._door.url, token=self._door.token) as gateway:
             task = gateway.task(task_id)
             await {"cancel": task.cancel, "pause": task.pause, "resume": task.resume}[wished](reason)
@@ -190,6 +149,7 @@ class _Command:
         return 0
 
     async def send_input(self, task_id: str, text: str | None, *, eof: bool) -> int:
+        """See `send_input`."""
         async with connect(self._door.url, token=self._door.token, on_state=self._printer.state) as gateway:
             task = gateway.task(task_id)
             if text is not None:
@@ -203,11 +163,13 @@ class _Command:
         return 0
 
     async def answer(self, task_id: str, key: str, text: str) -> int:
+        """See `answer`."""
         async with connect(self._door.url, token=self._door.token, on_state=self._printer.state) as gateway:
             await _send(gateway.task(task_id), json_or_text(text), key=key)
         return 0
 
     async def files(self, task_id: str, folder: Path | None) -> int:
+        """See `files`."""
         async with connect(self._door.url, token=self._door.token) as gateway:
             if folder is not None:
                 self._tell_of(await gateway.http.download(task_id, folder), folder)

@@ -16,6 +16,8 @@ import pytest
 import pytest_asyncio
 
 import gateway
+from gateway.client.errors import RequestError
+from gateway.client.session import connect
 from tests.support import phased_agents
 from tests.support.gateway import Client, GatewayProcess, client, running_gateway
 
@@ -202,8 +204,36 @@ async def test_command_line_goes_back(here: GatewayProcess) -> None:
         options = ("--checkpoint", lines[0][0], "--fork", "--state", '{"colour":"blue"}')
         (task_id,) = await gateway_command(here, "recover", flow, *options)
         assert await result_of(me, {"task_id": task_id}) == {"colour": "blue", "ran": ["build", "ship"]}
+        assert flow not in "".join(await gateway_command(here, "workflows", "--status", "failed"))
+        (shown,) = await gateway_command(here, "workflows", flow)
+        assert json.loads(shown)["step_history"] == ["initialized", *phased_agents.PHASES[:-1]]
+        told = [json.loads(line) for line in await gateway_command(here, "checkpoints", flow, "--json")]
+        assert [one["step_name"] for one in told] == [*phased_agents.PHASES]
         (made,) = await gateway_command(here, "recover", flow, "--step", "plan", "--json")
         assert json.loads(made)["workflow"]["workflow_id"] == flow
+
+
+async def test_python_client_goes_back(here: GatewayProcess) -> None:
+    """It begins, reads, changes by version, lists, and recovers workflows; large state comes whole."""
+    async with client(here.socket_url) as me:
+        flow = (await painted(me))["workflow_id"]
+    async with connect(here.url) as gateway:
+        flows = gateway.workflows
+        made = await flows.create(initial_step="plan", initial_data={"x": "x" * (1 << 20)})
+        assert (await flows.get(made["workflow_id"]))["state_data"] == made["state_data"]
+        changed = await flows.update(made["workflow_id"], version=1, state_data={"x": "y"}, status="paused")
+        assert (changed["version"], changed["state_data"]) == (2, {"x": "y"})
+        with pytest.raises(RequestError, match="version 2"):
+            await flows.update(made["workflow_id"], version=1, current_step="late")
+        page = await flows.list(status="paused")
+        assert [one["workflow_id"] for one in page["workflows"]] == [made["workflow_id"]]
+        first = await anext(flows.checkpoints(flow))
+        state = {"colour": "blue"}
+        fork, task = await flows.recover(flow, checkpoint_id=first["checkpoint_id"], fork=True, state=state)
+        assert fork["forked_from"] == flow
+        assert await task.result() == {"colour": "blue", "ran": ["build", "ship"]}
+        with pytest.raises(RequestError, match="checkpoint"):
+            await flows.recover(flow, target_step="nowhere")
 
 
 async def test_large_state_comes_by_http_whole(here: GatewayProcess) -> None:

@@ -1,0 +1,73 @@
+"""The commands that go back in time: workflows, checkpoints, recover."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from gateway.client.connection import Frame
+from gateway.client.session import connect
+from gateway.server.cli_orders import json_or_text
+from gateway.server.cli_output import printable
+from gateway.server.cli_tasks import Command, Door
+
+__all__ = ["Door"]
+MAX_PAGES: Final = 100
+"""Of a list that is printed."""
+FLOW: Final = ("workflow_id", "status", "current_step", "updated_at")
+CHECKPOINT: Final = ("checkpoint_id", "created_at", "agent_name", "step_name")
+
+
+def workflows(door: Door, status: str | None, *, as_json: bool) -> int:
+    """Print the newest workflows; the exit code."""
+    filters = {} if status is None else {"status": status}
+    return _Workflows(door, as_json=as_json).run(lambda command: command.listed(filters))
+
+
+def show(door: Door, workflow_id: str) -> int:
+    """Print a workflow, whole; the exit code."""
+    return _Workflows(door, as_json=True).run(lambda command: command.show(workflow_id))
+
+
+def checkpoints(door: Door, workflow_id: str, *, as_json: bool) -> int:
+    """Print a workflow's checkpoints; the exit code."""
+    return _Workflows(door, as_json=as_json).run(lambda command: command.checkpoints(workflow_id))
+
+
+def recover(door: Door, wanted: Mapping[str, Any], state: str | None, *, as_json: bool) -> int:
+    """Have a workflow go on, and print the task's id; the exit code."""
+    given = dict(wanted) | ({} if state is None else {"state": json_or_text(state)})
+    return _Workflows(door, as_json=as_json).run(lambda command: command.recover(given))
+
+
+class _Workflows(Command):
+    async def listed(self, filters: Mapping[str, Any]) -> int:
+        cursor: str | None = None
+        async with connect(self._door.url, token=self._door.token) as gateway:
+            for _page in range(MAX_PAGES):
+                page = await gateway.workflows.list(**filters, cursor=cursor)
+                for flow in page["workflows"]:
+                    self._line(flow, FLOW)
+                if (cursor := page["cursor"]) is None:
+                    break
+        return 0
+
+    async def show(self, workflow_id: str) -> int:
+        async with connect(self._door.url, token=self._door.token) as gateway:
+            self._line(await gateway.workflows.get(workflow_id), FLOW)
+        return 0
+
+    async def checkpoints(self, workflow_id: str) -> int:
+        async with connect(self._door.url, token=self._door.token) as gateway:
+            async for checkpoint in gateway.workflows.checkpoints(workflow_id):
+                self._line(checkpoint, CHECKPOINT)
+        return 0
+
+    async def recover(self, wanted: Mapping[str, Any]) -> int:
+        async with connect(self._door.url, token=self._door.token) as gateway:
+            made = await gateway.request("recover_workflow", dict(wanted))
+        self._print(json.dumps(made) if self._as_json else str(made["task"]["task_id"]))
+        return 0
+
+    def _line(self, item: Frame, names: Sequence[str]) -> None:
+        cells = [str(item[name] or "-") for name in names]
+        self._print(json.dumps(item, ensure_ascii=False) if self._as_json else printable("  ".join(cells)))
