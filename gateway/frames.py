@@ -56,7 +56,7 @@ TaskId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Status = Literal["pending", "running", "paused", "completed", "failed", "cancelled"]
 
 
-Topic = Literal["tasks", "sandboxes"]
+Topic = Literal["tasks", "sandboxes", "instances"]
 
 
 class Strict(BaseModel):

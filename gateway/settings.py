@@ -74,6 +74,15 @@ class Settings(BaseSettings):
     database_connections: int = Field(default=10, ge=2)
     """Connections to the database that one instance keeps."""
 
+    # --- one of many ---
+    lease_s: float = Field(default=10.0, ge=0.5)
+    """How long an instance counts as living without a renewal. It stops what it runs when 80 % of that are over."""
+    lease_renew_s: float = Field(default=3.0, ge=0.1)
+    """How often the lease is renewed: so often that it outlives two renewals that fail."""
+    takeover_s: float = Field(default=13.0, ge=1.0)
+    """How long after an owner's last renewal its tasks are taken over: its lease is over then, and the 8 s for which a
+    sandbox keeps a session without its bridge, which may have been there until the renewal that did not come."""
+
     # --- who may come in ---
     auth: Literal["none", "jwt"] = "none"
     """`none` is for loopback only: everybody is `anonymous`, with every scope but `sandbox:server`."""
@@ -154,6 +163,11 @@ class Settings(BaseSettings):
         return None if is_every_address(self.host) else bound
 
     @property
+    def is_alone(self) -> bool:
+        """Whether the store is in the data directory, which no other process has while this one does."""
+        return self.event_bus_backend == "memory" and self.state_persistence_backend == "sqlite"
+
+    @property
     def loopback(self) -> bool:
         """Whether only this machine can connect."""
         return is_loopback(self.host)
@@ -175,7 +189,16 @@ class Settings(BaseSettings):
             )
         for url in self.websocket_url:
             self._check_sandbox_url(url)
+        self._check_leases()
         return self
+
+    def _check_leases(self) -> None:
+        if self.lease_s < 3 * self.lease_renew_s:
+            raise ValueError("GATEWAY_LEASE_S must be at least three times GATEWAY_LEASE_RENEW_S")
+        if self.takeover_s < self.lease_s + self.lease_renew_s:
+            raise ValueError(
+                "GATEWAY_TAKEOVER_S must be at least GATEWAY_LEASE_S and GATEWAY_LEASE_RENEW_S together"
+            )
 
     def _check_sandbox_url(self, url: str) -> None:
         parts = urlsplit(url)

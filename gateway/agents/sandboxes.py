@@ -1,10 +1,14 @@
 """The sandboxes of this instance, as people are told of them."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sandbox_bridge.bridge import Bridge, SandboxInfo
-from sandbox_bridge.pool import Pool
+from sandbox_bridge.pool import ANY, Pool, Want
+
+MAX_TOLD: Final = 1000
+"""Sandboxes that the other instances are told of: what is told is read by all of them, again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,19 @@ class Sandboxes:
         self.look()
         found = [(bridge.address, self._describe(bridge)) for bridge in self._pool.bridges]
         return {(address, one.item["sandbox_id"]): one for address, one in found}
+
+    def told(self) -> list[dict[str, Any]]:
+        """What the other instances are told, for `told_sandboxes` and `told_fits` there."""
+        self.look()
+        return [
+            {
+                "address": bridge.address,
+                "extended": bridge.info is not None and bridge.info.extended,
+                "subject": (one := self._describe(bridge)).subject,
+                "item": one.item,
+            }
+            for bridge in self._pool.bridges[:MAX_TOLD]
+        ]
 
     def bridge_to(self, sandbox_id: str, boot_id: str) -> Bridge | None:
         """The bridge to that start of one of the operator's sandboxes, connected or away."""
@@ -64,3 +81,31 @@ class Sandboxes:
             "isolation": dict(info.isolation) if info else {},
         }
         return Described(info.subject if info else None, item)
+
+
+def told_sandboxes(told: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], Described]:
+    """What an instance told of its sandboxes, as `Sandboxes.described` gave it there."""
+    return {
+        (one["address"], one["item"]["sandbox_id"]): Described(one["subject"], one["item"]) for one in told
+    }
+
+
+def told_fits(told: Iterable[Mapping[str, Any]], want: Want | None) -> bool:
+    """Whether one of those that were told of, busy or free, would do for a task that wants this."""
+    return any(one["item"]["connected"] and (want or ANY).fits(_info_of(one)) for one in told)
+
+
+def _info_of(told: Mapping[str, Any]) -> SandboxInfo:
+    item = told["item"]
+    return SandboxInfo(
+        address=told["address"],
+        sandbox_id=item["sandbox_id"],
+        boot_id="",
+        runtime=item["runtime"],
+        max_sessions=item["max_sessions"],
+        capabilities=frozenset(item["capabilities"]),
+        labels=item["labels"],
+        trust=item["trust"],
+        subject=item["subject"],
+        extended=told["extended"],
+    )

@@ -17,7 +17,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.agents.catalogue import all_agents
 from gateway.agents.registry import Registry
-from gateway.agents.sandboxes import Sandboxes
+from gateway.agents.sandboxes import Described, Sandboxes
 from gateway.agents.sites import Sites
 from gateway.bus.base import announce
 from gateway.clock import rfc3339
@@ -25,13 +25,14 @@ from gateway.fanout.attendance import Attendance
 from gateway.fanout.hub import Hub
 from gateway.fanout.relay import Relay
 from gateway.fanout.watch import Watch
-from gateway.fanout.watch_sandboxes import SandboxWatch
+from gateway.fanout.watch_few import FewWatch
 from gateway.metrics import Metrics
 from gateway.server.buses import make_bus
 from gateway.server.data_dir import StartError, locked
 from gateway.server.embedded import EmbeddedSandbox
 from gateway.server.health import Health
 from gateway.server.hops import Hops
+from gateway.server.owning import Owning
 from gateway.server.peer import Peer
 from gateway.server.site_map import Parts, application
 from gateway.server.stores import make_store
@@ -42,11 +43,10 @@ from gateway.sessions.endpoint import Endpoint
 from gateway.sessions.sandboxes import Accept, SandboxEndpoint
 from gateway.sessions.session import SessionIds, Sessions
 from gateway.settings import Settings
-from gateway.state.base import Page
+from gateway.state.base import Page, StateStore
 from gateway.tasks import Commit
 from gateway.work.control import Control
 from gateway.work.dispatcher import Dispatcher
-from gateway.work.recovery import take_over
 from gateway.work.retention import sweep
 from gateway.work.workflows import Workflows
 from sandbox_bridge.bridge import Bridge
@@ -88,58 +88,61 @@ class Gateway:
         self._watch = Watch(self._store, self._bus)
         self._pool = Pool()
         self._sandboxes = Sandboxes(self._pool, instance=self._instance)
-        self._sites = self._made_sites()
+        self._sites = _sites(settings, self._store, self._sandboxes, world, self._log)
         self._registry = Registry(all_agents(settings.agents, self._sites))
-        self._sandbox_watch = SandboxWatch(self._sandboxes.described)
+        self._started_at = rfc3339(clock.now_ms())
+        self._endpoint: Endpoint | None = None
+        self._owning = Owning(
+            settings, self._store, clock, self._about, instance=self._instance, log=self._log
+        )
+        self._sandbox_watch = FewWatch("sandboxes", "sandbox_id", self._all_sandboxes)
+        self._instance_watch = FewWatch("instances", "instance", self._owning.view.described)
         self._sandbox_seen = asyncio.Event()
         made = functools.partial(EmbeddedSandbox, log=self._log)
         self._embedded = (
             made(unsafe_no_isolation=world.unsafe_no_isolation) if settings.local_sandbox else None
         )
-        self._dispatcher = Dispatcher(
-            instance=self._instance,
-            store=self._store,
-            bus=self._bus,
-            registry=self._registry,
-            pool=self._pool,
-            clock=clock,
-            metrics=self._metrics,
-            log=self._log,
-            running_per_subject=settings.max_running_per_subject,
-            queue_s=settings.queue_s,
-            pause_hold_s=settings.pause_hold_s,
-            separate=settings.websocket_url,
-        )
+        self._dispatcher = self._made_dispatcher()
         self._add_bridges()
         listener = Listener(self._pool, random=clock.rng, on_change=self._sandboxes_changed)
         authenticator = Authenticator(settings)
         self._sandbox_door = SandboxEndpoint(authenticator, _door_of(listener), clock, log=self._log)
-        self._health = Health(self._store, self._bus, self._sandbox_state, self._metrics)
+        sandbox_state = functools.partial(_state_of, self._pool, self._embedded)
+        self._health = Health(self._store, self._bus, sandbox_state, self._metrics)
         control = Control(self._store, self._registry, clock)
         self._services = Services(
             control=control,
             workflows=Workflows(self._store, self._registry, clock, control),
             relay=self._relay,
             read_log=self._read_log,
-            watched={"tasks": self._watch, "sandboxes": self._sandbox_watch},
+            watched={
+                "tasks": self._watch,
+                "sandboxes": self._sandbox_watch,
+                "instances": self._instance_watch,
+            },
             authenticator=authenticator,
             clock=clock,
             metrics=self._metrics,
             log=self._log,
         )
 
-    def _made_sites(self) -> Sites:
+    def _made_dispatcher(self) -> Dispatcher:
         settings = self._settings
-        return Sites(
-            self._store,
-            self._sandboxes,
-            self._world.clock,
-            hosts={url: str(urlsplit(url).hostname) for url in settings.websocket_url}
-            | {EMBEDDED: "127.0.0.1"},
-            preview_host=settings.preview_host,
-            on_loopback=settings.loopback,
-            idle_s=settings.site_idle_s,
+        return Dispatcher(
+            instance=self._instance,
+            holding=self._owning.holding,
+            store=self._store,
+            bus=self._bus,
+            registry=self._registry,
+            pool=self._pool,
+            clock=self._world.clock,
+            metrics=self._metrics,
             log=self._log,
+            running_per_subject=settings.max_running_per_subject,
+            queue_s=settings.queue_s,
+            pause_hold_s=settings.pause_hold_s,
+            separate=settings.websocket_url,
+            others_fit=self._owning.view.others_fit,
         )
 
     # --- its life -----------------------------------------------------------------------------------------
@@ -147,10 +150,11 @@ class Gateway:
     async def serve(self, *, ready: Callable[[str], None], stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then drain. Raises `StartError` and `StoreUnavailableError` at the start."""
         async with AsyncExitStack() as held:
-            held.enter_context(locked(self._settings.data_dir))
+            shared = self._settings.event_bus_backend != "memory"
+            held.enter_context(locked(self._settings.data_dir, shared=shared))
             await self._store.open()
             held.push_async_callback(self._store.aclose)
-            await take_over(self._store, self._world.clock, self._dispatcher, log=self._log)
+            await self._owning.begin(self._dispatcher)
             await self._run(ready, stop)
         self._log.info("gateway stopped")
 
@@ -176,21 +180,22 @@ class Gateway:
             "attendance": self._attendance.run(),
             "sweep": sweep(self._store, self._world.clock, self._metrics, self._settings, log=self._log),
             "watch of sandboxes": self._sandbox_watch.run(),
+            "watch of instances": self._instance_watch.run(),
             "sites": self._sites.run(),
+            **self._owning.loops(self._dispatcher),
         }
-        running = [loops.create_task(run, name=name) for name, run in runs.items()]
-        running += [loops.create_task(b.run(), name=f"bridge {b.address}") for b in self._pool.bridges]
+        runs |= {f"bridge {bridge.address}": bridge.run() for bridge in self._pool.bridges}
         if self._embedded is not None:
-            running.append(loops.create_task(self._embedded.run(), name="embedded sandbox"))
-        return running
+            runs["embedded sandbox"] = self._embedded.run()
+        return [loops.create_task(run, name=name) for name, run in runs.items()]
 
     async def _serve_clients(self, ready: Callable[[str], None], stop: asyncio.Event) -> None:
         settings = self._settings
         secret = await self._store.secret()
         ids = SessionIds(secret, self._world.clock)
-        endpoint = Endpoint(
+        endpoint = self._endpoint = Endpoint(
             instance=self._instance,
-            agents=self._registry.names,
+            agents=self._owning.view.agents,
             settings=settings,
             sessions=Sessions(ids, settings, asyncio.get_running_loop().time),
             services=self._services,
@@ -222,7 +227,9 @@ class Gateway:
         self._services.control.draining = True
         endpoint.refuse_new()
         self._sandbox_door.refuse_new()
+        self._owning.tell()
         await self._dispatcher.drain(self._settings.drain_s)
+        await self._owning.end()
         self._relay.close_soon()
         endpoint.send_off()
         await self._sandbox_door.send_off()
@@ -261,6 +268,7 @@ class Gateway:
         self._dispatcher.look()
         self._sandboxes.look()
         self._sandbox_watch.ring()
+        self._owning.tell()
         slots = self._metrics.sandbox_slots
         slots.labels("free").set(self._pool.free)
         slots.labels("busy").set(sum(bridge.active for bridge in self._pool.bridges))
@@ -276,31 +284,25 @@ class Gateway:
                 if self._embedded.problem is None:
                     await self._sandbox_seen.wait()
 
-    def _sandbox_state(self) -> dict[str, Any]:
-        bridges = [_described(bridge) for bridge in self._pool.bridges]
-        ours = [bridge for bridge in bridges if bridge["address"] == EMBEDDED] or bridges
-        state: dict[str, Any] = {"ok": any(bridge["connected"] for bridge in ours), "sandboxes": bridges}
-        if not bridges:
-            state["ok"] = True  # none is wanted here
-        elif not state["ok"]:
-            state["problem"] = (self._embedded and self._embedded.problem) or ours[0]["problem"]
-        return state
+    # --- one of many ----------------------------------------------------------------------------------------
+
+    def _about(self) -> dict[str, Any]:
+        """What the others are told of this instance."""
+        instance = {
+            "started_at": self._started_at,
+            "draining": self._health.draining,
+            "agents": self._registry.names,
+            "running": self._dispatcher.running,
+            "connections": self._endpoint.connections if self._endpoint is not None else 0,
+        }
+        return {"instance": instance, "sandboxes": self._sandboxes.told()}
+
+    def _all_sandboxes(self) -> dict[tuple[str, str], Described]:
+        return self._sandboxes.described() | self._owning.view.sandboxes()
 
     # --- HTTP -----------------------------------------------------------------------------------------------
 
     def _parts(self, endpoint: Endpoint, ids: SessionIds, hops: Hops) -> Parts:
-        started_at = rfc3339(self._world.clock.now_ms())
-
-        def instance() -> dict[str, Any]:
-            return {
-                "instance": self._instance,
-                "started_at": started_at,
-                "draining": self._health.draining,
-                "agents": self._registry.names,
-                "running": self._dispatcher.running,
-                "connections": endpoint.connections,
-            }
-
         return Parts(
             settings=self._settings,
             services=self._services,
@@ -310,11 +312,27 @@ class Gateway:
             sites=self._sites,
             hops=hops,
             health=self._health,
-            sandboxes=self._sandboxes.described,
-            instance=instance,
+            sandboxes=self._all_sandboxes,
+            instances=self._owning.view.instances,
             client_socket=endpoint.handle,
             sandbox_socket=self._sandbox_door.handle,
         )
+
+
+def _sites(
+    settings: Settings, store: StateStore, sandboxes: Sandboxes, world: World, log: FilteringBoundLogger
+) -> Sites:
+    hosts = {url: str(urlsplit(url).hostname) for url in settings.websocket_url}
+    return Sites(
+        store,
+        sandboxes,
+        world.clock,
+        hosts=hosts | {EMBEDDED: "127.0.0.1"},
+        preview_host=settings.preview_host,
+        on_loopback=settings.loopback,
+        idle_s=settings.site_idle_s,
+        log=log,
+    )
 
 
 def _door_of(listener: Listener) -> Accept:
@@ -345,6 +363,17 @@ async def _listening(runner: web.AppRunner, settings: Settings) -> AsyncIterator
 
 def _shown(host: str) -> str:
     return f"[{host}]" if ":" in host else host
+
+
+def _state_of(pool: Pool, embedded: EmbeddedSandbox | None) -> dict[str, Any]:
+    bridges = [_described(bridge) for bridge in pool.bridges]
+    ours = [bridge for bridge in bridges if bridge["address"] == EMBEDDED] or bridges
+    state: dict[str, Any] = {"ok": any(bridge["connected"] for bridge in ours), "sandboxes": bridges}
+    if not bridges:
+        state["ok"] = True  # none is wanted here
+    elif not state["ok"]:
+        state["problem"] = (embedded and embedded.problem) or ours[0]["problem"]
+    return state
 
 
 def _described(bridge: Bridge) -> dict[str, Any]:

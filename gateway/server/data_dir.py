@@ -1,4 +1,4 @@
-"""The data directory, which one process has for itself."""
+"""The data directory: one process has it for itself, or several share it that have a bus between them."""
 
 import fcntl
 from pathlib import Path
@@ -9,18 +9,29 @@ class StartError(Exception):
     """The gateway can't start; the message says what to do."""
 
 
-def locked(data_dir: Path) -> IO[str]:
-    """Hold the directory for this process, or raise `StartError`; the kernel lets go of it with us."""
+def locked(data_dir: Path, *, shared: bool = False) -> IO[str]:
+    """Hold the directory for this process, or raise `StartError`; the kernel lets go of it with us.
+
+    `shared`, others may hold it that share it, too.
+    """
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         held = (data_dir / "lock").open("w")
     except OSError as error:
         raise StartError(f"can't use the data directory {data_dir}: {error.strerror}") from None
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(held, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         held.close()
         raise StartError(
             f"another gateway uses {data_dir}; choose another --data-dir, or give both EVENT_BUS_BACKEND=redis"
         ) from None
     return held
+
+
+def succeed(data_dir: Path, instance: str) -> str | None:
+    """Note that `instance` holds the directory alone from now on; whoever did so last, and so is dead."""
+    noted = data_dir / "instance"
+    former = noted.read_text().strip() if noted.exists() else ""
+    noted.write_text(instance)
+    return former or None

@@ -7,24 +7,24 @@ from aiohttp import web
 
 from gateway.agents.registry import Registry
 from gateway.agents.sandboxes import Described
-from gateway.fanout.watch_sandboxes import visible
+from gateway.fanout.watch_few import visible
 from gateway.server.routes import JSON, Answer, Asked, Route, json_answer
 from gateway.sessions.commands import expiry
 from gateway.shapes.service import Agents, Instances, Sandboxes, Whoami
 
 
 class Service:
-    """The handlers of the lists; `sandboxes` and `instance` tell of what there is now."""
+    """The handlers of the lists; `sandboxes` and `instances` tell of what there is now."""
 
     def __init__(
         self,
         registry: Registry,
         sandboxes: Callable[[], Mapping[tuple[str, str], Described]],
-        instance: Callable[[], dict[str, Any]],
+        instances: Callable[[], list[dict[str, Any]]],
     ) -> None:
         self._registry = registry
         self._sandboxes = sandboxes
-        self._instance = instance
+        self._instances = instances
 
     def routes(self) -> list[Route]:
         """What is served here."""
@@ -66,9 +66,9 @@ class Service:
         return json_answer({"sandboxes": visible(self._sandboxes(), asked.principal)})
 
     async def instances(self, asked: Asked) -> web.StreamResponse:
-        """This one: with the memory bus there is no other."""
+        """All that live."""
         asked.principal.require_whole()
-        return json_answer({"instances": [self._instance()]})
+        return json_answer({"instances": self._instances()})
 
     async def whoami(self, asked: Asked) -> web.StreamResponse:
         """The asker's subject, scopes, and the end of its token."""

@@ -45,8 +45,8 @@ class Parts:
     hops: Hops
     health: Health
     sandboxes: Callable[[], Mapping[tuple[str, str], Described]]
-    instance: Callable[[], dict[str, Any]]
-    """This instance, as lists of instances tell of it."""
+    instances: Callable[[], list[dict[str, Any]]]
+    """The instances that share the store."""
     client_socket: Handler
     sandbox_socket: Handler
 
@@ -78,7 +78,7 @@ def routes(parts: Parts, bodies: Bodies) -> list[Route]:
         *Log(services, store).routes(),
         *Downloads(services, store).routes(),
         *WorkflowApi(services).routes(),
-        *Service(parts.registry, parts.sandboxes, parts.instance).routes(),
+        *Service(parts.registry, parts.sandboxes, parts.instances).routes(),
         *parts.health.routes(),
     ]
     return [*described, *Documents(described).routes()]

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import math
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
@@ -36,7 +37,7 @@ class Endpoint:
         self,
         *,
         instance: str,
-        agents: list[str],
+        agents: Callable[[], list[str]],
         settings: Settings,
         sessions: Sessions,
         services: Services,
@@ -164,7 +165,7 @@ class Endpoint:
                 "max_inflight": settings.max_inflight,
                 "max_subscriptions": settings.max_subscriptions,
             },
-            agents=self._agents,
+            agents=self._agents(),
             subject=connection.principal.subject,
             expires_at=expiry(connection.principal),
         )

@@ -67,7 +67,7 @@ class Update(Shape):
     """The newest state of an item of a watched topic (`removed` where it went), or after doubt of all (`reset`)."""
 
     type: Literal["update"]
-    topic: Literal["tasks", "sandboxes"]
+    topic: Literal["tasks", "sandboxes", "instances"]
     item: Object | Nothing = left_out()
     items: list[Object] | Nothing = left_out()
     reset: bool | Nothing = left_out()

@@ -17,6 +17,7 @@ from gateway.checkpoints import Checkpoint, NewCheckpoint
 from gateway.events import Draft, Event
 from gateway.files import Batch, FileInfo, Stored
 from gateway.sites import Site
+from gateway.state.leases import Leases
 from gateway.tasks import Change, Commit, Fence, Outcome, TaskRecord
 from gateway.workflow_record import DecideWorkflow, Recover, WorkflowQuery, WorkflowRecord
 
@@ -149,6 +150,8 @@ class StateStore(Protocol):
     """The port. Every method raises `StoreUnavailableError` where the store can't be reached or won't commit."""
 
     on_commit: OnCommit
+    leases: Leases
+    """The instances that share the store, and which of them owns what."""
 
     async def open(self) -> None:
         """Make the store ready, its schema brought up to date. A newer schema than ours is refused."""

@@ -23,6 +23,8 @@ from gateway.state.base import (
     StoredInput,
     TaskQuery,
 )
+from gateway.state.leases import Leases
+from gateway.state.table_leases import TableLeases
 from gateway.state.tables import Tables
 from gateway.state.transaction import Transaction
 from gateway.tasks import Commit, Fence, Outcome, TaskRecord
@@ -39,6 +41,7 @@ class TableStore(ABC):
     def __init__(self, clock: Clock) -> None:
         self.on_commit: OnCommit = lambda _commit: None
         self._clock = clock
+        self.leases: Leases = TableLeases(self._write, self._read, clock)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from gateway.checkpoints import Checkpoint, NewCheckpoint
 from gateway.events import Event
 from gateway.files import Batch, FileInfo, Stored
+from gateway.fleet import Fleet, Standing
 from gateway.sites import Site
 from gateway.state.base import NewTask, Page, Size, StoredInput, TaskQuery
 from gateway.state.checkpoint_columns import Place
@@ -177,6 +178,33 @@ class Tables(Protocol):
 
     async def remove_site(self, label_hash: bytes) -> None:
         """Forget one."""
+
+    # --- instances; a database with a clock of its own needs no `now_ms` -------------------------------
+
+    async def begin_lease(
+        self, instance: str, lease_ms: int, about: Mapping[str, Any], now_ms: int, /
+    ) -> None:
+        """Let it live for `lease_ms` from now, whatever was; what is over for `FORGET_INSTANCES_MS` goes."""
+
+    async def renew_lease(
+        self, instance: str, lease_ms: int, about: Mapping[str, Any], now_ms: int, /
+    ) -> bool:
+        """Let it live for `lease_ms` from now, if it lives."""
+
+    async def end_lease(self, instance: str) -> None:
+        """Forget an instance."""
+
+    async def fleet(self, now_ms: int, /) -> Fleet:
+        """The instances that are known, by their ids."""
+
+    async def standing(self, task: TaskRecord, instance: str, now_ms: int, /) -> Standing:
+        """How the instance stands to a task that is locked; nobody else is told of one of its subject meanwhile."""
+
+    async def orphans(self, instance: str, grace_ms: int, now_ms: int, /) -> dict[str, str]:
+        """Tasks and their owners: of the instance, and of those that are lost."""
+
+    async def running_tasks(self) -> dict[str, int]:
+        """How many tasks of each subject run."""
 
     # --- the store itself -----------------------------------------------------------------------------
 

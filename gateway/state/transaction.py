@@ -19,6 +19,7 @@ from gateway.state.base import (
     StoredInput,
 )
 from gateway.state.checkpoint_columns import Place
+from gateway.state.leases import DecideOwner
 from gateway.state.retention import Step, forget, step
 from gateway.state.tables import Ended, Tables
 from gateway.tasks import (
@@ -123,10 +124,18 @@ class Transaction:
         task = await self._locked(task_id)
         if fence is not None and not fence.holds(task):
             raise LeaseLostError(task_id)
-        change = decide(task)
+        return await self._decided(task, decide(task), ring=fence is None)
+
+    async def assign_task(self, task_id: str, instance: str, decide: DecideOwner) -> TaskRecord:
+        """See `Leases.assign`."""
+        task = await self._locked(task_id)
+        standing = await self.tables.standing(task, instance, self.now_ms)
+        return await self._decided(task, decide(task, standing), ring=True)
+
+    async def _decided(self, task: TaskRecord, change: Change, *, ring: bool) -> TaskRecord:
         if not change.fields and not change.drafts:
             return task
-        return await self._apply(task, change, ring=fence is None)
+        return await self._apply(task, change, ring=ring)
 
     async def _locked(self, task_id: str) -> TaskRecord:
         task = await self.tables.lock_task(task_id)

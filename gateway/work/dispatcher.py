@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -17,12 +17,15 @@ from gateway.agents.runner import Agent
 from gateway.bus.base import QUEUE, Bus, Message, Missed, Ring, instance_channel
 from gateway.clock import Clock
 from gateway.errors import GatewayError, StoreUnavailableError
+from gateway.fleet import Standing, may_claim
 from gateway.metrics import Metrics
 from gateway.state.base import StateStore
-from gateway.tasks import ENDED, Change, TaskRecord, claimed, failed
+from gateway.tasks import Change, TaskRecord, claimed, failed
+from gateway.work.leases import Holding
 from gateway.work.run import Run
+from gateway.work.runs import Runs
 from gateway.work.waiting import Waiting
-from sandbox_bridge.bridge import Bridge, BridgeSession, SandboxInfo
+from sandbox_bridge.bridge import Bridge, SandboxInfo
 from sandbox_bridge.pool import Pool, Want
 
 LOOK_AGAIN_S: Final = 1.0
@@ -57,13 +60,15 @@ def assign(
 class Dispatcher:
     """Claims tasks for this instance and owns their runs.
 
-    `separate` are the addresses of sandboxes that don't end with this process.
+    `separate` are the addresses of sandboxes that don't end with this process; `others_fit` says whether another
+    instance has one that would do.
     """
 
     def __init__(
         self,
         *,
         instance: str,
+        holding: Holding,
         store: StateStore,
         bus: Bus,
         registry: Registry,
@@ -75,28 +80,27 @@ class Dispatcher:
         queue_s: float,
         pause_hold_s: float,
         separate: Collection[str] = (),
+        others_fit: Callable[[Want | None], bool] = lambda _want: False,
     ) -> None:
         self.instance = instance
+        self._holding = holding
         self._store = store
         self._bus = bus
         self._registry = registry
         self._pool = pool
         self._clock = clock
-        self._metrics = metrics
         self._log = log
         self._running_per_subject = running_per_subject
         self._queue_s = queue_s
-        self._pause_hold_s = pause_hold_s
         self._separate = frozenset(separate)
-        self._runs: dict[str, Run] = {}
+        self._runs = Runs(store, clock, metrics, hold_s=pause_hold_s, on_change=self.look, log=log)
         # Those that begin with the dispatcher.
-        self._taken_up: list[tuple[Run, Bridge]] = []
-        self._placed: Counter[Bridge] = Counter()
+        self._taken_up: list[Run] = []
         self._draining = False
         self._last_subject = ""
         self._bell = asyncio.Event()
         self._looking = asyncio.Lock()
-        self._waiting = Waiting(store, pool, queue_s=queue_s)
+        self._waiting = Waiting(store, pool, others_fit, queue_s=queue_s)
 
     def __repr__(self) -> str:
         return f"<Dispatcher {self.instance}: {len(self._runs)} running{', draining' * self._draining}>"
@@ -105,6 +109,20 @@ class Dispatcher:
     def running(self) -> int:
         """How many tasks run here now."""
         return len(self._runs)
+
+    def has(self, task_id: str) -> bool:
+        """Whether that task runs here."""
+        return task_id in self._runs
+
+    @contextlib.asynccontextmanager
+    async def no_claims(self) -> AsyncIterator[None]:
+        """Inside the block nothing is claimed: what this instance owns runs here, or is lost."""
+        async with self._looking:
+            yield
+
+    def stop_runs(self) -> None:
+        """End every run here and now, and write nothing of it: they may be another's already."""
+        self._runs.stop()
 
     def look(self) -> None:
         """Something changed that may let a task run: look at the queue soon."""
@@ -116,8 +134,8 @@ class Dispatcher:
         await self._bus.subscribe(QUEUE)
         await self._bus.subscribe(instance_channel(self.instance))
         async with asyncio.TaskGroup() as runs:
-            for run, bridge in self._taken_up:
-                runs.create_task(self._carry(run, bridge), name=f"run {run.task.task_id}")
+            for run in self._taken_up:
+                self._runs.start(run, runs)
             while True:
                 try:
                     look_again_s = await self._dispatch(runs)
@@ -143,7 +161,7 @@ class Dispatcher:
                 raise ValueError(f"task {task.task_id} can't be taken up")
             agent, bridge = left
             session = left[0].take_up(bridge, task, task.time_left_s(self._clock.now_ms()))
-            self._taken_up.append((self._run_of(task, agent, bridge, session), bridge))
+            self._taken_up.append(self._runs.add(task, agent, bridge, session))
 
     async def drain(self, within_s: float) -> None:
         """Claim nothing more; runs may end within `within_s`, the rest, and those that are paused, are given back."""
@@ -155,14 +173,14 @@ class Dispatcher:
             async with asyncio.timeout_at(deadline + GIVE_BACK_S), self._looking:
                 pass
         await self._runs_gone(deadline)
-        for run in list(self._runs.values()):
+        for run in self._runs:
             run.give_back()
         await self._runs_gone(loop.time() + GIVE_BACK_S)
 
     async def _runs_gone(self, deadline: float) -> None:
         loop = asyncio.get_running_loop()
         while self._runs and loop.time() < deadline:
-            for run in self._runs.values():
+            for run in self._runs:
                 if run.paused:
                     run.give_back()
             await self._wait_for_bell(deadline - loop.time())
@@ -170,14 +188,14 @@ class Dispatcher:
     def _heard(self, channel: str, message: Message) -> None:
         if isinstance(message, Missed):
             self.look()
-            for run in self._runs.values():
+            for run in self._runs:
                 run.ring()
         elif not isinstance(message, Ring):
             return
         elif channel == QUEUE:
             self.look()
-        elif message.task_id in self._runs:
-            self._runs[message.task_id].ring()
+        elif message.task_id is not None:
+            self._runs.ring(message.task_id)
 
     async def _wait_for_bell(self, timeout_s: float | None) -> None:
         try:
@@ -194,11 +212,14 @@ class Dispatcher:
         async with self._looking:
             if self._draining:
                 return None
-            waiting = await self._store.pending_tasks(per_subject=PER_SUBJECT)
+            if not self._holding.lives:
+                return LOOK_AGAIN_S
+            waiting, running = await asyncio.gather(
+                self._store.pending_tasks(per_subject=PER_SUBJECT), self._store.leases.running_tasks()
+            )
             now_ms = self._clock.now_ms()
             ready = [task for task in waiting if task.not_before <= now_ms and task.agent in self._registry]
-            running = Counter(run.task.subject for run in self._runs.values() if not run.paused)
-            order = assign(ready, running, limit=self._running_per_subject, last=self._last_subject)
+            order = assign(ready, Counter(running), limit=self._running_per_subject, last=self._last_subject)
             started = [await self._try(task, runs) for task in order]
         self._waiting.forget({task.task_id for task in waiting})
         if len(waiting) <= sum(started):
@@ -214,7 +235,7 @@ class Dispatcher:
         bridge = None
         if agent.takes_sandbox:
             want = await self._waiting.want_of(task, agent)
-            bridge = self._pool.choose(want, taken=self._placed)
+            bridge = self._pool.choose(want, taken=self._runs.placed)
             if bridge is None:
                 return await self._no_place(task, want)
             self._waiting.placed(want)
@@ -228,58 +249,23 @@ class Dispatcher:
         sandbox_id = bridge.info.sandbox_id if bridge is not None and bridge.info is not None else None
         outlives_us = bridge is not None and bridge.address in self._separate and agent.take_up is not None
         place = _place_at(bridge.info, self._clock.new_id()) if bridge is not None and outlives_us else None
+        limit = self._running_per_subject
 
-        def claim(row: TaskRecord) -> Change:
+        def claim(row: TaskRecord, standing: Standing) -> Change:
+            if not may_claim(standing, limit=limit, is_leased=self._holding.is_leased):
+                return Change()
             now_ms = self._clock.now_ms()
             return claimed(row, owner=self.instance, sandbox_id=sandbox_id, now_ms=now_ms, place=place)
 
         try:
-            owned = await self._store.change_task(task.task_id, claim)
+            owned = await self._store.leases.assign(task.task_id, self.instance, claim)
         except GatewayError:
             return True  # cancelled or claimed by another in between
+        if owned.owner != self.instance or not self._holding.lives:
+            return False  # its subject's turn is over, or ours is
         self._last_subject = task.subject
-        run = self._run_of(owned, agent, bridge)
-        runs.create_task(self._carry(run, bridge), name=f"run {task.task_id}")
+        self._runs.start(self._runs.add(owned, agent, bridge), runs)
         return True
-
-    def _run_of(
-        self, owned: TaskRecord, agent: Agent, bridge: Bridge | None, session: BridgeSession | None = None
-    ) -> Run:
-        run = self._runs[owned.task_id] = Run(
-            owned,
-            agent,
-            bridge=bridge,
-            session=session,
-            store=self._store,
-            clock=self._clock,
-            hold_s=self._pause_hold_s,
-            on_change=self.look,
-            log=self._log,
-        )
-        if bridge is not None:
-            self._placed[bridge] += 1
-        return run
-
-    async def _carry(self, run: Run, bridge: Bridge | None) -> None:
-        self._metrics.running.inc()
-        try:
-            with self._metrics.run_seconds.time():
-                status = await run.execute()
-            if status in ENDED:
-                self._metrics.ended.labels(str(status)).inc()
-        except Exception:  # noqa: BLE001 - one run's failure must not end the others
-            self._log.exception("a run failed; its task is taken up at the next start", run=repr(run))
-        finally:
-            self._metrics.running.dec()
-            del self._runs[run.task.task_id]
-            if bridge is not None:
-                self._release(bridge)
-            self.look()
-
-    def _release(self, bridge: Bridge) -> None:
-        self._placed[bridge] -= 1
-        if not self._placed[bridge]:
-            del self._placed[bridge]
 
     async def _no_place(self, task: TaskRecord, want: Want | None) -> bool:
         """Busy sandboxes are waited for; where none would fit for `queue_s` on end, the task fails."""

@@ -1,13 +1,26 @@
-"""After a crash: whoever holds the data directory's lock alone knows that the former owner is dead."""
+"""What becomes of the tasks of owners that are lost.
 
-from collections.abc import Callable
+Whoever is alone with its store takes them all when it starts. One of many takes those whose owners' leases are
+over, and keeps looking for them; and those that it owns itself without knowing: of a run that a bug has ended, of
+a claim whose answer was lost, of its own former lease.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection
+from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
 from gateway.clock import Clock
+from gateway.errors import GatewayError, StoreUnavailableError
+from gateway.fleet import Standing, is_orphan
 from gateway.state.base import StateStore
 from gateway.tasks import Change, TaskRecord, lost, taken_over
 from gateway.work.dispatcher import Dispatcher
+from gateway.work.leases import Holding
+
+LOOK_S: Final = 1.0
+"""How often to look for orphans."""
 
 
 async def take_orphans(
@@ -17,15 +30,16 @@ async def take_orphans(
     log: FilteringBoundLogger,
     owner: str = "",
     goes_on: Callable[[TaskRecord], bool] = lambda _task: False,
+    of: Collection[str] | None = None,
 ) -> list[TaskRecord]:
-    """Take every owned task over: those that `owner` goes on with, which are returned, in the attempt they are in.
+    """Take every task over that `of` own: those that `owner` goes on with, which are returned, in their attempt.
 
     The others are put back, their place lost, or end where that was their last attempt. Only for an instance
-    that knows that no other lives.
+    that knows that none of `of` lives; without it, that no other lives at all.
     """
 
     def decide(task: TaskRecord) -> Change:
-        if task.owner is None:
+        if task.owner is None or (of is not None and task.owner not in of):
             return Change()
         if goes_on(task):
             return taken_over(task, owner=owner)
@@ -34,6 +48,8 @@ async def take_orphans(
     orphans = await store.owned_tasks()
     found: list[TaskRecord] = []
     for orphan in orphans:
+        if of is not None and orphan.owner not in of:
+            continue
         after = await store.change_task(orphan.task_id, decide)
         log.info("orphan taken up", task_id=orphan.task_id, owner=orphan.owner, status=str(after.status))
         if after.owner == owner:
@@ -42,8 +58,90 @@ async def take_orphans(
 
 
 async def take_over(
-    store: StateStore, clock: Clock, dispatcher: Dispatcher, *, log: FilteringBoundLogger
+    store: StateStore,
+    clock: Clock,
+    dispatcher: Dispatcher,
+    *,
+    log: FilteringBoundLogger,
+    of: Collection[str] | None = None,
 ) -> None:
-    """Take over what the dead have owned; `dispatcher` goes on with what it can."""
+    """Take over what the dead have owned; `dispatcher` goes on with what it can. `of` as in `take_orphans`."""
     owner, goes_on = dispatcher.instance, dispatcher.can_take_up
-    dispatcher.take_up(await take_orphans(store, clock, owner=owner, goes_on=goes_on, log=log))
+    dispatcher.take_up(await take_orphans(store, clock, owner=owner, goes_on=goes_on, of=of, log=log))
+
+
+class Recovery:
+    """Puts tasks back whose owner's lease has been over for `grace_s`, and those that nobody here knows of."""
+
+    def __init__(
+        self,
+        store: StateStore,
+        clock: Clock,
+        dispatcher: Dispatcher,
+        holding: Holding,
+        *,
+        grace_s: float,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._dispatcher = dispatcher
+        self._holding = holding
+        self._grace_ms = round(grace_s * 1000)
+        self._log = log
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled. Who holds no lease itself does not judge others."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if not self._holding.lives:
+                continue
+            try:
+                await self.look()
+            except StoreUnavailableError as error:
+                self._log.warning("store unavailable, nothing is taken over", error=str(error))
+
+    async def look(self) -> None:
+        """Put back what there is now. Raises `StoreUnavailableError`."""
+        found = await self._orphans()
+        if any(owner == self._me for owner in found.values()):
+            # What is being claimed is nobody's run yet.
+            async with self._dispatcher.no_claims():
+                await self._put_back_own(await self._orphans())
+        for task_id, owner in found.items():
+            if owner != self._me:
+                await self._put_back(task_id, self._decide)
+
+    @property
+    def _me(self) -> str:
+        return self._dispatcher.instance
+
+    async def _orphans(self) -> dict[str, str]:
+        """Without those that run here."""
+        found = await self._store.leases.orphans(self._me, grace_ms=self._grace_ms)
+        return {
+            task_id: owner
+            for task_id, owner in found.items()
+            if owner != self._me or not self._dispatcher.has(task_id)
+        }
+
+    async def _put_back_own(self, found: dict[str, str]) -> None:
+        for task_id in [task_id for task_id, owner in found.items() if owner == self._me]:
+            await self._put_back(task_id, self._decide_own)
+
+    def _decide(self, task: TaskRecord, standing: Standing) -> Change:
+        if not is_orphan(task, standing, grace_ms=self._grace_ms):
+            return Change()
+        return lost(task, "instance_lost", now_ms=self._clock.now_ms())
+
+    def _decide_own(self, task: TaskRecord, _standing: Standing) -> Change:
+        if task.owner != self._me:
+            return Change()
+        return lost(task, "instance_lost", now_ms=self._clock.now_ms())
+
+    async def _put_back(self, task_id: str, decide: Callable[[TaskRecord, Standing], Change]) -> None:
+        try:
+            after = await self._store.leases.assign(task_id, self._me, decide)
+        except GatewayError:
+            return  # deleted in between
+        self._log.info("orphan put back", task_id=task_id, status=str(after.status))

@@ -1,6 +1,7 @@
 """What waiting tasks want of a sandbox, and since when none has fitted that."""
 
 import asyncio
+from collections.abc import Callable
 
 import orjson
 
@@ -11,11 +12,17 @@ from sandbox_bridge.pool import Pool, Want
 
 
 class Waiting:
-    """The tasks of the queue, between one look at it and the next."""
+    """The tasks of the queue, between one look at it and the next.
 
-    def __init__(self, store: StateStore, pool: Pool, *, queue_s: float) -> None:
+    `others_fit` says whether another instance has a sandbox that would do.
+    """
+
+    def __init__(
+        self, store: StateStore, pool: Pool, others_fit: Callable[[Want | None], bool], *, queue_s: float
+    ) -> None:
         self._store = store
         self._pool = pool
+        self._others_fit = others_fit
         self._queue_s = queue_s
         self._wants: dict[str, Want | None] = {}
         self._unfit_since: dict[str, float] = {}
@@ -34,7 +41,7 @@ class Waiting:
 
     def is_over(self, task: TaskRecord, want: Want | None, *, now_ms: int) -> bool:
         """Whether it has waited for `queue_s`, and none that lives has fitted for as long; busy ones do fit."""
-        if self._pool.fits(want):
+        if self._pool.fits(want) or self._others_fit(want):
             self.placed(want)
             return False
         now = asyncio.get_running_loop().time()

@@ -15,7 +15,13 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
         "part of the wiring: it dials the child process that it has started itself"
     ),
     ("bridge", "gateway.work.dispatcher -> sandbox_bridge.bridge"): (
+        "hands the chosen bridge on to the run, and calls nothing of it"
+    ),
+    ("bridge", "gateway.work.runs -> sandbox_bridge.bridge"): (
         "counts what it has placed on each bridge, and calls nothing of it"
+    ),
+    ("bridge", "gateway.work.fleet_view -> sandbox_bridge.pool"): (
+        "hands on what a task wants of a sandbox, and asks nothing of it"
     ),
     ("bridge", "gateway.work.dispatcher -> sandbox_bridge.pool"): (
         "a claim and the choice of a free sandbox for it are one decision"

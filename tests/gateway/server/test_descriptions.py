@@ -48,7 +48,7 @@ class Served:
         ids = SessionIds(b"", clock)
         endpoint = Endpoint(
             instance="",
-            agents=[],
+            agents=list,
             settings=settings,
             sessions=Sessions(ids, settings, lambda: 0.0),
             services=gateway._services,

@@ -20,6 +20,7 @@ from gateway.metrics import Metrics
 from gateway.tasks import Commit, TaskRecord, TaskStatus
 from gateway.wishes import wish_cancel
 from gateway.work.dispatcher import Dispatcher, assign
+from gateway.work.leases import Alone
 from sandbox_bridge.bridge import Bridge
 from sandbox_bridge.connection import FrameTransport
 from sandbox_bridge.errors import TransportClosed
@@ -132,6 +133,7 @@ class Work:
         self.bus = MemoryBus()
         bench.store.on_commit = lambda commit: announce(self.bus, commit)
         self.dispatcher = Dispatcher(
+            holding=Alone(),
             instance=OWNER,
             store=bench.store,
             bus=self.bus,
@@ -290,7 +292,7 @@ async def test_wish_rings_the_run(bench: Bench) -> None:
     async with at_work(bench) as work:
         task = await bench.pending()
         await let_pass(1)
-        (run,) = work.dispatcher._runs.values()
+        (run,) = work.dispatcher._runs
         await bench.store.change_task(task.task_id, lambda row: wish_cancel(row, now_ms=NOW_MS, by="bob"))
         await asyncio.wait_for(run.cancel_wanted.wait(), 0.1)
         work.script.go.set()
@@ -301,6 +303,7 @@ async def test_after_a_doubt_queue_and_runs_are_looked_at(bench: Bench) -> None:
     """A bell that the bus may have lost is as good as rung: of a task that waits, and of a wish."""
     async with at_work(bench) as work:
         await work.bus.subscribe(EVERYBODY)
+        await let_pass(1)
         bench.store.on_commit = lambda _commit: None
         task = await bench.pending()
         await let_pass(10)
@@ -308,7 +311,7 @@ async def test_after_a_doubt_queue_and_runs_are_looked_at(bench: Bench) -> None:
         work.bus.publish_nowait([(EVERYBODY, Missed())])
         await let_pass(1)
         assert await work.status(task) == TaskStatus.RUNNING
-        (run,) = work.dispatcher._runs.values()
+        (run,) = work.dispatcher._runs
         await bench.store.change_task(task.task_id, lambda row: wish_cancel(row, now_ms=NOW_MS, by="bob"))
         assert not run.cancel_wanted.is_set()
         work.bus.publish_nowait([(EVERYBODY, Missed())])

@@ -25,6 +25,7 @@ from gateway.state.sqlite.tables import SqliteTables
 from gateway.tasks import Commit, TaskRecord, TaskStatus
 from gateway.wishes import send_input, wish_cancel, wish_pause, wish_resume
 from gateway.work.dispatcher import Dispatcher
+from gateway.work.leases import Alone
 from gateway.work.recovery import take_over
 from sandbox_bridge.bridge import Bridge
 from sandbox_bridge.pool import Pool
@@ -53,6 +54,7 @@ class World:
         self.instances += 1
         bench, pool, bus = self.bench, Pool(), MemoryBus()
         dispatcher = Dispatcher(
+            holding=Alone(),
             instance=f"instance-{self.instances}",
             store=bench.store,
             bus=bus,

@@ -307,8 +307,8 @@ export interface TaskFile {
  */
 export interface Subscribe {
   id: string;
-  type: "subscribe";
   task_id: string;
+  type: "subscribe";
   after_seq?: number;
 }
 /**
@@ -324,8 +324,8 @@ export interface Subscribed {
  */
 export interface Unsubscribe {
   id: string;
-  type: "unsubscribe";
   task_id: string;
+  type: "unsubscribe";
 }
 /**
  * Nothing more to say: it is done.
@@ -336,8 +336,8 @@ export interface Empty {}
  */
 export interface CancelTask {
   id: string;
-  reason?: string | null;
   task_id: string;
+  reason?: string | null;
   type: "cancel_task";
 }
 /**
@@ -351,8 +351,8 @@ export interface TaskAnswer {
  */
 export interface PauseTask {
   id: string;
-  reason?: string | null;
   task_id: string;
+  reason?: string | null;
   type: "pause_task";
 }
 /**
@@ -360,8 +360,8 @@ export interface PauseTask {
  */
 export interface ResumeTask {
   id: string;
-  reason?: string | null;
   task_id: string;
+  reason?: string | null;
   type: "resume_task";
 }
 /**
@@ -369,19 +369,19 @@ export interface ResumeTask {
  */
 export interface SendInput {
   id: string;
+  task_id: string;
   data: unknown;
   eof?: boolean;
   key?: string | null;
   type: "send_input";
-  task_id: string;
 }
 /**
  * Tell how large a task's terminal is to be.
  */
 export interface Resize {
   id: string;
-  type: "resize";
   task_id: string;
+  type: "resize";
   cols: number;
   rows: number;
 }
@@ -390,8 +390,8 @@ export interface Resize {
  */
 export interface GetTask {
   id: string;
-  type: "get_task";
   task_id: string;
+  type: "get_task";
   include_input?: boolean;
 }
 /**
@@ -399,8 +399,8 @@ export interface GetTask {
  */
 export interface DeleteTask {
   id: string;
-  type: "delete_task";
   task_id: string;
+  type: "delete_task";
 }
 /**
  * Ask for tasks, newest first.
@@ -581,8 +581,8 @@ export interface Recovered {
  */
 export interface Watch {
   id: string;
+  topic: "tasks" | "sandboxes" | "instances";
   type: "watch";
-  topic: "tasks" | "sandboxes";
 }
 /**
  * What there is of a topic now.
@@ -597,8 +597,8 @@ export interface Watching {
  */
 export interface Unwatch {
   id: string;
+  topic: "tasks" | "sandboxes" | "instances";
   type: "unwatch";
-  topic: "tasks" | "sandboxes";
 }
 /**
  * Renew the connection's token.
@@ -854,7 +854,7 @@ export interface ConnectionLimits {
  */
 export interface Update {
   type: "update";
-  topic: "tasks" | "sandboxes";
+  topic: "tasks" | "sandboxes" | "instances";
   item?: {
     [k: string]: unknown;
   };

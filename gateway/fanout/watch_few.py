@@ -1,4 +1,4 @@
-"""Watching the sandboxes: they are few, so every round compares all of them with what was told last."""
+"""Watching what is few, sandboxes and instances: every round compares all of it with what was told last."""
 
 import asyncio
 import contextlib
@@ -10,13 +10,14 @@ from gateway.fanout.watch import ROUND_S, Watcher
 from gateway.frames import fitting, reset, update
 from gateway.principal import Principal
 
-TOPIC: Final = "sandboxes"
 LOOK_S: Final = 1.0
-"""How often to look although nobody rang: why a sandbox is away changes without a sound."""
+"""How often to look although nobody rang: why a sandbox is away, or who else lives, changes without a sound."""
+
+Look = Callable[[], Mapping[tuple[str, str], Described]]
 
 
 def visible(found: Mapping[tuple[str, str], Described], principal: Principal) -> list[dict[str, Any]]:
-    """The sandboxes that `principal` may see, as many as fit into a frame."""
+    """The items that `principal` may see, as many as fit into a frame."""
     return fitting([one.item for one in found.values() if _sees(principal, one)])
 
 
@@ -24,10 +25,15 @@ def _sees(principal: Principal, one: Described) -> bool:
     return principal.sees_subject in {None, one.subject}
 
 
-class SandboxWatch:
-    """Tells its watchers what has become of the sandboxes that `look` gives, by their addresses and ids."""
+class FewWatch:
+    """Tells its watchers of `topic` what has become of what `look` gives, by where it is and its id.
 
-    def __init__(self, look: Callable[[], Mapping[tuple[str, str], Described]]) -> None:
+    `id_name` is what an item calls its id.
+    """
+
+    def __init__(self, topic: str, id_name: str, look: Look) -> None:
+        self._topic = topic
+        self._id_name = id_name
         self._look = look
         self._told: Mapping[tuple[str, str], Described] = {}
         self._watchers: dict[Watcher, None] = {}
@@ -46,7 +52,7 @@ class SandboxWatch:
             await asyncio.sleep(ROUND_S)
 
     def ring(self) -> None:
-        """A sandbox may have changed."""
+        """Something may have changed."""
         self._rung.set()
 
     async def add(self, watcher: Watcher) -> list[dict[str, Any]]:
@@ -67,15 +73,15 @@ class SandboxWatch:
         before, self._told = self._told, self._look()
         for watcher in [watcher for watcher in self._stale if watcher.room() > 0]:
             del self._stale[watcher]
-            watcher.send(reset(TOPIC, visible(self._told, watcher.principal)))
+            watcher.send(reset(self._topic, visible(self._told, watcher.principal)))
         for key in before.keys() - self._told.keys():
-            self._tell(before[key], {"sandbox_id": key[1], "removed": True})
+            self._tell(before[key], {self._id_name: key[1], "removed": True})
         for key, one in self._told.items():
             if before.get(key) != one:
                 self._tell(one, one.item)
 
     def _tell(self, one: Described, item: Mapping[str, Any]) -> None:
-        frame = update(TOPIC, item)
+        frame = update(self._topic, item)
         for watcher in self._watchers:
             if watcher in self._stale or not _sees(watcher.principal, one):
                 continue

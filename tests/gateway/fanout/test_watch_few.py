@@ -8,7 +8,7 @@ import pytest
 
 from gateway.agents.sandboxes import Described
 from gateway.fanout.watch import ROUND_S
-from gateway.fanout.watch_sandboxes import LOOK_S, SandboxWatch
+from gateway.fanout.watch_few import LOOK_S, FewWatch
 from tests.support.viewer import Viewer
 from tests.support.waiting import let_pass
 
@@ -20,7 +20,7 @@ class Fleet:
 
     def __init__(self) -> None:
         self.now: dict[tuple[str, str], Described] = {}
-        self.watch = SandboxWatch(lambda: dict(self.now))
+        self.watch = FewWatch("sandboxes", "sandbox_id", lambda: dict(self.now))
 
     def put(self, sandbox_id: str, active: int = 0, *, subject: str | None = None) -> None:
         """There is such a sandbox now."""

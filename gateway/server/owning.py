@@ -1,0 +1,75 @@
+"""By what right this instance owns tasks: alone with its store, or as one of many, by its lease."""
+
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.clock import Clock
+from gateway.server.data_dir import succeed
+from gateway.settings import Settings
+from gateway.state.base import StateStore
+from gateway.work.dispatcher import Dispatcher
+from gateway.work.fleet_view import About, FleetView
+from gateway.work.leases import Alone, Lease
+from gateway.work.recovery import Recovery, take_over
+
+
+class Owning:
+    """Makes the right, and what goes with it; `view` are the others."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: StateStore,
+        clock: Clock,
+        about: About,
+        *,
+        instance: str,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._clock = clock
+        self._instance = instance
+        self._log = log
+        self.view = FleetView(store, instance, about, log=log)
+        self._lease: Lease | None = None
+        if not settings.is_alone:
+            times = {"lease_s": settings.lease_s, "renew_s": settings.lease_renew_s}
+            self._lease = Lease(store, instance, about, **times, log=log)
+        self.holding: Alone | Lease = self._lease or Alone()
+
+    async def begin(self, dispatcher: Dispatcher) -> None:
+        """Take over at once what is known to be the dead's; begin the lease. Raises `StoreUnavailableError`."""
+        store, clock, log = self._store, self._clock, self._log
+        if self._lease is None:
+            await take_over(store, clock, dispatcher, log=log)
+            return
+        self._lease.on_lost = dispatcher.stop_runs
+        await self._lease.renew()
+        if self._settings.event_bus_backend != "memory":
+            return
+        # Nobody shares the directory: whoever had it before us is dead, whoever else shares the database.
+        former = succeed(self._settings.data_dir, self._instance)
+        if former is not None:
+            await take_over(store, clock, dispatcher, of=[former], log=log)
+            await store.leases.end(former)
+
+    def loops(self, dispatcher: Dispatcher) -> Mapping[str, Coroutine[Any, Any, None]]:
+        """What runs as long as the gateway does, by name."""
+        if self._lease is None:
+            return {}
+        grace_s = self._settings.takeover_s - self._settings.lease_s
+        recovery = Recovery(self._store, self._clock, dispatcher, self._lease, grace_s=grace_s, log=self._log)
+        return {"lease": self._lease.run(), "recovery": recovery.run(), "fleet": self.view.run()}
+
+    def tell(self) -> None:
+        """What the others are told of this instance has changed."""
+        if self._lease is not None:
+            self._lease.tell()
+
+    async def end(self) -> None:
+        """Own nothing any more: what was not given back is the others' at once."""
+        if self._lease is not None:
+            await self._lease.end()
