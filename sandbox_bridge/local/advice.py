@@ -49,8 +49,9 @@ _ADVICE = [
     ),
     _Advice(
         r"/dev/net/tun|slirp4netns says|network can't be entered",
-        "SANDBOX_MAX_NETWORK=full needs /dev/net/tun, open to everybody: `modprobe tun`; in Docker run with"
-        " `--device /dev/net/tun`, in systemd without `PrivateDevices=`; or set SANDBOX_MAX_NETWORK=none",
+        "SANDBOX_MAX_NETWORK=full needs /dev/net/tun, open to everybody: `modprobe tun`, `chmod 666 /dev/net/tun`;"
+        " in Docker run with `--device /dev/net/tun`, in systemd without `PrivateDevices=`; or set"
+        " SANDBOX_MAX_NETWORK=none",
     ),
     _Advice(r"setuid|Unexpected capabilities", "run the service as a user without capabilities"),
 ]

@@ -19,6 +19,7 @@ from tests.escapes.operators import operator
 from tests.escapes.range import Range
 from tests.escapes.test_network import ODD, RAW
 from tests.support.bare_client import Client, client
+from tests.support.kernel import has_open_tun
 from tests.support.processes import until
 from tests.support.sandbox_process import sandbox_service
 
@@ -26,7 +27,7 @@ _MISSING = [name for name in ("slirp4netns", "nft", "ip", "unshare") if shutil.w
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can make an internet of his own"),
     pytest.mark.skipif(bool(_MISSING), reason=f"not installed: {', '.join(_MISSING)}"),
-    pytest.mark.skipif(not Path("/dev/net/tun").exists(), reason="this machine has no /dev/net/tun"),
+    pytest.mark.skipif(not has_open_tun(), reason="this machine has no /dev/net/tun for everybody"),
 ]
 
 REFUSED = {"EHOSTUNREACH", "timed out"}

@@ -64,12 +64,15 @@ def scopes(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, Function | as
             yield from scopes(child, prefix)
 
 
-def functions(*packages: str) -> Iterator[tuple[str, Function]]:
+@cache
+def functions(*packages: str) -> tuple[tuple[str, Function], ...]:
     """Every function as `path::qualified.name`."""
-    for module in modules(*packages):
-        for name, node in scopes(module.tree):
-            if not isinstance(node, ast.ClassDef):
-                yield f"{module.place}::{name}", node
+    return tuple(
+        (f"{module.place}::{name}", node)
+        for module in modules(*packages)
+        for name, node in scopes(module.tree)
+        if not isinstance(node, ast.ClassDef)
+    )
 
 
 def classes(*packages: str) -> Iterator[tuple[str, ast.ClassDef]]:
@@ -80,12 +83,17 @@ def classes(*packages: str) -> Iterator[tuple[str, ast.ClassDef]]:
                 yield f"{module.place}::{name}", node
 
 
-def own_nodes(node: ast.AST) -> Iterator[ast.AST]:
+@cache
+def own_nodes(node: ast.AST) -> tuple[ast.AST, ...]:
     """Everything below `node` that belongs to it and not to a function or class inside."""
-    for child in ast.iter_child_nodes(node):
-        yield child
+    found: list[ast.AST] = []
+    ahead = list(ast.iter_child_nodes(node))
+    while ahead:
+        child = ahead.pop()
+        found.append(child)
         if not isinstance(child, SCOPES):
-            yield from own_nodes(child)
+            ahead.extend(ast.iter_child_nodes(child))
+    return tuple(found)
 
 
 def length(node: Function) -> int:

@@ -1,4 +1,4 @@
-"""What the kernel holds for sockets, by /proc."""
+"""What the kernel holds for sockets, by /proc; and what it gives networks by."""
 
 from pathlib import Path
 
@@ -28,3 +28,9 @@ def cpu_s(pid: int) -> float:
     for task in Path(f"/proc/{pid}/task").iterdir():
         total += int((task / "schedstat").read_text().split()[0])
     return total / 1e9
+
+
+def has_open_tun() -> bool:
+    """Whether everybody may make network interfaces of his own, as `SANDBOX_MAX_NETWORK=full` needs it."""
+    tun = Path("/dev/net/tun")
+    return tun.exists() and tun.stat().st_mode & 0o6 == 0o6

@@ -88,7 +88,9 @@ async def test_error_that_is_handled_lets_the_agent_go_on(table: Bench) -> None:
     assert [data["phase"] for data in await attempt.said("progress")] == ["again", "done"]
 
 
-@pytest.mark.parametrize("step", [{"x": object()}, {"x": "y" * (600 << 10)}, "words"], ids=str)
+@pytest.mark.parametrize(
+    "step", [{"x": object()}, {"x": "y" * (600 << 10)}, "words"], ids=["no JSON", "too large", "no dict"]
+)
 async def test_what_is_no_event_is_the_agents_error(table: Bench, step: Any) -> None:
     """What JSON can't say, what is too large, what is no dict."""
 

@@ -69,7 +69,7 @@ async def test_longest_idle_site_goes_first(small: Service) -> None:
 
 async def test_idle_site_goes() -> None:
     """A site that nobody asks for goes, also when its peer is gone; a request begins its time anew."""
-    with running_service(SANDBOX_SITE_IDLE_S="1") as service:
+    with running_service(SANDBOX_SITE_IDLE_S="3") as service:
         async with Peer(service.url) as peer:
             before = open_files(service)
             url, other = await site(peer), await site(peer, session_id="other")
@@ -106,7 +106,7 @@ async def test_sites_end_with_their_service(number: signal.Signals) -> None:
 
 async def test_jail_that_dies_takes_its_site_along(peer: Peer) -> None:
     """A site whose jail ends by itself is gone, and its address with it."""
-    frames = await peer.run("(sleep 0.5; kill -9 2) & true", "serve")
+    frames = await peer.run("(sleep 2; kill -9 2) & true", "serve")
     url = frames[-1]["result"]["url"]
     assert eventually(lambda: not is_up(url))
 

@@ -22,10 +22,11 @@ from tests.sandbox_bridge.local.service import (
     service_command,
 )
 from tests.support import waiting
+from tests.support.kernel import has_open_tun
 
 HAS_UPLINK = (
     all(shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") for name in ("slirp4netns", "nft"))
-    and Path("/dev/net/tun").exists()
+    and has_open_tun()
 )
 TOKEN = "0123456789abcdef"  # noqa: S105 - a test's own
 
