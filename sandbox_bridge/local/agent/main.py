@@ -65,7 +65,10 @@ class Agent:
         self._door = door
         self._inbox = Unpacker(max_payload=64 << 20)
         self._brought: list[int] = []
+        # Open from the start: a task may take the rights to its own folders away.
         self._home = os.open(".", os.O_RDONLY)
+        self._disks = (self._home, os.open(TMP, os.O_RDONLY))
+        self._is_home = True
         self._file = -1
         self._failure = b""
         self._child = 0
@@ -159,16 +162,24 @@ class Agent:
         try:
             if size:
                 self._terminal = Terminal(size, brought.pop(BRINGS_INPUT, -1), self._outputs[0])
-            os.chdir(folder)
+            self._enter(folder)
             self._child = spawn(argv, environment, self._streams(brought))
             self._pidfd = os.pidfd_open(self._child)
         except OSError as error:
             self._close_terminal()
             self._refuse(error, b"%s in %s" % (argv[0], folder))
         finally:
-            os.fchdir(self._home)
             for fd in brought.values():
                 os.close(fd)
+
+    def _enter(self, folder: bytes) -> None:
+        """From wherever the last command began. Raises OSError."""
+        if not self._is_home:
+            os.fchdir(self._home)
+            self._is_home = True
+        if folder != b".":
+            os.chdir(folder)
+            self._is_home = False
 
     def _streams(self, brought: dict[bytes, int]) -> list[tuple[object, ...]]:
         """What a command has as its standard streams, as posix_spawn takes it."""
@@ -244,7 +255,7 @@ class Agent:
         _, status = os.waitpid(self._child, 0)
         os.close(self._pidfd)
         self._child, self._pidfd = 0, -1
-        flags = DISK_FULL if is_full(".") or is_full(TMP) else 0
+        flags = DISK_FULL if any(map(is_full, self._disks)) else 0
         flags |= SIGNALLED if self._was_signalled else 0
         self._tell(EXITED, status.to_bytes(4, "big") + bytes([flags]))
 
@@ -303,9 +314,9 @@ def reap() -> None:
         pass
 
 
-def is_full(folder: str) -> bool:
-    """Whether not one more block fits into `folder`'s disk."""
-    usage = os.statvfs(folder)
+def is_full(folder: int) -> bool:
+    """Whether not one more block fits into the disk of an open `folder`."""
+    usage = os.fstatvfs(folder)
     return usage.f_bavail == 0 or (usage.f_files > 0 and usage.f_favail == 0)
 
 

@@ -99,6 +99,28 @@ async def test_killed_agent_is_the_tasks_own_failure(peer: Peer) -> None:
     assert (info["code"], info["exit_code"], info["reason"]) == ("command_failed", None, "lost")
 
 
+@pytest.mark.parametrize(
+    "harm", ["chmod 000 .", "chmod 000 /tmp", "rm -rf $PWD /tmp", "mkdir d; chmod 000 d .; cd d"]
+)
+async def test_task_that_shuts_itself_out_has_its_exit_code(peer: Peer, harm: str) -> None:
+    """What a command did to the folders of its own task is no reason to lose its end, nor the next command's."""
+    frames = await peer.run(f"{harm}; true", "echo next; exit 3")
+    assert [record["exit_code"] for record in frames[-1]["error_info"]["result"]["commands"]] == [0, 3]
+    assert (code_of(frames[-1]), frames[-1]["error_info"]["reason"]) == ("command_failed", "exit")
+    assert text_of(frames) == "next\n"
+
+
+async def test_command_in_a_folder_that_is_shut_is_refused(peer: Peer) -> None:
+    """As a shell does it, with 126; the commands in other folders go on."""
+    frames = await peer.run(
+        "mkdir d e; chmod 000 d",
+        {"argv": ["true"], "cwd": "d", "continue_on_error": True},
+        {"argv": ["pwd"], "cwd": "e"},
+    )
+    records = frames[-1]["result"]["commands"]
+    assert [record["exit_code"] for record in records] == [0, 126, 0]
+
+
 async def test_missing_program_is_the_shells_answer(peer: Peer) -> None:
     """A program that is not there exits with 127, as a shell says, with argv as well."""
     end = (await peer.run({"argv": ["no-such-program"]}))[-1]
