@@ -113,7 +113,7 @@ class TaskRecord:
     present one; `uncounted` is how many of its attempts don't count against `max_attempts`. A paused task has
     an owner while its sandbox is kept for it. `detached` says that the present wish is the detach policy's,
     `watched` that the policy still minds: somebody has watched since it last took effect. `inputs` and
-    `input_bytes` are what was sent to it while it ran, `input_given_bytes` how much of that an attempt was given.
+    `input_bytes` are what was sent to it while it ran, `input_given_bytes` how much of that has come to where it goes.
     `place` is the session that a takeover can go on with (`address`, `boot_id`, `session_id`), where there is one:
     `place_seq` numbers its last frame that is in the log, `place_file` is what it was giving back amid then.
     """

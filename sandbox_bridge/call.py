@@ -67,8 +67,8 @@ class Call:
         self.inbox = Inbox(after_seq=former.after_seq if former is not None else 0)
         self.is_paused = former is not None and former.is_paused
         """What the sandbox said last."""
-        self.on_input_wanted: Callable[[], None] = lambda: None
-        """Called when input is wanted again that was not, or was lost with a socket."""
+        self.on_input_moved: Callable[[], None] = lambda: None
+        """Called when input was taken, or is wanted again that was not, or was lost with a socket."""
         self.out = Outgoing(session_id, spec, stream=stream, former=former)
         """What it has to say. Whoever changes that calls `post`."""
         self.info = info
@@ -143,12 +143,12 @@ class Call:
         if not self.can("stdin"):
             raise SandboxUnable("the sandbox gives its tasks no standard input")
         if not self.ended.is_set():
-            self.out.add_input(data, eof=eof)
+            self.out.add_input(data, eof=eof, is_told_of=self.info().tells_input_taken)
             self.post()
 
     def _ask_for_input(self) -> None:
         if self.out.takes_input_again():
-            self.on_input_wanted()
+            self.on_input_moved()
 
     def resize(self, cols: int, rows: int) -> None:
         """Have the terminal's size changed."""

@@ -103,12 +103,21 @@ class BridgeSession:
 
     @property
     def wants_input(self) -> bool:
-        """Whether there is room for more input; where there is none, `on_input_wanted` tells when there is."""
+        """Whether there is room for more input; where there is none, `on_input_moved` tells when there is."""
         return self._call.out.wants_input
 
-    def on_input_wanted(self, call: Callable[[], None]) -> None:
-        """Have `call` called when there is room for input again, or some is to be given again; it must not wait."""
-        self._call.on_input_wanted = call
+    @property
+    def input_taken(self) -> int:
+        """How many inputs are with the task's commands, or on their way where the sandbox does not tell."""
+        out = self._call.out
+        return out.taken_seq if self._call.info().tells_input_taken else out.input_seq
+
+    def on_input_moved(self, call: Callable[[], None]) -> None:
+        """Have `call` called when some was taken, there is room again, or some is to be given again.
+
+        It must not wait.
+        """
+        self._call.on_input_moved = call
 
     def send_input(self, data: str, *, eof: bool = False) -> None:
         """Queue `data` for the task's standard input, and with `eof` its end, as input number `input_seq + 1`.

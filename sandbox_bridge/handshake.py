@@ -52,6 +52,8 @@ class SandboxInfo:
     """Whose it is, where it dialled in."""
     extended: bool = False
     """It said `hello`: the extensions may be used."""
+    tells_input_taken: bool = False
+    """It tells how far a task's input is with its commands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ class Handshake:
         return _info_of(hello, address=self._address, trust=self._trust)
 
     async def _greet(self, transport: FrameTransport, orders: Sequence[SessionOrder]) -> FromSandbox | None:
-        hello = BridgeHello(type="hello", protocol=PROTOCOL, sessions=list(orders))
+        hello = _hello(orders)
         try:
             return await self._ask(transport, hello)
         except TransportClosed as error:
@@ -149,12 +151,16 @@ class DialIn:
         """Return the `hello`, with `orders` for those sessions that the sandbox has. Raises `TransportClosed`."""
         offered = {offer.session_id for offer in self._hello.resume}
         wanted = [order for order in orders if order.session_id in offered]
-        await transport.send(encode(BridgeHello(type="hello", protocol=PROTOCOL, sessions=wanted)))
+        await transport.send(encode(_hello(wanted)))
         return Greeting(self.info_of(self._hello), self._hello.resume)
 
     def info_of(self, hello: SandboxHello) -> SandboxInfo:
         """The sandbox that said `hello`."""
         return _info_of(hello, address=self._address, trust=self._trust, subject=self._subject)
+
+
+def _hello(orders: Sequence[SessionOrder]) -> BridgeHello:
+    return BridgeHello(type="hello", protocol=PROTOCOL, sessions=list(orders), input_taken=True)
 
 
 def _is_ours(frame: FromSandbox | None) -> TypeGuard[SandboxHello]:
@@ -175,4 +181,5 @@ def _info_of(hello: SandboxHello, *, address: str, trust: Trust, subject: str | 
         trust=trust,
         subject=subject,
         extended=True,
+        tells_input_taken=hello.input_taken,
     )

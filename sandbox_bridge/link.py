@@ -20,6 +20,7 @@ from sandbox_bridge.protocol import (
     FromSandbox,
     Health,
     HealthCheck,
+    InputTaken,
     ProtocolError,
     SandboxHello,
     SessionSignal,
@@ -157,7 +158,7 @@ class Link:
                 self._on_late_hello(frame)
                 return None
         call = self._table.calls.get(frame.session_id)
-        if call is None or not (isinstance(frame, TaskSignal) or call.receive(frame.seq)):
+        if call is None or not (isinstance(frame, TaskSignal | InputTaken) or call.receive(frame.seq)):
             return None
         match frame:
             case TaskProgress():
@@ -167,6 +168,9 @@ class Link:
                 call.deliver({"kind": "file_chunk", **chunk}, nbytes)
             case TaskSignal():
                 call.signalled(is_paused=frame.type == "task_paused")
+            case InputTaken():
+                call.out.take_input(frame.input_seq)
+                call.on_input_moved()
             case TaskCompleted():
                 call.complete(frame.result)
             case TaskError():

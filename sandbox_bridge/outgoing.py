@@ -20,6 +20,8 @@ CREDIT_BATCH_BYTES = 64 << 10
 
 MAX_UNSENT_INPUT_BYTES = 256 << 10
 """Input that waits for its turn on the socket before no more is wanted."""
+MAX_UNTAKEN_INPUT_BYTES = 1 << 20
+"""As much, at a sandbox that tells how far input is taken: what it keeps of a session."""
 
 
 class Outgoing:
@@ -50,8 +52,13 @@ class Outgoing:
         self._is_size_told = True
         self.input_seq = former.inputs if former is not None else 0
         """The number of the last input that was taken: it is sent, or waits to be."""
+        self.taken_seq = 0
+        """The number of the last input that is with a command, as the sandbox has told."""
         self._inputs: deque[str] = deque()
         self._input_bytes = 0
+        # Of those that the sandbox has yet to tell of: number and size.
+        self._untaken: deque[tuple[int, int]] = deque()
+        self._untaken_bytes = 0
         self._was_full = False
 
     # --- wishes ---
@@ -65,24 +72,37 @@ class Outgoing:
         """Whether a piece waits to be sent."""
         return self._piece is not None
 
-    def add_input(self, data: str, *, eof: bool) -> None:
-        """Have `data` written to the standard input of the running command."""
+    def add_input(self, data: str, *, eof: bool, is_told_of: bool) -> None:
+        """Have `data` written to the standard input of the running command.
+
+        With `is_told_of` the sandbox will tell when that is so.
+        """
         self.input_seq += 1
         frame = TaskInput(
             type="task_input", session_id=self._session_id, data=data, eof=eof, seq=self.input_seq
         )
         self._inputs.append(encode(frame))
         self._input_bytes += len(self._inputs[-1])
+        if is_told_of:
+            self._untaken.append((self.input_seq, len(self._inputs[-1])))
+            self._untaken_bytes += len(self._inputs[-1])
         self._was_full = self._was_full or not self.wants_input
 
     @property
     def wants_input(self) -> bool:
         """Whether there is room for more input."""
-        return self._input_bytes < MAX_UNSENT_INPUT_BYTES
+        is_sent = self._input_bytes < MAX_UNSENT_INPUT_BYTES
+        return is_sent and self._untaken_bytes < MAX_UNTAKEN_INPUT_BYTES
+
+    def take_input(self, input_seq: int) -> None:
+        """The sandbox tells that input up to this number is with a command."""
+        self.taken_seq = max(self.taken_seq, min(input_seq, self.input_seq))
+        while self._untaken and self._untaken[0][0] <= self.taken_seq:
+            self._untaken_bytes -= self._untaken.popleft()[1]
 
     def takes_input_again(self) -> bool:
         """Whether there is room now, and was none; says so once."""
-        again = self._was_full and not self._inputs
+        again = self._was_full and not self._inputs and self.wants_input
         self._was_full = self._was_full and not again
         return again
 
@@ -106,6 +126,8 @@ class Outgoing:
             self._inputs.clear()
             self._input_bytes = 0
             self.input_seq = input_seq
+            while self._untaken and self._untaken[-1][0] > input_seq:
+                self._untaken_bytes -= self._untaken.pop()[1]
             self._was_full = True
 
     # --- frames ---

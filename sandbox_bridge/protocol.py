@@ -145,6 +145,8 @@ class BridgeHello(_Frame):
     type: Literal["hello"]
     protocol: str
     sessions: list[SessionOrder] = []
+    input_taken: bool = False
+    """Whether it wants to be told by `InputTaken`."""
 
 
 class SessionSignal(_Frame):
@@ -279,6 +281,16 @@ class SandboxHello(_Frame):
     capabilities: list[str] = []
     labels: dict[str, str] = {}
     resume: list[ResumeOffer] = []
+    input_taken: bool = False
+    """Whether it tells by `InputTaken`, where it is asked to."""
+
+
+class InputTaken(_Frame):
+    """All input up to this number is in the pipe of the command that it was for, or gone with that command."""
+
+    type: Literal["input_taken"]
+    session_id: str
+    input_seq: int = Field(ge=0)
 
 
 class TaskSignal(_Frame):
@@ -289,7 +301,7 @@ class TaskSignal(_Frame):
 
 
 FromSandbox = Annotated[
-    TaskProgress | TaskCompleted | TaskError | Health | SandboxHello | TaskSignal | FileChunk,
+    TaskProgress | TaskCompleted | TaskError | Health | SandboxHello | TaskSignal | InputTaken | FileChunk,
     Field(discriminator="type"),
 ]
 

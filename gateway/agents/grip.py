@@ -57,6 +57,11 @@ class SandboxGrip:
         return self._session.input_seq
 
     @property
+    def input_taken(self) -> int:
+        """See `Grip.input_taken`."""
+        return self._session.input_taken
+
+    @property
     def wants_input(self) -> bool:
         """See `Grip.wants_input`."""
         return self._session.wants_input

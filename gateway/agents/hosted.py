@@ -238,6 +238,11 @@ class AgentGrip:
         return self._conversation.heard
 
     @property
+    def input_taken(self) -> int:
+        """See `Grip.input_taken`."""
+        return self._conversation.heard
+
+    @property
     def wants_input(self) -> bool:
         """See `Grip.wants_input`."""
         return not self._work.done()

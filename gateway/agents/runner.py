@@ -76,6 +76,10 @@ class Grip(Protocol):
         """How many inputs it was given. May become less: what was lost on its way is to be given again."""
 
     @property
+    def input_taken(self) -> int:
+        """How many of them are where they were to go. When more are, the context is told by `steered_by`."""
+
+    @property
     def wants_input(self) -> bool:
         """Whether it takes more input now; once that is so again, the context is told by `steered_by`."""
 

@@ -76,7 +76,7 @@ async def _run_in(
     if context.session is not None:
         await _restore(collected, context)
     grip = SandboxGrip(session, scope, paused=context.task.status is TaskStatus.PAUSED)
-    session.on_input_wanted(lambda: context.steered_by(grip))
+    session.on_input_moved(lambda: context.steered_by(grip))
     context.steered_by(grip)
     try:
         await _tell(context, session, collected, shown, grip=grip)

@@ -7,6 +7,7 @@ between never happened.
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ TRY_AGAIN_S: Final = 5.0
 READ_BYTES: Final = 256 << 10
 """Input that is read at once."""
 NOTE_BYTES: Final = 64 << 10
-"""Input that is given before the row says so: below that a row would be written for every key that is pressed."""
+"""Input that is taken before the row says so: below that a row would be written for every key that is pressed."""
 
 
 class Steering:
@@ -61,9 +62,10 @@ class Steering:
         self._due: float | None = None
         self._still = self.paused
         self._told: set[str] = set()
-        # How many inputs have been counted as given, and how much they are.
+        # Numbers and sizes of the inputs that were given and not taken; how many were given, how much was taken.
+        self._untaken: deque[tuple[int, int]] = deque()
         self._given = 0
-        self._given_bytes = 0
+        self._taken_bytes = 0
         self._noted_bytes = task.input_given_bytes
         self._size: dict[str, Any] | None = None
 
@@ -180,6 +182,7 @@ class Steering:
     async def _give_what_was_sent(self, grip: Grip) -> None:
         try:
             await self._give_input(grip)
+            self._note_taken(grip)
             if self._row.tty != self._size and self._row.tty is not None:
                 self._size = self._row.tty
                 grip.resize(**self._row.tty)
@@ -199,21 +202,22 @@ class Steering:
                     break
                 sent = Sent(orjson.loads(item.data), item.eof, item.key)
                 grip.send_input(sent)
-                self._count(item.n, input_bytes(sent.data))
+                if item.n > self._given:
+                    self._given = item.n
+                    self._untaken.append((item.n, input_bytes(sent.data)))
             if grip.input_seq == after:
                 return  # it is over, or lacks earlier ones again, and will say so
 
-    def _count(self, n: int, nbytes: int) -> None:
-        """The `n`-th input was given, once more perhaps."""
-        if n > self._given:
-            self._given = n
-            self._given_bytes += nbytes
-        if n == self._row.inputs:
+    def _note_taken(self, grip: Grip) -> None:
+        taken = grip.input_taken
+        while self._untaken and self._untaken[0][0] <= taken:
+            self._taken_bytes += self._untaken.popleft()[1]
+        if taken == self._row.inputs:
             # Whatever an owner that died had given of it.
-            self._given_bytes = self._row.input_bytes
-        if self._given_bytes - self._noted_bytes >= NOTE_BYTES:
-            self._noted_bytes = self._given_bytes
-            self._journal.note(input_given_bytes=self._given_bytes)
+            self._taken_bytes = self._row.input_bytes
+        if self._taken_bytes - self._noted_bytes >= NOTE_BYTES:
+            self._noted_bytes = self._taken_bytes
+            self._journal.note(input_given_bytes=self._taken_bytes)
 
     async def _tell_once(self, message: str) -> None:
         if message not in self._told:

@@ -20,6 +20,9 @@ WINDOW_BYTES = INITIAL_CREDIT_BYTES
 class Line(Protocol):
     """The way to a peer: one connection."""
 
+    hears_input_taken: bool
+    """Whether the peer wants to be told how far a task's input is taken."""
+
     async def send(self, text: str) -> None:
         """Send one frame, waiting while the peer is slow; to a peer that is gone nothing is sent."""
 
@@ -48,6 +51,7 @@ class Channel:
         self.line: Line | None = line
         """Where the frames go; None while the bridge is away."""
         self._is_numbered = is_numbered
+        self._input_taken = 0
         self._frames: deque[_Sent] = deque()
         self._sent_seq = 0
         self._spent = 0
@@ -73,6 +77,17 @@ class Channel:
             await self._send_made()
             if self.line is not None:
                 await self.line.send(encode({"session_id": self.session_id} | frame))
+
+    async def tell_input_taken(self, input_seq: int) -> None:
+        """Tell a peer that wants to know, and the next one as well."""
+        self._input_taken = input_seq
+        if input_seq and self.line is not None and self.line.hears_input_taken:
+            await self.signal({"type": "input_taken", "input_seq": input_seq})
+
+    async def go_on(self) -> None:
+        """After `attach`: send what has not been sent over this socket, and tell what the former may have lost."""
+        await self.flush()
+        await self.tell_input_taken(self._input_taken)
 
     async def flush(self) -> None:
         """Send what has not been sent over the present socket, in order."""
@@ -107,7 +122,7 @@ class Channel:
     def attach(self, line: Line, after_seq: int) -> bool:
         """Go on over `line` behind the frame `after_seq`; False where what follows that is not there.
 
-        Nothing is sent before the next `flush`. The credit is what a bridge grants that has stored so much.
+        Nothing is sent before `go_on`. The credit is what a bridge grants that has stored so much.
         """
         first_seq = self._frames[0].seq if self._frames else self.last_seq + 1
         if not first_seq - 1 <= after_seq <= self.last_seq:

@@ -91,6 +91,8 @@ class Connection:
         self._hello = hello
         self._sessions = own
         self._shared = shared
+        self.hears_input_taken = False
+        """See `Line`."""
         self._bad_frames_at: deque[float] = deque(maxlen=MAX_BAD_FRAMES)
         self._stagings = Stagings(settings.max_disk_mb << 20, settings.staging_timeout_s)
         self._now = asyncio.get_running_loop().time
@@ -228,6 +230,7 @@ class Connection:
             if not self._sessions.is_untouched:
                 raise ProtocolError("a hello comes first")
             await self._greet({order.session_id for order in frame.sessions})
+        self.hears_input_taken = frame.input_taken
         for order in frame.sessions:
             await self._follow(order)
 
@@ -245,7 +248,7 @@ class Connection:
         if channel is None:
             await self._send_error(order.session_id, "it can't go on", "unknown_session", reason="lost")
         else:
-            self._group.create_task(channel.flush())
+            self._group.create_task(channel.go_on())
 
     # --- out ------------------------------------------------------------------------------------------
 

@@ -44,6 +44,7 @@ class Service:
             "capabilities": capabilities_of(place),
             "labels": {},
             "resume": [],
+            "input_taken": True,
         }
 
     async def handle(self, websocket: ServerConnection) -> None:

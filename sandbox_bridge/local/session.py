@@ -279,6 +279,9 @@ class Session:
         while self._input is not None and (piece := await self._input.next()):
             scene.watch.moved()
             await scene.jail.write_stdin(piece)
+            self._input.hand_over()
+            if (taken_seq := self._input.news()) is not None:
+                await self._channel.tell_input_taken(taken_seq)
         scene.jail.close_stdin_nowait()
 
     async def _until_ended(self, scene: _Scene, command: Command) -> Ending:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.gateway import Client, GatewayProcess, client, output_of, running_gateway
 from tests.support.history import check_one
+from tests.support.waiting import let_pass
 from tests.support.web import post
 
 pytestmark = [pytest.mark.journey, pytest.mark.asyncio(loop_scope="module")]
@@ -33,6 +34,12 @@ async def nothing_comes(me: Client, task_id: str, *, for_s: float = 1.0) -> None
         async with asyncio.timeout(for_s):
             await me.read()
     assert len(me.events[task_id]) == before
+
+
+async def send_when_taken(me: Client, task_id: str, data: str, **fields: Any) -> None:
+    """Send input as soon as there is room for it, without asking for it more often than one may."""
+    while "code" in await me.ask("send_input", task_id=task_id, data=data, **fields):
+        await let_pass(0.02)
 
 
 async def test_printing_task_stands_still_and_goes_on(gateway: GatewayProcess) -> None:
@@ -105,6 +112,27 @@ async def test_input_is_read_by_the_command(gateway: GatewayProcess) -> None:
         unread = await me.submit("cat")
         assert (await me.ask("send_input", task_id=unread, data="x"))["code"] == "invalid_state"
         assert output_of(await me.until_ended(unread)) == ""
+
+
+async def test_input_that_no_process_has_taken_is_bounded(gateway: GatewayProcess) -> None:
+    """A task that does not read is sent 1 MiB and what its pipe holds, also while it stands still; no byte is lost."""
+    piece, sent = "x" * 65_536, 0
+    async with client(gateway.socket_url) as me, asyncio.timeout(60):
+        task_id = await me.submit(input={"commands": ["sleep 3; wc -c"], "stdin": True})
+        await me.until_event(task_id, "command")
+        await me.ask("pause_task", task_id=task_id)
+        await status(me, task_id, "paused")
+        while "code" not in (answer := await me.ask("send_input", task_id=task_id, data=piece)):
+            sent += len(piece)
+        assert (answer["code"], answer["retryable"]) == ("overloaded", True)
+        assert 1 << 20 <= sent <= (1 << 20) + 2 * len(piece)
+        await me.ask("resume_task", task_id=task_id)
+        assert (await me.ask("send_input", task_id=task_id, data=piece))["code"] == "overloaded"
+        while sent < 3 << 20:
+            await send_when_taken(me, task_id, piece)
+            sent += len(piece)
+        await send_when_taken(me, task_id, "", eof=True)
+        assert output_of(await me.until_ended(task_id)) == f"{sent}\n"
 
 
 async def test_terminal_has_the_size_that_it_is_told(gateway: GatewayProcess) -> None:

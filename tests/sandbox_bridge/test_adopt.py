@@ -186,7 +186,7 @@ async def test_input_is_bounded_until_it_is_sent() -> None:
     async with greeted(hello=ABLE) as (bridge, peer), bridge.open("s1", TaskSpec()) as session:
         await peer.next()
         asked: list[int] = []
-        session.on_input_wanted(lambda: asked.append(session.input_seq))
+        session.on_input_moved(lambda: asked.append(session.input_seq))
         piece, given = "x" * (64 << 10), 0
         while session.wants_input:
             session.send_input(piece)

@@ -197,6 +197,24 @@ async def test_input_comes_in_order_and_ends() -> None:
     assert [frame["eof"] for frame in inputs] == [False] * 50 + [True]
 
 
+@pytest.mark.parametrize("tells", [True, False])
+async def test_sandbox_that_tells_keeps_a_bounded_part_of_the_input(tells: bool) -> None:
+    """No more is wanted than 1 MiB that is with no command; one that does not tell is given what its socket takes."""
+    able = ABLE | {"input_taken": tells}
+    async with greeted(hello=able) as (bridge, peer), bridge.open("s1", TaskSpec(stdin=True)) as session:
+        await peer.next()
+        moved: list[int] = []
+        session.on_input_moved(lambda: moved.append(session.input_taken))
+        while session.wants_input and session.input_seq < 40:
+            session.send_input("x" * 50_000)
+            assert (await peer.next())["seq"] == session.input_seq
+        assert (session.input_seq, session.input_taken) == ((21, 0) if tells else (40, 40))
+        await peer.say({"type": "input_taken", "session_id": "s1", "input_seq": 20})
+        await peer.say({"type": "input_taken", "session_id": "s1", "input_seq": 1000})
+        await elapse(1)
+        assert (session.wants_input, moved) == (True, [20, 21] if tells else [40, 40])
+
+
 async def test_newest_size_is_told_once() -> None:
     """Of sizes that follow each other before one is sent, the last counts."""
     async with greeted(hello=ABLE) as (bridge, peer), bridge.open("s1", TaskSpec()) as session:

@@ -32,6 +32,8 @@ class ScriptedGrip:
         self.pausing: asyncio.Event | None = None
         self.steered: list[tuple[Any, ...]] = []
         self.input_seq = 0
+        self.leaves = 0
+        """So many of its inputs are on their way."""
         self.wants_input = True
         self.over = asyncio.Event()
         self._bench = bench
@@ -54,6 +56,11 @@ class ScriptedGrip:
         """See `Grip.cancel`."""
         await self._note("cancel")
         self.over.set()
+
+    @property
+    def input_taken(self) -> int:
+        """See `Grip.input_taken`."""
+        return self.input_seq - self.leaves
 
     def send_input(self, sent: Sent) -> None:
         """See `Grip.send_input`."""
@@ -326,6 +333,18 @@ async def test_every_attempt_is_given_all_input(bench: Bench) -> None:
         async with executing(Steered(bench, await bench.claim(first.task_id))) as second:
             assert [len(data) for _, data, _ in second.grip.steered] == [50_000] * 3
         assert (await bench.row(first.task_id)).input_given_bytes >= 100_000
+
+
+async def test_input_that_nobody_has_taken_still_waits(bench: Bench) -> None:
+    """Given is not taken: the row counts what is where it was to go, as soon as the grip tells."""
+    async with steered(bench) as it:
+        it.grip.leaves = 2
+        for _ in range(4):
+            await it.send("x" * 50_000)
+        assert (await bench.row(it.task_id)).input_given_bytes == 100_000
+        it.grip.leaves = 0
+        it.run.steered_by(it.grip)
+        assert (await it.rung()).input_given_bytes == 200_000
 
 
 async def test_size_of_the_terminal_reaches_the_agent_when_it_changes(bench: Bench) -> None:

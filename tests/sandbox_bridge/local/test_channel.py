@@ -21,6 +21,7 @@ class Wire:
 
     frames: list[dict[str, Any]] = field(default_factory=list)
     is_aborted: bool = False
+    hears_input_taken: bool = False
 
     async def send(self, text: str) -> None:
         """Take a frame."""

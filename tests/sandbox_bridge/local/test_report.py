@@ -19,6 +19,7 @@ class Texts:
     """A line that keeps the sizes of the output that goes over it."""
 
     sizes: list[int] = field(default_factory=list)
+    hears_input_taken: bool = False
 
     async def send(self, text: str) -> None:
         """Take a frame."""

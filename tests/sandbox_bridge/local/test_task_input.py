@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox_bridge.local.stdin import MAX_INPUT_BYTES, InputTooLargeError, TaskInput
+from sandbox_bridge.local.stdin import MAX_INPUT_BYTES, PIECE_BYTES, InputTooLargeError, TaskInput
 from tests.sandbox_bridge.local.service import Peer, code_of, progress, text_of
 from tests.support.records import deterministic
 
@@ -44,6 +44,24 @@ async def test_input_of_a_number_that_was_here_is_not_taken_again(task_input: Ta
     for seq in (1, 2, 1, 2, 3):
         task_input.put_nowait(b"%d" % seq, eof=False, seq=seq)
     assert (await task_input.next(), task_input.last_seq) == (b"123", 3)
+
+
+async def test_input_is_taken_once_it_is_handed_over(task_input: TaskInput) -> None:
+    """What was given to a command that has ended is gone with it; a few bytes more are no news."""
+    for seq in (1, 2, 3):
+        task_input.put_nowait(b"x" * PIECE_BYTES, eof=False, seq=seq)
+    await task_input.next()
+    assert (task_input.taken_seq, task_input.news()) == (0, None)
+    task_input.hand_over()
+    assert (task_input.taken_seq, task_input.news(), task_input.news()) == (1, 1, None)
+    await task_input.next()
+    await task_input.next()
+    assert task_input.news() == 2
+    task_input.put_nowait(b"x", eof=False, seq=4)
+    task_input.hand_over()
+    await task_input.next()
+    task_input.hand_over()
+    assert (task_input.taken_seq, task_input.news()) == (4, 4)
 
 
 async def test_more_than_a_task_may_read_is_refused(task_input: TaskInput) -> None:
@@ -85,6 +103,30 @@ async def test_input_that_was_sent_twice_is_read_once(bridge: Peer) -> None:
         await bridge.send(reads(text, seq=seq))
     await bridge.send(reads("\n", eof=True, seq=3))
     assert text_of(await bridge.until_end()) == "ab\n"
+
+
+async def test_bridge_that_asks_is_told_what_was_taken(bridge: Peer) -> None:
+    """Of four pieces of which two fit into command and pipe, two; the rest goes with the command."""
+    await bridge.send({"type": "hello", "protocol": "sandbox.v1", "input_taken": True})
+    await start(bridge, "head -c 200000 >/dev/null; sleep 60")
+    for seq in range(1, 5):
+        await bridge.send(reads("x" * 100_000, seq=seq))
+    await bridge.until(lambda frame: frame == {"session_id": "s", "type": "input_taken", "input_seq": 2})
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await bridge.until(lambda frame: frame["type"] == "input_taken")
+    await bridge.send({"type": "cancel_task", "session_id": "s"})
+    await bridge.until_end()
+
+
+async def test_bridge_that_does_not_ask_hears_nothing_of_it(bridge: Peer) -> None:
+    """Not one frame that the protocol does not name."""
+    await start(bridge, "wc -c")
+    for seq in range(1, 5):
+        await bridge.send(reads("x" * 100_000, seq=seq, eof=seq == 4))
+    frames = await bridge.until_end()
+    assert text_of(frames) == "400000\n"
+    assert {frame["type"] for frame in frames} == {"task_progress", "task_completed"}
 
 
 async def test_command_that_does_not_read_is_not_held_up(bridge: Peer) -> None:
