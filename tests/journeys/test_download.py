@@ -38,6 +38,7 @@ ODD: Final = {
     "large": noise(700_000),
     "a\\b": b"backslash",
     "q'\";": b"quotes",
+    "two\r\nlines: x\x1b": b"controls",
 }
 GIVES_ALL: Final = {"collect": {"globs": ["**"]}}
 

@@ -3,8 +3,8 @@
 Its arguments are how many files and how many bytes at most, then globs. `*` and `?` stand for what is in one
 segment of a path, `[..]` and `[!..]` for one character, and `**` for any number of segments. Each file is
 FOUND path, then MORE bytes as often as it takes, then LAST bytes; after all of them comes LEFT_OUT with the
-number of files that match and are not among them: too large, too many, unreadable, or of a name that has no
-place in a frame. Links are not followed, and only regular files count.
+number of files that match and are not among them: too large, too many, unreadable, or of a name that is too
+long or no UTF-8. Links are not followed, and only regular files count.
 
 The host sends this file in as text; whatever it does, it does inside.
 """
@@ -68,7 +68,7 @@ def walk() -> Iterator[str]:
             path = folder + entry.name
             if entry.is_file(follow_symlinks=False):
                 yield path
-            elif entry.is_dir(follow_symlinks=False) and len(os.fsencode(path)) < MAX_PATH_BYTES:
+            elif entry.is_dir(follow_symlinks=False):
                 folders.append(f"{path}/")
 
 
@@ -81,13 +81,12 @@ def entries_of(folder: str, most: int) -> list[os.DirEntry[str]]:
         return []
 
 
-def is_plain(path: str) -> bool:
-    """Whether a path can stand in a frame and before people."""
+def is_speakable(path: str) -> bool:
+    """Whether the protocol has a way to say a path."""
     try:
-        size = len(path.encode())
+        return len(path.encode()) <= MAX_PATH_BYTES
     except UnicodeEncodeError:
         return False
-    return size <= MAX_PATH_BYTES and all(character >= " " and character != "\x7f" for character in path)
 
 
 def open_regular(path: str) -> tuple[int, int]:
@@ -126,7 +125,7 @@ def main(max_files: int, max_bytes: int, globs: list[str]) -> None:
         except OSError:
             left_out += 1
             continue
-        if max_files <= 0 or size > max_bytes or not is_plain(path):
+        if max_files <= 0 or size > max_bytes or not is_speakable(path):
             left_out += 1
         else:
             max_files, max_bytes = max_files - 1, max_bytes - size
