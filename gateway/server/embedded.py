@@ -13,10 +13,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from pydantic import ValidationError
 from structlog.typing import FilteringBoundLogger
 
 from sandbox_bridge.connection import FrameTransport, dial
 from sandbox_bridge.errors import TransportClosed
+from sandbox_bridge.settings import SandboxSettings
 
 READY: Final = b"sandbox ready on "
 START_TIMEOUT_S: Final = 30.0
@@ -26,6 +28,20 @@ STOP_TIMEOUT_S: Final = 5.0
 BACK_OFF_S: Final = (0.2, 1.0, 5.0, 15.0)
 """Pauses before it is started again; the last repeats."""
 _PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
+
+
+def problem_of_settings(*, unsafe_no_isolation: bool) -> str | None:
+    """What of the operator's `SANDBOX_*` lets no local sandbox start, ever; None where nothing does."""
+    try:
+        settings = SandboxSettings(token=None)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        return f"SANDBOX_{'_'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}"
+    if settings.isolation == "none" and not unsafe_no_isolation:
+        return (
+            "SANDBOX_ISOLATION=none runs tasks without any jail: unset it, or say --unsafe-no-isolation, too"
+        )
+    return None
 
 
 class EmbeddedSandbox:

@@ -18,6 +18,7 @@ from gateway.errors import StoreUnavailableError
 from gateway.server import logs
 from gateway.server.app import Gateway
 from gateway.server.data_dir import StartError
+from gateway.server.embedded import problem_of_settings
 from gateway.server.world import World
 from gateway.settings import Settings
 
@@ -39,6 +40,8 @@ def run(*, unsafe_no_isolation: bool = False, **flags: Any) -> int:
         return _refused("; ".join(mistakes(error)))
     if unsafe_no_isolation and not settings.loopback:
         return _refused(f"--unsafe-no-isolation is for loopback only, not for {settings.host}")
+    if settings.local_sandbox and (problem := problem_of_settings(unsafe_no_isolation=unsafe_no_isolation)):
+        return _refused(problem)
     logs.configure(settings.log_format, settings.log_level)
     _allow_files(settings.max_connections + OTHER_FILES)
     try:

@@ -34,7 +34,12 @@ ENGINES: dict[str, tuple[str, ...]] = {
 }
 
 # What of the bridge the gateway as a whole may know; the rest is for those who hold sandboxes.
-BRIDGE_WORDS = ("sandbox_bridge", "sandbox_bridge.protocol", "sandbox_bridge.errors")
+BRIDGE_WORDS = (
+    "sandbox_bridge",
+    "sandbox_bridge.protocol",
+    "sandbox_bridge.errors",
+    "sandbox_bridge.settings",
+)
 BRIDGE_HOLDERS = ("gateway.agents", "gateway.server.app")
 
 

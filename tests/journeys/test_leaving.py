@@ -81,6 +81,8 @@ REFUSALS = {
         {"GATEWAY_AUTH": "jwt", "GATEWAY_JWT_SECRET": "a secret of more than thirty-two bytes"},
         "--unsafe-no-isolation is for loopback only",
     ),
+    "no jail, and nobody said so": ([], {"SANDBOX_ISOLATION": "none"}, "--unsafe-no-isolation"),
+    "setting of the sandbox's of a wrong kind": ([], {"SANDBOX_WARM": "many"}, "SANDBOX_WARM"),
     "short secret": ([], {"GATEWAY_AUTH": "jwt", "GATEWAY_JWT_SECRET": "short"}, "at least 32 bytes"),
     "our own socket as a sandbox": (
         ["--port", "18999"],

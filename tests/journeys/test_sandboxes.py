@@ -93,15 +93,3 @@ async def test_gateway_runs_tasks_without_a_jail_where_that_is_said_twice(tmp_pa
         result = (await me.until_ended(task_id))[-1]["data"]["result"]
     assert result["isolation"]["tier"] == "none"
     assert result["commands"][0]["stdout"] == f"{os.geteuid()}\n"
-
-
-async def test_gateway_without_the_flag_has_no_sandbox_without_a_jail(tmp_path: Path) -> None:
-    """`SANDBOX_ISOLATION=none` alone: there is no sandbox, and `/readyz` says which flag is missing."""
-    env = {"SANDBOX_ISOLATION": "none"}
-    async with (
-        running_gateway(tmp_path / "data", env=env) as gateway,
-        ClientSession(gateway.url) as http,
-        http.get("/readyz") as answer,
-    ):
-        assert answer.status == 503
-        assert "--unsafe-no-isolation" in await answer.text()
