@@ -12,6 +12,8 @@ CSP: Final = (
     " font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """The page loads nothing from elsewhere, runs nothing inline, and is shown in nobody's frame."""
+LOCAL_SITES: Final = "http://127.0.0.1:*"
+"""Where the sites of a gateway on loopback are: each on a port of its own, which is an origin of its own."""
 NOT_BUILT: Final = "The dashboard is not built. `make run` builds it; or: cd web && npm ci && npm run build\n"
 
 
@@ -20,23 +22,31 @@ def folder() -> Path:
     return Path(str(resources.files("gateway.server") / "static"))
 
 
-async def index(_request: web.Request) -> web.StreamResponse:
-    """The page."""
-    page = folder() / "index.html"
-    if not page.is_file():
-        return web.Response(text=NOT_BUILT, status=503)
-    return web.FileResponse(page, headers={"Content-Security-Policy": CSP, "Cache-Control": "no-cache"})
+def policy(preview_host: str | None) -> str:
+    """The page's own: it shows the sites of tasks, each on an origin of its own, in frames, and nobody else's."""
+    named = "" if preview_host is None else f" http://*.{preview_host}:* https://*.{preview_host}:*"
+    return f"{CSP}; frame-src {LOCAL_SITES}{named}"
 
 
-def add_routes(app: web.Application) -> None:
+def add_routes(app: web.Application, preview_host: str | None) -> None:
     """Serve the page at `/` and its files below."""
-    app.router.add_get("/", index)
+    app.router.add_get("/", _page(policy(preview_host)))
     static = folder()
     if (static / "assets").is_dir():
         app.router.add_static("/assets", static / "assets")
     for extra in static.glob("*.*"):
         if extra.name != "index.html":
             app.router.add_get(f"/{extra.name}", _file(extra))
+
+
+def _page(csp: str) -> Handler:
+    async def handler(_request: web.Request) -> web.StreamResponse:
+        page = folder() / "index.html"
+        if not page.is_file():
+            return web.Response(text=NOT_BUILT, status=503)
+        return web.FileResponse(page, headers={"Content-Security-Policy": csp, "Cache-Control": "no-cache"})
+
+    return handler
 
 
 def _file(path: Path) -> Handler:

@@ -65,7 +65,7 @@ def application(parts: Parts) -> web.Application:
     app.router.add_get("/sandbox", parts.sandbox_socket)
     bodies = Bodies(max_bytes=settings.max_body_bytes)
     add_routes(app, routes(parts, bodies), authenticator, bodies)
-    dashboard.add_routes(app)
+    dashboard.add_routes(app, settings.preview_host)
     app.on_response_prepare.append(secured)
     return app
 

@@ -2,17 +2,17 @@
 
 import shutil
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.support.gateway import running_gateway
+from tests.support.pages import ROOT, STATIC, watched_page
 
-ROOT = Path(__file__).parents[2]
-STATIC = ROOT / "gateway" / "server" / "static" / "index.html"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+AGENTS = {"GATEWAY_AGENTS": "gardener=tests.support.own_agents:Gardener", "PYTHONPATH": str(ROOT)}
+"""An agent that asks, and makes checkpoints."""
 # No sandbox of Chromium's own, so that it starts as root too; and nothing that calls home.
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -28,21 +28,21 @@ CHROMIUM_FLAGS = [
 expect.set_options(timeout=20_000)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def built_page() -> None:
     """The page that the gateway serves; `make test` builds it."""
     if not STATIC.exists():
         pytest.fail("the page is not built: run `npm ci && npm run build` in web/", pytrace=False)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def gateway_url(built_page: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """The address of a gateway with its embedded defaults, which a module's tests share, as people do."""
-    async with running_gateway(tmp_path_factory.mktemp("gateway") / "data") as gateway:
+    """The address of a gateway with its embedded defaults, which the tests share, as people do."""
+    async with running_gateway(tmp_path_factory.mktemp("gateway") / "data", env=AGENTS) as gateway:
         yield gateway.url
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def browser() -> AsyncIterator[Browser]:
     """The system's Chromium, headless."""
     found = next((path for name in CHROMIUM_NAMES if (path := shutil.which(name))), None)
@@ -54,24 +54,8 @@ async def browser() -> AsyncIterator[Browser]:
         await chromium.close()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="package")
 async def page(browser: Browser, gateway_url: str) -> AsyncIterator[Page]:
-    """The open page; it must neither complain nor talk to anyone but its gateway."""
-    context = await browser.new_context()
-    page = await context.new_page()
-    complaints: list[str] = []
-    strangers: list[str] = []
-
-    def listen(message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
-            complaints.append(message.text)
-
-    page.on("console", listen)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: strangers.append(request.url))
-    page.set_default_timeout(20_000)
-    await page.goto(gateway_url)
-    yield page
-    await context.close()
-    assert complaints == []
-    assert [url for url in strangers if not url.startswith(gateway_url)] == []
+    """The open page of the shared gateway."""
+    async with watched_page(browser, gateway_url) as page:
+        yield page

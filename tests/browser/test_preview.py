@@ -10,7 +10,7 @@ from playwright.async_api import Browser
 from tests.support.gateway import client, running_gateway
 from tests.support.site_script import SITE
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="package")]
 
 
 async def test_page_of_a_preview_is_at_home_there(browser: Browser, tmp_path: Path) -> None:

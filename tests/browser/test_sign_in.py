@@ -9,13 +9,14 @@ import pytest_asyncio
 from playwright.async_api import Browser, FilePayload, expect
 
 from tests.support.gateway import running_gateway
+from tests.support.pages import ended, lines_of
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="package")]
 
 SECRET = "s" * 40
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="package")
 async def guarded_url(built_page: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """The address of a gateway that takes tokens only."""
     env = {"GATEWAY_AUTH": "jwt", "GATEWAY_JWT_SECRET": SECRET}
@@ -61,4 +62,21 @@ async def test_a_token_in_the_fragment_signs_in_and_leaves_the_address(
     )
     await page.get_by_label("Commands").fill("wc -c big.txt")
     await page.get_by_role("button", name="Submit task").click()
-    await expect(page.locator(".line-stdout")).to_have_text(["2000000 big.txt"])
+    await ended(page)
+    assert await lines_of(page) == ["2000000 big.txt"]
+
+
+async def test_a_newcomer_is_greeted_and_runs_an_example_by_one_click(
+    browser: Browser, guarded_url: str
+) -> None:
+    """Who has no tasks is shown the way; the example is a real task that ends, and stands in the list."""
+    page = await browser.new_page()
+    await page.goto(f"{guarded_url}/#token={token(sub='newcomer')}")
+    await expect(page.get_by_role("heading", name="Run something")).to_be_visible()
+    await page.get_by_role("button", name="Run the example").click()
+
+    await ended(page)
+    assert "A tour of the sandbox" in await lines_of(page)
+    await page.keyboard.press("Escape")
+    row = page.get_by_role("list", name="Tasks").get_by_role("link", name="sh tour.sh")
+    await expect(row).to_contain_text("Completed")

@@ -28,6 +28,40 @@ test("only an http address becomes a link", () => {
 test("the timeline is bounded to its newest moments", () => {
   const model = new TaskModel();
   for (let attempt = 1; attempt <= 1_000; attempt += 1) model.push(status({ attempt }));
-  assert.ok(model.moments.length < 100);
+  assert.ok(model.moments.length <= 200);
   assert.equal(model.moments.at(-1)?.attempt, 1_000);
+});
+
+test("a life is told in stretches: queue, sandbox, run, pause, and the next attempt's own", () => {
+  const model = new TaskModel();
+  const at = (s: number, event: TaskEvent): void => {
+    model.push({ ...event, time: new Date(s * 1_000).toISOString() });
+  };
+  const output = {
+    type: "event",
+    task_id: "t-1",
+    seq: 1,
+    event: "output",
+    time: "",
+    data: { stream: "stdout", text: "x", command: 0 },
+  } as TaskEvent;
+  at(0, status({ status: "pending", attempt: 0 }));
+  at(1, status({ status: "running", attempt: 1 }));
+  at(3, output);
+  at(5, status({ status: "paused", attempt: 1 }));
+  at(6, status({ status: "running", attempt: 1 }));
+  at(8, status({ status: "pending", attempt: 1, reason: "sandbox_lost" }));
+  at(9, status({ status: "running", attempt: 2 }));
+  const told = model
+    .stretches()
+    .map(({ kind, from, to }) => [kind, from / 1_000, to === null ? null : to / 1_000]);
+  assert.deepEqual(told, [
+    ["queue", 0, 1],
+    ["sandbox", 1, 3],
+    ["run", 3, 5],
+    ["paused", 5, 6],
+    ["run", 6, 8],
+    ["queue", 8, 9],
+    ["sandbox", 9, null],
+  ]);
 });

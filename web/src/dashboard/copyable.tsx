@@ -18,7 +18,7 @@ export function CopyButton({ text, label }: CopyProps) {
     setTimeout(() => setSaid(null), 1_500);
   };
   return (
-    <button type="button" class="quiet" onClick={() => void copy()} aria-live="polite">
+    <button type="button" class="small" onClick={() => void copy()} aria-live="polite">
       {said ?? label}
     </button>
   );

@@ -56,7 +56,7 @@ export function FileEditor({ files, onChange, onError }: Props) {
         <span class="hint">
           {files.length === 0 ? "Drop a folder here, or" : `${files.length} in all, ${size(total(files))}`}
         </span>
-        <button type="button" class="quiet" onClick={add}>
+        <button type="button" class="small" onClick={add}>
           Add a file
         </button>
         <Picker label="Choose files" isFolder={false} onPick={(list) => void take(picked(list))} />
@@ -91,7 +91,7 @@ function Editor({ file, onChange }: { file: FileEntry; onChange: (file: FileEntr
   const { content } = file;
   return (
     <div class="editor">
-      <label for="file-path">Name</label>
+      <label for="file-path">Path</label>
       <input
         id="file-path"
         class="code"
@@ -131,7 +131,7 @@ interface PickerProps {
 
 function Picker({ label, isFolder, onPick }: PickerProps) {
   return (
-    <label class="button quiet picker">
+    <label class="button small picker">
       {label}
       <input
         type="file"

@@ -1,18 +1,14 @@
 import { signal } from "@preact/signals";
 
 import { GatewayError, type Subscription, type Task } from "../client/index.ts";
-import { OutputLog } from "./output-log.ts";
+import { Output } from "./output.ts";
 import { mergeTask, session } from "./store.ts";
 import { TaskModel } from "./task-model.ts";
-
-/** A frame that took no longer was cheap. */
-const FRAME_MS = 20;
-const MAX_REST_MS = 500;
 
 /** Follows one task for as long as the page shows it. */
 export class Follower {
   readonly taskId: string;
-  readonly log = new OutputLog();
+  readonly output = new Output();
   readonly model = new TaskModel();
   /** Counts the drawings that are due: one per frame, however many events came. */
   readonly version = signal(0);
@@ -20,8 +16,6 @@ export class Follower {
   readonly #events: Subscription;
   #isDrawDue = false;
   #isClosed = false;
-  /** Until then (by `performance.now`) the browser is left to take in events. */
-  #restUntil = 0;
 
   constructor(taskId: string) {
     this.taskId = taskId;
@@ -36,19 +30,22 @@ export class Follower {
     this.#isClosed = true;
   }
 
-  /** Asks for the task's end. @throws GatewayError */
-  async cancel(): Promise<Task> {
-    const task = await session.task(this.taskId).cancel();
-    mergeTask(task);
-    return task;
+  /** Asks for what the task is to do. @throws GatewayError */
+  async wish(what: "cancel" | "pause" | "resume"): Promise<void> {
+    mergeTask(await session.task(this.taskId)[what]());
+  }
+
+  /** @throws GatewayError */
+  async send(data: unknown, options: { eof?: boolean; key?: string } = {}): Promise<void> {
+    await session.task(this.taskId).sendInput(data, options);
   }
 
   async #read(): Promise<void> {
     try {
       for await (const event of this.#events) {
-        this.log.push(event);
         this.model.push(event);
         this.#draw();
+        await this.output.push(event);
       }
       await this.#load();
     } catch (error) {
@@ -60,30 +57,29 @@ export class Follower {
   /** The task itself, for what events do not tell; a failure here is the subscription's too, and told there. */
   async #load(): Promise<void> {
     try {
-      mergeTask(await session.task(this.taskId).get());
+      mergeTask(await this.#whole());
     } catch (error) {
       if (!(error instanceof GatewayError)) throw error;
+    }
+  }
+
+  /** With its input, unless that is larger than a frame. */
+  async #whole(): Promise<Task> {
+    const task_id = this.taskId;
+    try {
+      return (await session.request("get_task", { task_id, include_input: true })).task;
+    } catch (error) {
+      if (!(error instanceof GatewayError) || error.code !== "too_large") throw error;
+      return session.task(task_id).get();
     }
   }
 
   #draw(): void {
     if (this.#isDrawDue) return;
     this.#isDrawDue = true;
-    const restMs = this.#restUntil - performance.now();
-    if (restMs > 0) setTimeout(() => this.#drawNextFrame(), restMs);
-    else this.#drawNextFrame();
-  }
-
-  #drawNextFrame(): void {
-    requestAnimationFrame((started) => {
+    requestAnimationFrame(() => {
       this.#isDrawDue = false;
-      if (this.#isClosed) return;
-      this.version.value += 1;
-      // What a frame cost shows when the next turn comes. A flood is drawn a quarter of the time, and read the rest.
-      setTimeout(() => {
-        const cost = performance.now() - started;
-        this.#restUntil = performance.now() + Math.min(MAX_REST_MS, 3 * Math.max(0, cost - FRAME_MS));
-      });
+      if (!this.#isClosed) this.version.value += 1;
     });
   }
 }

@@ -1,24 +1,54 @@
+/** Where the page is, told by the part of its address after `#`, so that a link leads back to it. */
+
 import { signal } from "@preact/signals";
 
-export type Route = { page: "home" } | { page: "new" } | { page: "task"; taskId: string };
+export type Page = "tasks" | "new" | "task" | "workflows" | "workflow" | "sandboxes";
+
+export interface Route {
+  page: Page;
+  /** Of what the page shows; empty where it shows a list. */
+  id: string;
+  query: URLSearchParams;
+}
 
 const TOKEN_KEY = "gateway.token";
 
-/** Where the page is, told by the part of its address after `#`, so that a link leads back to it. */
 export const route = signal<Route>(parse(location.hash));
 
 export function taskHref(taskId: string): string {
   return `#/tasks/${encodeURIComponent(taskId)}`;
 }
 
+export function workflowHref(workflowId: string): string {
+  return `#/workflows/${encodeURIComponent(workflowId)}`;
+}
+
 export function go(href: string): void {
   location.hash = href;
 }
 
+/** Changes the query of where we are, without a step in the history; an empty value goes. */
+export function setQuery(changes: { [key: string]: string }): void {
+  const query = new URLSearchParams(route.value.query);
+  for (const [key, value] of Object.entries(changes)) {
+    if (value === "") query.delete(key);
+    else query.set(key, value);
+  }
+  const path = location.hash.split("?")[0] || "#/";
+  const text = query.toString();
+  history.replaceState(null, "", text === "" ? path : `${path}?${text}`);
+  route.value = parse(location.hash);
+}
+
 export function parse(hash: string): Route {
-  const taskId = /^#\/tasks\/([^/?&]+)/.exec(hash)?.[1];
-  if (taskId !== undefined) return { page: "task", taskId: decode(taskId) };
-  return hash.startsWith("#/new") ? { page: "new" } : { page: "home" };
+  const [path = "", text = ""] = hash.replace(/^#\/?/, "").split("?");
+  const [first = "", second = ""] = path.split("/").map(decode);
+  const query = new URLSearchParams(text);
+  const at = (page: Page, id = ""): Route => ({ page, id, query });
+  if (first === "tasks" && second !== "") return at("task", second);
+  if (first === "workflows") return second === "" ? at("workflows") : at("workflow", second);
+  if (first === "new" || first === "sandboxes") return at(first);
+  return at("tasks");
 }
 
 function decode(text: string): string {

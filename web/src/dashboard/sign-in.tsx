@@ -14,7 +14,7 @@ export function SignIn() {
     session.connect();
   };
   return (
-    <main class="sign-in card">
+    <section class="sign-in card">
       <h1>{storedToken() === null ? "This gateway asks who you are" : "That token was not accepted"}</h1>
       <p class="muted">
         Paste a token. It is kept for this tab only. Whoever runs the gateway makes one with{" "}
@@ -40,6 +40,6 @@ export function SignIn() {
           Sign in
         </button>
       </form>
-    </main>
+    </section>
   );
 }

@@ -5,30 +5,34 @@ import { computed, signal } from "@preact/signals";
 import {
   GatewaySession,
   type ListedTask,
+  type Params,
   type SessionState,
   type Task,
   type Welcome,
 } from "../client/index.ts";
 import { storedToken } from "./route.ts";
-
-/** Beyond these the oldest leave the list; they stay reachable by their address. */
-const MAX_TASKS = 1_000;
-const PAGE = 50;
+import { traffic } from "./traffic.ts";
 
 /** Lists have a task without its result. */
 export type KnownTask = ListedTask & Partial<Task>;
+/** What is asked of the gateway when a list is narrowed. */
+export type Filter = Pick<Params<"list_tasks">, "status" | "agent" | "label">;
+
+/** Beyond these the oldest leave the list; they stay reachable by their address. */
+const MAX_TASKS = 20_000;
+const PAGE = 100;
 
 const tasksById = signal<ReadonlyMap<string, KnownTask>>(new Map());
 export const connection = signal<SessionState>({ phase: "connecting", recovery: null });
 export const welcome = signal<Welcome | null>(null);
-/** Null until the first page of tasks has come. */
-export const cursor = signal<string | null | undefined>(undefined);
+/** By filter: where its next older page begins, null behind its last; not there until its first has come. */
+export const cursors = signal<ReadonlyMap<string, string | null>>(new Map());
 export const listError = signal<string | null>(null);
 /** The server's clock in milliseconds since 1970, ticking each second. */
 export const now = signal(Date.now());
 
 export const tasks = computed(() =>
-  [...tasksById.value.values()].sort((a, b) => b.created_at.localeCompare(a.created_at)),
+  [...tasksById.value.values()].sort((a, b) => (a.created_at < b.created_at ? 1 : -1)),
 );
 
 let serverAheadMs = 0;
@@ -36,7 +40,7 @@ let changed = new Map(tasksById.peek());
 let isUpdateDue = false;
 
 export const session = new GatewaySession({
-  url: `${location.protocol === "https:" ? "wss:" : "ws:"}//${location.host}/ws`,
+  url: location.origin,
   token: storedToken,
   newId: newKey,
   onStateChange: (state) => {
@@ -46,8 +50,9 @@ export const session = new GatewaySession({
     welcome.value = frame;
     serverAheadMs = Date.parse(frame.time) - Date.now();
     tick();
-    void loadTasks();
+    cursors.value = new Map();
   },
+  onTraffic: (frame, way) => traffic.push(frame, way),
 });
 
 /** Starts all that lives as long as the page. */
@@ -74,32 +79,43 @@ export function taskById(taskId: string): KnownTask | undefined {
 export function mergeTask(task: KnownTask & { removed?: boolean }): void {
   const known = changed.get(task.task_id);
   if (task.removed) changed.delete(task.task_id);
-  else if (known === undefined || !isOlder(task, known)) changed.set(task.task_id, task);
+  else if (known === undefined) changed.set(task.task_id, task);
+  // What only a whole task has stays: its input never changes.
+  else if (!isOlder(task, known)) changed.set(task.task_id, { ...known, ...task });
   if (isUpdateDue) return;
   isUpdateDue = true;
   // A hundred updates a second are still one drawing of the list.
   setTimeout(showChanges, 50);
 }
 
-/** The next page of older tasks, or on a new connection the first. */
-export async function loadTasks(after?: string): Promise<void> {
+export function filterKey(filter: Filter): string {
+  return JSON.stringify([filter.status, filter.agent, filter.label]);
+}
+
+/** The first page of a list, or the next older one. Asking twice at once asks once. */
+export async function loadTasks(filter: Filter): Promise<void> {
+  const key = filterKey(filter);
+  const cursor = cursors.value.get(key);
+  if (cursor === null || loading.has(key)) return;
+  loading.add(key);
   try {
-    const page = await session.request(
-      "list_tasks",
-      after === undefined ? { limit: PAGE } : { limit: PAGE, cursor: after },
-    );
+    const page = await session.list({ ...filter, limit: PAGE, ...(cursor === undefined ? {} : { cursor }) });
     for (const task of page.tasks) mergeTask(task);
-    cursor.value = page.cursor;
+    cursors.value = new Map(cursors.value).set(key, page.cursor);
     listError.value = null;
   } catch (error) {
     listError.value = (error as Error).message;
+  } finally {
+    loading.delete(key);
   }
 }
+
+const loading = new Set<string>();
 
 function showChanges(): void {
   isUpdateDue = false;
   if (changed.size > MAX_TASKS) {
-    const newest = [...changed.values()].sort((a, b) => b.created_at.localeCompare(a.created_at));
+    const newest = [...changed.values()].sort((a, b) => (a.created_at < b.created_at ? 1 : -1));
     changed = new Map(newest.slice(0, MAX_TASKS).map((task) => [task.task_id, task]));
   }
   tasksById.value = new Map(changed);

@@ -1,32 +1,17 @@
-import { GatewayError, type SandboxInput, type SubmitParams, type Task } from "../client/index.ts";
+import { GatewayError, type SubmitParams, type TaskHandle } from "../client/index.ts";
+import { type Draft, paramsOf } from "./draft.ts";
 import type { FileEntry } from "./files.ts";
-import { storedToken } from "./route.ts";
-import { mergeTask, session, welcome } from "./store.ts";
+import { mergeTask, newKey, session, welcome } from "./store.ts";
 
 /** Room for the frame's own keys beside the input. */
 const FRAME_MARGIN = 4_096;
-const HTTP_DEADLINE_MS = 120_000;
-const NAME_CHARS = 120;
 
-/** Submits commands and files, over the socket where they fit into a frame, else by HTTP. @throws GatewayError */
-export async function submit(commands: string[], files: FileEntry[], key: string): Promise<string> {
-  const input: SandboxInput = {
-    files: Object.fromEntries(files.map(({ path, content }) => [path, content])),
-    commands,
-  };
-  const params: SubmitParams = {
-    agent: "sandbox",
-    input,
-    idempotency_key: key,
-    labels: { name: shorten(commands[0] ?? "") },
-  };
-  const task = fitsIntoFrame(params) ? await bySocket(params) : await byHttp(params);
-  mergeTask(task);
-  return task.task_id;
-}
-
-function shorten(text: string): string {
-  return text.length <= NAME_CHARS ? text : `${text.slice(0, NAME_CHARS - 1)}…`;
+/** Submits what is drafted, over the socket where it fits into a frame, else by HTTP. @throws GatewayError */
+export async function submit(agent: string, draft: Draft, key: string = newKey()): Promise<string> {
+  const params: SubmitParams = { ...paramsOf(agent, draft), mode: "background", idempotency_key: key };
+  const handle = fitsIntoFrame(params) ? await session.submit(params) : await upload(params, draft.files);
+  if (handle.submitted !== null) mergeTask(handle.submitted);
+  return handle.taskId;
 }
 
 function fitsIntoFrame(params: SubmitParams): boolean {
@@ -34,39 +19,18 @@ function fitsIntoFrame(params: SubmitParams): boolean {
   return new TextEncoder().encode(JSON.stringify(params)).length + FRAME_MARGIN <= limit;
 }
 
-async function bySocket(params: SubmitParams): Promise<Task> {
-  const { submitted } = await session.submit(params);
-  if (submitted === null) throw new GatewayError("internal", "The gateway answered without a task.");
-  return submitted;
+function upload(params: SubmitParams, files: FileEntry[]): Promise<TaskHandle> {
+  const { files: _, ...input } = params.input as { files?: unknown };
+  return session.upload(
+    { ...params, input } as SubmitParams,
+    files.map(
+      ({ path, content }) => [path, typeof content === "string" ? content : bytesOf(content.base64)] as const,
+    ),
+  );
 }
 
-async function byHttp({ idempotency_key, ...params }: SubmitParams): Promise<Task> {
-  const token = storedToken();
-  const response = await fetch("/v1/tasks", {
-    method: "POST",
-    headers: {
-      "Content-Type": "application/json",
-      "Idempotency-Key": idempotency_key ?? "",
-      ...(token === null ? {} : { Authorization: `Bearer ${token}` }),
-    },
-    body: JSON.stringify({ ...params, mode: "background" }),
-    signal: AbortSignal.timeout(HTTP_DEADLINE_MS),
-  }).catch((error: Error) => {
-    throw new GatewayError("connection_lost", `The upload did not get through: ${error.message}`, true);
-  });
-  const body = await response.json().catch(() => ({}));
-  if (!response.ok) throw problem(response, body);
-  return body.task as Task;
-}
-
-function problem(
-  response: Response,
-  body: { code?: string; detail?: string; title?: string; details?: object },
-) {
-  const message = body.detail ?? body.title ?? `HTTP ${response.status}`;
-  return new GatewayError(body.code ?? `http_${response.status}`, message, response.status >= 500, {
-    ...(body.details as GatewayError["details"]),
-  });
+function bytesOf(base64: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 }
 
 /** The error in words, with the places that the gateway found wrong. */

@@ -1,6 +1,13 @@
 /** What a task's events add up to, for the page that shows it. */
 
-import type { EventData, SandboxResult, TaskEvent, TaskFault, TaskStatus } from "../client/index.ts";
+import {
+  type EventData,
+  type SandboxResult,
+  type TaskEvent,
+  type TaskFault,
+  type TaskStatus,
+  TERMINAL,
+} from "../client/index.ts";
 
 export interface Moment {
   seq: number;
@@ -11,17 +18,42 @@ export interface Moment {
   by: string | null;
 }
 
+export interface Mark {
+  seq: number;
+  time: string;
+  name: string;
+  checkpointId: string;
+}
+
+export type Question = EventData["input_requested"];
+
+/** One stretch of a task's life. `sandbox` is from a claim to the first sign of its work. */
+export interface Stretch {
+  kind: "queue" | "sandbox" | "run" | "paused";
+  attempt: number;
+  from: number;
+  /** Null while it lasts. */
+  to: number | null;
+}
+
 /** A task may be attempted a thousand times; the page shows the newest moments. */
-const MAX_MOMENTS = 40;
+const MAX_MOMENTS = 200;
 
 export class TaskModel {
   moments: Moment[] = [];
+  checkpoints: Mark[] = [];
+  /** When the first sign of work came, by attempt. */
+  readonly #workAt = new Map<number, number>();
   firstCommand: string | null = null;
   phase: string | null = null;
   progress: number | null = null;
   error: TaskFault | null = null;
   result: { [key: string]: unknown } | null = null;
   siteUrl: string | null = null;
+  /** Whether the gateway shows it; else some browser does, and no other can. */
+  isSiteOurs = true;
+  question: Question | null = null;
+  lastSeq = 0;
 
   get status(): TaskStatus | null {
     return this.moments.at(-1)?.status ?? null;
@@ -29,16 +61,48 @@ export class TaskModel {
 
   /** The task's exit code where it has ended and its agent tells one. */
   get exitCode(): number | null {
-    const source = this.error?.details ?? this.result;
-    const code = source?.exit_code;
+    const code = (this.error?.details ?? this.result)?.exit_code;
     return typeof code === "number" ? code : null;
   }
 
   push(event: TaskEvent): void {
+    this.lastSeq = event.seq;
     if (event.event === "status") this.#status(event.seq, event.time, event.data);
-    else if (event.event === "progress") this.#progress(event.data);
+    else this.#worked(event.time);
+    if (event.event === "progress") this.#progress(event.data);
     else if (event.event === "command") this.firstCommand ??= event.data.command;
-    else if (event.event === "server_ready") this.siteUrl = safeUrl(event.data.url);
+    else if (event.event === "server_ready") this.#served(event.data);
+    else if (event.event === "checkpoint") this.#checkpoint(event.seq, event.time, event.data);
+    else if (event.event === "input_requested") this.question = event.data;
+    else if (event.event === "input_given" && this.question?.key === event.data.key) this.question = null;
+  }
+
+  /** Its life so far, one stretch after another. */
+  stretches(): Stretch[] {
+    const found: Stretch[] = [];
+    this.moments.forEach((moment, index) => {
+      if (TERMINAL.has(moment.status)) return;
+      const from = Date.parse(moment.time);
+      const next = this.moments[index + 1];
+      const to = next === undefined ? null : Date.parse(next.time);
+      found.push(...this.#split(moment, from, to));
+    });
+    return found;
+  }
+
+  #split({ status, attempt }: Moment, from: number, to: number | null): Stretch[] {
+    if (status === "pending") return [{ kind: "queue", attempt, from, to }];
+    if (status === "paused") return [{ kind: "paused", attempt, from, to }];
+    const work = this.#workAt.get(attempt);
+    const isFirst = work === undefined || work >= from;
+    if (!isFirst) return [{ kind: "run", attempt, from, to }];
+    const boot: Stretch = { kind: "sandbox", attempt, from, to: work ?? to };
+    return work === undefined ? [boot] : [boot, { kind: "run", attempt, from: work, to }];
+  }
+
+  #worked(time: string): void {
+    const attempt = this.moments.at(-1)?.attempt ?? 0;
+    if (attempt > 0 && !this.#workAt.has(attempt)) this.#workAt.set(attempt, Date.parse(time));
   }
 
   #status(seq: number, time: string, data: EventData["status"]): void {
@@ -46,12 +110,23 @@ export class TaskModel {
     this.moments = [...this.moments, { seq, time, status, attempt, reason, by }].slice(-MAX_MOMENTS);
     this.error = data.error ?? null;
     this.result = data.result ?? null;
+    if (status !== "running" && status !== "paused") this.question = null;
     if (this.result !== null) this.siteUrl ??= safeUrl((this.result as unknown as SandboxResult).url);
+  }
+
+  #served({ url, scope }: EventData["server_ready"]): void {
+    this.siteUrl = safeUrl(url);
+    this.isSiteOurs = scope === "gateway";
   }
 
   #progress({ phase, progress }: EventData["progress"]): void {
     if (typeof phase === "string") this.phase = phase;
     if (typeof progress === "number") this.progress = progress;
+  }
+
+  #checkpoint(seq: number, time: string, data: EventData["checkpoint"]): void {
+    const mark = { seq, time, name: data.step_name, checkpointId: data.checkpoint_id };
+    this.checkpoints = [...this.checkpoints, mark].slice(-MAX_MOMENTS);
   }
 }
 

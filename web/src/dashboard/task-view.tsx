@@ -1,14 +1,24 @@
 import { useEffect, useState } from "preact/hooks";
 
-import type { GatewayError, TaskFault, TaskStatus } from "../client/index.ts";
+import type { GatewayError } from "../client/index.ts";
 import { TERMINAL } from "../client/index.ts";
-import { CopyButton } from "./copyable.tsx";
 import { Follower } from "./follow.ts";
-import { OutputPane } from "./output-pane.tsx";
-import { connection, type KnownTask, now, taskById, welcome } from "./store.ts";
-import { explain } from "./submit.ts";
-import type { Moment, TaskModel } from "./task-model.ts";
-import { duration, errorHeadline, preciseDuration, reasonWords, STATUS_WORDS } from "./words.ts";
+import { Icon } from "./icons.tsx";
+import { route, setQuery } from "./route.ts";
+import { connection, type KnownTask, taskById } from "./store.ts";
+import { Tabs } from "./tabs.tsx";
+import { Actions } from "./task/actions.tsx";
+import { Details } from "./task/details.tsx";
+import { Facts, Failure, Progress } from "./task/facts.tsx";
+import { FramesTab } from "./task/frames.tsx";
+import { Preview } from "./task/preview.tsx";
+import { QuestionForm } from "./task/question.tsx";
+import { ResultFiles, resultFiles } from "./task/result-files.tsx";
+import { StdinBar } from "./task/stdin-bar.tsx";
+import { Timeline } from "./task/timeline.tsx";
+import { TerminalPane } from "./terminal/terminal-pane.tsx";
+import { STATUS_WORDS } from "./words.ts";
+import { Checkpoints } from "./workflows/checkpoints.tsx";
 
 export function TaskView({ taskId }: { taskId: string }) {
   const [follower, setFollower] = useState<Follower | null>(null);
@@ -36,185 +46,101 @@ function Followed({ follower }: { follower: Follower }) {
   const failure = follower.failure.value;
   const status = model.status ?? task?.status ?? null;
   const isOver = status !== null && TERMINAL.has(status);
-  const name = task?.labels.name || model.firstCommand || "Task";
+  const name = task?.labels.name || model.firstCommand || task?.agent || "Task";
   useEffect(() => {
     document.title = status === null ? `${name} – Gateway` : `${STATUS_WORDS[status]}: ${name} – Gateway`;
     return () => {
       document.title = "Gateway";
     };
   }, [name, status]);
-  if (failure !== null && failure.code !== "connection_closed")
+  if (failure !== null && failure.code !== "connection_closed") {
     return <NotThere failure={failure} taskId={taskId} />;
+  }
   return (
     <article class="task" aria-labelledby="task-title">
-      <div class="page-head">
-        <a class="back" href="#/">
-          ‹ Tasks
-        </a>
-        <div class="task-head">
-          <h1 id="task-title">{name}</h1>
-          <span class="spacer" />
-          {status !== null && !isOver && <CancelButton follower={follower} task={task} />}
-        </div>
-        <Facts model={model} task={task} status={status} />
+      <BackLink />
+      <div class="task-head">
+        <h1 id="task-title">{name}</h1>
+        <Actions follower={follower} task={task} status={status} isOver={isOver} />
       </div>
+      <Facts model={model} task={task} status={status} />
       {model.error !== null && <Failure error={model.error} exitCode={model.exitCode} />}
       {status === "running" && <Progress model={model} />}
-      <Timeline moments={model.moments} isOver={isOver} />
-      {model.siteUrl !== null && (
-        <p class="notice">
-          A site is up:{" "}
-          <a href={model.siteUrl} target="_blank" rel="noopener noreferrer">
-            {model.siteUrl}
-          </a>
-        </p>
+      <Timeline model={model} />
+      {model.question !== null && !isOver && (
+        <QuestionForm key={model.question.key} question={model.question} follower={follower} />
       )}
-      <OutputPane follower={follower} isOver={isOver} />
+      <Views follower={follower} task={task} isOver={isOver} />
     </article>
   );
 }
 
-function Facts({
-  model,
-  task,
-  status,
-}: {
-  model: TaskModel;
+interface ViewProps {
+  follower: Follower;
   task: KnownTask | undefined;
-  status: TaskStatus | null;
-}) {
-  return (
-    <p class="facts">
-      <span role="status">
-        {status !== null && <span class={`badge status-${status}`}>{STATUS_WORDS[status]}</span>}
-      </span>
-      {model.exitCode !== null && (
-        <span class={model.exitCode === 0 ? "exit good" : "exit bad"} data-testid="exit-code">
-          exit code {model.exitCode}
-        </span>
-      )}
-      {task !== undefined && task.attempt > 1 && <span class="muted">attempt {task.attempt}</span>}
-      {task !== undefined && task.agent !== "sandbox" && <span class="muted">agent {task.agent}</span>}
-      <Elapsed task={task} />
-      {task !== undefined && (
-        <span class="task-id">
-          <code>{task.task_id}</code>
-          <CopyButton text={() => task.task_id} label="Copy id" />
-        </span>
-      )}
-    </p>
-  );
+  isOver: boolean;
 }
 
-function Elapsed({ task }: { task: KnownTask | undefined }) {
-  if (task === undefined || task.started_at === null) return null;
-  const started = Date.parse(task.started_at);
-  if (task.ended_at !== null)
-    return <span class="muted">{preciseDuration(Date.parse(task.ended_at) - started)}</span>;
-  return <span class="muted">{duration(now.value - started)}</span>;
-}
-
-/** A wish and its effect are two things: the button tells of the one, the status of the other. */
-function CancelButton({ follower, task }: { follower: Follower; task: KnownTask | undefined }) {
-  const [error, setError] = useState<string | null>(null);
-  const [isAsking, setAsking] = useState(false);
-  const isWished = task?.desire === "cancel";
-  const cancel = async () => {
-    setAsking(true);
-    setError(null);
-    try {
-      await follower.cancel();
-    } catch (failure) {
-      setError(explain(failure));
-    } finally {
-      setAsking(false);
-    }
-  };
+/** One view at a time, named in the address; the output stays as it is while another is looked at. */
+function Views({ follower, task, isOver }: ViewProps) {
+  const { model } = follower;
+  const current = route.value.query.get("view") ?? "output";
+  const takesInput = task?.input?.stdin === true && !isOver;
+  const tabs = [
+    { id: "output", word: "Output" },
+    ...(model.siteUrl === null ? [] : [{ id: "site", word: "Site" }]),
+    { id: "files", word: "Files", count: resultFiles(model.result).length },
+    { id: "checkpoints", word: "Checkpoints", count: model.checkpoints.length },
+    { id: "details", word: "Details" },
+    { id: "frames", word: "Frames" },
+  ];
   return (
-    <span class="cancel">
-      {error !== null && (
-        <span role="alert" class="error-text">
-          {error}
-        </span>
+    <div class="views">
+      <Tabs label="Views of the task" tabs={tabs} current={current} onChange={(view) => setQuery({ view })} />
+      <div class="view view-output" role="tabpanel" aria-label="Output" hidden={current !== "output"}>
+        <TerminalPane follower={follower} isOver={isOver} />
+        {takesInput && <StdinBar follower={follower} />}
+      </div>
+      {current !== "output" && (
+        <div class="view" role="tabpanel" aria-label={tabs.find(({ id }) => id === current)?.word ?? ""}>
+          <View name={current} follower={follower} task={task} />
+        </div>
       )}
-      {isWished && <span class="hint">Asked to stop; still {task.status}.</span>}
-      <button type="button" class="danger" disabled={isAsking || isWished} onClick={() => void cancel()}>
-        {isWished || isAsking ? "Cancelling…" : "Cancel"}
-      </button>
-    </span>
-  );
-}
-
-function Failure({ error, exitCode }: { error: TaskFault; exitCode: number | null }) {
-  const reason = error.details?.reason;
-  const isTold = exitCode === null && typeof reason === "string";
-  return (
-    <div class="failure">
-      <strong>
-        {errorHeadline(error)}
-        {exitCode !== null && ` with exit code ${exitCode}`}
-        {isTold && ` (${reasonWords(reason)})`}
-      </strong>
-      <p>{error.message}</p>
     </div>
   );
 }
 
-function Progress({ model }: { model: TaskModel }) {
-  if (model.progress === null && model.phase === null) return null;
+function View({ name, follower, task }: { name: string; follower: Follower; task: KnownTask | undefined }) {
+  const { model, taskId } = follower;
+  if (name === "site" && model.siteUrl !== null)
+    return <Preview url={model.siteUrl} isOurs={model.isSiteOurs} />;
+  if (name === "files") return <ResultFiles taskId={taskId} files={resultFiles(model.result)} />;
+  if (name === "frames") return <FramesTab taskId={taskId} />;
+  if (task === undefined) return <p class="muted">Loading…</p>;
+  if (name === "checkpoints") {
+    return <Checkpoints workflowId={task.workflow_id} version={model.checkpoints.length} />;
+  }
+  return <Details task={task} model={model} />;
+}
+
+function BackLink() {
   return (
-    <div class="progress">
-      {model.progress !== null && <progress max={100} value={model.progress} aria-label="Progress" />}
-      <span class="muted">
-        {model.phase}
-        {model.progress !== null && ` ${Math.round(model.progress)} %`}
-      </span>
-    </div>
+    <a class="back" href="#/">
+      <Icon name="back" /> Tasks
+    </a>
   );
-}
-
-function Timeline({ moments, isOver }: { moments: Moment[]; isOver: boolean }) {
-  return (
-    <ol class="timeline" aria-label="Timeline">
-      {moments.map((moment, index) => (
-        <li key={moment.seq} class={`status-${moment.status}`}>
-          <span class="moment-word">{STATUS_WORDS[moment.status]}</span>
-          <span class="moment-detail">
-            <time dateTime={moment.time}>{new Date(moment.time).toLocaleTimeString()}</time>
-            <Lasted from={moment} to={moments[index + 1]} isOver={isOver} />
-            <Why moment={moment} />
-          </span>
-        </li>
-      ))}
-    </ol>
-  );
-}
-
-function Lasted({ from, to, isOver }: { from: Moment; to: Moment | undefined; isOver: boolean }) {
-  const start = Date.parse(from.time);
-  if (to !== undefined) return <> · {preciseDuration(Date.parse(to.time) - start)}</>;
-  return isOver ? null : <> · {duration(now.value - start)}</>;
-}
-
-function Why({ moment }: { moment: Moment }) {
-  const parts = [
-    moment.attempt > 1 && moment.status === "running" ? `attempt ${moment.attempt}` : null,
-    moment.reason === null ? null : reasonWords(moment.reason),
-    moment.by === null ? null : moment.by === welcome.value?.subject ? "by you" : `by ${moment.by}`,
-  ].filter((part) => part !== null);
-  return parts.length === 0 ? null : <> · {parts.join(", ")}</>;
 }
 
 function NotThere({ failure, taskId }: { failure: GatewayError; taskId: string }) {
   const isUnknown = failure.code === "task_not_found";
   return (
-    <section class="page-head">
-      <a class="back" href="#/">
-        ‹ Tasks
-      </a>
+    <section class="not-there">
+      <BackLink />
       <h1>{isUnknown ? "There is no such task" : "This task can't be followed"}</h1>
       <p class="muted">
-        {isUnknown ? "It may have been deleted, or belong to someone else." : failure.message}{" "}
+        {isUnknown ? "It may have been deleted, or belong to someone else." : failure.message}
+      </p>
+      <p>
         <code>{taskId}</code>
       </p>
     </section>

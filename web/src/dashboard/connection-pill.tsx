@@ -1,5 +1,5 @@
 import type { ConnectionState } from "../client/index.ts";
-import { connection, now, session, welcome } from "./store.ts";
+import { connection, now, session } from "./store.ts";
 
 const WORDS: Record<ConnectionState["phase"], string> = {
   connecting: "Connecting",
@@ -9,30 +9,8 @@ const WORDS: Record<ConnectionState["phase"], string> = {
   stopped: "Disconnected",
 };
 
-export function Header() {
-  return (
-    <header class="top">
-      <a class="brand" href="#/">
-        <svg viewBox="0 0 32 32" width="26" height="26" aria-hidden="true">
-          <rect width="32" height="32" rx="8" class="brand-tile" />
-          <path d="M8 11l5 5-5 5M16 21h8" class="brand-mark" />
-        </svg>
-        Gateway
-      </a>
-      <Subject />
-      <ConnectionPill />
-    </header>
-  );
-}
-
-function Subject() {
-  const subject = welcome.value?.subject;
-  if (subject === undefined || subject === "anonymous") return <span class="spacer" />;
-  return <span class="spacer subject">{subject}</span>;
-}
-
 /** Says what the connection really is; what it says changes rarely, so it may be read out. */
-function ConnectionPill() {
+export function ConnectionPill() {
   const state = connection.value;
   return (
     <div class="pill-area">
@@ -42,12 +20,12 @@ function ConnectionPill() {
         <Detail />
       </span>
       {state.phase === "offline" && (
-        <button type="button" class="quiet" onClick={() => session.connect()}>
+        <button type="button" class="small" onClick={() => session.connect()}>
           Try now
         </button>
       )}
       {state.phase === "stopped" && !state.needsToken && (
-        <button type="button" class="quiet" onClick={() => session.connect()}>
+        <button type="button" class="small" onClick={() => session.connect()}>
           Connect
         </button>
       )}

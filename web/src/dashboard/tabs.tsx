@@ -1,0 +1,38 @@
+interface Props {
+  label: string;
+  tabs: { id: string; word: string; count?: number }[];
+  current: string;
+  onChange: (id: string) => void;
+}
+
+/** A row of views, one of which is shown; left and right go between them, as in any tab list. */
+export function Tabs({ label, tabs, current, onChange }: Props) {
+  const onKeyDown = (event: KeyboardEvent) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (step === undefined) return;
+    const at = tabs.findIndex(({ id }) => id === current);
+    const next = tabs[(at + step + tabs.length) % tabs.length];
+    if (next === undefined) return;
+    event.preventDefault();
+    onChange(next.id);
+    (event.currentTarget as HTMLElement).querySelector<HTMLElement>(`[data-tab="${next.id}"]`)?.focus();
+  };
+  return (
+    <div class="tabs" role="tablist" aria-label={label} onKeyDown={onKeyDown}>
+      {tabs.map(({ id, word, count = 0 }) => (
+        <button
+          key={id}
+          type="button"
+          role="tab"
+          data-tab={id}
+          aria-selected={id === current}
+          tabIndex={id === current ? 0 : -1}
+          onClick={() => onChange(id)}
+        >
+          {word}
+          {count > 0 && <span class="count">{count}</span>}
+        </button>
+      ))}
+    </div>
+  );
+}

@@ -1,0 +1,72 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+
+import type { Follower } from "../follow.ts";
+import { kindOf, resolve, type Schema } from "../schema.ts";
+import { SchemaField, SchemaFields } from "../schema-form.tsx";
+import { explain } from "../submit.ts";
+import type { Question } from "../task-model.ts";
+
+/** What an agent asks, as a form drawn from the schema that it gave. */
+export function QuestionForm({ question, follower }: { question: Question; follower: Follower }) {
+  const root = (question.schema ?? { type: "string" }) as Schema;
+  const schema = resolve(root, root);
+  const isGroup = kindOf(schema) === "group";
+  const [value, setValue] = useState<unknown>(isGroup ? {} : undefined);
+  const [error, setError] = useState<string | null>(null);
+  const form = useRef<HTMLFormElement>(null);
+  useEffect(() => {
+    form.current?.querySelector<HTMLElement>("input, select, textarea")?.focus();
+  }, []);
+  const answer = async () => {
+    try {
+      await follower.send(
+        value ?? (schema.type === "string" ? "" : schema.type === "boolean" ? false : null),
+        {
+          key: question.key,
+        },
+      );
+      setError(null);
+    } catch (failure) {
+      setError(explain(failure));
+    }
+  };
+  return (
+    <form
+      ref={form}
+      class="question"
+      aria-label="The task asks"
+      onSubmit={(event) => {
+        event.preventDefault();
+        void answer();
+      }}
+    >
+      <p class="question-prompt" role="status">
+        {question.prompt}
+      </p>
+      {isGroup ? (
+        <SchemaFields
+          schema={schema}
+          root={root}
+          values={value as { [key: string]: unknown }}
+          onChange={setValue}
+        />
+      ) : (
+        <SchemaField
+          name="answer"
+          schema={{ ...schema, title: "Your answer" }}
+          root={root}
+          value={value}
+          onChange={setValue}
+        />
+      )}
+      {error !== null && (
+        <p role="alert" class="error-text">
+          {error}
+        </p>
+      )}
+      <button type="submit" class="primary">
+        Answer
+      </button>
+    </form>
+  );
+}

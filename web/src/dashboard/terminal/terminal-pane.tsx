@@ -1,0 +1,98 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+
+import { CopyButton } from "../copyable.tsx";
+import type { Follower } from "../follow.ts";
+import { ScrollText } from "../scroll-text.tsx";
+import type { Screen } from "./terminal.ts";
+
+/** A task's output as it comes, as a terminal; or, for a screen reader or a plain eye, as text. */
+export function TerminalPane({ follower, isOver }: { follower: Follower; isOver: boolean }) {
+  const [isText, setText] = useState(false);
+  const [isFollowing, setFollowing] = useState(true);
+  const screen = useRef<Screen | null>(null);
+  const { output } = follower;
+  void follower.version.value;
+
+  return (
+    <section class="output" aria-label="Output">
+      <div class="output-bar">
+        {!isText && <Search find={(text, back) => screen.current?.search(text, back) ?? false} />}
+        <span class="spacer" />
+        {!isText && !isFollowing && (
+          <button type="button" class="small" onClick={() => screen.current?.follow()}>
+            ↓ Follow
+          </button>
+        )}
+        <button type="button" class="small" aria-pressed={isText} onClick={() => setText(!isText)}>
+          Plain text
+        </button>
+        <CopyButton text={() => output.text()} label="Copy" />
+      </div>
+      {isText ? (
+        <PlainOutput follower={follower} />
+      ) : (
+        <ScreenOf follower={follower} screen={screen} onFollow={setFollowing} />
+      )}
+      {output.isEmpty && (
+        <p class="no-output">
+          {isOver ? "It wrote nothing." : "Nothing yet. Lines appear as they are written."}
+        </p>
+      )}
+    </section>
+  );
+}
+
+interface ScreenProps {
+  follower: Follower;
+  screen: { current: Screen | null };
+  onFollow: (isFollowing: boolean) => void;
+}
+
+function ScreenOf({ follower, screen, onFollow }: ScreenProps) {
+  const place = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    let isGone = false;
+    let stop = () => {
+      isGone = true;
+    };
+    void import("./terminal.ts").then(({ openScreen }) => {
+      if (isGone || place.current === null) return;
+      const opened = openScreen(place.current, onFollow);
+      const hide = follower.output.show(opened.write);
+      screen.current = opened;
+      stop = () => {
+        hide();
+        screen.current = null;
+        opened.dispose();
+      };
+    });
+    return () => stop();
+  }, [follower, screen, onFollow]);
+  return <div ref={place} class="screen" data-testid="screen" />;
+}
+
+/** Nothing in it is markup: it is set as text. */
+function PlainOutput({ follower }: { follower: Follower }) {
+  void follower.version.value;
+  return <ScrollText class="plain" label="Output as text" text={follower.output.text()} />;
+}
+
+function Search({ find }: { find: (text: string, isBackwards: boolean) => boolean }) {
+  const [isMissing, setMissing] = useState(false);
+  const search = (text: string, isBackwards: boolean) => setMissing(text !== "" && !find(text, isBackwards));
+  return (
+    <label class="output-search">
+      <span class="unseen">Search the output</span>
+      <input
+        type="search"
+        placeholder="Search output"
+        class={isMissing ? "missing" : ""}
+        aria-invalid={isMissing}
+        onInput={(event) => search(event.currentTarget.value, false)}
+        onKeyDown={(event) => {
+          if (event.key === "Enter") search(event.currentTarget.value, event.shiftKey);
+        }}
+      />
+    </label>
+  );
+}
