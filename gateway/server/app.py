@@ -269,10 +269,7 @@ class Gateway:
         self._sandboxes.look()
         self._sandbox_watch.ring()
         self._owning.tell()
-        slots = self._metrics.sandbox_slots
-        slots.labels("free").set(self._pool.free)
-        slots.labels("busy").set(sum(bridge.active for bridge in self._pool.bridges))
-        self._metrics.show_sandboxes(b.info.isolation for b in self._pool.bridges if b.info is not None)
+        _show(self._pool, self._metrics)
 
     async def _sandboxes_tried(self) -> None:
         """Give the embedded sandbox a moment: who starts us expects it to be there when we say ready."""
@@ -289,6 +286,7 @@ class Gateway:
     def _about(self) -> dict[str, Any]:
         """What the others are told of this instance."""
         instance = {
+            "role": "gateway" if self._world.serves_clients else "worker",
             "started_at": self._started_at,
             "draining": self._health.draining,
             "agents": self._registry.names,
@@ -316,6 +314,7 @@ class Gateway:
             instances=self._owning.view.instances,
             client_socket=endpoint.handle,
             sandbox_socket=self._sandbox_door.handle,
+            serves_clients=self._world.serves_clients,
         )
 
 
@@ -363,6 +362,12 @@ async def _listening(runner: web.AppRunner, settings: Settings) -> AsyncIterator
 
 def _shown(host: str) -> str:
     return f"[{host}]" if ":" in host else host
+
+
+def _show(pool: Pool, metrics: Metrics) -> None:
+    metrics.sandbox_slots.labels("free").set(pool.free)
+    metrics.sandbox_slots.labels("busy").set(sum(bridge.active for bridge in pool.bridges))
+    metrics.show_sandboxes(bridge.info.isolation for bridge in pool.bridges if bridge.info is not None)
 
 
 def _state_of(pool: Pool, embedded: EmbeddedSandbox | None) -> dict[str, Any]:

@@ -6,7 +6,20 @@ from typing import Annotated
 import typer
 
 from gateway.server.cli_history import checkpoints, recover, workflows
-from gateway.server.cli_options import LOCAL, Json, Reason, TaskId, Token, Url
+from gateway.server.cli_options import (
+    LOCAL,
+    DataDir,
+    Host,
+    Json,
+    NoIsolation,
+    NoLocalSandbox,
+    Port,
+    Reason,
+    TaskId,
+    Token,
+    Url,
+    flags,
+)
 from gateway.server.cli_options import part as _part
 
 EXIT_CODES = """\
@@ -47,50 +60,47 @@ Parameters = Annotated[
 @app.command()
 def serve(
     *,
-    host: Annotated[
-        str | None, typer.Option(help="Address to listen on.", show_default="GATEWAY_HOST or 127.0.0.1")
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(min=0, max=65535, help="0 picks a free one.", show_default="GATEWAY_PORT or 8080"),
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Tasks and their logs.", show_default="GATEWAY_DATA_DIR or ./data")
-    ] = None,
-    no_local_sandbox: Annotated[
-        bool, typer.Option("--no-local-sandbox", help="Start no sandbox here.")
-    ] = False,
-    unsafe_no_isolation: Annotated[
-        bool,
-        typer.Option(
-            "--unsafe-no-isolation", help="Let SANDBOX_ISOLATION=none run tasks here without any jail."
-        ),
-    ] = False,
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    no_local_sandbox: NoLocalSandbox = False,
+    unsafe_no_isolation: NoIsolation = False,
 ) -> None:
     """Start a gateway with all it needs.
 
     It says on standard output when it is ready. Every setting can also come from the environment or .env.
     SIGTERM or Ctrl-C lets running tasks finish (GATEWAY_DRAIN_S); a second one ends it now.
     """
-    local_sandbox = False if no_local_sandbox else None
-    flags = {"host": host, "port": port, "data_dir": data_dir, "local_sandbox": local_sandbox}
-    raise typer.Exit(_part("serve").run(unsafe_no_isolation=unsafe_no_isolation, **flags))
+    given = flags(host, port, data_dir, no_local_sandbox=no_local_sandbox)
+    raise typer.Exit(_part("serve").run(unsafe_no_isolation=unsafe_no_isolation, **given))
+
+
+@app.command()
+def worker(
+    *,
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    no_local_sandbox: NoLocalSandbox = False,
+    unsafe_no_isolation: NoIsolation = False,
+) -> None:
+    """Start a worker: it runs tasks and holds sandboxes, and serves no clients.
+
+    It shares its store and Redis with gateways, which its tasks come from. What it listens for are /livez, /readyz
+    and /metrics, and the sites of its sandboxes for the gateways. Else it is like serve.
+    """
+    given = flags(host, port, data_dir, no_local_sandbox=no_local_sandbox)
+    part = _part("serve")
+    raise typer.Exit(part.run(serves_clients=False, unsafe_no_isolation=unsafe_no_isolation, **given))
 
 
 @app.command()
 def check(
     *,
-    host: Annotated[
-        str | None, typer.Option(help="As for serve.", show_default="GATEWAY_HOST or 127.0.0.1")
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(min=0, max=65535, help="As for serve.", show_default="GATEWAY_PORT or 8080"),
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="As for serve.", show_default="GATEWAY_DATA_DIR or ./data")
-    ] = None,
-    no_local_sandbox: Annotated[bool, typer.Option("--no-local-sandbox", help="As for serve.")] = False,
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    no_local_sandbox: NoLocalSandbox = False,
     as_json: Json = False,
 ) -> None:
     """Try every part that serve would need.
@@ -98,9 +108,8 @@ def check(
     It reads the same settings, and changes nothing: also beside a gateway that runs. Each line says what was
     found, and what mends it. The exit code is 1 where something is wrong.
     """
-    flags = {"host": host, "port": port, "data_dir": data_dir}
-    local_sandbox = False if no_local_sandbox else None
-    raise typer.Exit(_part("check").run(as_json=as_json, local_sandbox=local_sandbox, **flags))
+    given = flags(host, port, data_dir, no_local_sandbox=no_local_sandbox)
+    raise typer.Exit(_part("check").run(as_json=as_json, **given))
 
 
 @app.command(epilog=EXIT_CODES)

@@ -1,10 +1,26 @@
 """What many commands take, and how each finds what carries it out."""
 
 import importlib
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
+Host = Annotated[
+    str | None, typer.Option(help="Address to listen on.", show_default="GATEWAY_HOST or 127.0.0.1")
+]
+Port = Annotated[
+    int | None,
+    typer.Option(min=0, max=65535, help="0 picks a free one.", show_default="GATEWAY_PORT or 8080"),
+]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Tasks and their logs.", show_default="GATEWAY_DATA_DIR or ./data")
+]
+NoLocalSandbox = Annotated[bool, typer.Option("--no-local-sandbox", help="Start no sandbox here.")]
+NoIsolation = Annotated[
+    bool,
+    typer.Option("--unsafe-no-isolation", help="Let SANDBOX_ISOLATION=none run tasks here without any jail."),
+]
 Url = Annotated[str, typer.Option(envvar="GATEWAY_URL", metavar="URL", help="The gateway.")]
 Token = Annotated[
     str | None,
@@ -27,3 +43,11 @@ def part(name: str) -> Any:
     The one place that imports late: aiohttp, websockets and PyJWT cost half a second, `--help` needs none.
     """
     return importlib.import_module(f"gateway.server.{name}")
+
+
+def flags(
+    host: str | None, port: int | None, data_dir: Path | None, *, no_local_sandbox: bool
+) -> dict[str, Any]:
+    """Settings by field, as given on the command line; None means not given."""
+    local_sandbox = False if no_local_sandbox else None
+    return {"host": host, "port": port, "data_dir": data_dir, "local_sandbox": local_sandbox}

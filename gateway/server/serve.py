@@ -28,9 +28,10 @@ OTHER_FILES: Final = 1000
 """Files open beside those of clients: the store's, the sandboxes', requests by HTTP, previews."""
 
 
-def run(*, unsafe_no_isolation: bool = False, **flags: Any) -> int:
+def run(*, serves_clients: bool = True, unsafe_no_isolation: bool = False, **flags: Any) -> int:
     """Serve until told to stop; the exit code. `flags` are settings by field; None means not given.
 
+    Without `serves_clients` it is a worker, which needs others to get tasks from.
     `unsafe_no_isolation`, which is no setting, so that nobody has said it but on purpose, lets the local sandbox
     run tasks without a jail.
     """
@@ -42,11 +43,15 @@ def run(*, unsafe_no_isolation: bool = False, **flags: Any) -> int:
         return _refused(f"--unsafe-no-isolation is for loopback only, not for {settings.host}")
     if settings.local_sandbox and (problem := problem_of_settings(unsafe_no_isolation=unsafe_no_isolation)):
         return _refused(problem)
+    if settings.is_alone and not serves_clients:
+        return _refused("a worker shares its store with gateways: give all of them EVENT_BUS_BACKEND=redis")
     logs.configure(settings.log_format, settings.log_level)
     _allow_files(settings.max_connections + OTHER_FILES)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings, unsafe_no_isolation=unsafe_no_isolation))
+            runner.run(
+                _serve(settings, serves_clients=serves_clients, unsafe_no_isolation=unsafe_no_isolation)
+            )
     except (AgentNotFoundError, StartError, StoreUnavailableError) as error:
         return _refused(str(error))
     return 0
@@ -85,7 +90,7 @@ def _refused(why: str) -> int:
     return 1
 
 
-async def _serve(settings: Settings, *, unsafe_no_isolation: bool) -> None:
+async def _serve(settings: Settings, *, serves_clients: bool, unsafe_no_isolation: bool) -> None:
     stop, now = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -98,7 +103,7 @@ async def _serve(settings: Settings, *, unsafe_no_isolation: bool) -> None:
         ThreadPoolExecutor(1, thread_name_prefix="store-writer") as writer,
         ThreadPoolExecutor(READERS, thread_name_prefix="store-reader") as readers,
     ):
-        world = World(Clock(), writer, readers, unsafe_no_isolation)
+        world = World(Clock(), writer, readers, unsafe_no_isolation, serves_clients)
         gateway = Gateway(settings, world, log=logs.get())
         serving = loop.create_task(gateway.serve(ready=_say_ready, stop=stop), name="gateway")
         hurry = loop.create_task(now.wait(), name="second signal")

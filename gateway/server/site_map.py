@@ -49,6 +49,8 @@ class Parts:
     """The instances that share the store."""
     client_socket: Handler
     sandbox_socket: Handler
+    serves_clients: bool = True
+    """Else only what operators and the other instances need."""
 
 
 def application(parts: Parts) -> web.Application:
@@ -61,11 +63,14 @@ def application(parts: Parts) -> web.Application:
     if settings.preview_host is not None:
         forwarder = Forwarder(authenticator.recognises)
         Previews(parts.sites, forwarder, parts.hops, settings.preview_host).add_to(app)
-    app.router.add_get("/ws", parts.client_socket)
-    app.router.add_get("/sandbox", parts.sandbox_socket)
     bodies = Bodies(max_bytes=settings.max_body_bytes)
-    add_routes(app, routes(parts, bodies), authenticator, bodies)
-    dashboard.add_routes(app, settings.preview_host)
+    if parts.serves_clients:
+        app.router.add_get("/ws", parts.client_socket)
+        app.router.add_get("/sandbox", parts.sandbox_socket)
+        add_routes(app, routes(parts, bodies), authenticator, bodies)
+        dashboard.add_routes(app, settings.preview_host)
+    else:
+        add_routes(app, parts.health.routes(), authenticator, bodies)
     app.on_response_prepare.append(secured)
     return app
 

@@ -15,3 +15,5 @@ class World:
     readers: Executor
     unsafe_no_isolation: bool = False
     """Whether a sandbox of its own may run tasks without any jail: said on the command line, and nowhere else."""
+    serves_clients: bool = True
+    """Whether it is a gateway, and not a worker, which runs tasks alone."""

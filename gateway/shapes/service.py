@@ -44,9 +44,10 @@ class Sandboxes(Shape):
 
 
 class Instance(Shape):
-    """A gateway process."""
+    """A process that shares the store: a gateway, or a worker, which serves no clients."""
 
     instance: Id
+    role: Literal["gateway", "worker"]
     started_at: Time
     draining: bool
     agents: list[str]
@@ -55,7 +56,7 @@ class Instance(Shape):
 
 
 class Instances(Shape):
-    """The gateway processes that share a store."""
+    """The processes that share a store."""
 
     instances: list[Instance]
 

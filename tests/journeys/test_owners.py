@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
 import pytest
 
 from tests.support.gateway import Client, GatewayProcess, client, output_of, running_gateway
@@ -178,3 +179,27 @@ async def test_drained_owners_task_runs_elsewhere_at_once(tmp_path: Path, redis:
         await two.client.until_ended(task_id)
         check_log(two.client, task_id, "drain")
         assert await two.owner.process.wait() == 0
+
+
+async def test_worker_runs_what_gateways_take(tmp_path: Path, redis: RedisServer) -> None:
+    """A gateway without a sandbox has its tasks run by the worker; clients find nothing at the worker."""
+    env = {"EVENT_BUS_BACKEND": "redis", "REDIS_URL": redis.url}
+    async with (
+        running_gateway(tmp_path / "shared", "--no-local-sandbox", env=env) as gateway,
+        running_gateway(tmp_path / "shared", env=env, role="worker") as worker,
+        aiohttp.ClientSession() as http,
+    ):
+        for path, expected in {
+            "/livez": 200,
+            "/readyz": 200,
+            "/metrics": 200,
+            "/ws": 404,
+            "/v1/tasks": 404,
+        }.items():
+            async with http.get(worker.url + path) as answer:
+                assert (path, answer.status) == (path, expected)
+        async with client(gateway.socket_url) as me:
+            task = (await me.ask("submit_task", mode="blocking", input={"commands": ["echo here"]}))["task"]
+            assert task["result"]["commands"][0]["stdout"] == "here\n"
+            items = (await me.ask("watch", topic="instances"))["items"]
+            assert sorted(item["role"] for item in items) == ["gateway", "worker"]

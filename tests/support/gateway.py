@@ -59,12 +59,13 @@ async def start_gateway(
     env: Mapping[str, str] | None = None,
     under: Sequence[str] = (),
     program: Sequence[str] = PROGRAM,
+    role: str = "serve",
 ) -> asyncio.subprocess.Process:
     """`gateway serve` on a free port, with `data_dir` and what else is given; not waited for.
 
-    `under` is a command that becomes the one that follows it.
+    `under` is a command that becomes the one that follows it; `role` may be `worker` instead.
     """
-    arguments = ("serve", "--port", "0", "--data-dir", str(data_dir), *options)
+    arguments = (role, "--port", "0", "--data-dir", str(data_dir), *options)
     with _appending(_log_of(data_dir)) as stderr:
         return await asyncio.create_subprocess_exec(
             *(*under, sys.executable, *program, *arguments),
@@ -81,9 +82,10 @@ async def running_gateway(
     env: Mapping[str, str] | None = None,
     under: Sequence[str] = (),
     program: Sequence[str] = PROGRAM,
+    role: str = "serve",
 ) -> AsyncIterator[GatewayProcess]:
     """`start_gateway`'s, ready; stopped at the end."""
-    process = await start_gateway(data_dir, *options, env=env, under=under, program=program)
+    process = await start_gateway(data_dir, *options, env=env, under=under, program=program, role=role)
     try:
         yield GatewayProcess(process, await _ready(process, _log_of(data_dir)), data_dir)
     finally:

@@ -957,16 +957,17 @@ export interface Sandbox {
   };
 }
 /**
- * The gateway processes that share a store.
+ * The processes that share a store.
  */
 export interface Instances {
   instances: Instance[];
 }
 /**
- * A gateway process.
+ * A process that shares the store: a gateway, or a worker, which serves no clients.
  */
 export interface Instance {
   instance: string;
+  role: "gateway" | "worker";
   started_at: string;
   draining: boolean;
   agents: string[];
