@@ -4,6 +4,7 @@ import type {
   ErrorFrame,
   Goodbye,
   InputFile,
+  Instance,
   ListedTask,
   Sandbox,
   Task,
@@ -50,6 +51,8 @@ export type FileContent = string | InputFile;
 export interface Topics {
   tasks: ListedTask;
   sandboxes: Sandbox;
+  /** For an admin. */
+  instances: Instance;
 }
 export type Topic = keyof Topics;
 

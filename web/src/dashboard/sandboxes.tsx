@@ -1,15 +1,12 @@
 import { useEffect, useState } from "preact/hooks";
 
-import { GatewayError, type Instance, type Sandbox } from "../client/index.ts";
-import { connection, now, session } from "./store.ts";
-import { explain } from "./submit.ts";
+import type { Instance, Sandbox, Topics } from "../client/index.ts";
+import { now, session } from "./store.ts";
 import { duration } from "./words.ts";
 
-const INSTANCES_MS = 3_000;
-
 export function Sandboxes() {
-  const sandboxes = useSandboxes();
-  const { instances, error } = useInstances();
+  const sandboxes = useWatched("sandboxes", sandboxId);
+  const instances = useWatched("instances", instanceId);
   return (
     <section class="page" aria-labelledby="sandboxes-title">
       <h1 id="sandboxes-title">Sandboxes and instances</h1>
@@ -28,19 +25,15 @@ export function Sandboxes() {
       )}
       <ul class="cards">
         {sandboxes?.map((sandbox) => (
-          <li key={sandbox.sandbox_id} class="card" tabIndex={-1} data-step>
+          <li key={sandboxId(sandbox)} class="card" tabIndex={-1} data-step>
             <SandboxCard sandbox={sandbox} />
           </li>
         ))}
       </ul>
       <h2>Gateway instances</h2>
-      {error !== null && (
-        <p role="alert" class="failure">
-          {error}
-        </p>
-      )}
+      {instances === null && <p class="muted">An admin is shown the instances here.</p>}
       <ul class="cards">
-        {instances.map((instance) => (
+        {instances?.map((instance) => (
           <li key={instance.instance} class="card">
             <InstanceCard instance={instance} />
           </li>
@@ -50,50 +43,32 @@ export function Sandboxes() {
   );
 }
 
-function useSandboxes(): Sandbox[] | null {
-  const [items, setItems] = useState<Sandbox[] | null>(null);
+/** What a watched list holds, by the name of its items. */
+function useWatched<T extends "sandboxes" | "instances">(topic: T, idOf: (item: Topics[T]) => string) {
+  const [items, setItems] = useState<Topics[T][] | null>(null);
   useEffect(
     () =>
-      session.watch("sandboxes", (update) => {
+      session.watch(topic, (update) => {
         if ("items" in update) setItems(update.items);
-        else setItems((known) => merged(known ?? [], update.item));
+        else setItems((known) => merged(known ?? [], update.item, idOf));
       }),
-    [],
+    [topic, idOf],
   );
   return items;
 }
 
-function merged(known: Sandbox[], item: Sandbox & { removed?: boolean }): Sandbox[] {
-  const others = known.filter(({ sandbox_id }) => sandbox_id !== item.sandbox_id);
+function merged<Item>(
+  known: Item[],
+  item: Item & { removed?: boolean },
+  idOf: (item: Item) => string,
+): Item[] {
+  const others = known.filter((other) => idOf(other) !== idOf(item));
   if (item.removed) return others;
-  return [...others, item].sort((a, b) => a.sandbox_id.localeCompare(b.sandbox_id));
+  return [...others, item].sort((a, b) => idOf(a).localeCompare(idOf(b)));
 }
 
-function useInstances(): { instances: Instance[]; error: string | null } {
-  const [instances, setInstances] = useState<Instance[]>([]);
-  const [error, setError] = useState<string | null>(null);
-  const isLive = connection.value.phase === "live";
-  useEffect(() => {
-    if (!isLive) return;
-    const read = () =>
-      void session.instances().then(
-        (found) => {
-          setInstances(found);
-          setError(null);
-        },
-        (failure) => setError(told403(failure)),
-      );
-    read();
-    const timer = setInterval(read, INSTANCES_MS);
-    return () => clearInterval(timer);
-  }, [isLive]);
-  return { instances, error };
-}
-
-function told403(failure: unknown): string {
-  const isForbidden = failure instanceof GatewayError && failure.code === "forbidden";
-  return isForbidden ? "Only an admin is shown the instances." : explain(failure);
-}
+const sandboxId = (sandbox: Sandbox) => `${sandbox.instance} ${sandbox.sandbox_id}`;
+const instanceId = (instance: Instance) => instance.instance;
 
 function SandboxCard({ sandbox }: { sandbox: Sandbox }) {
   const { active, max_sessions, isolation, capabilities, labels } = sandbox;

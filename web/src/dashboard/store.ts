@@ -31,9 +31,7 @@ export const listError = signal<string | null>(null);
 /** The server's clock in milliseconds since 1970, ticking each second. */
 export const now = signal(Date.now());
 
-export const tasks = computed(() =>
-  [...tasksById.value.values()].sort((a, b) => (a.created_at < b.created_at ? 1 : -1)),
-);
+export const tasks = computed(() => newestFirst(tasksById.value));
 
 let serverAheadMs = 0;
 let changed = new Map(tasksById.peek());
@@ -115,10 +113,18 @@ const loading = new Set<string>();
 function showChanges(): void {
   isUpdateDue = false;
   if (changed.size > MAX_TASKS) {
-    const newest = [...changed.values()].sort((a, b) => (a.created_at < b.created_at ? 1 : -1));
-    changed = new Map(newest.slice(0, MAX_TASKS).map((task) => [task.task_id, task]));
+    changed = new Map(
+      newestFirst(changed)
+        .slice(0, MAX_TASKS)
+        .map((task) => [task.task_id, task]),
+    );
   }
   tasksById.value = new Map(changed);
+}
+
+/** A task's id tells when it was made, to the millisecond and beyond. */
+function newestFirst(known: ReadonlyMap<string, KnownTask>): KnownTask[] {
+  return [...known.values()].sort((a, b) => (a.task_id < b.task_id ? 1 : -1));
 }
 
 function isOlder(task: KnownTask, known: KnownTask): boolean {
