@@ -65,12 +65,14 @@ class Settings(BaseSettings):
     """Where Redis is, for the bus `redis`: `redis://user:password@host:port/0`, `rediss://` with TLS."""
     redis_prefix: str = Field(default="gateway", pattern=r"^[a-z0-9._-]{1,64}$")
     """What names in Redis begin with: the same for all instances of one store, and for no others."""
-    state_persistence_backend: Literal["sqlite", "postgresql"] = Field(
+    state_persistence_backend: Literal["sqlite", "postgresql", "surrealdb"] = Field(
         default="sqlite", validation_alias=_named("STATE_PERSISTENCE_BACKEND")
     )
-    """Where tasks and their logs are kept; `postgresql` needs the extra of that name."""
+    """Where tasks and their logs are kept; `postgresql` and `surrealdb` need the extra of that name."""
     state_database_url: SecretStr | None = Field(default=None, validation_alias=_named("STATE_DATABASE_URL"))
-    """Where the database is: `postgresql://user:password@host/name`, with the parameters of libpq."""
+    """Where the database is: `postgresql://user:password@host/name`, with the parameters of libpq, or
+    `ws://user:password@host:8000/namespace/name` for SurrealDB, whose engine keeps its data below `data_dir` where none
+    is given."""
     database_connections: int = Field(default=10, ge=2)
     """Connections to the database that one instance keeps."""
 
@@ -144,7 +146,7 @@ class Settings(BaseSettings):
     """How long a task is kept after its end: its row, result and files; a workflow, after its last task is gone."""
     retention_bytes: int = Field(default=10 << 30, ge=0)
     """What SQLite's file may use before tasks go sooner, those that ended longest ago first; 0 turns the limit off.
-    On PostgreSQL, which keeps its free space to itself, tasks go by their age alone."""
+    On PostgreSQL and SurrealDB, which keep their free space to themselves, tasks go by their age alone."""
     pause_hold_s: float = 900.0
     """How long a paused task keeps its sandbox; then that is given up, and resuming is a new attempt."""
     blocking_http_s: float = 60.0
@@ -187,6 +189,8 @@ class Settings(BaseSettings):
             raise ValueError(
                 "STATE_PERSISTENCE_BACKEND=postgresql needs STATE_DATABASE_URL=postgresql://user:password@host/name"
             )
+        if self.state_persistence_backend == "surrealdb":
+            self._check_surrealdb_url()
         for url in self.websocket_url:
             self._check_sandbox_url(url)
         self._check_leases()
@@ -199,6 +203,27 @@ class Settings(BaseSettings):
             raise ValueError(
                 "GATEWAY_TAKEOVER_S must be at least GATEWAY_LEASE_S and GATEWAY_LEASE_RENEW_S together"
             )
+
+    def _check_surrealdb_url(self) -> None:
+        url = self.state_database_url
+        if url is not None and urlsplit(url.get_secret_value()).scheme not in {"ws", "wss"}:
+            raise ValueError(
+                "STATE_DATABASE_URL: SurrealDB is dialled by ws://user:password@host:8000/namespace/name (or wss://);"
+                " remove it to keep the data below GATEWAY_DATA_DIR"
+            )
+
+    @property
+    def surrealdb_url(self) -> str:
+        """What is dialled, or the folder of the engine in this process."""
+        url = self.state_database_url
+        return (
+            f"surrealkv://{self.data_dir.absolute() / 'surrealdb'}" if url is None else url.get_secret_value()
+        )
+
+    @property
+    def serves_alone(self) -> bool:
+        """Whether its database can be no other instance's."""
+        return self.state_persistence_backend == "surrealdb" and self.state_database_url is None
 
     def _check_sandbox_url(self, url: str) -> None:
         parts = urlsplit(url)

@@ -8,9 +8,9 @@ from typing import Final
 
 from gateway.clock import Clock
 from gateway.errors import StoreUnavailableError
-from gateway.server.check_parts import SLOW_SYNC_S, Finding, shown_size, warned_if
+from gateway.server.check_parts import SLOW_SYNC_S, Finding, is_held, shown_size, warned_if
 from gateway.server.data_dir import StartError
-from gateway.server.stores import make_store
+from gateway.server.stores import limits_of, make_store
 from gateway.server.world import World
 from gateway.settings import Settings
 from gateway.state.base import Size, StateStore
@@ -25,6 +25,16 @@ async def database(settings: Settings) -> list[Finding]:
     """What is in it, what retention would take, and of a server whether it takes writes, and how fast."""
     if settings.state_persistence_backend == "sqlite":
         return list(_file(settings))
+    found = [
+        Finding("database", "warn", problem, "use one gateway, or a server")
+        for problem in limits_of(settings)
+    ]
+    return [*found, *await _opened(settings)]
+
+
+async def _opened(settings: Settings) -> list[Finding]:
+    if settings.serves_alone and is_held(settings.data_dir):
+        return [Finding("database", "ok", "surrealdb: a gateway uses it, which its /readyz tells of")]
     with ThreadPoolExecutor(1) as unused:
         try:
             store = make_store(settings, World(Clock(), unused, unused))

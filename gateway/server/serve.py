@@ -19,6 +19,7 @@ from gateway.server import logs
 from gateway.server.app import Gateway
 from gateway.server.data_dir import StartError
 from gateway.server.embedded import problem_of_settings
+from gateway.server.stores import limits_of
 from gateway.server.world import World
 from gateway.settings import Settings
 
@@ -103,6 +104,8 @@ async def _serve(settings: Settings, *, serves_clients: bool, unsafe_no_isolatio
         ThreadPoolExecutor(1, thread_name_prefix="store-writer") as writer,
         ThreadPoolExecutor(READERS, thread_name_prefix="store-reader") as readers,
     ):
+        for problem in limits_of(settings):
+            logs.get().warning(problem)
         world = World(Clock(), writer, readers, unsafe_no_isolation, serves_clients)
         gateway = Gateway(settings, world, log=logs.get())
         serving = loop.create_task(gateway.serve(ready=_say_ready, stop=stop), name="gateway")

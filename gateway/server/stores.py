@@ -1,10 +1,24 @@
 """The state store of a gateway's process."""
 
+from typing import Final
+
 from gateway.server.data_dir import StartError
 from gateway.server.world import World
 from gateway.settings import Settings
 from gateway.state.base import StateStore
 from gateway.state.chosen import chosen_store
+
+_ALONE: Final = (
+    "SurrealDB's engine runs inside this gateway and serves it alone: no other instance can share its tasks,"
+    " whatever EVENT_BUS_BACKEND says; STATE_DATABASE_URL names a server that several can use"
+)
+
+
+def limits_of(settings: Settings) -> list[str]:
+    """What the configured store can't do that the rest of the configuration seems to count on."""
+    if settings.serves_alone and settings.event_bus_backend != "memory":
+        return [_ALONE]
+    return []
 
 
 def make_store(settings: Settings, world: World) -> StateStore:
@@ -12,7 +26,8 @@ def make_store(settings: Settings, world: World) -> StateStore:
     try:
         return chosen_store(settings, world.clock, writer=world.writer, readers=world.readers)
     except ModuleNotFoundError as error:
+        backend = settings.state_persistence_backend
         raise StartError(
-            f"STATE_PERSISTENCE_BACKEND=postgresql needs a package that is not installed ({error.name}):"
-            " pip install 'sentient-gateway[postgresql]'"
+            f"STATE_PERSISTENCE_BACKEND={backend} needs a package that is not installed ({error.name}):"
+            f" pip install 'sentient-gateway[{backend}]'"
         ) from None

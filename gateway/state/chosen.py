@@ -13,6 +13,8 @@ def chosen_store(settings: Settings, clock: Clock, *, writer: Executor, readers:
     """A store that is not open yet. Raises `ModuleNotFoundError` where what it stands on is not installed."""
     if settings.state_persistence_backend == "postgresql":
         return _postgresql(settings, clock)
+    if settings.state_persistence_backend == "surrealdb":
+        return _surrealdb(settings, clock)
     return SqliteStore(settings.data_dir / "gateway.db", clock=clock, writer=writer, readers=readers)
 
 
@@ -25,4 +27,10 @@ def _postgresql(settings: Settings, clock: Clock) -> StateStore:
         clock=clock,
         connections=settings.database_connections,
     )
+    return store
+
+
+def _surrealdb(settings: Settings, clock: Clock) -> StateStore:
+    module = import_module("gateway.state.surrealdb.store")
+    store: StateStore = module.SurrealStore(settings.surrealdb_url, clock=clock)
     return store

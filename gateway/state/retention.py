@@ -49,7 +49,7 @@ async def forget(tables: Tables, task: Ended) -> bool:
     if not await tables.trim(task):
         return False
     await tables.let_go_of_files(task.task_id)
-    await tables.remove_task(task.task_id)
+    await tables.remove_task(task)
     return True
 
 

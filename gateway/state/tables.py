@@ -240,8 +240,8 @@ class Tables(Protocol):
     async def let_go_of_files(self, task_id: str) -> None:
         """Make all sets of a task nobody's, and last added to in 1970."""
 
-    async def remove_task(self, task_id: str) -> None:
-        """Take all rows of a task."""
+    async def remove_task(self, task: Ended) -> None:
+        """Take all rows of a task whose log is trimmed."""
 
     async def drop_some_keys(self, before_ms: int) -> bool:
         """Take some keys that were taken before then; whether there were any."""

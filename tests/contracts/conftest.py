@@ -11,7 +11,7 @@ from tests.support.bare_client import DEADLINE_S, client
 from tests.support.fake_sandbox import FakeSandbox
 from tests.support.postgres import Server, fresh_database, postgres_server
 from tests.support.sandbox_process import SANDBOX_SESSIONS, sandbox_service
-from tests.support.stores import Backend, PostgresqlBackend, SqliteBackend
+from tests.support.stores import Backend, PostgresqlBackend, SqliteBackend, SurrealBackend
 
 
 @pytest.fixture(scope="session")
@@ -21,11 +21,13 @@ def postgresql() -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "surrealdb"])
 async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
     """Data of its own for each test."""
     if request.param == "sqlite":
         yield SqliteBackend(tmp_path)
+    elif request.param == "surrealdb":
+        yield SurrealBackend(tmp_path)
     else:
         server: Server = request.getfixturevalue("postgresql")
         async with fresh_database(server) as dsn:

@@ -80,9 +80,10 @@ async def test_files_of_a_repeated_submit_stay_nobodys(store: StateStore) -> Non
     assert await store.list_files("set-2") == []
 
 
-async def test_files_survive_a_restart(store: StateStore, backend: Backend) -> None:
+async def test_files_survive_a_restart(backend: Backend) -> None:
     """What was added is on disk when that is answered."""
-    await add(store, "set-1", TREE)
+    async with backend.opened() as store:
+        await add(store, "set-1", TREE)
     async with backend.opened() as again:
         assert await tree_of(again, "set-1") == TREE
 

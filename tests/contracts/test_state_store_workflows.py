@@ -70,7 +70,7 @@ def recovery_of(
 # --- rows -----------------------------------------------------------------------------------------------
 
 
-async def test_workflow_is_kept_as_it_is(store: StateStore, backend: Backend) -> None:
+async def test_workflow_is_kept_as_it_is(backend: Backend) -> None:
     """What was created is what is found, large and small, also by a store that is opened again."""
     whole = workflow(
         session_id="session-1",
@@ -82,9 +82,10 @@ async def test_workflow_is_kept_as_it_is(store: StateStore, backend: Backend) ->
         metadata={"by": "alice"},
         forked_from="flow-000",
     )
-    await store.create_workflow(whole)
-    assert await store.get_workflow(whole.workflow_id) == whole
-    assert await store.get_workflow("nowhere") is None
+    async with backend.opened() as store:
+        await store.create_workflow(whole)
+        assert await store.get_workflow(whole.workflow_id) == whole
+        assert await store.get_workflow("nowhere") is None
     async with backend.opened() as again:
         assert await again.get_workflow(whole.workflow_id) == whole
 

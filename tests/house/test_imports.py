@@ -27,6 +27,7 @@ ENGINES: dict[str, tuple[str, ...]] = {
     "redis": ("gateway.bus.redis",),
     "sqlite3": ("gateway.state.sqlite",),
     "structlog": EVERYWHERE,
+    "surrealdb": ("gateway.state.surrealdb",),
     "typer": ("gateway.server", "gateway.__main__", "sandbox_bridge.__main__"),
     "uvloop": ("gateway.server", "sandbox_bridge.__main__"),
     "yarl": ("gateway.server.forward",),

@@ -60,10 +60,11 @@ async def start_gateway(
     under: Sequence[str] = (),
     program: Sequence[str] = PROGRAM,
     role: str = "serve",
+    folder: Path | None = None,
 ) -> asyncio.subprocess.Process:
     """`gateway serve` on a free port, with `data_dir` and what else is given; not waited for.
 
-    `under` is a command that becomes the one that follows it; `role` may be `worker` instead.
+    `under` is a command that becomes the one that follows it; `role` may be `worker`; `folder` is where it runs.
     """
     arguments = (role, "--port", "0", "--data-dir", str(data_dir), *options)
     with _appending(_log_of(data_dir)) as stderr:
@@ -71,6 +72,7 @@ async def start_gateway(
             *(*under, sys.executable, *program, *arguments),
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,
+            cwd=folder,
             env=os.environ | {"GATEWAY_LOG_FORMAT": "json", "GATEWAY_DRAIN_S": "1"} | dict(env or {}),
         )
 
@@ -83,9 +85,12 @@ async def running_gateway(
     under: Sequence[str] = (),
     program: Sequence[str] = PROGRAM,
     role: str = "serve",
+    folder: Path | None = None,
 ) -> AsyncIterator[GatewayProcess]:
     """`start_gateway`'s, ready; stopped at the end."""
-    process = await start_gateway(data_dir, *options, env=env, under=under, program=program, role=role)
+    process = await start_gateway(
+        data_dir, *options, env=env, under=under, program=program, role=role, folder=folder
+    )
     try:
         yield GatewayProcess(process, await _ready(process, _log_of(data_dir)), data_dir)
     finally:

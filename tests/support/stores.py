@@ -13,6 +13,7 @@ from gateway.errors import GatewayError
 from gateway.state.base import StateStore
 from gateway.state.postgresql.store import PostgresqlStore
 from gateway.state.sqlite.store import SqliteStore
+from gateway.state.surrealdb.store import SurrealStore
 from gateway.tasks import Commit, TaskRecord, claimed
 from tests.support.inline import InlineExecutor
 from tests.support.records import NOW_MS, FakeTime, new_task, record
@@ -51,6 +52,24 @@ class PostgresqlBackend:
     async def opened(self) -> AsyncIterator[StateStore]:
         """A store over the data, open inside the block."""
         store = PostgresqlStore(self.dsn, clock=self.time.clock, connections=5)
+        try:
+            await store.open()
+            yield store
+        finally:
+            await store.aclose()
+
+
+@dataclass
+class SurrealBackend:
+    """A folder of SurrealDB's engine; `time` is its stores' clock."""
+
+    folder: Path
+    time: FakeTime = field(default_factory=FakeTime)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[StateStore]:
+        """A store over the data, open inside the block."""
+        store = SurrealStore(f"surrealkv://{self.folder / 'surrealdb'}", clock=self.time.clock)
         try:
             await store.open()
             yield store

@@ -10,7 +10,8 @@ from gateway.errors import LeaseLostError
 from gateway.events import TaskEvents
 from gateway.state.base import Append
 from gateway.state.group_commit import Batch, GroupCommit
-from gateway.state.postgresql.pool import Connection, Database, escape
+from gateway.state.postgresql.pool import Connection, Database
+from gateway.state.schema import escape
 from gateway.state.task_columns import encode
 from gateway.state.transaction import Appended, appended
 from gateway.tasks import Changed, Commit, Fence, TaskRecord

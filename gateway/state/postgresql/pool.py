@@ -6,15 +6,15 @@ https://www.postgresql.org/docs/current/functions-info.html).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from importlib import resources
 from typing import Any, Final, TypeVar
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from gateway.errors import StoreUnavailableError
+from gateway.state.schema import escape, migrations, unescape
 
 Connection = PoolConnectionProxy  # what a pool hands out
 Value = TypeVar("Value")
@@ -27,8 +27,6 @@ SETTLE_S: Final = 30.0
 """How long a server is asked what came of a commit whose answer was lost."""
 TRIES: Final = 5
 """Of a transaction that others stand in the way of."""
-_ESCAPE: Final = "\uf8ff"
-"""Stands before what is in place of a character that PostgreSQL refuses in a text."""
 _MIGRATION_LOCK: Final = 0x67617465776179
 """The advisory lock of whoever migrates: "gateway"."""
 
@@ -55,8 +53,6 @@ class Database:
         self._dsn = dsn
         self._connections = connections
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
-        # What was asked for by somebody who may have gone away; settled by `aclose`.
-        self._under_way: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
         """Connect and bring the schema up to date; a newer schema than ours is refused."""
@@ -80,9 +76,7 @@ class Database:
         await self.transact(_migrate)
 
     async def aclose(self) -> None:
-        """Settle what was asked, then close every connection."""
-        while self._under_way:
-            await asyncio.wait(self._under_way)
+        """Close every connection."""
         pool, self._pool = self._pool, None
         if pool is not None:
             try:
@@ -90,18 +84,6 @@ class Database:
                     await pool.close()
             except TimeoutError:
                 pool.terminate()
-
-    async def settled(self, work: Coroutine[Any, Any, Value]) -> Value:
-        """What `work` gives; it is done to its end, also where whoever asked goes away."""
-        doing = asyncio.create_task(work)
-        self._under_way.add(doing)
-        doing.add_done_callback(self._forget)
-        return await asyncio.shield(doing)
-
-    def _forget(self, done: "asyncio.Task[Any]") -> None:
-        self._under_way.discard(done)
-        if not done.cancelled():
-            done.exception()  # an asker that went away is no reason to warn of an unread exception
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -207,18 +189,6 @@ def rows_written(status: str) -> int:
 # --- texts --------------------------------------------------------------------------------------------
 
 
-def escape(text: str) -> str:
-    """`text` without U+0000, which PostgreSQL can't store (https://www.postgresql.org/docs/current/datatype-character.html)."""
-    if "\0" not in text and _ESCAPE not in text:
-        return text
-    return text.replace(_ESCAPE, f"{_ESCAPE}1").replace("\0", f"{_ESCAPE}0")
-
-
-def unescape(text: str) -> str:
-    """What `escape` was given."""
-    return text.replace(f"{_ESCAPE}0", "\0").replace(f"{_ESCAPE}1", _ESCAPE) if _ESCAPE in text else text
-
-
 async def _prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     await connection.set_type_codec(
         "text", schema="pg_catalog", encoder=escape, decoder=unescape, format="text"
@@ -237,14 +207,6 @@ async def _migrate(connection: Connection) -> None:
     await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
     await connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version bigint NOT NULL)")
     version = await connection.fetchval("SELECT coalesce(max(version), 0) FROM schema_version")
-    folder = resources.files("gateway.state") / "migrations" / "postgresql"
-    scripts = sorted(
-        (entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda e: e.name
-    )
-    if version > len(scripts):
-        raise StoreUnavailableError(
-            f"the database has schema {version}, this version knows {len(scripts)}: use a newer gateway"
-        )
-    for number, script in enumerate(scripts[version:], version + 1):
-        await connection.execute(script.read_text())
+    for number, script in migrations("postgresql", version):
+        await connection.execute(script)
         await connection.execute("INSERT INTO schema_version VALUES ($1)", number)

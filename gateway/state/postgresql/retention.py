@@ -54,10 +54,10 @@ class Retaining(Files):
         await self._db.execute("DELETE FROM task_input WHERE task_id = $1", task.task_id)
         return True
 
-    async def remove_task(self, task_id: str) -> None:
+    async def remove_task(self, task: Ended) -> None:
         """See `Tables.remove_task`."""
         for table in (*OF_A_TASK, "task_label"):
-            await self._db.execute(f"DELETE FROM {table} WHERE task_id = $1", task_id)
+            await self._db.execute(f"DELETE FROM {table} WHERE task_id = $1", task.task_id)
 
     async def drop_some_keys(self, before_ms: int) -> bool:
         """See `Tables.drop_some_keys`."""

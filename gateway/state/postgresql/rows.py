@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from gateway.events import Event
 from gateway.state.base import NewTask, Page, StoredInput, TaskQuery
-from gateway.state.postgresql.pool import OverConnection, escape, rows_written, unescape
+from gateway.state.postgresql.pool import OverConnection, rows_written
+from gateway.state.schema import escape, unescape
 from gateway.state.task_columns import (
     TASK_COLUMNS,
     decode,

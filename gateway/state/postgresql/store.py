@@ -14,6 +14,7 @@ from gateway.state.group_commit import tell
 from gateway.state.postgresql.appends import Appends
 from gateway.state.postgresql.pool import Connection, Database
 from gateway.state.postgresql.tables import PostgresqlTables
+from gateway.state.settled import Settled
 from gateway.state.table_store import Read, TableStore, Write
 from gateway.state.transaction import Transaction
 from gateway.tasks import Commit, Fence
@@ -27,6 +28,7 @@ class PostgresqlStore(TableStore):
     def __init__(self, dsn: str, *, clock: Clock, connections: int) -> None:
         super().__init__(clock)
         self._database = Database(dsn, connections=connections)
+        self._settled = Settled()
         self._appends = Appends(self._database, clock, self._committed)
         # A task's writes are made one after another, so that its events are published in the order of their numbers.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -37,6 +39,7 @@ class PostgresqlStore(TableStore):
 
     async def aclose(self) -> None:
         """Settle what was asked, then close every connection."""
+        await self._settled.settle()
         await self._database.aclose()
 
     async def append(self, fence: Fence, what: Append) -> Fence:
@@ -46,7 +49,7 @@ class PostgresqlStore(TableStore):
             async with self._turn(fence.task_id):
                 return await self._appends.append(fence, what)
 
-        return await self._database.settled(in_turn())
+        return await self._settled.run(in_turn())
 
     async def _write(self, write: Write[Value], *, task_id: str | None = None) -> Value:
         async def in_turn(task_id: str) -> Value:
@@ -54,7 +57,7 @@ class PostgresqlStore(TableStore):
                 return await self._transacted(write)
 
         doing = self._transacted(write) if task_id is None else in_turn(task_id)
-        return await self._database.settled(doing)
+        return await self._settled.run(doing)
 
     async def _transacted(self, write: Write[Value]) -> Value:
         async def work(connection: Connection) -> tuple[Value, Commit]:

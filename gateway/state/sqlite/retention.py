@@ -81,10 +81,10 @@ class Retaining(Files):
         """See `Tables.let_go_of_files`."""
         self._let_go("task_id = ?", task_id)
 
-    async def remove_task(self, task_id: str) -> None:
+    async def remove_task(self, task: Ended) -> None:
         """See `Tables.remove_task`."""
         for table in OF_A_TASK:
-            self._db.execute(f"DELETE FROM {table} WHERE task_id = ?", (task_id,))
+            self._db.execute(f"DELETE FROM {table} WHERE task_id = ?", (task.task_id,))
 
     async def drop_some_keys(self, before_ms: int) -> bool:
         """See `Tables.drop_some_keys`."""

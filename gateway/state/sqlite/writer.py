@@ -12,13 +12,13 @@ that another process holds, leaves nothing behind, and needs none of this.
 
 import sqlite3
 from collections.abc import Callable, Coroutine, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
 from gateway.clock import Clock
 from gateway.errors import StoreUnavailableError
 from gateway.state.group_commit import Batch, joined
+from gateway.state.schema import migrations
 from gateway.state.sqlite.connection import connect, errors_translated, primary_code, run_now
 from gateway.state.sqlite.tables import SqliteTables
 from gateway.state.transaction import Transaction
@@ -130,16 +130,6 @@ def _run_alone(connection: sqlite3.Connection, write: Write, now_ms: int) -> tup
 
 def _migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema up to date, one migration a transaction; `user_version` counts them."""
-    folder = resources.files("gateway.state") / "migrations" / "sqlite"
-    scripts = sorted(
-        (entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda e: e.name
-    )
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(scripts):
-        raise StoreUnavailableError(
-            f"the database has schema {version}, this version knows {len(scripts)}: use a newer gateway"
-        )
-    for number, script in enumerate(scripts[version:], version + 1):
-        connection.executescript(
-            f"BEGIN IMMEDIATE;\n{script.read_text()}\nPRAGMA user_version = {number};\nCOMMIT;"
-        )
+    for number, script in migrations("sqlite", version):
+        connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")

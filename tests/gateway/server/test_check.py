@@ -158,6 +158,21 @@ async def test_database_server_is_tried(tmp_path: Path) -> None:
     assert (code, failing(findings)) == (1, {"database"})
 
 
+async def test_engine_in_the_process_is_tried_and_its_limits_told(tmp_path: Path) -> None:
+    """SurrealDB's folder is tried; with Redis it is told that no other gateway shares it; one in use is left alone."""
+    env: dict[str, Any] = {"STATE_PERSISTENCE_BACKEND": "surrealdb"}
+    code, findings, _ = await checked(tmp_path / "data", "--no-local-sandbox", **env)
+    assert (code, failing(findings)) == (0, set())
+    assert "surrealdb: a durable write takes" in of(findings, "database", "ok")
+    redis: dict[str, Any] = {"EVENT_BUS_BACKEND": "redis", "REDIS_URL": "redis://127.0.0.1:1/0"}
+    _, findings, _ = await checked(tmp_path / "data", "--no-local-sandbox", **env, **redis)
+    assert "serves it alone" in of(findings, "database", "warn")
+    async with running_gateway(tmp_path / "data", env=env):
+        code, findings, _ = await checked(tmp_path / "data", "--no-local-sandbox", **env)
+    assert "a gateway uses it" in of(findings, "database", "ok")
+    assert "database" not in failing(findings)
+
+
 def test_secrets_are_not_shown() -> None:
     """A setting that is a secret is told by its length alone; each other one with its reason."""
     secret = SecretStr("s" * 40)

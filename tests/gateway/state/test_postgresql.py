@@ -9,8 +9,8 @@ import pytest
 
 from gateway.errors import StoreUnavailableError
 from gateway.state.base import Append, NewTask, StateStore
-from gateway.state.postgresql.pool import escape, unescape
 from gateway.state.postgresql.store import PostgresqlStore
+from gateway.state.schema import escape, unescape
 from gateway.tasks import Fence, TaskRecord
 from tests.support.postgres import LIKE_A_SERVER, Server, fresh_database, postgres_server
 from tests.support.processes import until

@@ -134,7 +134,7 @@ async def test_readers_cannot_write(store: StateStore) -> None:
     """The connections that reads go by refuse to change anything."""
     assert isinstance(store, SqliteStore)
     with pytest.raises(StoreUnavailableError, match="readonly"):
-        await store._read(lambda tables: tables.remove_task("any"))
+        await store._read(lambda tables: tables.remove_site(b"any"))
 
 
 async def test_store_that_is_not_open_is_unavailable(tmp_path: Path) -> None:

@@ -1,0 +1,31 @@
+"""Work that is done to its end, also where whoever asked goes away."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+Value = TypeVar("Value")
+
+
+class Settled:
+    """What is under way; nobody's going away undoes it."""
+
+    def __init__(self) -> None:
+        self._under_way: set[asyncio.Task[Any]] = set()
+
+    async def run(self, work: Coroutine[Any, Any, Value]) -> Value:
+        """What `work` gives."""
+        doing = asyncio.create_task(work)
+        self._under_way.add(doing)
+        doing.add_done_callback(self._forget)
+        return await asyncio.shield(doing)
+
+    async def settle(self) -> None:
+        """Return when nothing is under way."""
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+
+    def _forget(self, done: "asyncio.Task[Any]") -> None:
+        self._under_way.discard(done)
+        if not done.cancelled():
+            done.exception()  # an asker that went away is no reason to warn of an unread exception

@@ -1,0 +1,84 @@
+"""Checkpoints in SurrealDB."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gateway.checkpoints import SHOWN_BYTES, Checkpoint, NewCheckpoint, named_parts
+from gateway.state.checkpoint_columns import NAMES, Place, decoded, encoded
+from gateway.state.surrealdb.database import OverDatabase, record
+from gateway.tasks import TaskRecord
+
+
+class Checkpoints(OverDatabase):
+    """See `Tables`."""
+
+    async def add_checkpoint(self, place: Place, new: NewCheckpoint, *, now_ms: int) -> None:
+        """See `Tables.add_checkpoint`."""
+        await self._add_parts(place[0], new.parts)
+        row = dict(zip(NAMES, encoded(place, new, now_ms=now_ms), strict=True))
+        key = record("checkpoint", new.checkpoint_id)
+        self._do("CREATE $_.id CONTENT $_.row RETURN NONE", id=key, row=row)
+
+    async def get_checkpoint(self, checkpoint_id: str) -> Checkpoint | None:
+        """See `Tables.get_checkpoint`."""
+        return await self._found("$id", id=record("checkpoint", checkpoint_id))
+
+    async def newest_checkpoint(self, task: TaskRecord) -> Checkpoint | None:
+        """See `Tables.newest_checkpoint`."""
+        where = "workflow_id = $workflow AND task_id = $task ORDER BY seq DESC LIMIT 1"
+        return await self._found(f"checkpoint WHERE {where}", workflow=task.workflow_id, task=task.task_id)
+
+    async def last_checkpoint(self, workflow_id: str, step_name: str | None) -> Checkpoint | None:
+        """See `Tables.last_checkpoint`."""
+        step = "" if step_name is None else " AND step_name = $step"
+        where = f"workflow_id = $workflow{step} ORDER BY checkpoint_id DESC LIMIT 1"
+        return await self._found(f"checkpoint WHERE {where}", workflow=workflow_id, step=step_name)
+
+    async def list_checkpoints(self, workflow_id: str, after: str, limit: int) -> list[Checkpoint]:
+        """See `Tables.list_checkpoints`."""
+        rows = await self._ask(
+            "SELECT * FROM checkpoint WHERE workflow_id = $workflow AND checkpoint_id > $after"
+            " ORDER BY checkpoint_id LIMIT $limit",
+            workflow=workflow_id,
+            after=after,
+            limit=limit,
+        )
+        return [await self._checkpoint(row, max_bytes=SHOWN_BYTES) for row in rows]
+
+    async def _found(self, source: str, **values: Any) -> Checkpoint | None:
+        rows = await self._ask(f"SELECT * FROM {source}", **values)
+        return await self._checkpoint(rows[0], max_bytes=None) if rows else None
+
+    async def _checkpoint(self, row: dict[str, Any], *, max_bytes: int | None) -> Checkpoint:
+        fields = dict.fromkeys(NAMES) | row
+        room = None if max_bytes is None else max_bytes - len(row["data"])
+        return decoded(fields, await self._parts(row["workflow_id"], named_parts(row["data"]), room))
+
+    async def _add_parts(self, workflow_id: str, some: Mapping[bytes, bytes]) -> None:
+        """Keep those of a workflow's parts that it has not yet."""
+        if not some:
+            return
+        ids = _ids(workflow_id, some)
+        known = set(await self._ask("SELECT VALUE sha256 FROM $ids", ids=ids))
+        rows = [
+            {"id": key, "workflow_id": workflow_id, "sha256": digest, "data": part, "size": len(part)}
+            for key, (digest, part) in zip(ids, some.items(), strict=True)
+            if digest not in known
+        ]
+        if rows:
+            self._do("INSERT IGNORE INTO checkpoint_part $_.rows RETURN NONE", rows=rows)
+
+    async def _parts(
+        self, workflow_id: str, digests: Sequence[bytes], max_bytes: int | None
+    ) -> dict[bytes, bytes] | None:
+        """Parts by their SHA-256; None where they are more than `max_bytes`."""
+        if not digests:
+            return {}
+        ids = _ids(workflow_id, digests)
+        if max_bytes is not None and sum(await self._ask("SELECT VALUE size FROM $ids", ids=ids)) > max_bytes:
+            return None
+        return {row["sha256"]: row["data"] for row in await self._ask("SELECT * FROM $ids", ids=ids)}
+
+
+def _ids(workflow_id: str, digests: Mapping[bytes, bytes] | Sequence[bytes]) -> list[Any]:
+    return [record("checkpoint_part", workflow_id, digest.hex()) for digest in digests]

@@ -1,0 +1,93 @@
+"""State in SurrealDB: one write after another, those of owners gathered.
+
+"Durable" here means that the engine has synced its log before a commit returns (`SURREAL_SYNC_DATA`). What a server
+means by it is the server's to say.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from gateway.clock import Clock
+from gateway.errors import LeaseLostError
+from gateway.events import TaskEvents
+from gateway.state.base import Append
+from gateway.state.group_commit import Batch, GroupCommit, tell
+from gateway.state.settled import Settled
+from gateway.state.surrealdb.appends import Asked, numbered, rounds, write
+from gateway.state.surrealdb.database import Database, Statements
+from gateway.state.surrealdb.tables import SurrealTables
+from gateway.state.table_store import Read, TableStore, Write
+from gateway.state.transaction import Appended, Transaction
+from gateway.tasks import Changed, Commit, Fence
+
+Value = TypeVar("Value")
+
+
+class SurrealStore(TableStore):
+    """The `StateStore` at `url`: `surrealkv://` and a folder, or a server's `ws://user:password@host/namespace/name`."""
+
+    def __init__(self, url: str, *, clock: Clock) -> None:
+        super().__init__(clock)
+        self._database = Database(url)
+        self._settled = Settled()
+        # The engine may say of two transactions that write one row at once that both are done, and keep one of them.
+        # It also publishes in the order of the commits.
+        self._turn = asyncio.Lock()
+        self._group: GroupCommit[Asked] = GroupCommit(self._append_all, lambda _commit: None)
+
+    async def open(self) -> None:
+        """Connect, create or migrate the schema. Raises `StoreUnavailableError`, also for a newer schema than ours."""
+        await self._database.open()
+
+    async def aclose(self) -> None:
+        """Settle what was asked, then close the database."""
+        await self._settled.settle()
+        await self._group.drain()
+        await self._database.aclose()
+
+    async def append(self, fence: Fence, what: Append) -> Fence:
+        """See `StateStore.append`."""
+        after: Fence = await self._group.write((fence, what))
+        return after
+
+    async def _append_all(self, asked: Sequence[Asked]) -> Batch:
+        now_ms = self._clock.now_ms()
+        wanted = [numbered(fence, what, now_ms) for fence, what in asked]
+        done = set[int]()
+        async with self._turn:
+            for some in rounds(one for one in wanted if isinstance(one, Appended)):
+                written = await write(self._database, some)
+                tell(self._committed, _commit(written))
+                done.update(map(id, written))
+        return Batch([_result(one, done) for one in wanted], Commit((), ()))
+
+    async def _write(self, write: Write[Value], *, task_id: str | None = None) -> Value:
+        del task_id  # all are written one after another
+        return await self._settled.run(self._transacted(write))
+
+    async def _transacted(self, write: Write[Value]) -> Value:
+        async def asked(statements: Statements) -> tuple[Value, Commit]:
+            tx = Transaction(SurrealTables(self._database, statements), self._clock.now_ms())
+            return await write(tx), tx.commit()
+
+        async with self._turn:
+            value, commit = await self._database.transact(asked)
+            tell(self._committed, commit)
+        return value
+
+    async def _read(self, read: Read[Value]) -> Value:
+        return await read(SurrealTables(self._database, Statements()))
+
+
+def _commit(written: Sequence[Appended]) -> Commit:
+    return Commit(
+        [TaskEvents(one.fence.task_id, one.events) for one in written if one.events],
+        [Changed(one.fence.task_id, one.fence.subject) for one in written],
+    )
+
+
+def _result(one: Appended | Exception, done: set[int]) -> Any:
+    if isinstance(one, Exception):
+        return one
+    return one.after if id(one) in done else LeaseLostError(one.fence.task_id)
