@@ -61,19 +61,48 @@ def encoded(value: Any) -> bytes:
     return orjson.dumps(value, default=to_jsonable_python, option=orjson.OPT_NON_STR_KEYS)
 
 
-def taken_apart(data: Mapping[str, Any]) -> tuple[bytes, dict[bytes, bytes]]:
-    """Data as a row's JSON and its parts. Raises `CheckpointTooLargeError`, and TypeError for what JSON can't say."""
+class Kept:
+    """The large texts of a run's last checkpoint: a text that is the same object needs no second look."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, tuple[str, bytes, int]] = {}
+
+    def find(self, key: str, value: Any) -> tuple[bytes, int] | None:
+        """Its SHA-256 and size as JSON, where it was kept."""
+        text, digest, size = self._texts.get(key, (None, b"", 0))
+        return (digest, size) if value is text and text is not None else None
+
+    def learn(self, data: Mapping[str, Any], new: "NewCheckpoint") -> None:
+        """What `data` has is on disk now, as `new` has it."""
+        texts = {}
+        for key, name in orjson.loads(new.row)[1].items():
+            digest = bytes.fromhex(name)
+            known = self.find(key, data.get(key))
+            size = len(new.parts[digest]) if digest in new.parts else known[1] if known else 0
+            if isinstance(data.get(key), str) and size:
+                texts[key] = (data[key], digest, size)
+        self._texts = texts
+
+
+def taken_apart(data: Mapping[str, Any], kept: Kept | None = None) -> tuple[bytes, dict[bytes, bytes]]:
+    """Data as a row's JSON and those of its parts that `kept` has not.
+
+    Raises `CheckpointTooLargeError`, and TypeError for what JSON can't say.
+    """
     small: dict[str, Any] = {}
     names: dict[str, str] = {}
     parts: dict[bytes, bytes] = {}
     size = 0
     for name, value in data.items():
         key = str(name)
-        written = encoded(value)
-        size += len(written) + len(key)
+        known = kept.find(key, value) if kept is not None else None
+        written = encoded(value) if known is None else b""
+        size += len(key) + (known[1] if known is not None else len(written))
         if size > MAX_DATA_BYTES:
             raise CheckpointTooLargeError(f"a checkpoint holds at most {MAX_DATA_BYTES} bytes")
-        if len(written) < PART_BYTES:
+        if known is not None:
+            names[key] = known[0].hex()
+        elif len(written) < PART_BYTES:
             small[key] = value
         else:
             digest = hashlib.sha256(written).digest()
@@ -88,9 +117,11 @@ def new_checkpoint(
     agent_name: str | None,
     data: Mapping[str, Any],
     metadata: Mapping[str, Any] | None = None,
+    *,
+    kept: Kept | None = None,
 ) -> NewCheckpoint:
     """One of `data` as it is now. Raises as `taken_apart`."""
-    row, parts = taken_apart(data)
+    row, parts = taken_apart(data, kept)
     return NewCheckpoint(checkpoint_id, step_name, agent_name, row, parts, metadata or {})
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.checkpoints import new_checkpoint
+from gateway.checkpoints import Kept, new_checkpoint
 from gateway.clock import Clock
 from gateway.state.base import StateStore
 from gateway.tasks import Change, TaskRecord, told_of
@@ -21,13 +21,15 @@ class RunMemory:
         self._journal = journal
         self._store = store
         self._clock = clock
+        self._kept = Kept()
 
     async def keep(self, step_name: str, agent_name: str, data: Mapping[str, Any]) -> str:
         """See `Memory.keep`."""
         checkpoint_id = self._clock.new_ordered_id()
-        new = new_checkpoint(checkpoint_id, step_name[:MAX_STEP_NAME], agent_name, data)
+        new = new_checkpoint(checkpoint_id, step_name[:MAX_STEP_NAME], agent_name, data, kept=self._kept)
         change = Change(drafts=[told_of(new)], checkpoint=new)
         await self._journal.decide(lambda _row: change)
+        self._kept.learn(data, new)
         return checkpoint_id
 
     async def load(self, checkpoint_id: str) -> dict[str, Any] | None:

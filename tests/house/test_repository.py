@@ -10,7 +10,7 @@ import pytest
 
 from tests.house.source import ROOT
 
-PYTHON_LOCKS = ("requirements.lock", "build.lock", "node.lock")
+PYTHON_LOCKS = ("requirements.lock", "build.lock", "node.lock", "peers.lock")
 
 
 @pytest.mark.parametrize("lock", PYTHON_LOCKS)

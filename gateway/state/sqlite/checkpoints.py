@@ -56,6 +56,8 @@ class Checkpoints(OverConnection):
 
     def _add_parts(self, workflow_id: str, some: Mapping[bytes, bytes]) -> None:
         """Keep those of a workflow's parts that it has not yet."""
+        if not some:
+            return
         rows = [(workflow_id, digest, part) for digest, part in some.items()]
         self._db.executemany("INSERT OR IGNORE INTO checkpoint_part VALUES (?, ?, ?)", rows)
 

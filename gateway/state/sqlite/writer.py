@@ -89,7 +89,7 @@ class Writer:
         connection.execute("BEGIN IMMEDIATE")
         try:
             now_ms = self._clock.now_ms()
-            done = [_run_alone(connection, write, now_ms) for write in writes]
+            done = [_run_alone(connection, write, now_ms, shares=len(writes) > 1) for write in writes]
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -110,22 +110,34 @@ class Writer:
         self._is_suspect = False
 
 
-def _run_alone(connection: sqlite3.Connection, write: Write, now_ms: int) -> tuple[Any, Commit]:
+def _run_alone(
+    connection: sqlite3.Connection, write: Write, now_ms: int, *, shares: bool
+) -> tuple[Any, Commit]:
     """A write's value or the exception that undid it, and what it has to tell.
 
-    An error of SQLite's own fails the whole batch.
+    One that `shares` its transaction is undone by itself. An error of SQLite's own fails the whole batch.
     """
     tx = Transaction(SqliteTables(connection), now_ms)
-    connection.execute("SAVEPOINT one_write")
+    if shares:
+        connection.execute("SAVEPOINT one_write")
     try:
         done = run_now(write(tx)), tx.commit()
     except sqlite3.Error:
         raise
     except Exception as error:  # noqa: BLE001 - it belongs to the asker, who gets it
-        connection.execute("ROLLBACK TO one_write")
+        _undo(connection, shares=shares)
         done = error, Commit((), ())
-    connection.execute("RELEASE one_write")
+    if shares:
+        connection.execute("RELEASE one_write")
     return done
+
+
+def _undo(connection: sqlite3.Connection, *, shares: bool) -> None:
+    if shares:
+        connection.execute("ROLLBACK TO one_write")
+    else:
+        connection.execute("ROLLBACK")
+        connection.execute("BEGIN")  # for the commit that follows, which has nothing to write
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

@@ -1,0 +1,1 @@
+"""What the state store does: `checkpoints` beside other libraries that make steps durable."""

@@ -1,0 +1,1 @@
+"""Programs for other libraries, run by an interpreter that has these."""
