@@ -172,10 +172,11 @@ class Api:
             body, created = await self._submit_files(asked)
         else:
             body = _keyed(asked, await asked.body())
+            self._check_wait(asked, body)
             created = await self._submit(asked, body, None)
         task, status = created.task, 200 if created.replayed else 201
         if body.mode == "blocking":
-            task, waited = await self._wait(asked.request, task)
+            task, waited = await self._wait(asked, task)
             status = status if waited else 202
         return json_answer(
             {"task": await self._control.describe(asked.principal, task), "replayed": created.replayed},
@@ -197,6 +198,7 @@ class Api:
             body = _keyed(asked, await self._bodies.read_json(slices, SubmitBody))
             # Where it comes first, what is refused is refused before its files come.
             self._control.check(principal, body)
+            self._check_wait(asked, body)
             bodies.append(body)
 
         check_encoding(asked.request)
@@ -204,10 +206,14 @@ class Api:
         async with self._uploads.received(asked.request, read_task, by=principal.counted_as) as upload:
             return bodies[0], await self._submit(asked, bodies[0], upload)
 
-    async def _wait(self, request: web.Request, task: TaskRecord) -> tuple[TaskRecord, bool]:
+    def _check_wait(self, asked: Asked, body: SubmitBody) -> None:
+        if body.mode == "blocking":
+            self._services.quotas.check_connection(asked.principal)
+
+    async def _wait(self, asked: Asked, task: TaskRecord) -> tuple[TaskRecord, bool]:
         services = self._services
-        with contextlib.suppress(TimeoutError):
-            async with while_there(request, within_s=self._blocking_s):
+        with services.quotas.connection(asked.principal), contextlib.suppress(TimeoutError):
+            async with while_there(asked.request, within_s=self._blocking_s):
                 await ended(services.relay, services.read_log, task)
         task = await self._control.again(task)
         return task, task.ended

@@ -40,6 +40,7 @@ from gateway.server.world import World
 from gateway.sessions.auth import Authenticator
 from gateway.sessions.commands import Services
 from gateway.sessions.endpoint import Endpoint
+from gateway.sessions.quotas import Quotas
 from gateway.sessions.sandboxes import Accept, SandboxEndpoint
 from gateway.sessions.session import SessionIds, Sessions
 from gateway.settings import Settings
@@ -121,6 +122,7 @@ class Gateway:
                 "instances": self._instance_watch,
             },
             authenticator=authenticator,
+            quotas=Quotas(settings),
             clock=clock,
             metrics=self._metrics,
             log=self._log,
@@ -197,7 +199,7 @@ class Gateway:
             instance=self._instance,
             agents=self._owning.view.agents,
             settings=settings,
-            sessions=Sessions(ids, settings, asyncio.get_running_loop().time),
+            sessions=Sessions(ids, self._services.quotas),
             services=self._services,
             clock=self._world.clock,
             log=self._log,

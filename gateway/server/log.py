@@ -84,10 +84,12 @@ class Log:
         if asked.request.method == "HEAD":
             return web.Response(headers=sse.HEADERS)  # it watches nothing, and has no end to wait for
         services, expires_at = self._services, asked.principal.expires_at
+        services.quotas.check_connection(asked.principal)
         batches = follow(services.relay, services.read_log, task, after_seq)
         # A stream is no way round a token's end: its reader comes back with another.
         left_s = None if expires_at is None else expires_at - services.clock.now_ms() / 1000
-        return await sse.stream(asked.request, batches, within_s=left_s)
+        with services.quotas.connection(asked.principal):
+            return await sse.stream(asked.request, batches, within_s=left_s)
 
     async def _page(self, task: TaskRecord, after_seq: int, limit: int) -> web.StreamResponse:
         page = await self._store.read_events(task.task_id, after_seq, max_events=limit, max_bytes=PAGE_BYTES)

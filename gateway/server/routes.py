@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from gateway.errors import GatewayError
 from gateway.principal import Principal
 from gateway.server.bodies import Bodies, checked
-from gateway.sessions.auth import Authenticator
+from gateway.sessions.commands import Services
 from gateway.sessions.endpoint import authenticated
 
 JSON: Final = "application/json"
@@ -89,23 +89,24 @@ class Route:
     errors: tuple[str, ...] = ()
 
 
-def add_routes(
-    app: web.Application, routes: Iterable[Route], authenticator: Authenticator, bodies: Bodies
-) -> None:
+def add_routes(app: web.Application, routes: Iterable[Route], services: Services, bodies: Bodies) -> None:
     """Serve `routes`."""
     for route in routes:
         # A file's path is whatever is left of the address, with its slashes.
         path = route.path.replace("{path}", r"{path:[\s\S]+}")
-        handler = _served(route, authenticator, bodies)
+        handler = _served(route, services, bodies)
         if route.method == "GET":
             app.router.add_get(path, handler)
         else:
             app.router.add_route(route.method, path, handler)
 
 
-def _served(route: Route, authenticator: Authenticator, bodies: Bodies) -> Handler:
+def _served(route: Route, services: Services, bodies: Bodies) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        principal = NOBODY if route.is_open else authenticated(request, authenticator)
+        principal = NOBODY
+        if not route.is_open:
+            principal = authenticated(request, services.authenticator)
+            services.quotas.of(principal).take()
         if route.scope is not None:
             principal.require(route.scope)
 

@@ -67,10 +67,10 @@ def application(parts: Parts) -> web.Application:
     if parts.serves_clients:
         app.router.add_get("/ws", parts.client_socket)
         app.router.add_get("/sandbox", parts.sandbox_socket)
-        add_routes(app, routes(parts, bodies), authenticator, bodies)
+        add_routes(app, routes(parts, bodies), parts.services, bodies)
         dashboard.add_routes(app, settings.preview_host)
     else:
-        add_routes(app, parts.health.routes(), authenticator, bodies)
+        add_routes(app, parts.health.routes(), parts.services, bodies)
     app.on_response_prepare.append(secured)
     return app
 

@@ -17,6 +17,7 @@ from gateway.fanout.watch import Watched, Watcher
 from gateway.metrics import Metrics
 from gateway.principal import Principal
 from gateway.sessions.auth import Authenticator
+from gateway.sessions.quotas import Quotas
 from gateway.shapes.base import Empty, Shape
 from gateway.shapes.socket import Pong, Renewed, Watching
 from gateway.shapes.tasks import Submitted, Subscribed, TaskAnswer, TaskPage
@@ -39,6 +40,7 @@ class Services:
     watched: Mapping[str, Watched]
     """The lists that can be watched, by topic."""
     authenticator: Authenticator
+    quotas: Quotas
     clock: Clock
     metrics: Metrics
     log: FilteringBoundLogger

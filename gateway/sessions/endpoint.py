@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import math
-from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -25,8 +24,6 @@ PROTOCOL: Final = "gateway.v1"
 TOKEN_PREFIX: Final = "bearer."  # noqa: S105 - a name, not a secret
 CLIENT_SCOPES: Final = frozenset({"tasks:read", "tasks:write", "admin"})
 """Without one of these there is nothing to do here."""
-NARROW_CONNECTIONS: Final = 100
-"""Connections of one token for named tasks."""
 RETRY_AFTER_MS: Final = 5000
 
 
@@ -52,7 +49,6 @@ class Endpoint:
         self._clock = clock
         self._log = log
         self._connections: dict[Connection, float] = {}
-        self._counted: Counter[tuple[object, ...]] = Counter()
         self._draining = False
         self._empty = asyncio.Event()
         self._empty.set()
@@ -98,13 +94,10 @@ class Endpoint:
         principal = authenticated(request, self._services.authenticator)
         if not principal.scopes & CLIENT_SCOPES:
             raise HandshakeError("forbidden", Close.FORBIDDEN, "The token has no scope for tasks.")
-        mine = self._counted[principal.counted_as]
-        limit = (
-            NARROW_CONNECTIONS if principal.tasks is not None else self._settings.max_connections_per_subject
-        )
-        if limit and mine >= limit:
-            message = f"{mine} connections of {principal.subject} are open."
-            raise HandshakeError("rate_limited", Close.OVERLOADED, message, retry_after_ms=RETRY_AFTER_MS)
+        try:
+            self._services.quotas.check_connection(principal)
+        except GatewayError as refusal:
+            raise HandshakeError(refusal.code, Close.OVERLOADED, refusal.message, **refusal.details) from None
         return principal
 
     # --- a connection's life ------------------------------------------------------------------------------
@@ -128,16 +121,16 @@ class Endpoint:
         metrics = self._services.metrics
         self._connections[connection] = asyncio.get_running_loop().time()
         self._empty.clear()
-        self._counted[principal.counted_as] += 1
         metrics.connections.inc()
         log.info("client connected")
         code = 1006
         try:
-            connection.outbox.send(self._welcome(connection))
-            code = await connection.serve()
+            # Counted as it came: a connection that renews its token keeps its place.
+            with self._services.quotas.connection(principal):
+                connection.outbox.send(self._welcome(connection))
+                code = await connection.serve()
         finally:
             del self._connections[connection]
-            self._uncount(principal)
             if not self._connections:
                 self._empty.set()
             metrics.connections.dec()
@@ -145,12 +138,6 @@ class Endpoint:
                 str(int(code)) if code in set(Close) | {1000, 1005, 1006} else "other"
             ).inc()
             log.info("client gone", code=int(code))
-
-    def _uncount(self, principal: Principal) -> None:
-        # As it came: a connection that renews its token keeps its place.
-        self._counted[principal.counted_as] -= 1
-        if not self._counted[principal.counted_as]:
-            del self._counted[principal.counted_as]
 
     def _welcome(self, connection: Connection) -> bytes:
         settings = self._settings

@@ -8,19 +8,13 @@ handshakes leave nothing behind.
 import hashlib
 import hmac
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from gateway.clock import Clock
-from gateway.errors import GatewayError
 from gateway.principal import Principal
-from gateway.settings import Settings
+from gateway.sessions.quotas import Quotas, TokenBucket
 
 _RANDOM_BITS = 58
-NARROW_PER_S = 20.0
-"""Requests of one token for named tasks, on average."""
-NARROW_BURST = 40
 
 
 class SessionIds:
@@ -53,33 +47,6 @@ class SessionIds:
         return str(uuid.UUID(int=high << 80 | 0x8 << 76 | middle << 64 | 0x2 << 62 | low))
 
 
-@dataclass
-class TokenBucket:
-    """A rate limit: `burst` at once, `per_s` in the long run; 0 per second means no limit."""
-
-    per_s: float
-    burst: int
-    now: Callable[[], float]
-    _tokens: float = field(init=False)
-    _at: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._tokens = float(self.burst)
-        self._at = self.now()
-
-    def take(self) -> None:
-        """Take one. Raises `GatewayError` `rate_limited`, which says when to come again."""
-        if not self.per_s:
-            return
-        now = self.now()
-        self._tokens = min(self.burst, self._tokens + (now - self._at) * self.per_s)
-        self._at = now
-        if self._tokens < 1:
-            wait_ms = int((1 - self._tokens) / self.per_s * 1000) + 1
-            raise GatewayError("rate_limited", retry_after_ms=wait_ms)
-        self._tokens -= 1
-
-
 class Session:
     """What connections of one client share."""
 
@@ -91,12 +58,10 @@ class Session:
 class Sessions:
     """The sessions that have a connection here."""
 
-    def __init__(self, ids: SessionIds, settings: Settings, now: Callable[[], float]) -> None:
+    def __init__(self, ids: SessionIds, quotas: Quotas) -> None:
         self._ids = ids
-        self._settings = settings
-        self._now = now
+        self._quotas = quotas
         self._live: WeakValueDictionary[str, Session] = WeakValueDictionary()
-        self._narrow: WeakValueDictionary[tuple[object, ...], TokenBucket] = WeakValueDictionary()
 
     def find(self, principal: Principal, asked: str | None) -> Session:
         """The session asked for where it is the principal's, else a new one."""
@@ -105,14 +70,5 @@ class Sessions:
         session_id = asked if asked and known else self._ids.new(principal.subject)
         session = self._live.get(session_id)
         if session is None:
-            session = self._live[session_id] = Session(session_id, self._bucket(principal))
+            session = self._live[session_id] = Session(session_id, self._quotas.of_session(principal))
         return session
-
-    def _bucket(self, principal: Principal) -> TokenBucket:
-        if principal.tasks is None:
-            return TokenBucket(self._settings.requests_per_s, self._settings.request_burst, self._now)
-        # All who use such a token share what it may ask.
-        bucket = self._narrow.get(principal.counted_as)
-        if bucket is None:
-            bucket = self._narrow[principal.counted_as] = TokenBucket(NARROW_PER_S, NARROW_BURST, self._now)
-        return bucket

@@ -4,10 +4,12 @@ import asyncio
 import io
 import itertools
 import json
+import math
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import jwt
@@ -322,6 +324,25 @@ async def test_token_for_one_task_shows_that_one(guarded: GatewayProcess) -> Non
             await guest.until_ended(shared)
         async with as_client(guarded, "frank", tasks=[shared]) as stranger:
             assert (await stranger.ask("get_task", task_id=shared))["code"] == "task_not_found"
+
+
+async def test_requests_by_http_are_limited_for_a_subject(tmp_path: Path) -> None:
+    """Beyond its burst a subject is told 429, and when to come again; its sockets and other subjects go on."""
+    env = {"GATEWAY_REQUESTS_PER_S": "0.01", "GATEWAY_REQUEST_BURST": "5"}
+    env |= {"GATEWAY_AUTH": "jwt", "GATEWAY_JWT_SECRET": SECRET}
+    async with (
+        running_gateway(tmp_path / "data", "--no-local-sandbox", env=env) as gateway,
+        session(gateway, bearer("alice")) as http,
+        session(gateway, bearer("bob")) as other,
+        as_client(gateway, "alice") as me,
+    ):
+        replies = [await call(http, "GET", "/v1/tasks") for _ in range(6)]
+        assert [reply.status for reply in replies] == [200] * 5 + [429]
+        wait_ms = refused(replies[-1], 429, "rate_limited")["details"]["retry_after_ms"]
+        assert 0 < wait_ms <= 100_000
+        assert int(replies[-1].headers["Retry-After"]) == math.ceil(wait_ms / 1000)
+        assert (await call(other, "GET", "/v1/tasks")).status == 200
+        assert "time" in await me.ask("ping")
 
 
 async def test_narrower_token_ends_what_it_does_not_allow(guarded: GatewayProcess) -> None:

@@ -50,7 +50,7 @@ class Served:
             instance="",
             agents=list,
             settings=settings,
-            sessions=Sessions(ids, settings, lambda: 0.0),
+            sessions=Sessions(ids, gateway._services.quotas),
             services=gateway._services,
             clock=clock,
             log=log,

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from gateway.errors import GatewayError
 from gateway.principal import SCOPES, Principal
-from gateway.sessions.session import SessionIds, Sessions, TokenBucket
+from gateway.sessions.quotas import Quotas, TokenBucket
+from gateway.sessions.session import SessionIds, Sessions
 from gateway.settings import Settings
 from tests.support.records import FakeTime, deterministic
 
@@ -142,7 +143,7 @@ def test_token_bucket_without_a_rate_is_no_limit() -> None:
 
 def sessions(**settings: Any) -> Sessions:
     """The sessions of an instance on which no time passes."""
-    return Sessions(ids(), Settings(_env_file=None, **settings), lambda: 0.0)
+    return Sessions(ids(), Quotas(Settings(_env_file=None, **settings), lambda: 0.0))
 
 
 def test_find_gives_a_client_its_own_session_again() -> None:
@@ -184,7 +185,7 @@ def test_find_gives_a_token_for_named_tasks_a_session_of_its_own() -> None:
 
 def test_holders_of_one_narrow_token_share_its_rate() -> None:
     """A token for named tasks has limits of its own, however many sessions are made with it."""
-    sessions = Sessions(ids(), Settings(_env_file=None), lambda: 0.0)
+    sessions = Sessions(ids(), Quotas(Settings(_env_file=None), lambda: 0.0))
     first, second = (sessions.find(alice(frozenset({"t1"})), None) for _ in range(2))
     other = sessions.find(alice(frozenset({"t2"})), None)
     assert first.session_id != second.session_id

@@ -1,0 +1,122 @@
+"""How much one asker may have: requests in a while, and connections at a time.
+
+A socket's requests count against its session, one by HTTP against its subject. Whoever has a token for named tasks
+may have been given it by somebody else: such a token has limits of its own, by socket and by HTTP together.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.errors import GatewayError
+from gateway.principal import Principal
+from gateway.settings import Settings
+
+NARROW_PER_S: Final = 20.0
+"""Requests of one token for named tasks, on average."""
+NARROW_BURST: Final = 40
+NARROW_CONNECTIONS: Final = 100
+"""Connections of one token for named tasks."""
+RETRY_AFTER_MS: Final = 5000
+"""When somebody may have gone."""
+MANY_BUCKETS: Final = 1000
+"""So many are kept before those are forgotten that are full again, and tell nothing any more."""
+
+
+@dataclass
+class TokenBucket:
+    """A rate limit: `burst` at once, `per_s` in the long run; 0 per second means no limit."""
+
+    per_s: float
+    burst: int
+    now: Callable[[], float]
+    _tokens: float = field(init=False)
+    _at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._tokens = float(self.burst)
+        self._at = self.now()
+
+    def take(self) -> None:
+        """Take one. Raises `GatewayError` `rate_limited`, which says when to come again."""
+        if not self.per_s:
+            return
+        self._fill()
+        if self._tokens < 1:
+            wait_ms = int((1 - self._tokens) / self.per_s * 1000) + 1
+            raise GatewayError("rate_limited", retry_after_ms=wait_ms)
+        self._tokens -= 1
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is as if it were new."""
+        self._fill()
+        return self._tokens >= self.burst
+
+    def _fill(self) -> None:
+        now = self.now()
+        self._tokens = min(self.burst, self._tokens + (now - self._at) * self.per_s)
+        self._at = now
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class Quotas:
+    """What each asker has of this instance."""
+
+    def __init__(self, settings: Settings, now: Callable[[], float] = _loop_time) -> None:
+        self._settings = settings
+        self._now = now
+        self._buckets: dict[tuple[object, ...], TokenBucket] = {}
+        self._connections: Counter[tuple[object, ...]] = Counter()
+
+    def __repr__(self) -> str:
+        return f"<Quotas {len(self._buckets)} rates, {self._connections.total()} connections>"
+
+    def of_session(self, principal: Principal) -> TokenBucket:
+        """The rate of a new session of the principal."""
+        return self._new() if principal.tasks is None else self.of(principal)
+
+    def of(self, principal: Principal) -> TokenBucket:
+        """The rate of all that the principal asks without a session."""
+        key = principal.counted_as
+        if (bucket := self._buckets.get(key)) is None:
+            self._forget()
+            narrow = principal.tasks is not None
+            bucket = TokenBucket(NARROW_PER_S, NARROW_BURST, self._now) if narrow else self._new()
+            self._buckets[key] = bucket
+        return bucket
+
+    def _new(self) -> TokenBucket:
+        return TokenBucket(self._settings.requests_per_s, self._settings.request_burst, self._now)
+
+    def _forget(self) -> None:
+        if len(self._buckets) >= MANY_BUCKETS:
+            self._buckets = {key: bucket for key, bucket in self._buckets.items() if not bucket.is_full}
+
+    def check_connection(self, principal: Principal) -> None:
+        """Raise `GatewayError` `rate_limited` where the principal has all the connections that it may have."""
+        mine = self._connections[principal.counted_as]
+        limit = self._settings.max_connections_per_subject
+        if principal.tasks is not None:
+            limit = NARROW_CONNECTIONS
+        if limit and mine >= limit:
+            message = f"{mine} connections of {principal.subject} are open."
+            raise GatewayError("rate_limited", message, retry_after_ms=RETRY_AFTER_MS)
+
+    @contextmanager
+    def connection(self, principal: Principal) -> Iterator[None]:
+        """One more of the principal's, inside the block."""
+        key = principal.counted_as
+        self._connections[key] += 1
+        try:
+            yield
+        finally:
+            self._connections[key] -= 1
+            if not self._connections[key]:
+                del self._connections[key]

@@ -1,0 +1,82 @@
+"""How much one asker may have, by socket and by HTTP."""
+
+import pytest
+
+from gateway.errors import GatewayError
+from gateway.principal import SCOPES, Principal
+from gateway.sessions.quotas import MANY_BUCKETS, NARROW_BURST, NARROW_CONNECTIONS, Quotas
+from gateway.settings import Settings
+
+
+def principal(subject: str = "alice", tasks: frozenset[str] | None = None) -> Principal:
+    """Somebody, with a token for all of theirs or for named tasks."""
+    return Principal(subject, SCOPES, tasks=tasks)
+
+
+class Instance:
+    """Quotas on a clock of its own."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.quotas = Quotas(Settings(_env_file=None), lambda: self.now)
+
+    def taken(self, who: Principal, wanted: int) -> int:
+        """How many of so many requests at once are served."""
+        served = 0
+        for _ in range(wanted):
+            try:
+                self.quotas.of(who).take()
+            except GatewayError:
+                continue
+            served += 1
+        return served
+
+
+def test_subject_has_its_rate_by_http() -> None:
+    """A burst of 200, then 100 a second, however its requests come; another subject has its own."""
+    instance = Instance()
+    assert instance.taken(principal(), 300) == 200
+    instance.now += 1
+    assert instance.taken(principal(), 300) == 100
+    assert instance.taken(principal("bob"), 1) == 1
+
+
+def test_narrow_token_has_one_rate_for_socket_and_http() -> None:
+    """What its sessions have taken is gone for its requests by HTTP; its subject's are untouched."""
+    instance, narrow = Instance(), principal(tasks=frozenset({"t1"}))
+    session = instance.quotas.of_session(narrow)
+    for _ in range(NARROW_BURST - 1):
+        session.take()
+    assert instance.taken(narrow, 5) == 1
+    instance.now += 1
+    assert instance.taken(narrow, 50) == 20
+    assert instance.taken(principal(), 1) == 1
+
+
+def test_rates_that_tell_nothing_any_more_are_forgotten() -> None:
+    """However many subjects there ever were, only those who have asked lately are kept; none of them gets more."""
+    instance = Instance()
+    instance.taken(principal("lately"), 0)
+    for number in range(MANY_BUCKETS):
+        instance.taken(principal(f"once {number}"), 1)
+    instance.now += 2
+    assert instance.taken(principal("lately"), 300) == 200
+    instance.taken(principal("new"), 1)
+    assert repr(instance.quotas) == "<Quotas 2 rates, 0 connections>"
+    assert instance.taken(principal("lately"), 300) == 0
+
+
+@pytest.mark.parametrize(("tasks", "limit"), [(None, 1000), (frozenset({"t1"}), NARROW_CONNECTIONS)])
+def test_connections_are_counted_while_they_last(tasks: frozenset[str] | None, limit: int) -> None:
+    """So many at a time and no more; one that ends makes room, and the others are not asked."""
+    quotas, who = Instance().quotas, principal(tasks=tasks)
+    held = [quotas.connection(who) for _ in range(limit)]
+    for each in held:
+        quotas.check_connection(who)
+        each.__enter__()
+    with pytest.raises(GatewayError, match="rate_limited") as refusal:
+        quotas.check_connection(who)
+    assert refusal.value.details["retry_after_ms"] > 0
+    quotas.check_connection(principal("bob"))
+    held[0].__exit__(None, None, None)
+    quotas.check_connection(who)
