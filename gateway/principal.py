@@ -41,6 +41,13 @@ class Principal:
         return (self.subject,) if self.tasks is None else (self.subject, self.tasks, self.expires_at)
 
     @property
+    def sessions_of(self) -> str:
+        """Whose sessions it may have again: its subject's, or, as its limits, its token's own."""
+        if self.tasks is None:
+            return self.subject
+        return "\0".join(["", self.subject, str(self.expires_at), *sorted(self.tasks)])
+
+    @property
     def sees_subject(self) -> str | None:
         """Whose tasks it sees; None for everybody's."""
         return None if "admin" in self.scopes else self.subject

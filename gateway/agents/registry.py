@@ -33,9 +33,12 @@ class Registry:
                 "unknown_agent", f"There is no agent {name!r}; there are: {self.names}."
             ) from None
 
-    def check_input(self, name: str, value: dict[str, Any]) -> None:
-        """Raise `GatewayError` `unknown_agent`, or `bad_frame` with places below `input`."""
+    def checked_input(self, name: str, value: dict[str, Any]) -> dict[str, Any]:
+        """The input with its model's defaults.
+
+        Raises `GatewayError`: `unknown_agent`, or `bad_frame` with places below `input`.
+        """
         try:
-            self.get(name).check(value)
+            return self.get(name).check(value)
         except ValidationError as error:
             raise bad_frame(error, within=["input"]) from None

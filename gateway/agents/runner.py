@@ -171,8 +171,9 @@ class Agent:
 
     name: str
     input_model: type[BaseModel]
-    check: Callable[[dict[str, Any]], object]
-    """Holds an input to the model. Raises pydantic's `ValidationError`."""
+    check: Callable[[dict[str, Any]], dict[str, Any]]
+    """Holds an input to the model: the same with the model's defaults, as JSON has it. Raises pydantic's
+    `ValidationError`."""
     run: Callable[[RunContext], Awaitable[dict[str, Any]]]
     want: Callable[[dict[str, Any], str], Want | None]
     """From an input which sandbox the agent needs; None where any will do."""

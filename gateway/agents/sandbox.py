@@ -9,7 +9,7 @@ from typing import Any, Final
 from gateway.agents.collected import Collected
 from gateway.agents.grip import SandboxGrip
 from gateway.agents.runner import Agent, PlaceLostError, RunContext, TaskCancelledError, TaskFailedError
-from gateway.agents.sandbox_input import SandboxInput, has_stdin, want
+from gateway.agents.sandbox_input import SandboxInput, checked, has_stdin, want
 from gateway.agents.sites import AS_SAID, AsSaid, RunSites, Sites
 from gateway.errors import TASK_ERRORS
 from gateway.events import MAX_TEXT_BYTES, Draft, cut_text, split_text
@@ -233,7 +233,7 @@ def events_of(progress: Mapping[str, Any]) -> list[Draft]:
 SANDBOX: Final = Agent(
     name="sandbox",
     input_model=SandboxInput,
-    check=SandboxInput.model_validate,
+    check=checked,
     run=run,
     want=want,
     takes_files=True,

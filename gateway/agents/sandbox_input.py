@@ -163,6 +163,11 @@ class SandboxInput(_Strict):
     sandbox: WantedSandbox | None = None
 
 
+def checked(value: dict[str, Any]) -> dict[str, Any]:
+    """The input with its defaults. Raises pydantic's `ValidationError`."""
+    return SandboxInput.model_validate(value).model_dump(mode="json")
+
+
 def want(value: Mapping[str, Any], subject: str) -> Want | None:
     """Which sandbox an input of `subject` asks for, or needs."""
     asked = value.get("sandbox")

@@ -92,7 +92,13 @@ class Api:
                     _LOCATION,
                 ),
             },
-            errors=("unknown_agent", "workflow_not_found", "idempotency_conflict", "overloaded"),
+            errors=(
+                "unknown_agent",
+                "task_not_found",
+                "workflow_not_found",
+                "idempotency_conflict",
+                "overloaded",
+            ),
         )
 
     def _task_routes(self) -> list[Route]:
@@ -202,7 +208,7 @@ class Api:
             bodies.append(body)
 
         check_encoding(asked.request)
-        self._control.check(principal, None)
+        self._control.check_asker(principal)
         async with self._uploads.received(asked.request, read_task, by=principal.counted_as) as upload:
             return bodies[0], await self._submit(asked, bodies[0], upload)
 

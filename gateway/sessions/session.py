@@ -1,8 +1,8 @@
 """Who is behind a connection, over many of them.
 
-A session id proves by itself whose it is: half of it is a MAC over the subject, by a secret that all instances
-of a store share. So any instance can tell whether a client may have the session it asks for, and a stranger's
-handshakes leave nothing behind.
+A session id proves by itself whose it is: half of it is a MAC over the subject (of a token for named tasks: over
+what is in the token), by a secret that all instances of a store share. So any instance can tell whether a client
+may have the session it asks for, and a stranger's handshakes leave nothing behind.
 """
 
 import hashlib
@@ -65,9 +65,9 @@ class Sessions:
 
     def find(self, principal: Principal, asked: str | None) -> Session:
         """The session asked for where it is the principal's, else a new one."""
-        # A token for named tasks gets a session of its own: it must not learn of its maker's.
-        known = asked and principal.tasks is None and self._ids.belongs(asked, principal.subject)
-        session_id = asked if asked and known else self._ids.new(principal.subject)
+        # A token for named tasks has sessions of its own: it must not come into its maker's.
+        owner = principal.sessions_of
+        session_id = asked if asked and self._ids.belongs(asked, owner) else self._ids.new(owner)
         session = self._live.get(session_id)
         if session is None:
             session = self._live[session_id] = Session(session_id, self._quotas.of_session(principal))

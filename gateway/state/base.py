@@ -168,7 +168,8 @@ class StateStore(Protocol):
     async def create_task(self, new: NewTask) -> Created:
         """Begin a task, or find the one that the same key began.
 
-        Raises `GatewayError` `idempotency_conflict` or `workflow_not_found`.
+        Raises `GatewayError`: `idempotency_conflict`, `workflow_not_found`, or `task_not_found` where the key's task
+        has been deleted.
         """
 
     async def change_task(self, task_id: str, decide: Decide, *, fence: Fence | None = None) -> TaskRecord:
@@ -179,7 +180,7 @@ class StateStore(Protocol):
         """
 
     async def delete_task(self, task_id: str, check: Callable[[TaskRecord], None]) -> None:
-        """Forget a task, unless `check` raises: its row, log, input, files, and the keys that name it.
+        """Forget a task, unless `check` raises: its row, log, input and files. The keys that name it stay.
 
         Raises what `check` raises, and `GatewayError` `task_not_found`.
         """

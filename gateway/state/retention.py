@@ -11,8 +11,9 @@ from typing import Final
 from gateway.state.base import Retention
 from gateway.state.tables import Ended, Tables
 
-OF_A_TASK: Final = ("task", "task_payload", "task_input", "event", "idempotency")
-"""Tables whose rows go with their task; its files are let go of, and dropped in steps of their own."""
+OF_A_TASK: Final = ("task", "task_payload", "task_input", "event")
+"""Tables whose rows go with their task. Its key stays, so that a late repeat does not run it once more; its files are
+let go of, and dropped in steps of their own."""
 OF_A_WORKFLOW: Final = ("workflow", "workflow_state", "checkpoint", "checkpoint_part")
 """Tables whose rows go with their workflow."""
 STEP_ROWS: Final = 500

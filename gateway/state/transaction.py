@@ -92,7 +92,9 @@ class Transaction:
         task_id, fingerprint = taken
         if fingerprint != new.fingerprint:
             raise GatewayError("idempotency_conflict")
-        return await self.tables.get_task(task_id)
+        if (task := await self.tables.get_task(task_id)) is None:
+            raise GatewayError("task_not_found", "The task of this idempotency key has been deleted.")
+        return task
 
     async def _join_workflow(self, new: NewTask) -> None:
         task, now_ms = new.task, self.now_ms

@@ -30,20 +30,23 @@ class Control:
         self._registry = registry
         self._clock = clock
 
-    def check(self, principal: Principal, body: SubmitBody | None) -> None:
-        """Raise what `submit` would, as far as it can be told from who asks, and from `body` where that is there."""
+    def check(self, principal: Principal, body: SubmitBody) -> dict[str, Any]:
+        """The input with its defaults. Raises what `submit` would, as far as it can be told from that."""
+        self.check_asker(principal)
+        return self._registry.checked_input(body.agent, body.input)
+
+    def check_asker(self, principal: Principal) -> None:
+        """Raise what `submit` would, as far as it can be told from who asks."""
         principal.require("tasks:write")
         principal.require_whole()
         if self.draining:
             raise GatewayError("overloaded", "The server is draining.", retry_after_ms=RETRY_AFTER_MS)
-        if body is not None:
-            self._registry.check_input(body.agent, body.input)
 
     async def submit(
         self, principal: Principal, session_id: str, body: SubmitBody, upload: Upload | None = None
     ) -> Created:
         """A durable task. Raises `GatewayError`: `bad_frame`, `unknown_agent`, `forbidden`, `workflow_not_found`…"""
-        self.check(principal, body)
+        filled = self.check(principal, body)
         if upload is not None:
             _check_upload(body, upload, taken=self._registry.get(body.agent).takes_files)
         now_ms = self._clock.now_ms()
@@ -70,7 +73,7 @@ class Control:
                 input=orjson.dumps(body.input),
                 files=upload.set_id if upload is not None else None,
                 idempotency_key=body.idempotency_key,
-                fingerprint=_fingerprint(body, upload) if body.idempotency_key is not None else b"",
+                fingerprint=_fingerprint(body, filled, upload) if body.idempotency_key is not None else b"",
                 names_workflow=body.workflow_id is not None,
             )
         )
@@ -205,8 +208,10 @@ def _bad_files(path: list[str], problem: str) -> GatewayError:
     )
 
 
-def _fingerprint(body: SubmitBody, upload: Upload | None) -> bytes:
-    fields = body.model_dump(mode="json", exclude={"id", "type", "mode", "idempotency_key"})
+def _fingerprint(body: SubmitBody, filled: dict[str, Any], upload: Upload | None) -> bytes:
+    """What a repeat under the same key has to have, too: defaults count as if they had been written, also in input."""
+    fields = body.model_dump(mode="json", exclude={"id", "type", "mode", "idempotency_key", "input"})
+    fields["input"] = filled
     if upload is not None:
         fields["files"] = upload.sha256
     return hashlib.sha256(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).digest()

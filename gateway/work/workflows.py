@@ -120,7 +120,7 @@ class Workflows:
 
         Raises `GatewayError`: `workflow_not_found`, `checkpoint_not_found`, `invalid_state`, `unknown_agent`…
         """
-        self._control.check(principal, None)
+        self._control.check_asker(principal)
         row = await self.get(principal, workflow_id)
         kept = await self._checkpoint(workflow_id, body)
         former = await self._task_of(row, kept)

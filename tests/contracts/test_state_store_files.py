@@ -6,8 +6,8 @@ import pytest
 
 from gateway.errors import GatewayError, LeaseLostError
 from gateway.files import PIECE_BYTES, Batch, Piece
-from gateway.state.base import StateStore
-from gateway.tasks import Changed, Outcome, TaskRecord, completed, lost
+from gateway.state.base import StateStore, TaskQuery
+from gateway.tasks import Changed, Outcome, TaskRecord, cancelled, completed, lost
 from tests.support.files import add, info, noise, tree_of
 from tests.support.records import NOW_MS, fence_of, new_task, record
 from tests.support.stores import Backend, Published, claim, code_of, run
@@ -166,7 +166,7 @@ def may(_task: TaskRecord) -> None:
 
 
 async def test_delete_leaves_nothing_of_the_task(store: StateStore) -> None:
-    """Row, input, result, log, files and key are gone; its log is then complete, and whoever watches is told."""
+    """Row, input, result, log and files are gone; its log is then complete, and whoever watches is told."""
     await add(store, "set-1", TREE)
     asked = new_task(idempotency_key="k", fingerprint=b"f", input=b'{"a":1}')
     task = (await store.create_task(dataclasses.replace(asked, files="set-1"))).task
@@ -186,7 +186,22 @@ async def test_delete_leaves_nothing_of_the_task(store: StateStore) -> None:
     assert await store.list_files("set-1") == await store.list_files("set-2") == []
     deleted, *_ = published.commits
     assert deleted.changed == (Changed(task.task_id, "alice", removed=True),)
-    assert not (await store.create_task(new_task(idempotency_key="k", fingerprint=b"other"))).replayed
+
+
+async def test_key_of_a_deleted_task_is_kept(store: StateStore, backend: Backend) -> None:
+    """A late repeat does not run it once more, and is told that the task is gone; a day after its submit it is free."""
+    asked = new_task(idempotency_key="k", fingerprint=b"f")
+    task = (await store.create_task(asked)).task
+    await store.change_task(task.task_id, lambda row: cancelled(row, now_ms=NOW_MS))
+    await store.delete_task(task.task_id, may)
+    assert (
+        await code_of(store.create_task(new_task(idempotency_key="k", fingerprint=b"f"))) == "task_not_found"
+    )
+    other = new_task(idempotency_key="k", fingerprint=b"other")
+    assert await code_of(store.create_task(other)) == "idempotency_conflict"
+    assert await store.list_tasks(TaskQuery()) == []
+    backend.time.pass_s(24 * 3600 + 1)
+    assert not (await store.create_task(new_task(idempotency_key="k", fingerprint=b"f"))).replayed
 
 
 async def test_delete_asks_whether_it_may(store: StateStore) -> None:

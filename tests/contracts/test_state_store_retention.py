@@ -99,6 +99,8 @@ async def test_old_task_goes_whole(store: StateStore) -> None:
     assert await store.find_files(old.task_id) is None
     assert await store.read_files("set-1", max_bytes=10) == []
     assert await store.get_input(old.task_id) == b"{}"
+    again = new_task(idempotency_key="k", fingerprint=b"f")
+    assert await code_of(store.create_task(again)) == "task_not_found"
 
 
 async def test_workflow_goes_with_its_last_task(store: StateStore, backend: Backend) -> None:

@@ -118,7 +118,7 @@ def agent_that(
     return Agent(
         name=name,
         input_model=AnyInput,
-        check=AnyInput.model_validate,
+        check=lambda value: AnyInput.model_validate(value).model_dump(),
         run=does,
         want=lambda _input, _subject: None,
         takes_sandbox=takes_sandbox,

@@ -145,7 +145,7 @@ def test_long_output_is_split_and_never_cut() -> None:
 def places(value: dict[str, Any]) -> list[list[Any]]:
     """Where the input is wrong."""
     with pytest.raises(GatewayError) as caught:
-        REGISTRY.check_input("sandbox", value)
+        REGISTRY.checked_input("sandbox", value)
     assert caught.value.code == "bad_frame"
     found: list[list[Any]] = [error["loc"] for error in caught.value.details["errors"]]
     return found
@@ -170,7 +170,7 @@ def places(value: dict[str, Any]) -> list[list[Any]]:
 )
 def test_input_takes_what_the_contract_names(value: dict[str, Any]) -> None:
     """Files, commands as lines or with circumstances, limits, collect, stdin, and a wish for a sandbox."""
-    REGISTRY.check_input("sandbox", value)
+    REGISTRY.checked_input("sandbox", value)
 
 
 GOOD_PATHS = ["a", "a/b", ".a", "..a", "a.", "ä" * 127, "/".join(["x" * 255] * 4), " ", "a\\b", "-rf"]
@@ -194,7 +194,7 @@ BAD_PATHS = [
 @pytest.mark.parametrize("path", GOOD_PATHS)
 def test_path_within_the_rules_is_taken(path: str) -> None:
     """A path is what the contract says, and nothing else is asked of it."""
-    REGISTRY.check_input("sandbox", {"files": {path: ""}})
+    REGISTRY.checked_input("sandbox", {"files": {path: ""}})
 
 
 @pytest.mark.parametrize("path", BAD_PATHS, ids=lambda path: repr(path[:12]))
@@ -206,7 +206,7 @@ def test_path_outside_the_rules_is_a_bad_frame(path: str) -> None:
 def test_path_below_another_file_is_a_bad_frame() -> None:
     """Nothing can be a file and a folder at once."""
     assert places({"files": {"a": "", "a/b": ""}})[0][:2] == ["input", "files"]
-    REGISTRY.check_input("sandbox", {"files": {"a/b": "", "ab": "", "a/c": ""}})
+    REGISTRY.checked_input("sandbox", {"files": {"a/b": "", "ab": "", "a/c": ""}})
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_want_is_a_sandbox_that_has_words_for_the_input(value: dict[str, Any], e
 def test_unknown_agent_is_told() -> None:
     """The refusal names those there are."""
     with pytest.raises(GatewayError, match="sandbox") as caught:
-        REGISTRY.check_input("nobody", {})
+        REGISTRY.checked_input("nobody", {})
     assert caught.value.code == "unknown_agent"
     assert REGISTRY.names == ["sandbox"]
     assert "sandbox" in REGISTRY

@@ -175,12 +175,22 @@ def test_find_knows_a_session_that_no_connection_is_left_of() -> None:
 
 
 def test_find_gives_a_token_for_named_tasks_a_session_of_its_own() -> None:
-    """Such a token never gets another's session, and has a rate of its own: 20 a second."""
+    """Such a token never gets its subject's session, and has a rate of its own: 20 a second."""
     live = sessions()
     first = live.find(alice(), None)
     narrow = live.find(alice(tasks=frozenset(["t1"])), first.session_id)
     assert narrow.session_id != first.session_id
     assert (narrow.bucket.per_s, first.bucket.per_s, first.bucket.burst) == (20.0, 100.0, 200)
+
+
+def test_narrow_token_finds_its_own_session_again() -> None:
+    """On any instance, with that token; a wider one of the same subject, and one for another task, don't get it."""
+    narrow = alice(frozenset({"t1", "t2"}))
+    mine = sessions().find(narrow, None).session_id
+    assert sessions().find(narrow, mine).session_id == mine
+    later = Principal("alice", SCOPES, expires_at=9.0, tasks=narrow.tasks)
+    for other in (alice(), alice(frozenset({"t1"})), later, Principal("bob", SCOPES, tasks=narrow.tasks)):
+        assert sessions().find(other, mine).session_id != mine
 
 
 def test_holders_of_one_narrow_token_share_its_rate() -> None:

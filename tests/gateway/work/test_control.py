@@ -94,6 +94,29 @@ async def test_replay_is_told_by_all_but_mode_and_key(control: Control) -> None:
     assert explicit.replayed
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ({"commands": ["x"]}, {"commands": ["x"], "files": {}, "stdin": False, "limits": None}, True),
+        ({"commands": [{"sh": "x"}]}, {"commands": [{"continue_on_error": False, "sh": "x"}]}, True),
+        ({"limits": {"idle_s": 5}}, {"limits": {"idle_s": 5.0, "cpu_s": None}}, True),
+        ({"commands": ["x"]}, {"commands": ["x"], "stdin": True}, False),
+        ({"commands": ["x"]}, {"commands": ["x"], "files": {"a": ""}}, False),
+    ],
+)
+async def test_defaults_in_the_input_count_as_if_they_had_been_written(
+    control: Control, first: dict[str, Any], second: dict[str, Any], *, same: bool
+) -> None:
+    """A repeat that says what is so anyway is the same; the input is kept as it came first."""
+    made = await submit(control, input=first, idempotency_key="k")
+    if not same:
+        assert await code_of(submit(control, input=second, idempotency_key="k")) == "idempotency_conflict"
+        return
+    assert (await submit(control, input=second, idempotency_key="k")).task.task_id == made.task.task_id
+    shown = await control.describe(ALICE, made.task, include_input=True)
+    assert shown["input"] == first
+
+
 async def test_task_of_another_does_not_exist(control: Control, bench: Bench) -> None:
     """Not to look at, not to cancel, not in a list; to `admin` it does."""
     task_id = (await submit(control)).task.task_id
