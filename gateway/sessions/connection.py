@@ -98,7 +98,6 @@ class Connection:
         self._close_code: int | None = None
         self._goodbye: tuple[str, int | None] = ("", None)
         self._heard_at = asyncio.get_running_loop().time()
-        self._unsent_before = 0
         self._told = asyncio.Event()
         socket.on_close = self._say_goodbye
         socket.cut_off = transport.abort
@@ -155,13 +154,9 @@ class Connection:
 
     def beat(self, now: float, heartbeat_s: float) -> None:
         """One heartbeat: ping, and close if there was no life for two. Any byte the peer takes is life, too."""
-        unsent = self.outbox.unsent_bytes
-        if unsent < self._unsent_before:
-            self._heard_at = now
-        self._unsent_before = unsent
-        if now - self._heard_at >= 2 * heartbeat_s:
+        if now - max(self._heard_at, self.outbox.took_at(now)) >= 2 * heartbeat_s:
             self.close(Close.IDLE)
-        elif not unsent:
+        elif not self.outbox.unsent_bytes:
             self.outbox.ping()
 
     def check_expiry(self, now_s: float) -> None:

@@ -19,6 +19,7 @@ With half as much a client that reads as fast as we write waits for us at times:
 PAGE_BYTES: Final = UNSENT_BYTES // 2
 """What surely fits in at once when the kernel has no more than as much unsent."""
 _SIOCOUTQNSD: Final = 0x894B  # linux/sockios.h: bytes in the send queue that were never sent
+_SIOCOUTQ: Final = 0x5411  # the same, and those that were sent and not acknowledged (tcp(7))
 
 
 class KernelQueue:
@@ -31,13 +32,17 @@ class KernelQueue:
 
     def takes_a_page(self) -> bool:
         """Whether `PAGE_BYTES` would go in at once, so that nothing stays behind in our memory."""
-        return self._unsent_bytes() <= UNSENT_BYTES - PAGE_BYTES
+        return self._asked(_SIOCOUTQNSD) <= UNSENT_BYTES - PAGE_BYTES
 
-    def _unsent_bytes(self) -> int:
+    def untaken_bytes(self) -> int:
+        """What the client's side has not acknowledged."""
+        return self._asked(_SIOCOUTQ)
+
+    def _asked(self, question: int) -> int:
         if self._socket is None or self._socket.fileno() < 0:
             return 0
         try:
-            answer = fcntl.ioctl(self._socket.fileno(), _SIOCOUTQNSD, bytes(4))
+            answer = fcntl.ioctl(self._socket.fileno(), question, bytes(4))
         except OSError:
             return 0  # it has gone
         return int(struct.unpack("i", answer)[0])

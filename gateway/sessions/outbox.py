@@ -33,11 +33,27 @@ class Outbox:
         self._queued_bytes = 0
         self._flush_handle: asyncio.Handle | None = None
         self._closed = False
+        # Of all but pings: how much was said, when, and how much of it the client had taken when it was last looked.
+        self._said_bytes = 0
+        self._said_at = self._took_at = asyncio.get_running_loop().time()
+        self._taken_bytes = 0
 
     @property
     def unsent_bytes(self) -> int:
         """What the client has not taken yet, as far as this side can tell."""
         return self._queued_bytes + self._transport.get_write_buffer_size()
+
+    def took_at(self, now: float) -> float:
+        """The loop's time when the client last took a byte that was no ping's, as far as this side can tell.
+
+        What its kernel has acknowledged counts, for what its program has read is not to be known: that is bounded by
+        its buffer, so a program that reads nothing is found out once there was enough to say.
+        """
+        taken = self._said_bytes - self.unsent_bytes - self._kernel.untaken_bytes()
+        if taken > self._taken_bytes:
+            self._taken_bytes = taken
+            self._took_at = self._said_at if taken == self._said_bytes else now
+        return self._took_at
 
     # --- what a subscription needs of its sink ---------------------------------------------------------
 
@@ -48,7 +64,7 @@ class Outbox:
 
     def send_events(self, batch: TaskEvents) -> None:
         """See `Sink.send_events`."""
-        self._put(batch.wire)
+        self._say(batch.wire)
 
     async def wait_room(self) -> None:
         """See `Sink.wait_room`. The kernel has room for a page of the log then: none waits here for a stuck client."""
@@ -58,7 +74,7 @@ class Outbox:
 
     def send(self, payload: bytes) -> None:
         """Send one text frame, after what is queued."""
-        self._put(text_frame(payload))
+        self._say(text_frame(payload))
 
     async def wait_for_reader(self) -> None:
         """Return when the client has taken enough of its answers to be asked for more."""
@@ -107,6 +123,11 @@ class Outbox:
         deadline = loop.time() + within_s
         while not self._transport.is_closing() and loop.time() < deadline:  # noqa: ASYNC110 - nobody tells us
             await asyncio.sleep(0.01)
+
+    def _say(self, frame: bytes) -> None:
+        self._said_bytes += len(frame)
+        self._said_at = asyncio.get_running_loop().time()
+        self._put(frame)
 
     def _put(self, frame: bytes) -> None:
         if self._closed:

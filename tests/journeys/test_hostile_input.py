@@ -126,13 +126,7 @@ async def test_peer_that_stops_reading_does_not_keep_its_socket(tmp_path: Path) 
     async with running_gateway(tmp_path / "data", env=env) as gateway, client(gateway.socket_url) as me:
         task_id = await me.submit("yes 0123456789 | head -c 30000000", mode="background")
         _, writer = await _raw(gateway)
-        request = json.dumps({"type": "subscribe", "id": "1", "task_id": task_id}).encode()
-        head = (
-            b"\x81\xfe" + len(request).to_bytes(2, "big")
-            if len(request) > 125
-            else bytes((0x81, 0x80 | len(request)))
-        )
-        writer.write(head + bytes(4) + request)  # masked with zeros
+        writer.write(_masked({"type": "subscribe", "id": "1", "task_id": task_id}))
         async with asyncio.timeout(20):
             while await _connections(gateway) != 2:
                 pass
@@ -157,6 +151,27 @@ async def test_silent_peer_is_told_and_cut_off(tmp_path: Path) -> None:
         writer.close()
         assert b'"type":"goodbye","code":4408' in received
         assert b"\x88\x02" + (4408).to_bytes(2, "big") in received
+
+
+async def test_reader_of_small_events_is_alive(tmp_path: Path) -> None:
+    """Who answers no ping but takes what comes, at once and little at a time, stays; silent again, it is closed."""
+    env = {"GATEWAY_HEARTBEAT_MS": "400"}
+    async with running_gateway(tmp_path / "data", env=env) as gateway, client(gateway.socket_url) as me:
+        task_id = await me.submit("for i in $(seq 30); do echo line $i; sleep 0.1; done")
+        reader, writer = await _raw(gateway)
+        writer.write(_masked({"type": "subscribe", "id": "1", "task_id": task_id}))
+        async with asyncio.timeout(30):
+            received = await reader.read(-1)
+        writer.close()
+        assert b"line 30" in received
+        assert received.index(b'"status":"completed"') < received.index(b'"code":4408')
+
+
+def _masked(request: dict[str, str]) -> bytes:
+    """A text frame, masked with zeros."""
+    data = json.dumps(request).encode()
+    size = bytes((0x80 | len(data),)) if len(data) <= 125 else b"\xfe" + len(data).to_bytes(2, "big")
+    return b"\x81" + size + bytes(4) + data
 
 
 async def test_text_that_is_not_utf8_closes_with_1007(gateway: GatewayProcess) -> None:
