@@ -68,6 +68,7 @@ class Health:
                 handler=self.metrics,
                 about="Counters in Prometheus' text format.",
                 scope="admin",
+                is_counted=False,
                 query=None,
                 answers={200: Answer("The counters.", {"text/plain": None})},
             ),

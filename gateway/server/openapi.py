@@ -232,7 +232,9 @@ def _refusal(status: str, told: list[str]) -> dict[str, Any]:
 def _codes(route: Route) -> Iterable[str]:
     yield from route.errors
     if not route.is_open:
-        yield from ("unauthorized", "forbidden", "rate_limited", "unavailable")
+        yield from ("unauthorized", "forbidden", "unavailable")
+        if route.is_counted:
+            yield "rate_limited"
     if route.query is not None or route.body is not None:
         yield "bad_frame"
     if route.body is not None:

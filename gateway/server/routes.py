@@ -79,6 +79,8 @@ class Route:
     answers: Mapping[int, Answer]
     scope: str | None = None
     is_open: bool = False
+    is_counted: bool = True
+    """Whether a request counts against its subject's rate; an open one never does."""
     query: type[Query] | type[BaseModel] | None = Query
     """None takes any, and looks at none."""
     headers: type[Headers] = Headers
@@ -106,7 +108,8 @@ def _served(route: Route, services: Services, bodies: Bodies) -> Handler:
         principal = NOBODY
         if not route.is_open:
             principal = authenticated(request, services.authenticator)
-            services.quotas.of(principal).take()
+            if route.is_counted:
+                services.quotas.of(principal).take()
         if route.scope is not None:
             principal.require(route.scope)
 

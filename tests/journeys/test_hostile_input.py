@@ -238,7 +238,7 @@ async def test_socket_without_our_subprotocol_is_refused(gateway: GatewayProcess
 
 async def test_more_in_flight_than_allowed_is_overloaded(tmp_path: Path) -> None:
     """A blocking submit counts in max_inflight; what is beyond is refused as retryable, the rest goes on."""
-    env = {"GATEWAY_MAX_INFLIGHT": "2"}
+    env = {"GATEWAY_REQUESTS_PER_S": "0", "GATEWAY_MAX_INFLIGHT": "2"}
     async with running_gateway(tmp_path / "data", env=env) as gateway, client(gateway.socket_url) as me:
         asked = {"mode": "blocking", "input": {"commands": ["sleep 60"]}}
         first, second = [await me.send("submit_task", **asked) for _ in range(2)]
