@@ -204,12 +204,7 @@ class Gateway:
             clock=self._world.clock,
             log=self._log,
         )
-        runner = web.AppRunner(
-            application(self._parts(endpoint, ids, Hops(secret))),
-            handle_signals=False,
-            shutdown_timeout=CLOSE_S,
-        )
-        await runner.setup()
+        runner = await _set_up(application(self._parts(endpoint, ids, Hops(secret))))
         beating = asyncio.get_running_loop().create_task(endpoint.beat(), name="heartbeats")
         try:
             async with _listening(runner, settings) as bound:
@@ -236,6 +231,11 @@ class Gateway:
         endpoint.send_off()
         await self._sandbox_door.send_off()
         await endpoint.emptied(CLOSE_S)
+
+    def leave_now(self) -> None:
+        """Say goodbye to clients, as far as that takes no time: the process is about to end."""
+        if self._endpoint is not None:
+            self._endpoint.leave_now()
 
     # --- the store and the bus ------------------------------------------------------------------------------
 
@@ -341,6 +341,12 @@ def _door_of(listener: Listener) -> Accept:
         await listener.accept(transport, subject=subject, trust="server" if is_trusted else "client")
 
     return accept
+
+
+async def _set_up(app: web.Application) -> web.AppRunner:
+    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=CLOSE_S)
+    await runner.setup()
+    return runner
 
 
 @asynccontextmanager

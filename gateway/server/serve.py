@@ -19,6 +19,7 @@ from gateway.server import logs
 from gateway.server.app import Gateway
 from gateway.server.data_dir import StartError
 from gateway.server.embedded import problem_of_settings
+from gateway.server.mistaken import check_sandbox_urls
 from gateway.server.stores import limits_of
 from gateway.server.world import World
 from gateway.settings import Settings
@@ -92,6 +93,7 @@ def _refused(why: str) -> int:
 
 
 async def _serve(settings: Settings, *, serves_clients: bool, unsafe_no_isolation: bool) -> None:
+    await check_sandbox_urls(settings.websocket_url)
     stop, now = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -114,6 +116,7 @@ async def _serve(settings: Settings, *, serves_clients: bool, unsafe_no_isolatio
         hurry.cancel()
         if not serving.done():
             # Like a crash, which loses nothing; the embedded sandbox ends with our end of its input.
+            gateway.leave_now()
             os._exit(1)
         await serving
 

@@ -1,17 +1,21 @@
 """Who may come in: tokens to principals, and which hosts and origins are ours."""
 
-from typing import Any
+import re
+from typing import Any, Final
 
 import jwt
 
 from gateway.errors import GatewayError
 from gateway.principal import ANONYMOUS, SCOPES, Principal
-from gateway.settings import Settings, is_loopback
+from gateway.settings import Settings
 
 MAX_TOKEN_BYTES = 16_384
 """Longest token looked at."""
 END_OF_TIME_S = 253_402_300_800
 """The year 10000, which RFC 3339 can't write: a later `exp` is its issuer's mistake, milliseconds for one."""
+
+
+_HOST: Final = re.compile(r"(\[[0-9a-f.]*:[0-9a-f:.]*\]|[a-z0-9._-]+)(?::[0-9]{0,5})?", re.ASCII)
 
 
 class Authenticator:
@@ -37,10 +41,16 @@ class Authenticator:
             tasks=frozenset(map(str, tasks)) if isinstance(tasks, list) else None,
         )
 
+    def renewed(self, token: str) -> Principal:
+        """Whoever `token`, shown on purpose, stands for. Raises as `principal`, also where nothing needs a token."""
+        if self._settings.auth == "none":
+            raise GatewayError("unauthorized", "No token is needed here, and none is known.")
+        return self.principal(token)
+
     def recognises(self, token: str) -> bool:
         """Whether `token` is one that opens something here; where nothing needs one, none is."""
         try:
-            return self._settings.auth != "none" and self.principal(token) is not None
+            return self.renewed(token) is not None
         except GatewayError:
             return False
 
@@ -72,9 +82,8 @@ class Doors:
     """Which `Host` names we answer to, and from which origins a browser may ask: DNS rebinding and CSWSH closed."""
 
     def __init__(self, settings: Settings) -> None:
-        local = ["localhost", "127.0.0.1", "[::1]"] if is_loopback(settings.host) else ["localhost"]
         bound = f"[{settings.host.strip('[]')}]" if ":" in settings.host else settings.host
-        self._hosts = {name.lower() for name in (*local, bound, *settings.allowed_hosts)}
+        self._hosts = {name.lower() for name in ("localhost", bound, *settings.allowed_hosts)}
         self._origins = {origin.lower().rstrip("/") for origin in settings.allowed_origins}
 
     def allows_host(self, host: str | None, *, reached: str | None = None) -> bool:
@@ -83,15 +92,10 @@ class Doors:
         `reached` is the address that the connection came to: where we listen on all of them, each is ours. A name
         that somebody else lets point to us (DNS rebinding) is none of these.
         """
-        if not host:
+        name = host_name(host or "")
+        if host is None or name is None:
             return False
-        lower = host.lower()
-        bare = _without_port(lower)
-        return (
-            lower in self._hosts
-            or bare in self._hosts
-            or (reached is not None and bare.strip("[]") == reached)
-        )
+        return host.lower() in self._hosts or name in self._hosts or name.strip("[]") == reached
 
     def allows_origin(self, origin: str | None, host: str) -> bool:
         """Whether a request with this `Origin` may be served: none, our own (name and port), or a listed one."""
@@ -101,10 +105,10 @@ class Doors:
         return origin.lower() in self._origins | ours
 
 
-def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0]
+def host_name(host: str) -> str | None:
+    """The name or address in a `Host`, in small letters; None where that is none (RFC 9110 section 7.2)."""
+    found = _HOST.fullmatch(host.lower())
+    return found and found[1]
 
 
 def bearer(authorization: str | None) -> str | None:

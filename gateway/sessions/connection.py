@@ -136,6 +136,12 @@ class Connection:
             self._goodbye = (reason or CLOSES[code].meaning, reconnect_in_ms)
             self._told.set()
 
+    def leave_now(self) -> None:
+        """Say goodbye and close, without waiting for anything."""
+        if self._close_code is None:
+            self.outbox.send(frames.goodbye(Close.GONE, CLOSES[Close.GONE].meaning, reconnect=True))
+            self.outbox.end(Close.GONE)
+
     async def _close_when_told(self) -> None:
         await self._told.wait()
         if self._close_code is not None:

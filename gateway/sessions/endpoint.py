@@ -183,6 +183,11 @@ class Endpoint:
             wait_ms = self._clock.rng.randrange(spread_ms)
             connection.close(Close.RESTART, "The server restarts.", reconnect_in_ms=wait_ms)
 
+    def leave_now(self) -> None:
+        """Say goodbye to every client whose socket takes it at once: the process ends with this call."""
+        for connection in self._connections:
+            connection.leave_now()
+
     async def emptied(self, within_s: float) -> None:
         """Return when every connection is gone, or after `within_s`."""
         with contextlib.suppress(TimeoutError):

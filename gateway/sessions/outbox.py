@@ -99,6 +99,11 @@ class Outbox:
         self.flush()
         self._closed = True
 
+    def end(self, code: int) -> None:
+        """Write what is queued and a close frame, and take nothing more."""
+        self._put(close_frame(code))
+        self.close()
+
     async def settle(self, within_s: float) -> None:
         """Give the client `within_s` to take what is left, then cut it off: a socket nobody reads must not stay."""
         loop = asyncio.get_running_loop()

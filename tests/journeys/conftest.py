@@ -6,6 +6,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.gateway import GatewayProcess, running_gateway
+from tests.support.http_calls import SECRET
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -19,3 +20,11 @@ async def module_gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
 def gateway(module_gateway: GatewayProcess) -> GatewayProcess:
     """The module's gateway."""
     return module_gateway
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def guarded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GatewayProcess]:
+    """A gateway that wants tokens, and answers a blocking submit after 1 s."""
+    env = {"GATEWAY_AUTH": "jwt", "GATEWAY_JWT_SECRET": SECRET, "GATEWAY_BLOCKING_HTTP_S": "1"}
+    async with running_gateway(tmp_path_factory.mktemp("guarded") / "data", env=env) as gateway:
+        yield gateway

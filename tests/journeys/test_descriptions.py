@@ -10,8 +10,8 @@ import jsonschema_rs
 import jwt
 import pytest
 
-from tests.journeys.test_http import call, session, submitted
 from tests.support.gateway import Client, GatewayProcess, client, running_gateway
+from tests.support.http_calls import call, session, submitted
 
 pytestmark = pytest.mark.journey
 

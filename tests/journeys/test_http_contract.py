@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 from aiohttp import ClientSession
 
-from tests.journeys.test_http import SECRET, Reply, bearer, call, refused, session, submitted
 from tests.support.gateway import GatewayProcess, running_gateway
+from tests.support.http_calls import SECRET, Reply, bearer, call, refused, session, submitted
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.journey

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from tests.support.gateway import GatewayProcess, client, running_gateway
 from tests.support.processes import until
@@ -55,7 +56,7 @@ async def _running(gateway: GatewayProcess, count: int) -> None:
 
 
 async def test_second_signal_ends_it_now(tmp_path: Path) -> None:
-    """A second SIGTERM does not wait for what runs or for whoever is connected; the task is there afterwards."""
+    """A second SIGTERM waits neither for what runs nor for clients, who are told; the task is there afterwards."""
     data = tmp_path / "data"
     async with (
         running_gateway(data, env={"GATEWAY_DRAIN_S": "60"}) as gateway,
@@ -69,6 +70,11 @@ async def test_second_signal_ends_it_now(tmp_path: Path) -> None:
         os.kill(gateway.pid, signal.SIGTERM)
         async with asyncio.timeout(1):
             assert await gateway.process.wait() == 1
+        with pytest.raises(ConnectionClosed):
+            while True:
+                await me.read()
+        assert me.goodbye is not None
+        assert (me.goodbye["code"], me.goodbye["reconnect"], me.socket.close_code) == (1001, True, 1001)
     async with running_gateway(data) as gateway, client(gateway.socket_url) as me:
         await me.ask("subscribe", task_id=task_id)
         assert (await me.until_ended(task_id))[-1]["data"]["status"] == "completed"
@@ -103,6 +109,14 @@ async def test_refusal_to_start_is_one_line_that_says_what_to_do(tmp_path: Path,
     assert err.startswith("gateway: ")
     assert err.count("\n") == 1
     assert advice in err
+
+
+async def test_gateway_is_no_sandbox_for_another(gateway: GatewayProcess, tmp_path: Path) -> None:
+    """A start whose WEBSOCKET_URL is the client socket of any gateway is refused, with the line to change."""
+    url = f"ws://localhost:{gateway.url.rsplit(':', 1)[1]}/ws"
+    code, out, err = await _start(tmp_path / "data", env={"WEBSOCKET_URL": f"ws://localhost:9/ws,{url}"})
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert f"WEBSOCKET_URL={url} is a gateway's client socket" in err
 
 
 async def test_port_and_directory_in_use_are_refused(gateway: GatewayProcess, tmp_path: Path) -> None:
