@@ -90,6 +90,7 @@ class Sites:
         self._hosts = hosts
         self._idle_ms = round(idle_s * 1000)
         self._log = log
+        self._rung = asyncio.Event()
         self._used: dict[bytes, int] = {}
         self._under_way: Counter[bytes] = Counter()
 
@@ -171,10 +172,17 @@ class Sites:
 
     # --- what is over ---------------------------------------------------------------------------------
 
+    def look(self) -> None:
+        """A task is gone: its site is over."""
+        self._rung.set()
+
     async def run(self) -> None:
         """Close what is over, until cancelled."""
         while True:
-            await asyncio.sleep(SWEEP_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SWEEP_S):
+                    await self._rung.wait()
+            self._rung.clear()
             try:
                 await self._sweep()
             except StoreUnavailableError as error:

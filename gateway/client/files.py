@@ -5,7 +5,7 @@ import contextlib
 import os
 import stat
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final
 
@@ -29,15 +29,21 @@ class FilesError(ClientError):
 # --- out ----------------------------------------------------------------------------------------------
 
 
-def named(paths: Sequence[Path], *, max_bytes: int = MAX_BYTES) -> dict[str, Path]:
+def named(
+    paths: Sequence[Path],
+    *,
+    max_bytes: int = MAX_BYTES,
+    on_left_out: Callable[[Path], None] = lambda _path: None,
+) -> dict[str, Path]:
     """The files of all `paths` by the path that each gets in the sandbox.
 
     A directory's content goes to the top; a file keeps its path if that is relative and goes down, else only
-    its name.
+    its name. A link to a directory, or out of the one that was
+    named, is left out, and told of.
     Raises FilesError.
     """
     found: dict[str, Path] = {}
-    for name, path in _named(paths):
+    for name, path in _named(paths, on_left_out):
         if name in found:
             raise FilesError(f"both {found[name]} and {path} would become {name}")
         found[name] = path
@@ -78,10 +84,10 @@ def _member(name: str, opened: IO[bytes]) -> Iterator[bytes]:
     yield tar.padding(size)
 
 
-def _named(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+def _named(paths: Sequence[Path], on_left_out: Callable[[Path], None]) -> Iterator[tuple[str, Path]]:
     for path in paths:
         if path.is_dir():
-            yield from _below(path)
+            yield from _below(path, on_left_out)
         elif path.is_file():
             yield _name(path if _goes_down(path) else Path(path.name)), path
         else:
@@ -92,20 +98,22 @@ def _goes_down(path: Path) -> bool:
     return not path.is_absolute() and ".." not in path.parts
 
 
-def _below(top: Path) -> Iterator[tuple[str, Path]]:
+def _below(top: Path, on_left_out: Callable[[Path], None]) -> Iterator[tuple[str, Path]]:
     for folder, folders, names in os.walk(top, onerror=_unreadable):
         folders[:] = sorted(name for name in folders if name not in LEFT_OUT)
-        for name in sorted(names):
-            path = Path(folder, name)
-            if _belongs(path, top):
+        for path in (Path(folder, name) for name in folders):
+            if path.is_symlink():
+                on_left_out(path)
+        for path in (Path(folder, name) for name in sorted(names)):
+            if _leads_out(path, top):
+                on_left_out(path)
+            elif path.exists() and stat.S_ISREG(path.stat().st_mode):
                 yield _name(path.relative_to(top)), path
 
 
-def _belongs(path: Path, top: Path) -> bool:
-    """Whether it is a file of the directory: a link out of it might lead to what nobody meant to send."""
-    if path.is_symlink() and not path.resolve().is_relative_to(top.resolve()):
-        return False
-    return path.exists() and stat.S_ISREG(path.stat().st_mode)
+def _leads_out(path: Path, top: Path) -> bool:
+    """Whether it is a link out of the directory: it might lead to what nobody meant to send."""
+    return path.is_symlink() and not path.resolve().is_relative_to(top.resolve())
 
 
 def _unreadable(error: OSError) -> None:

@@ -93,6 +93,7 @@ class Gateway:
         self._registry = Registry(all_agents(settings.agents, self._sites))
         self._started_at = rfc3339(clock.now_ms())
         self._endpoint: Endpoint | None = None
+        self.leave_now: Callable[[], None] = lambda: None  # see `Endpoint.leave_now`
         self._owning = Owning(
             settings, self._store, clock, self._about, instance=self._instance, log=self._log
         )
@@ -204,6 +205,7 @@ class Gateway:
             clock=self._world.clock,
             log=self._log,
         )
+        self.leave_now = endpoint.leave_now
         runner = await _set_up(application(self._parts(endpoint, ids, Hops(secret))))
         beating = asyncio.get_running_loop().create_task(endpoint.beat(), name="heartbeats")
         try:
@@ -232,16 +234,13 @@ class Gateway:
         await self._sandbox_door.send_off()
         await endpoint.emptied(CLOSE_S)
 
-    def leave_now(self) -> None:
-        """Say goodbye to clients, as far as that takes no time: the process is about to end."""
-        if self._endpoint is not None:
-            self._endpoint.leave_now()
-
     # --- the store and the bus ------------------------------------------------------------------------------
 
     def _committed(self, commit: Commit) -> None:
         for batch in commit.events:
             self._metrics.events.inc(len(batch.events))
+        if any(changed.removed for changed in commit.changed):
+            self._sites.look()
         announce(self._bus, commit)
 
     async def _read_log(self, task_id: str, after_seq: int, max_bytes: int) -> Page:

@@ -10,6 +10,7 @@ import typer
 
 from gateway.client.files import inline, named, size_of
 from gateway.client.session import TaskOptions
+from gateway.server.cli_output import printable
 
 INLINE_BYTES: Final = 512 << 10
 """Files up to so much go with the rest of the input, in one frame; more are uploaded."""
@@ -31,7 +32,7 @@ class Order:
 
     def options(self) -> tuple[TaskOptions, dict[str, Path] | None]:
         """As the fields of a submit, and the files to upload with it; raises FilesError or typer.BadParameter."""
-        found = named(self.paths)
+        found = named(self.paths, on_left_out=_left_out)
         small = size_of(found) <= INLINE_BYTES
         given: dict[str, Any] = {"commands": list(self.commands)}
         if small:
@@ -73,6 +74,10 @@ def ordered(
         raise typer.BadParameter("an agent takes a text, and nothing of a sandbox's", param_hint="--agent")
     text = " ".join(subject)
     return AgentOrder(agent, text, options["timeout_s"], options["labels"], parameters)
+
+
+def _left_out(path: Path) -> None:
+    typer.echo(f"gateway: left out, a link that is not followed: {printable(str(path))}", err=True)
 
 
 def json_or_text(value: str) -> Any:

@@ -35,6 +35,7 @@ class Printer:
         self._terminal = terminal
         self._now = now
         self._began = now()
+        self._ended_by = ""
         self._doing = "submitting"
         self._drawn = False
         self._line_open = False
@@ -93,7 +94,7 @@ class Printer:
         if self._as_json:
             return
         if task["status"] != "completed":
-            self.note(ending(task))
+            self.note(ending(task) + self._ended_by)
         elif task["agent"] != "sandbox":
             self._out.write(json.dumps(task.get("result"), ensure_ascii=False, indent=2) + "\n")
             self._out.flush()
@@ -123,6 +124,8 @@ class Printer:
         elif data["previous"] == "paused" and data["status"] in {"running", "pending"}:
             anew = "" if data["status"] == "running" else ", from the start of its output"
             self.note(f"it goes on{anew}{why}")
+        elif data["status"] == "cancelled":
+            self._ended_by = f" by {data.get('by') or 'the gateway'}{why}"
         elif data["status"] == "pending" and why:
             self.note(f"lost its place ({data['reason']}); it will run again, from the start of its output")
 

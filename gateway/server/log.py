@@ -58,7 +58,13 @@ class Log:
                 query=EventsQuery,
                 headers=EventsHeaders,
                 answers={
-                    200: Answer("Events, in order.", {JSON: EventPage, "text/event-stream": None}),
+                    200: Answer(
+                        "Events, in order.",
+                        {JSON: EventPage, sse.KIND: None},
+                        {
+                            sse.FIRST_SEQ: "The first event's seq: more than was asked for where the log is trimmed."
+                        },
+                    ),
                     204: Answer("To a stream: the task has ended, and there is nothing newer."),
                 },
                 errors=("task_not_found", "invalid_cursor"),
@@ -68,28 +74,35 @@ class Log:
     async def events(self, asked: Asked) -> web.StreamResponse:
         """A page as JSON, or a stream where the reader takes `text/event-stream`."""
         task = await self._services.control.get(asked.principal, asked.task_id)
-        streams = "text/event-stream" in asked.request.headers.get("Accept", "").lower()
+        streams = sse.is_wanted(asked.request.headers.get("Accept", ""))
         last_id = asked.headers.last_event_id
         after_seq = last_id if streams and last_id is not None else asked.query.after_seq
         if after_seq > task.last_seq:
             raise GatewayError("invalid_cursor", last_seq=task.last_seq)
+        gone = after_seq < task.first_seq - 1
         after_seq = max(after_seq, task.first_seq - 1)
         if streams:
-            return await self._stream(asked, task, after_seq)
+            return await self._stream(asked, task, after_seq, gone=gone)
         return await self._page(task, after_seq, asked.query.limit)
 
-    async def _stream(self, asked: Asked, task: TaskRecord, after_seq: int) -> web.StreamResponse:
+    async def _stream(
+        self, asked: Asked, task: TaskRecord, after_seq: int, *, gone: bool
+    ) -> web.StreamResponse:
         if task.ended and after_seq >= task.last_seq:
             return web.Response(status=204)
         if asked.request.method == "HEAD":
-            return web.Response(headers=sse.HEADERS)  # it watches nothing, and has no end to wait for
+            return web.Response(
+                headers=sse.HEADERS | {sse.FIRST_SEQ: str(after_seq + 1)}
+            )  # it watches nothing, and has no end to wait for
         services, expires_at = self._services, asked.principal.expires_at
         services.quotas.check_connection(asked.principal)
         batches = follow(services.relay, services.read_log, task, after_seq)
         # A stream is no way round a token's end: its reader comes back with another.
         left_s = None if expires_at is None else expires_at - services.clock.now_ms() / 1000
         with services.quotas.connection(asked.principal):
-            return await sse.stream(asked.request, batches, within_s=left_s)
+            return await sse.stream(
+                asked.request, batches, first_seq=after_seq + 1, gone=gone, within_s=left_s
+            )
 
     async def _page(self, task: TaskRecord, after_seq: int, limit: int) -> web.StreamResponse:
         page = await self._store.read_events(task.task_id, after_seq, max_events=limit, max_bytes=PAGE_BYTES)
@@ -98,4 +111,4 @@ class Log:
         # Its beginning may have been trimmed since its row was read.
         first_seq = page.events[0].seq if page.events else after_seq + 1
         body = b'{"events":[%s],"first_seq":%d,"last_seq":%d}' % (joined, first_seq, last_seq)
-        return web.Response(body=body, content_type=JSON)
+        return web.Response(body=body, content_type=JSON, headers={sse.FIRST_SEQ: str(first_seq)})

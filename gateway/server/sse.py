@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncGenerator
 from typing import Final
 
@@ -12,8 +13,12 @@ from gateway.server.peer import while_there
 
 KEEP_ALIVE_S: Final = 15.0
 """A comment after so much silence keeps proxies from closing the stream."""
+KIND: Final = "text/event-stream"
+FIRST_SEQ: Final = "First-Seq"
+"""The header that says with which event an answer begins: a log that was trimmed has lost its first ones."""
+_NOT_AT_ALL: Final = re.compile(r"q\s*=\s*0(\.0*)?")
 HEADERS: Final = {
-    "Content-Type": "text/event-stream",
+    "Content-Type": KIND,
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",
 }
@@ -28,12 +33,28 @@ def encode(batch: TaskEvents) -> bytes:
     )
 
 
+def is_wanted(accept: str) -> bool:
+    """Whether an `Accept` asks for a stream by its name (RFC 9110 section 12.5.1)."""
+    ranges = ([part.strip() for part in one.split(";")] for one in accept.lower().split(","))
+    return any(kind == KIND and not any(map(_NOT_AT_ALL.fullmatch, more)) for kind, *more in ranges)
+
+
 async def stream(
-    request: web.Request, batches: AsyncGenerator[TaskEvents, None], *, within_s: float | None = None
+    request: web.Request,
+    batches: AsyncGenerator[TaskEvents, None],
+    *,
+    first_seq: int,
+    gone: bool,
+    within_s: float | None = None,
 ) -> web.StreamResponse:
-    """Send what comes until the log ends, the reader goes, or `within_s` is over; the reader sets the pace."""
-    response = web.StreamResponse(headers=HEADERS)
+    """Send what comes until the log ends, the reader goes, or `within_s` is over; the reader sets the pace.
+
+    The first event will be `first_seq`; a comment says so where what was asked for before it is `gone`.
+    """
+    response = web.StreamResponse(headers=HEADERS | {FIRST_SEQ: str(first_seq)})
     await response.prepare(request)
+    if gone:
+        await response.write(b": events before %d are gone\n\n" % first_seq)
     with contextlib.suppress(TimeoutError):
         async with while_there(request, within_s=within_s):
             await _pass_on(batches, response)

@@ -169,6 +169,7 @@ async def test_trimmed_log_says_that_it_is(tmp_path: Path) -> None:
             assert await me.until_ended(task_id) == [last]
         status, text = ask(_events(gateway, task_id), accept="text/event-stream")
         assert (status, text.count("id: ")) == (200, 1)
+        assert text.startswith(f": events before {last['seq']} are gone\n\n")
 
 
 def _events(gateway: GatewayProcess, task_id: str) -> str:

@@ -29,7 +29,7 @@ async def test_served_folder_is_reached_after_its_task(gateway: GatewayProcess) 
 
 
 async def test_site_goes_with_its_deleted_task(gateway: GatewayProcess) -> None:
-    """Its session is closed then; until that it stays, whoever leaves."""
+    """Its session is closed at once then, before the next sweep; until that it stays, whoever leaves."""
     async with client(gateway.socket_url) as me:
         task_id = await me.submit(input=SITE)
         url = (await me.until_ended(task_id))[-1]["data"]["result"]["url"]
@@ -44,7 +44,7 @@ async def test_site_goes_with_its_deleted_task(gateway: GatewayProcess) -> None:
             return True
         return False
 
-    await eventually(is_gone, 20)
+    await eventually(is_gone, 3)
 
 
 async def test_public_gateway_names_no_address_of_its_loopback(tmp_path: Path) -> None:

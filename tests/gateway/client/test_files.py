@@ -84,6 +84,9 @@ def test_link_out_of_the_directory_is_not_followed(tmp_path: Path) -> None:
     (top / "outside").symlink_to(key)
     (top / "nowhere").symlink_to("gone")
     assert collect([top]) == {"a": "1", "inside": "1"}
+    told: list[Path] = []
+    named([top], on_left_out=told.append)
+    assert told == [top / "outside"]
 
 
 def test_pipe_in_the_directory_is_left_out(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from gateway.events import TaskEvents
-from gateway.server.sse import KEEP_ALIVE_S, _pass_on, encode
+from gateway.server.sse import KEEP_ALIVE_S, _pass_on, encode, is_wanted
 from tests.support.records import batch_of
 
 
@@ -25,6 +25,25 @@ def test_event_is_its_seq_its_kind_and_its_frame() -> None:
         assert lines[2].removeprefix("data: ").encode() == event.frame
         assert orjson.loads(event.frame)["data"]["text"].startswith("a\nid: 9\r\n\n\u2028")
         assert len(lines) == 3
+
+
+@pytest.mark.parametrize(
+    ("accept", "wanted"),
+    [
+        ("text/event-stream", True),
+        ("application/json, Text/Event-Stream;q=0.5", True),
+        ("text/event-stream; charset=utf-8", True),
+        ("text/event-stream;q=0", False),
+        ("text/event-stream ; q=0.000, application/json", False),
+        ("text/event-streams", False),
+        ("application/json;x=text/event-stream", False),
+        ("*/*", False),
+        ("", False),
+    ],
+)
+def test_stream_is_for_who_asks_for_one(accept: str, wanted: bool) -> None:
+    """By its name, and not with a weight of 0, which means not at all."""
+    assert is_wanted(accept) is wanted
 
 
 class Written(web.StreamResponse):
