@@ -7,12 +7,11 @@ simulated (`tests/simulation`).
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from gateway.agents.catalogue import all_agents
@@ -32,8 +31,8 @@ from gateway.server.data_dir import StartError, locked
 from gateway.server.embedded import EmbeddedSandbox
 from gateway.server.health import Health
 from gateway.server.hops import Hops
+from gateway.server.listening import listening, set_up
 from gateway.server.owning import Owning
-from gateway.server.peer import Peer
 from gateway.server.site_map import Parts, application
 from gateway.server.stores import make_store
 from gateway.server.world import World
@@ -62,8 +61,6 @@ MAX_EVENTS_A_READ: Final = 1000
 READS_AT_ONCE: Final = 8
 """Reads of logs under way: a thousand who catch up at once fill no memory with pages, nor do they keep requests from
 the store's threads."""
-BACKLOG: Final = 512
-"""Clients whose turn comes within a second, when all come at once; the kernel has the others try again."""
 CLOSE_S: Final = 3.0
 """How long clients may take over their goodbyes."""
 
@@ -206,10 +203,10 @@ class Gateway:
             log=self._log,
         )
         self.leave_now = endpoint.leave_now
-        runner = await _set_up(application(self._parts(endpoint, ids, Hops(secret))))
+        runner = await set_up(application(self._parts(endpoint, ids, Hops(secret))), close_s=CLOSE_S)
         beating = asyncio.get_running_loop().create_task(endpoint.beat(), name="heartbeats")
         try:
-            async with _listening(runner, settings) as bound:
+            async with listening(runner, settings) as bound:
                 self._sites.here = settings.advertised(bound)
                 await self._sandboxes_tried()
                 ready(bound)
@@ -340,35 +337,6 @@ def _door_of(listener: Listener) -> Accept:
         await listener.accept(transport, subject=subject, trust="server" if is_trusted else "client")
 
     return accept
-
-
-async def _set_up(app: web.Application) -> web.AppRunner:
-    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=CLOSE_S)
-    await runner.setup()
-    return runner
-
-
-@asynccontextmanager
-async def _listening(runner: web.AppRunner, settings: Settings) -> AsyncIterator[str]:
-    """The URL at which clients are served inside the block. Raises `StartError`."""
-    host, port, loop = settings.host, settings.port, asyncio.get_running_loop()
-    if (server := runner.server) is None:
-        raise TypeError("the runner has not been set up")
-    peer = functools.partial(Peer, server, loop=loop, keepalive_timeout=settings.handshake_timeout_s)
-    try:
-        listening = await loop.create_server(peer, host, port, backlog=BACKLOG, reuse_address=True)
-    except OSError as error:
-        raise StartError(
-            f"can't listen on {host}:{port}: {error.strerror or error}; choose another --port"
-        ) from None
-    try:
-        yield f"http://{_shown(host)}:{listening.sockets[0].getsockname()[1]}"
-    finally:
-        listening.close()
-
-
-def _shown(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _show(pool: Pool, metrics: Metrics) -> None:
