@@ -100,6 +100,15 @@ async def redis_slow(fleet: Fleet, _instance: Instance, seconds: float) -> bool:
     return max(waited) > 0.4
 
 
+async def redis_subscribers_killed(fleet: Fleet, _instance: Instance, seconds: float) -> bool:
+    """Every 60 ms the connections of all who listen are cut."""
+    killed = 0
+    for _ in range(max(1, round(seconds / 0.06))):
+        killed += int(fleet.redis.ask("CLIENT", "KILL", "TYPE", "pubsub").strip(b":\r\n"))
+        await let_pass(0.06)
+    return killed > 0
+
+
 # --- PostgreSQL ------------------------------------------------------------------------------------------------
 
 
@@ -179,6 +188,7 @@ OF_SERVERS: Final[dict[str, Fault]] = {
     "Redis frozen": redis_frozen,
     "Redis out of memory": redis_full,
     "Redis slow": redis_slow,
+    "Redis' subscribers killed": redis_subscribers_killed,
     "PostgreSQL restarted": postgres_restarted,
     "PostgreSQL crashed": postgres_crashed,
 }

@@ -21,6 +21,8 @@ class Proxy:
         self.hits: Counter[str] = Counter()
         self.refuses = False
         """Whether new connections are closed at once."""
+        self.holds_ends = False
+        """Whether clients are not told when the server has ended a connection."""
         self.cut_at: Callable[[bytes], bool] = lambda _sent: False
         """Asked of each piece a client sends: it is handed on, and nothing comes back on that connection any more."""
         self._target = (host, port)
@@ -77,7 +79,8 @@ class Proxy:
         with suppress(ConnectionError):
             while data := await reader.read(1 << 16):
                 await self._pass(data, writer)
-        writer.close()
+        if not self.holds_ends:
+            writer.close()
 
     async def _pass(self, data: bytes, to: asyncio.StreamWriter) -> None:
         if not self._flows.is_set():

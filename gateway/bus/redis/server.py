@@ -13,8 +13,9 @@ from redis.exceptions import RedisError
 
 ANSWER_S: Final = 2.0
 """How long a connection, or an answer on one, may take."""
-FAILURES: Final = (RedisError, OSError, TimeoutError)
-"""What a Redis that can't be used raises."""
+FAILURES: Final = (RedisError, OSError, TimeoutError, RuntimeError, AttributeError)
+"""What a Redis that can't be used raises. redis-py lets through what uvloop says of a transport that was closed while
+it wrote (RuntimeError), and that its own writer is gone (AttributeError): neither may end a gateway."""
 
 
 def connections(url: str, *, most: int) -> BlockingConnectionPool:

@@ -91,7 +91,7 @@ class Database:
         with translated():
             if self._pool is None:
                 raise StoreUnavailableError("the store is not open")
-            async with self._pool.acquire(timeout=CONNECT_S) as connection:
+            async with self._pool.acquire(timeout=CONNECT_S) as connection, _dropped_when_broken(connection):
                 yield connection
 
     async def transact(self, work: Callable[[Connection], Awaitable[Value]]) -> Value:
@@ -144,11 +144,23 @@ async def _run(
     try:
         value = await work(connection)
         xid = await connection.fetchval("SELECT pg_current_xact_id_if_assigned()::text")
+    except _BROKEN:
+        raise
     except BaseException:
         if not connection.is_closed():
             await connection.execute("ROLLBACK")
         raise
     return value, xid
+
+
+@asynccontextmanager
+async def _dropped_when_broken(connection: Connection) -> AsyncIterator[None]:
+    """What is of no more use is not given back to the pool, also where it has not noticed yet that it is closed."""
+    try:
+        yield
+    except _BROKEN:
+        connection.terminate()
+        raise
 
 
 async def _commit(connection: Connection, xid: str | None) -> None:
@@ -164,6 +176,8 @@ _BROKEN: Final = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
+    # Between the server's last word and the end of the connection asyncpg takes no statement any more.
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
 )

@@ -6,8 +6,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import uvloop
+from redis.asyncio.connection import Connection
 
 from gateway.bus.base import Message, Missed
+from gateway.bus.redis.server import FAILURES
 from tests.support.processes import until
 from tests.support.proxy import proxy_to
 from tests.support.records import batch_of
@@ -166,3 +169,22 @@ async def test_local_followers_go_on_without_redis(tmp_path: Path, redis: RedisS
 async def _quickly(waited: Awaitable[None]) -> None:
     async with asyncio.timeout(5):
         await waited
+
+
+def test_connection_that_was_just_closed_is_a_failure_like_others(redis: RedisServer) -> None:
+    """On the loop of the real process, which says so in a way of its own."""
+
+    async def fail() -> None:
+        connection = Connection(host="127.0.0.1", port=redis.port, protocol=2)
+        async with asyncio.timeout(FOUND_S):
+            await connection.connect()  # type: ignore[no-untyped-call]
+            assert connection._writer is not None
+            connection._writer.transport.abort()
+            with pytest.raises(FAILURES):
+                await connection.send_command("SUBSCRIBE", "channel")
+            connection._writer = None
+            with pytest.raises(FAILURES):
+                await connection._send_packed_command([b"PING"])
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(fail())

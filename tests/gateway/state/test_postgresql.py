@@ -9,6 +9,7 @@ import pytest
 
 from gateway.errors import StoreUnavailableError
 from gateway.state.base import Append, NewTask, StateStore
+from gateway.state.postgresql.pool import Connection
 from gateway.state.postgresql.store import PostgresqlStore
 from gateway.state.schema import escape, unescape
 from gateway.tasks import Fence, TaskRecord
@@ -130,6 +131,30 @@ async def test_write_that_was_cut_before_its_commit_is_undone(
         assert published.seqs == []
         fence = await store.append(fence_of(task), Append([output("x")]))
         assert fence.last_seq == 3
+
+
+async def test_connection_that_was_ended_but_is_not_closed_yet_is_unavailable(
+    backend: PostgresqlBackend, proxy: Proxy, server: Server
+) -> None:
+    """The server's last word has come, the end of the connection has not: what is asked in between fails."""
+    proxy.holds_ends = True
+    async with through(proxy, backend, server).opened() as store:
+        assert isinstance(store, PostgresqlStore)
+        database = store._database
+
+        async def ended(connection: Connection) -> None:
+            pid = await connection.fetchval("SELECT pg_backend_pid()")
+            plain = await asyncpg.connect(backend.dsn)
+            await plain.execute("SELECT pg_terminate_backend($1)", pid)
+            await plain.close()
+            while True:
+                await connection.execute("SELECT 1")
+
+        for _ in range(3):
+            with pytest.raises(StoreUnavailableError):
+                await database.transact(ended)
+        assert await store.get_task("none") is None
+        proxy.holds_ends = False
 
 
 def cut_once(proxy: Proxy, words: bytes) -> None:
