@@ -26,6 +26,9 @@ CONDITIONS: Final[Mapping[str, Callable[..., bool]]] = {
     "commits output": lambda _store, commit: any(
         event.kind == "output" for batch in commit.events for event in batch.events
     ),
+    "commits a checkpoint": lambda _store, commit: any(
+        event.kind == "checkpoint" for batch in commit.events for event in batch.events
+    ),
     "commits the last event": lambda _store, commit: any(b.events[-1].final for b in commit.events),
     "has output": lambda _self, drafts, *_rest: any(draft.kind == "output" for draft in drafts),
     "appends output": lambda _self, _fence, what, *_rest: any(

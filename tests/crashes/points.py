@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Final
 
-from tests.crashes import keeping, process, running, steering, submitting, surviving
+from tests.crashes import keeping, process, remembering, running, steering, submitting, surviving
 from tests.crashes.stage import OUTSIDE, POINTS, CrashPoint
 
-PARTS: Final[Sequence[ModuleType]] = (submitting, running, steering, surviving, keeping, process)
+PARTS: Final[Sequence[ModuleType]] = (submitting, running, steering, remembering, surviving, keeping, process)
 QUICK: Final = [name for name, point in POINTS.items() if point.quick]
 LONG: Final = [name for name, point in POINTS.items() if not point.quick]
 
