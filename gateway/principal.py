@@ -20,6 +20,8 @@ class Principal:
     scopes: frozenset[str]
     expires_at: float | None = None
     tasks: frozenset[str] | None = None
+    token_id: str | None = None
+    """The `jti` of the token, by which it can be revoked."""
 
     def has(self, scope: str) -> bool:
         """Whether it has `scope`; `admin` has every scope but `sandbox:server`."""

@@ -5,7 +5,15 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, StringConstraints, model_validator
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    FilePath,
+    SecretStr,
+    StringConstraints,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREVIEW_HOST = r"^[a-zA-Z0-9-]{1,63}(\.[a-zA-Z0-9-]{1,63}){0,3}(:[0-9]{1,5})?$"
@@ -90,8 +98,21 @@ class Settings(BaseSettings):
     """`none` is for loopback only: everybody is `anonymous`, with every scope but `sandbox:server`."""
     jwt_secret: SecretStr | None = None
     """HS256 key, at least 32 bytes (RFC 7518 section 3.2)."""
+    jwks_url: str | None = None
+    """Where the issuer of tokens publishes its public keys (RS256 to RS512, ES256 to ES512, EdDSA): an `https://`
+    address, or an `http://` one of this machine."""
+    jwks_lifetime_s: float = Field(default=300.0, ge=1)
+    """How old those keys may get: one that the issuer takes back opens nothing after that. A new one is seen at
+    once."""
     jwt_audience: str | None = None
-    """What a token's `aud` must be, where set."""
+    """What a token's `aud` must be, where set. An issuer that serves others too needs it: theirs would open this."""
+    jwt_leeway_s: float = Field(default=5.0, ge=0, le=60)
+    """How far the issuer's clock may be ahead: so much before its `nbf` or `iat` a token is taken. Its end is its
+    end."""
+    jwt_require_exp: bool = False
+    """Whether a token that never ends is refused."""
+    revoked_file: FilePath | None = None
+    """Which tokens are good no more: a file with a line `jti ID` or `sub NAME` for each, looked at every second."""
     allowed_origins: CommaSeparated = ()
     """Browser origins let in beside our own."""
     allowed_hosts: CommaSeparated = ()
@@ -178,11 +199,15 @@ class Settings(BaseSettings):
     def _safe(self) -> Self:
         if self.auth == "none" and not self.loopback:
             raise ValueError(
-                f"will not serve {self.host} without authentication: set GATEWAY_AUTH=jwt and GATEWAY_JWT_SECRET,"
-                " or listen on 127.0.0.1"
+                f"will not serve {self.host} without authentication: set GATEWAY_AUTH=jwt and GATEWAY_JWT_SECRET"
+                " or GATEWAY_JWKS_URL, or listen on 127.0.0.1"
             )
-        if self.auth == "jwt" and self.jwt_secret is None:
-            raise ValueError("GATEWAY_AUTH=jwt needs GATEWAY_JWT_SECRET (at least 32 bytes)")
+        if self.auth == "jwt" and self.jwt_secret is None and self.jwks_url is None:
+            raise ValueError(
+                "GATEWAY_AUTH=jwt needs GATEWAY_JWT_SECRET (at least 32 bytes) or GATEWAY_JWKS_URL"
+            )
+        if self.jwks_url is not None:
+            _check_jwks_url(self.jwks_url)
         if self.jwt_secret is not None and len(self.jwt_secret.get_secret_value().encode()) < 32:
             raise ValueError("GATEWAY_JWT_SECRET is too short: HS256 needs at least 32 bytes")
         if self.state_persistence_backend == "postgresql" and self.state_database_url is None:
@@ -235,6 +260,16 @@ class Settings(BaseSettings):
                 f"WEBSOCKET_URL={url} is this gateway's own client socket. It names sandbox services: change that line"
                 " to where `sandbox-bridge serve` listens, such as WEBSOCKET_URL=ws://localhost:8090/ws, or remove it"
             )
+
+
+def _check_jwks_url(url: str) -> None:
+    parts = urlsplit(url)
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+    if not is_safe or not parts.hostname or parts.username is not None:
+        # What comes over plain HTTP can be another's keys, and what is in a URL gets into logs.
+        raise ValueError(
+            "GATEWAY_JWKS_URL must be https://…, or http:// to this machine, without user and password"
+        )
 
 
 def is_loopback(host: str) -> bool:

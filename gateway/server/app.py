@@ -28,7 +28,7 @@ from gateway.fanout.watch_few import FewWatch
 from gateway.metrics import Metrics
 from gateway.server.buses import make_bus
 from gateway.server.data_dir import StartError, locked
-from gateway.server.embedded import EmbeddedSandbox
+from gateway.server.embedded import EMBEDDED, EmbeddedSandbox
 from gateway.server.health import Health
 from gateway.server.hops import Hops
 from gateway.server.listening import listening, set_up
@@ -39,6 +39,7 @@ from gateway.server.world import World
 from gateway.sessions.auth import Authenticator
 from gateway.sessions.commands import Services
 from gateway.sessions.endpoint import Endpoint
+from gateway.sessions.keys import published_keys
 from gateway.sessions.quotas import Quotas
 from gateway.sessions.sandboxes import Accept, SandboxEndpoint
 from gateway.sessions.session import SessionIds, Sessions
@@ -54,8 +55,6 @@ from sandbox_bridge.connection import FrameTransport, dial
 from sandbox_bridge.listener import Listener
 from sandbox_bridge.pool import Pool
 
-EMBEDDED: Final = "embedded"
-"""The address of the sandbox that comes with the gateway."""
 MAX_EVENTS_A_READ: Final = 1000
 """Events of one read of the log for a subscription: bounds how long one reader holds the store."""
 READS_AT_ONCE: Final = 8
@@ -97,17 +96,15 @@ class Gateway:
         self._sandbox_watch = FewWatch("sandboxes", "sandbox_id", self._all_sandboxes)
         self._instance_watch = FewWatch("instances", "instance", self._owning.view.described)
         self._sandbox_seen = asyncio.Event()
-        made = functools.partial(EmbeddedSandbox, log=self._log)
-        self._embedded = (
-            made(unsafe_no_isolation=world.unsafe_no_isolation) if settings.local_sandbox else None
-        )
+        self._embedded = _embedded(settings, world, self._log)
         self._dispatcher = self._made_dispatcher()
         self._add_bridges()
         listener = Listener(self._pool, random=clock.rng, on_change=self._sandboxes_changed)
-        authenticator = Authenticator(settings)
-        self._sandbox_door = SandboxEndpoint(authenticator, _door_of(listener), clock, log=self._log)
+        self._keys = published_keys(settings, log=self._log)
+        authenticator = Authenticator(settings, self._keys, now_s=lambda: clock.now_ms() / 1000)
+        self._sandbox_door = SandboxEndpoint(authenticator, _door_of(listener), log=self._log)
         sandbox_state = functools.partial(_state_of, self._pool, self._embedded)
-        self._health = Health(self._store, self._bus, sandbox_state, self._metrics)
+        self._health = Health(self._store, self._bus, sandbox_state, self._metrics, keys=self._keys)
         control = Control(self._store, self._registry, clock)
         self._services = Services(
             control=control,
@@ -184,6 +181,8 @@ class Gateway:
             "sites": self._sites.run(),
             **self._owning.loops(self._dispatcher),
         }
+        if self._keys is not None:
+            runs["keys"] = self._keys.run()
         runs |= {f"bridge {bridge.address}": bridge.run() for bridge in self._pool.bridges}
         if self._embedded is not None:
             runs["embedded sandbox"] = self._embedded.run()
@@ -330,6 +329,12 @@ def _sites(
         idle_s=settings.site_idle_s,
         log=log,
     )
+
+
+def _embedded(settings: Settings, world: World, log: FilteringBoundLogger) -> EmbeddedSandbox | None:
+    if not settings.local_sandbox:
+        return None
+    return EmbeddedSandbox(unsafe_no_isolation=world.unsafe_no_isolation, log=log)
 
 
 def _door_of(listener: Listener) -> Accept:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from gateway.server import logs
 from gateway.server.check_bus import bus
 from gateway.server.check_database import database
+from gateway.server.check_keys import keys
 from gateway.server.check_parts import (
     Finding,
     data_directory,
@@ -55,6 +56,7 @@ def _findings(flags: dict[str, Any]) -> Iterator[Finding]:
 def _tried(settings: Settings) -> Iterable[Finding]:
     yield from set_by_hand(settings)
     yield from who_may_come_in(settings)
+    yield from asyncio.run(keys(settings))
     yield from data_directory(settings)
     yield from asyncio.run(database(settings))
     yield from networks(settings)

@@ -86,10 +86,16 @@ def who_may_come_in(settings: Settings) -> Iterator[Finding]:
     """Authentication, and who may reach us from a browser."""
     if settings.auth == "none":
         message = "none: whoever uses this machine is `anonymous`, and may do everything"
-    else:
-        audience = settings.jwt_audience or "any, since GATEWAY_JWT_AUDIENCE is not set"
-        message = f"jwt: tokens are signed with HS256; their audience is {audience}"
-    yield Finding("auth", "ok", message)
+        wants_tokens = settings.jwt_secret is not None or settings.jwks_url is not None
+        yield warned_if(wants_tokens, "auth", message, "set GATEWAY_AUTH=jwt to have tokens looked at")
+        return
+    ways = ["HS256"] * (settings.jwt_secret is not None) + ["a published key"] * (
+        settings.jwks_url is not None
+    )
+    audience = settings.jwt_audience or "any, since GATEWAY_JWT_AUDIENCE is not set"
+    message = f"jwt: tokens are signed with {' or '.join(ways)}; their audience is {audience}"
+    fix = "an issuer's tokens for others would open this too: set GATEWAY_JWT_AUDIENCE"
+    yield warned_if(settings.jwks_url is not None and settings.jwt_audience is None, "auth", message, fix)
 
 
 def data_directory(settings: Settings) -> Iterator[Finding]:

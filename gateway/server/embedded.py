@@ -20,6 +20,8 @@ from sandbox_bridge.connection import FrameTransport, dial
 from sandbox_bridge.errors import TransportClosed
 from sandbox_bridge.settings import SandboxSettings
 
+EMBEDDED: Final = "embedded"
+"""The address of the sandbox that comes with the gateway."""
 READY: Final = b"sandbox ready on "
 START_TIMEOUT_S: Final = 30.0
 """How long the child may take to probe its jail and listen."""

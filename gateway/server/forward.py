@@ -7,7 +7,7 @@ theirs, and no credential of ours gets through.
 import asyncio
 import contextlib
 import errno
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Final
 
 import aiohttp
@@ -62,7 +62,7 @@ _OF_CLIENTS: Final = frozenset(
 )
 """What a request's own hop said: answered, said anew, or nothing to somebody else's code."""
 
-IsOurs = Callable[[str], bool]
+IsOurs = Callable[[str], Awaitable[bool]]
 """Whether a token is one of ours, with which the site could do what its user may."""
 
 
@@ -107,7 +107,7 @@ class Forwarder:
     async def _request(self, request: web.Request, url: URL, proof: str | None) -> web.StreamResponse:
         body = _body_of(request) if request.can_read_body else None
         async with self._client(proof).request(
-            request.method, url, headers=self._headers(request, proof), data=body, allow_redirects=False
+            request.method, url, headers=await self._headers(request, proof), data=body, allow_redirects=False
         ) as answer:
             response = web.StreamResponse(
                 status=answer.status, reason=answer.reason, headers=_end_to_end(answer.headers)
@@ -124,10 +124,10 @@ class Forwarder:
     def _client(self, proof: str | None) -> aiohttp.ClientSession:
         return self._to_sites if proof is None else self._to_instances
 
-    def _headers(self, request: web.Request, proof: str | None) -> CIMultiDict[str]:
+    async def _headers(self, request: web.Request, proof: str | None) -> CIMultiDict[str]:
         headers = _end_to_end(request.headers, without=_OF_CLIENTS)
         token = bearer(headers.get(hdrs.AUTHORIZATION))
-        if token is not None and self._is_ours(token):
+        if token is not None and await self._is_ours(token):
             del headers[hdrs.AUTHORIZATION]
         headers[hdrs.VIA] = VIA
         headers["X-Forwarded-Host"] = request.headers.get(hdrs.HOST, "")
@@ -139,10 +139,10 @@ class Forwarder:
     # --- a socket -------------------------------------------------------------------------------------
 
     async def _socket(self, request: web.Request, url: URL, proof: str | None) -> web.StreamResponse:
-        offered = [name for name in offered_protocols(request) if name and not self._is_token(name)]
+        offered = [name for name in offered_protocols(request) if name and not await self._is_token(name)]
         async with self._client(proof).ws_connect(
             url,
-            headers=self._headers(request, proof),
+            headers=await self._headers(request, proof),
             protocols=offered,
             autoclose=False,
             max_msg_size=MAX_MESSAGE_BYTES,
@@ -161,8 +161,8 @@ class Forwarder:
             await _join(visitor, site)
             return visitor
 
-    def _is_token(self, protocol: str) -> bool:
-        return protocol.startswith(TOKEN_PREFIX) and self._is_ours(protocol.removeprefix(TOKEN_PREFIX))
+    async def _is_token(self, protocol: str) -> bool:
+        return protocol.startswith(TOKEN_PREFIX) and await self._is_ours(protocol.removeprefix(TOKEN_PREFIX))
 
 
 def _made_client(connections_per_host: int) -> aiohttp.ClientSession:

@@ -11,6 +11,7 @@ from gateway.bus.base import Bus
 from gateway.errors import StoreUnavailableError
 from gateway.metrics import CONTENT_TYPE, Metrics
 from gateway.server.routes import JSON, Answer, Asked, Route, json_answer
+from gateway.sessions.keys import KeySet
 from gateway.shapes.service import Alive, Readiness
 from gateway.state.base import StateStore
 
@@ -24,7 +25,13 @@ class Health:
     """Knows the parts; each failing one is named with what is wrong."""
 
     def __init__(
-        self, store: StateStore, bus: Bus, sandbox: Callable[[], dict[str, Any]], metrics: Metrics
+        self,
+        store: StateStore,
+        bus: Bus,
+        sandbox: Callable[[], dict[str, Any]],
+        metrics: Metrics,
+        *,
+        keys: KeySet | None = None,
     ) -> None:
         self.draining = False
         self._store = store
@@ -34,6 +41,7 @@ class Health:
         self._checked_at = -math.inf
         self._checking = asyncio.Lock()
         self._metrics = metrics
+        self._keys = keys
 
     def routes(self) -> list[Route]:
         """What is served here; probes and scrapers may add parameters of their own."""
@@ -83,7 +91,9 @@ class Health:
         parts: dict[str, Any] = {"store": await self._store_state(), "sandbox": self._sandbox()}
         failing = [name for name, part in parts.items() if not part["ok"]]
         parts["bus"] = _state(self._bus.problem)
-        degraded = [] if parts["bus"]["ok"] else ["bus"]
+        if self._keys is not None:
+            parts["keys"] = _state(self._keys.problem)
+        degraded = [name for name in ("bus", "keys") if name in parts and not parts[name]["ok"]]
         if self.draining:
             failing.append("draining")
         body = {

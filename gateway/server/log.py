@@ -99,9 +99,15 @@ class Log:
         batches = follow(services.relay, services.read_log, task, after_seq)
         # A stream is no way round a token's end: its reader comes back with another.
         left_s = None if expires_at is None else expires_at - services.clock.now_ms() / 1000
+        ended = services.authenticator.ended
         with services.quotas.connection(asked.principal):
             return await sse.stream(
-                asked.request, batches, first_seq=after_seq + 1, gone=gone, within_s=left_s
+                asked.request,
+                batches,
+                first_seq=after_seq + 1,
+                gone=gone,
+                within_s=left_s,
+                is_over=lambda: ended(asked.principal) is not None,
             )
 
     async def _page(self, task: TaskRecord, after_seq: int, limit: int) -> web.StreamResponse:

@@ -107,7 +107,7 @@ def _served(route: Route, services: Services, bodies: Bodies) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         principal = NOBODY
         if not route.is_open:
-            principal = authenticated(request, services.authenticator)
+            principal = await authenticated(request, services.authenticator)
             if route.is_counted:
                 services.quotas.of(principal).take()
         if route.scope is not None:

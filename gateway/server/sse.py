@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 from aiohttp import web
@@ -46,10 +46,12 @@ async def stream(
     first_seq: int,
     gone: bool,
     within_s: float | None = None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> web.StreamResponse:
     """Send what comes until the log ends, the reader goes, or `within_s` is over; the reader sets the pace.
 
-    The first event will be `first_seq`; a comment says so where what was asked for before it is `gone`.
+    The first event will be `first_seq`; a comment says so where what was asked for before it is `gone`. `is_over` is
+    asked now and then: the reader's token may be revoked.
     """
     response = web.StreamResponse(headers=HEADERS | {FIRST_SEQ: str(first_seq)})
     await response.prepare(request)
@@ -57,17 +59,21 @@ async def stream(
         await response.write(b": events before %d are gone\n\n" % first_seq)
     with contextlib.suppress(TimeoutError):
         async with while_there(request, within_s=within_s):
-            await _pass_on(batches, response)
+            await _pass_on(batches, response, is_over)
     await response.write_eof()
     return response
 
 
-async def _pass_on(batches: AsyncGenerator[TaskEvents, None], response: web.StreamResponse) -> None:
+async def _pass_on(
+    batches: AsyncGenerator[TaskEvents, None], response: web.StreamResponse, is_over: Callable[[], bool]
+) -> None:
     # Outlives a keep-alive: waiting for the next batch is not begun anew by it.
     upcoming = asyncio.ensure_future(anext(batches, None))
     try:
         while True:
             done, _ = await asyncio.wait([upcoming], timeout=KEEP_ALIVE_S)
+            if is_over():
+                return
             if not done:
                 await response.write(b": still here\n\n")
                 continue

@@ -1,81 +1,121 @@
 """Who may come in: tokens to principals, and which hosts and origins are ours."""
 
 import re
+import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import jwt
 
 from gateway.errors import GatewayError
 from gateway.principal import ANONYMOUS, SCOPES, Principal
+from gateway.sessions.keys import ALGORITHMS, KeySet
+from gateway.sessions.revoked import Revoked
 from gateway.settings import Settings
 
 MAX_TOKEN_BYTES = 16_384
 """Longest token looked at."""
 END_OF_TIME_S = 253_402_300_800
 """The year 10000, which RFC 3339 can't write: a later `exp` is its issuer's mistake, milliseconds for one."""
+NOT_VALID: Final = "The token is not valid here."
 
 
 _HOST: Final = re.compile(r"(\[[0-9a-f.]*:[0-9a-f:.]*\]|[a-z0-9._-]+)(?::[0-9]{0,5})?", re.ASCII)
 
 
 class Authenticator:
-    """Turns a bearer token into a principal, by the settings."""
+    """Turns a bearer token into a principal, by the settings; `keys` are the issuer's, where it publishes some."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, keys: KeySet | None = None, *, now_s: Callable[[], float] = time.time
+    ) -> None:
         self._settings = settings
         secret = settings.jwt_secret
         self._secret = secret.get_secret_value() if secret is not None else None
+        self._keys = keys
+        self._now_s = now_s
+        self._revoked = Revoked(settings.revoked_file)
 
-    def principal(self, token: str | None) -> Principal:
-        """Whoever `token` stands for. Raises `GatewayError` `unauthorized`, without saying more than needed."""
+    async def principal(self, token: str | None) -> Principal:
+        """Whoever `token` stands for. Raises `GatewayError`: `unauthorized`, without saying more than needed, and
+        `unavailable` while the keys to check it with were never had."""
         if self._settings.auth == "none":
             return ANONYMOUS
         if token is None:
             raise GatewayError("unauthorized", "A bearer token is needed.")
-        claims = self._claims(token)
+        claims = await self._claims(token)
         tasks = claims.get("tasks")
-        return Principal(
+        principal = Principal(
             subject=claims["sub"],
             scopes=frozenset(str(claims.get("scope", "")).split()) & SCOPES,
             expires_at=claims.get("exp"),
             tasks=frozenset(map(str, tasks)) if isinstance(tasks, list) else None,
+            token_id=claims.get("jti"),
         )
+        if (ended := self.ended(principal)) is not None:
+            raise GatewayError("unauthorized", ended)
+        return principal
 
-    def renewed(self, token: str) -> Principal:
+    async def renewed(self, token: str) -> Principal:
         """Whoever `token`, shown on purpose, stands for. Raises as `principal`, also where nothing needs a token."""
         if self._settings.auth == "none":
             raise GatewayError("unauthorized", "No token is needed here, and none is known.")
-        return self.principal(token)
+        return await self.principal(token)
 
-    def recognises(self, token: str) -> bool:
+    def ended(self, principal: Principal) -> str | None:
+        """Why the token of `principal` opens nothing any more; None while it does."""
+        if principal.expires_at is not None and self._now_s() >= principal.expires_at:
+            return "The token has expired."
+        return "The token was revoked." if self._revoked.has(principal) else None
+
+    async def recognises(self, token: str) -> bool:
         """Whether `token` is one that opens something here; where nothing needs one, none is."""
         try:
-            return self.renewed(token) is not None
+            return await self.renewed(token) is not None
         except GatewayError:
             return False
 
-    def _claims(self, token: str) -> dict[str, Any]:
-        # Only the algorithm that the key is for: a token does not choose how it is checked (RFC 8725 section 3.1).
+    async def _claims(self, token: str) -> dict[str, Any]:
         audience = self._settings.jwt_audience
+        required = ["sub", "exp"] if self._settings.jwt_require_exp else ["sub"]
         try:
-            if len(token) > MAX_TOKEN_BYTES or self._secret is None:
-                raise jwt.InvalidTokenError
+            key, algorithm = await self._key(token)
             claims: dict[str, Any] = jwt.decode(
                 token,
-                self._secret,
-                algorithms=["HS256"],
+                key,
+                algorithms=[algorithm],
                 audience=audience,
-                options={"require": ["sub"], "verify_aud": audience is not None},
+                leeway=self._settings.jwt_leeway_s,
+                options={
+                    "require": required,
+                    "verify_aud": audience is not None,
+                    "enforce_minimum_key_length": True,
+                },
             )
         except jwt.ExpiredSignatureError:
             raise GatewayError("unauthorized", "The token has expired.") from None
         except (jwt.PyJWTError, UnicodeEncodeError):
-            raise GatewayError("unauthorized", "The token is not valid here.") from None
+            raise GatewayError("unauthorized", NOT_VALID) from None
         tasks, exp = claims.get("tasks", []), claims.get("exp", 0)
         is_time = type(exp) in {int, float} and exp < END_OF_TIME_S
         if not claims["sub"] or not isinstance(tasks, list) or not is_time:
-            raise GatewayError("unauthorized", "The token is not valid here.")
+            raise GatewayError("unauthorized", NOT_VALID)
         return claims
+
+    async def _key(self, token: str) -> tuple[str | jwt.PyJWK, str]:
+        """What checks `token`, by the one algorithm that it is for: a token does not choose how it is checked
+        (RFC 8725 section 3.1). Raises `jwt.PyJWTError`, and as `KeySet.find`."""
+        if len(token) > MAX_TOKEN_BYTES:
+            raise jwt.InvalidTokenError
+        header = jwt.get_unverified_header(token)
+        algorithm = header["alg"]
+        if algorithm == "HS256" and self._secret is not None:
+            return self._secret, algorithm
+        if algorithm in ALGORITHMS and self._keys is not None:
+            key = await self._keys.find(header.get("kid"), algorithm)
+            if key is not None:
+                return key, algorithm
+        raise jwt.InvalidTokenError
 
 
 class Doors:

@@ -227,7 +227,7 @@ async def _unwatch(services: Services, caller: Caller, request: frames.Unwatch) 
 
 
 async def _authenticate(services: Services, caller: Caller, request: frames.Authenticate) -> Reply:
-    principal = services.authenticator.renewed(request.token)
+    principal = await services.authenticator.renewed(request.token)
     if principal.subject != caller.principal.subject:
         raise GatewayError("forbidden", "A connection keeps its subject; open another for another.")
     await caller.renew(principal)

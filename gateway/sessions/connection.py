@@ -165,10 +165,10 @@ class Connection:
         elif not self.outbox.unsent_bytes:
             self.outbox.ping()
 
-    def check_expiry(self, now_s: float) -> None:
+    def check_token(self) -> None:
         """Close if the token has ended."""
-        if self.principal.expires_at is not None and now_s >= self.principal.expires_at:
-            self.close(Close.UNAUTHORIZED, "The token has expired.")
+        if (ended := self._services.authenticator.ended(self.principal)) is not None:
+            self.close(Close.UNAUTHORIZED, ended)
 
     # --- in ---------------------------------------------------------------------------------------------
 

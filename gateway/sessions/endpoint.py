@@ -70,7 +70,7 @@ class Endpoint:
                 GatewayError("bad_frame", f"Offer the WebSocket subprotocol {PROTOCOL}."), status=400
             )
         try:
-            principal = self._let_in(request)
+            principal = await self._let_in(request)
         except HandshakeError as refusal:
             self._services.metrics.closes.labels(str(int(refusal.close))).inc()
             return await refused(request, refusal, ClientSocket(self._settings))
@@ -82,7 +82,7 @@ class Endpoint:
         await self._serve(socket, request, principal)
         return socket
 
-    def _let_in(self, request: web.Request) -> Principal:
+    async def _let_in(self, request: web.Request) -> Principal:
         if self._draining:
             raise HandshakeError(
                 "overloaded", Close.RESTART, "The server is draining.", retry_after_ms=RETRY_AFTER_MS
@@ -91,7 +91,7 @@ class Endpoint:
             raise HandshakeError(
                 "overloaded", Close.OVERLOADED, "The server is full.", retry_after_ms=RETRY_AFTER_MS
             )
-        principal = authenticated(request, self._services.authenticator)
+        principal = await authenticated(request, self._services.authenticator)
         if not principal.scopes & CLIENT_SCOPES:
             raise HandshakeError("forbidden", Close.FORBIDDEN, "The token has no scope for tasks.")
         try:
@@ -163,9 +163,9 @@ class Endpoint:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(min(heartbeat_s / 10, 1.0))
-            now, now_s = loop.time(), self._clock.now_ms() / 1000
+            now = loop.time()
             for connection, beaten_at in self._connections.items():
-                connection.check_expiry(now_s)
+                connection.check_token()
                 if now - beaten_at >= heartbeat_s:
                     self._connections[connection] = now
                     connection.beat(now, heartbeat_s)
@@ -219,11 +219,15 @@ def offered_protocols(request: web.Request) -> list[str]:
     return [part.strip() for value in values for part in value.split(",")]
 
 
-def authenticated(request: web.Request, authenticator: Authenticator) -> Principal:
+async def authenticated(request: web.Request, authenticator: Authenticator) -> Principal:
     """Who sent `request`: by its `Authorization`, or a `bearer.<jwt>` subprotocol. Raises `HandshakeError`."""
     offered = (p.removeprefix(TOKEN_PREFIX) for p in offered_protocols(request) if p.startswith(TOKEN_PREFIX))
     token = bearer(request.headers.get("Authorization")) or next(offered, None)
     try:
-        return authenticator.principal(token)
+        return await authenticator.principal(token)
     except GatewayError as refusal:
+        if refusal.code != "unauthorized":
+            raise HandshakeError(
+                refusal.code, Close.OVERLOADED, refusal.message, retry_after_ms=RETRY_AFTER_MS
+            ) from None
         raise HandshakeError("unauthorized", Close.UNAUTHORIZED, refusal.message) from None

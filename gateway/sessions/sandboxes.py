@@ -8,7 +8,6 @@ from typing import Final
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from gateway.clock import Clock
 from gateway.errors import Close, GatewayError, HandshakeError
 from gateway.principal import Principal
 from gateway.sessions.auth import Authenticator
@@ -19,6 +18,8 @@ from gateway.sessions.sandbox_socket import SandboxSocket, SandboxTransport
 MAX_SOCKETS: Final = 1000
 MAX_SOCKETS_PER_SUBJECT: Final = 32
 """A browser is one sandbox a tab, and a socket that broke may still be there beside the one that replaces it."""
+TOKEN_LOOK_S: Final = 0.5
+"""How often it is looked whether a sandbox's token has ended."""
 
 Accept = Callable[[SandboxTransport, str, bool], Awaitable[None]]
 """Has a sandbox work for a subject until its socket is gone; the last is whether to trust it with others' tasks."""
@@ -27,12 +28,9 @@ Accept = Callable[[SandboxTransport, str, bool], Awaitable[None]]
 class SandboxEndpoint:
     """Lets sandboxes in that dial, and hands them to `accept`."""
 
-    def __init__(
-        self, authenticator: Authenticator, accept: Accept, clock: Clock, *, log: FilteringBoundLogger
-    ) -> None:
+    def __init__(self, authenticator: Authenticator, accept: Accept, *, log: FilteringBoundLogger) -> None:
         self._authenticator = authenticator
         self._accept = accept
-        self._clock = clock
         self._log = log
         self._sockets: Counter[str] = Counter()
         self._transports: set[SandboxTransport] = set()
@@ -55,7 +53,7 @@ class SandboxEndpoint:
         if not socket.can_prepare(request).ok:
             return problem(GatewayError("bad_frame", "Sandboxes dial in with a WebSocket."), status=400)
         try:
-            principal = self._let_in(request)
+            principal = await self._let_in(request)
         except HandshakeError as refusal:
             return await refused(request, refusal, socket)
         self._sockets[principal.subject] += 1
@@ -68,7 +66,7 @@ class SandboxEndpoint:
                 del self._sockets[principal.subject]
         return socket
 
-    def _let_in(self, request: web.Request) -> Principal:
+    async def _let_in(self, request: web.Request) -> Principal:
         if self._draining or self._sockets.total() >= MAX_SOCKETS:
             words, close = (
                 ("The server is draining.", Close.RESTART)
@@ -76,7 +74,7 @@ class SandboxEndpoint:
                 else ("The server is full.", Close.OVERLOADED)
             )
             raise HandshakeError("overloaded", close, words, retry_after_ms=RETRY_AFTER_MS)
-        principal = authenticated(request, self._authenticator)
+        principal = await authenticated(request, self._authenticator)
         if not principal.has("sandbox") or principal.tasks is not None:
             raise HandshakeError("forbidden", Close.FORBIDDEN, "This needs the scope sandbox.")
         mine = self._sockets[principal.subject]
@@ -92,10 +90,10 @@ class SandboxEndpoint:
         log = self._log.bind(subject=principal.subject)
         log.info("sandbox dialled in")
         loop = asyncio.get_running_loop()
-        beside = [loop.create_task(transport.ping_forever(), name="sandbox pings")]
-        if principal.expires_at is not None:
-            expiring = self._close_when_expired(transport, principal.expires_at)
-            beside.append(loop.create_task(expiring, name="sandbox token"))
+        beside = [
+            loop.create_task(transport.ping_forever(), name="sandbox pings"),
+            loop.create_task(self._close_when_ended(transport, principal), name="sandbox token"),
+        ]
         self._transports.add(transport)
         try:
             await self._accept(transport, principal.subject, principal.has("sandbox:server"))
@@ -107,7 +105,10 @@ class SandboxEndpoint:
             await transport.aclose()
             log.info("sandbox that dialled in is gone")
 
-    async def _close_when_expired(self, transport: SandboxTransport, expires_at: float) -> None:
+    async def _close_when_ended(self, transport: SandboxTransport, principal: Principal) -> None:
         """It may come back with another token, and go on with its sessions."""
-        await asyncio.sleep(max(expires_at - self._clock.now_ms() / 1000, 0))
-        await transport.close(Close.UNAUTHORIZED, "The token has expired.")
+        while True:
+            if (ended := self._authenticator.ended(principal)) is not None:
+                await transport.close(Close.UNAUTHORIZED, ended)
+                return
+            await asyncio.sleep(TOKEN_LOOK_S)

@@ -17,7 +17,7 @@ EVERYWHERE = PRODUCT
 ENGINES: dict[str, tuple[str, ...]] = {
     "aiohttp": ("gateway.sessions", "gateway.server"),
     "asyncpg": ("gateway.state.postgresql",),
-    "jwt": ("gateway.sessions.auth", "gateway.server"),
+    "jwt": ("gateway.sessions.auth", "gateway.sessions.keys", "gateway.server"),
     "multidict": ("gateway.server.forward",),  # aiohttp's headers, as yarl is its addresses
     "orjson": EVERYWHERE,
     "prometheus_client": ("gateway.metrics", "gateway.server"),

@@ -18,6 +18,13 @@ from gateway.server.hops import HEADER
 from tests.support.waiting import eventually
 
 OURS = "a-token-of-ours"
+
+
+async def is_ours(token: str) -> bool:
+    """Whether it is ours."""
+    return token == OURS
+
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -25,7 +32,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 async def forwarded(handler: Handler, *, port: int | None = None) -> AsyncIterator[ClientSession]:
     """A client of a forwarder to a site that answers with `handler`, or to `port`."""
     site = TestServer(_app(handler), host="127.0.0.1")
-    forwarder = Forwarder(lambda token: token == OURS)
+    forwarder = Forwarder(is_ours)
 
     async def forward(request: web.Request) -> web.StreamResponse:
         try:
@@ -304,7 +311,7 @@ async def test_proof_of_a_hop_goes_to_an_instance_and_never_to_a_site() -> None:
         names = [name for name, _ in (await answer.json())["headers"]]
         assert HEADER not in names
     site = TestServer(_app(said), host="127.0.0.1")
-    forwarder = Forwarder(lambda _token: False)
+    forwarder = Forwarder(is_ours)
 
     async def hop(request: web.Request) -> web.StreamResponse:
         return await forwarder.forward(request, f"http://127.0.0.1:{site.port}", proof="p", has_hopped=True)

@@ -69,5 +69,5 @@ async def test_silence_is_broken_by_comments() -> None:
 
     passed, response = asyncio.Event(), Written()
     asyncio.get_running_loop().call_later(2.5 * KEEP_ALIVE_S, passed.set)
-    await _pass_on(batches(), response)
+    await _pass_on(batches(), response, lambda: False)
     assert response.data == [b": still here\n\n", b": still here\n\n", encode(batch)]

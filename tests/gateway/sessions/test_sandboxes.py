@@ -17,7 +17,6 @@ from pydantic import SecretStr
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from gateway.clock import Clock
 from gateway.sessions import sandbox_socket
 from gateway.sessions.auth import Authenticator
 from gateway.sessions.sandbox_socket import SandboxTransport
@@ -59,7 +58,7 @@ async def door(bridge: Bridge) -> AsyncIterator[tuple[SandboxEndpoint, str]]:
     """An endpoint that wants tokens, and its address."""
     settings = Settings(auth="jwt", jwt_secret=SecretStr(SECRET))
     log = structlog.get_logger()
-    endpoint = SandboxEndpoint(Authenticator(settings), bridge.accept, Clock(), log=log)
+    endpoint = SandboxEndpoint(Authenticator(settings), bridge.accept, log=log)
     app = web.Application()
     app.router.add_get("/sandbox", endpoint.handle)
     server = TestServer(app, host="127.0.0.1")
