@@ -10,21 +10,27 @@ from sandbox_bridge.local.errors import JailError
 class Admission:
     """One jail's cage, from when it is made to its end, and the thread in which it takes the jail in.
 
-    In a thread, since the first such wish to a quiet kernel waits for 10 ms, in which a jail can start.
+    In a thread, since the first such wish to a quiet kernel waits for 10 ms, in which a jail can start; most of them
+    have passed by then, for the kernel is given notice when the cage is made.
     """
 
-    def __init__(self, make: Callable[[], Cage] | None) -> None:
+    def __init__(self, make: Callable[[], Cage] | None, give_notice: Callable[[], None] | None) -> None:
         self.cage: Cage | None = None
         self._make = make
+        self._give_notice = give_notice
+        # Ends by itself, and nobody waits for it.
+        self._notice: asyncio.Future[None] | None = None
         self._init_pid = 0
         self._work: asyncio.Future[None] | None = None
 
     def make_cage(self) -> None:
-        """Make it, while there is nobody in the jail. Raises `JailError`."""
+        """Make it, before there is a jail. Raises `JailError`."""
         try:
             self.cage = self._make() if self._make is not None else None
         except CageError as error:
             raise JailError(str(error)) from error
+        if self._give_notice is not None:
+            self._notice = asyncio.get_running_loop().run_in_executor(None, self._give_notice)
 
     def begin(self, init_pid: int) -> None:
         """Have the jail of this first process taken in, from now on."""

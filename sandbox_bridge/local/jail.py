@@ -95,8 +95,9 @@ class Jail:
     async def open(cls, profile: Profile, size: JailSize, settings: SandboxSettings) -> AsyncIterator[Self]:
         """A jail with its agent ready, until the block is left; then it is gone. Raises `JailError`."""
         with ExitStack() as stack:
-            admission = Admission(profile.make_cage)
+            admission = Admission(profile.make_cage, profile.give_notice)
             stack.callback(admission.close)
+            admission.make_cage()
             with ExitStack() as inner:
                 wires, inner_wires = stack.enter_context(wiring(inner, profile.drop_to))
                 enclosure = _enclose(profile, size, inner_wires)
@@ -110,8 +111,6 @@ class Jail:
     async def _begin(self, size: JailSize, timeout_s: float) -> None:
         try:
             async with asyncio.timeout(timeout_s):
-                # While bubblewrap starts.
-                self._admission.make_cage()
                 await self._enclosure.find_init()
                 self._admission.begin(self._enclosure.init_pid)
                 await self._become_ready()

@@ -129,6 +129,7 @@ def find_profile(
         count_processes=cages.description["processes"] == "rlimit",
         open_files=open_files,
         make_cage=cages.make,
+        give_notice=cages.give_notice,
         seccomp=system_calls,
         network=network,
     )

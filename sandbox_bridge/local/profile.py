@@ -49,6 +49,8 @@ class Profile:
     """What one process in a jail may have open at once."""
     make_cage: Callable[[], Cage] | None = None
     """Makes what holds a jail's memory and processes, and freezes them; None where nothing does."""
+    give_notice: Callable[[], None] | None = None
+    """Has the kernel ready to take a jail into its cage, in a thread, while the jail starts."""
     setpriv: str | None = None
     """The program that runs another one as somebody else, where there is one."""
     seccomp: bytes = b""

@@ -32,14 +32,23 @@ class Branch:
 
 def own_branches(cgroups: str, mounts: str) -> list[Branch]:
     """Our groups, version 2 first, out of `/proc/self/cgroup` and `/proc/self/mountinfo`. Pure."""
-    branches = []
+    branches = [
+        Branch(1 if controllers else 2, controllers, _without_our_leaf(path))
+        for controllers, path in own_groups(cgroups, mounts)
+    ]
+    return sorted(branches, key=lambda branch: -branch.version)
+
+
+def own_groups(cgroups: str, mounts: str) -> list[tuple[frozenset[str], Path]]:
+    """The groups that we are in, each with its tree's controllers. Pure."""
+    found = []
     for line in cgroups.splitlines():
         _, names, path = line.split(":", 2)
         controllers = frozenset(names.split(",")) - {""}
-        folder = _mounted_at(controllers, path, mounts)
-        if folder is not None:
-            branches.append(Branch(1 if controllers else 2, controllers, _without_our_leaf(folder)))
-    return sorted(branches, key=lambda branch: -branch.version)
+        group = _mounted_at(controllers, path, mounts)
+        if group is not None:
+            found.append((controllers, group))
+    return found
 
 
 def _mounted_at(controllers: frozenset[str], path: str, mounts: str) -> Path | None:

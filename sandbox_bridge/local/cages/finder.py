@@ -12,6 +12,7 @@ from sandbox_bridge.local.cages.cage import JailCage, MeansOf
 from sandbox_bridge.local.cages.cgroup1 import Cgroup1
 from sandbox_bridge.local.cages.cgroup2 import Cgroup2, enable_controllers
 from sandbox_bridge.local.cages.means import Means, read
+from sandbox_bridge.local.cages.notice import Notice
 from sandbox_bridge.local.cages.watched import Watched
 
 _USEFUL = frozenset({"memory", "pids", "cpuacct", "freezer"})
@@ -26,11 +27,17 @@ class Cages:
 
     def __init__(self, folders: dict[str, Folder | None], rest: str) -> None:
         self._folders = folders
+        self._notice = Notice()
         self.description: dict[str, str | bool] = {need: _name(folder) for need, folder in folders.items()}
         """Which means serves which need, for `isolation`."""
         self.description |= {} if folders["processes"] is not None else {"processes": rest}
         self.description |= {} if folders["freeze"] is not None else {"freeze": "signals"}
         self.enforces_memory = folders["memory"] is not None
+
+    def give_notice(self) -> None:
+        """Have the kernel ready to take a jail in, soon; for a thread, since it takes its time."""
+        if any(self._folders.values()):
+            self._notice.give()
 
     def make(self) -> Cage:
         """An empty cage. Raises `CageError`."""
