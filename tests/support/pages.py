@@ -1,19 +1,46 @@
 """The dashboard as its tests use it."""
 
 import re
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Request, expect
+from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Request, async_playwright, expect
 
 ROOT: Final = Path(__file__).parents[2]
 STATIC: Final = ROOT / "gateway/server/static/index.html"
 
 AXE: Final = ROOT / "web/node_modules/axe-core/axe.min.js"
+CHROMIUM_NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
+# No sandbox of Chromium's own, so that it starts as root too; and nothing that calls home.
+CHROMIUM_FLAGS: Final = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 OURS: Final = re.compile(r"[$✓✗▸◆?⏎]")
 """Lines that the page itself adds begin so."""
+
+
+# A task goes through a jail, and the machine may be busy.
+expect.set_options(timeout=20_000)
+
+
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Browser]:
+    """The system's Chromium, headless."""
+    found = next((path for name in CHROMIUM_NAMES if (path := shutil.which(name))), None)
+    assert found is not None, "Chromium is missing: apt install chromium"
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=found, args=CHROMIUM_FLAGS)
+        yield browser
+        await browser.close()
 
 
 async def submit(page: Page, commands: str) -> None:

@@ -4,6 +4,7 @@ import type { Workflow } from "../../client/index.ts";
 import { workflowHref } from "../route.ts";
 import { connection, now, session, tasks } from "../store.ts";
 import { explain } from "../submit.ts";
+import { nameOf } from "../task-name.ts";
 import { age } from "../words.ts";
 
 const PAGE = 100;
@@ -49,7 +50,8 @@ export function Workflows() {
           <li key={workflow.workflow_id}>
             <a class="card workflow-card" href={workflowHref(workflow.workflow_id)} data-step>
               <span class={`badge workflow-${workflow.status}`}>{workflow.status}</span>
-              <span class="workflow-step clip">{words(workflow.current_step)}</span>
+              <span class="workflow-name clip">{nameOfFirst(workflow)}</span>
+              <span class="clip">{words(workflow.current_step)}</span>
               <span class="hint">
                 {workflow.step_history.length > 1 && `${workflow.step_history.length} steps · `}
                 {workflow.forked_from !== null && "a fork · "}version {workflow.version} ·{" "}
@@ -67,6 +69,12 @@ export function Workflows() {
       )}
     </section>
   );
+}
+
+/** A workflow has no name of its own: it goes by that of a task of it, where one is known. */
+function nameOfFirst({ workflow_id }: Workflow): string {
+  const own = tasks.value.filter((task) => task.workflow_id === workflow_id).at(-1);
+  return own === undefined ? "Workflow" : nameOf(own);
 }
 
 export function words(step: string): string {
