@@ -1,6 +1,6 @@
 """Checkpoints in SurrealDB."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gateway.checkpoints import SHOWN_BYTES, Checkpoint, NewCheckpoint, named_parts
@@ -58,15 +58,15 @@ class Checkpoints(OverDatabase):
         """Keep those of a workflow's parts that it has not yet."""
         if not some:
             return
-        ids = _ids(workflow_id, some)
-        known = set(await self._ask("SELECT VALUE sha256 FROM $ids", ids=ids))
-        rows = [
-            {"id": key, "workflow_id": workflow_id, "sha256": digest, "data": part, "size": len(part)}
-            for key, (digest, part) in zip(ids, some.items(), strict=True)
-            if digest not in known
-        ]
-        if rows:
-            self._do("INSERT IGNORE INTO checkpoint_part $_.rows RETURN NONE", rows=rows)
+        known = set(
+            await self._ask("SELECT VALUE sha256 FROM $ids", ids=_ids("checkpoint_part", workflow_id, some))
+        )
+        for digest in some.keys() - known:
+            (sized,), (filled,) = (
+                _ids(table, workflow_id, [digest]) for table in ("checkpoint_part", "checkpoint_blob")
+            )
+            self._insert("checkpoint_part", [{"id": sized, "sha256": digest, "size": len(some[digest])}])
+            self._insert("checkpoint_blob", [{"id": filled, "sha256": digest, "data": some[digest]}])
 
     async def _parts(
         self, workflow_id: str, digests: Sequence[bytes], max_bytes: int | None
@@ -74,11 +74,13 @@ class Checkpoints(OverDatabase):
         """Parts by their SHA-256; None where they are more than `max_bytes`."""
         if not digests:
             return {}
-        ids = _ids(workflow_id, digests)
-        if max_bytes is not None and sum(await self._ask("SELECT VALUE size FROM $ids", ids=ids)) > max_bytes:
-            return None
+        if max_bytes is not None:
+            ids = _ids("checkpoint_part", workflow_id, digests)
+            if sum(await self._ask("SELECT VALUE size FROM $ids", ids=ids)) > max_bytes:
+                return None
+        ids = _ids("checkpoint_blob", workflow_id, digests)
         return {row["sha256"]: row["data"] for row in await self._ask("SELECT * FROM $ids", ids=ids)}
 
 
-def _ids(workflow_id: str, digests: Mapping[bytes, bytes] | Sequence[bytes]) -> list[Any]:
-    return [record("checkpoint_part", workflow_id, digest.hex()) for digest in digests]
+def _ids(table: str, workflow_id: str, digests: Iterable[bytes]) -> list[Any]:
+    return [record(table, workflow_id, digest.hex()) for digest in digests]

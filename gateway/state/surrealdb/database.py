@@ -220,6 +220,11 @@ class OverDatabase:
     def _do(self, text: str, **values: Any) -> None:
         self._statements.add(text, **values)
 
+    def _insert(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write those rows that are not there yet."""
+        if rows:
+            self._do(f"INSERT IGNORE INTO {table} $_.rows RETURN NONE", rows=rows)
+
 
 def within(sizes: Sequence[Mapping[str, Any]], max_bytes: int) -> int:
     """How many of the first rows have no more than `max_bytes` by their `size`: one at least, where there is one."""

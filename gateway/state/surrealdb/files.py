@@ -24,17 +24,11 @@ class Files(OverDatabase):
             set=set_id,
             now=now_ms,
         )
-        pieces = [
-            {
-                "id": record("file_piece", set_id, piece.number, piece.part),
-                "number": piece.number,
-                "part": piece.part,
-                "size": len(piece.data),
-                "data": piece.data,
-            }
-            for piece in batch.pieces
-        ]
-        self._insert("file_piece", pieces)
+        for piece in batch.pieces:
+            key, place = (set_id, piece.number, piece.part), {"number": piece.number, "part": piece.part}
+            sized = {"id": record("file_piece", *key), "size": len(piece.data)} | place
+            self._insert("file_piece", [sized])
+            self._insert("file_blob", [{"id": record("file_blob", *key), "data": piece.data} | place])
         files = [
             {
                 "id": record("file", set_id, file.number),
@@ -46,10 +40,6 @@ class Files(OverDatabase):
             for file in batch.files
         ]
         self._insert("file", files)
-
-    def _insert(self, table: str, rows: list[dict[str, Any]]) -> None:
-        if rows:
-            self._do(f"INSERT IGNORE INTO {table} $_.rows RETURN NONE", rows=rows)
 
     async def hold_files(self, set_id: str, fence: Fence) -> None:
         """See `Tables.hold_files`."""
@@ -94,12 +84,14 @@ class Files(OverDatabase):
             return False
         self._statements.check(record("file_set", set_id), "added_at", row["added_at"])
         found = await self._ask(
-            "SELECT VALUE id FROM file_piece:[$set, 0, 0]..[$set, $end, 0] LIMIT $limit",
+            "SELECT number, part FROM file_piece:[$set, 0, 0]..[$set, $end, 0] LIMIT $limit",
             set=set_id,
             end=MOST,
             limit=DROP_PIECES,
         )
-        self._do("DELETE $_.ids RETURN NONE", ids=found)
+        for table in ("file_piece", "file_blob"):
+            ids = [record(table, set_id, row["number"], row["part"]) for row in found]
+            self._do("DELETE $_.ids RETURN NONE", ids=ids)
         if len(found) == DROP_PIECES:
             return True
         self._do("DELETE file:[$_.set, 0]..[$_.set, $_.end] RETURN NONE", set=set_id, end=MOST)
@@ -133,12 +125,13 @@ class Files(OverDatabase):
         begin = {"number": after[0], "part": after[1] + 1, "end": MOST}
         # One more than is read: of the last one, too, is known whether its file goes on.
         rows = await self._ask(
-            "SELECT number, part, size, id FROM file_piece:[$set, $number, $part]..[$set, $end, 0]"
+            "SELECT number, part, size FROM file_piece:[$set, $number, $part]..[$set, $end, 0]"
             " WHERE number IN $numbers LIMIT $limit",
             **{"set": set_id, "numbers": list(paths), "limit": MAX_READ_PIECES + 1, **begin},
         )
         wanted = rows[: min(_enough(rows, max_bytes), MAX_READ_PIECES)]
-        pieces = await self._ask("SELECT number, part, data FROM $ids", ids=[row["id"] for row in wanted])
+        ids = [record("file_blob", set_id, row["number"], row["part"]) for row in wanted]
+        pieces = await self._ask("SELECT number, part, data FROM $ids", ids=ids)
         data = {(row["number"], row["part"]): row["data"] for row in pieces}
         following = {(row["number"], row["part"]) for row in rows}
         return [
@@ -149,7 +142,7 @@ class Files(OverDatabase):
     async def read_piece(self, set_id: str, number: int, part: int) -> bytes | None:
         """See `Tables.read_piece`."""
         query = "SELECT VALUE data FROM ONLY $id"
-        found = await self._ask(query, id=record("file_piece", set_id, number, part))
+        found = await self._ask(query, id=record("file_blob", set_id, number, part))
         return None if found is None else bytes(found)
 
 

@@ -82,7 +82,6 @@ class Retaining(Files):
             record("event", task.task_id, task.last_seq),
         ):
             self._do("DELETE $_.id RETURN NONE", id=key)
-        self._do("DELETE idempotency WHERE task_id = $_.task RETURN NONE", task=task.task_id)
 
     async def drop_some_keys(self, before_ms: int) -> bool:
         """See `Tables.drop_some_keys`."""
@@ -100,11 +99,10 @@ class Retaining(Files):
             limit=STEP_ROWS,
         )
         for workflow_id in found:
-            for table in ("workflow", "workflow_state"):
+            for table in ("workflow", "workflow_state", "workflow_blob"):
                 self._do("DELETE $_.id RETURN NONE", id=record(table, workflow_id))
             self._do("DELETE checkpoint WHERE workflow_id = $_.workflow RETURN NONE", workflow=workflow_id)
-            self._do(
-                "DELETE checkpoint_part:[$_.workflow, '']..[$_.workflow, 'g'] RETURN NONE",
-                workflow=workflow_id,
-            )
+            for table in ("checkpoint_part", "checkpoint_blob"):
+                hashes = "[$_.workflow, '']..[$_.workflow, 'g']"  # written in hexadecimal
+                self._do(f"DELETE {table}:{hashes} RETURN NONE", workflow=workflow_id)
         return bool(found)

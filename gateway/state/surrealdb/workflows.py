@@ -126,16 +126,18 @@ class Workflows(Checkpoints):
             return b"{}"
         if max_bytes is not None and size > max_bytes:
             return None
-        return bytes(await self._ask("SELECT VALUE data FROM ONLY $id", id=key))
+        blob = record("workflow_blob", workflow_id)
+        return bytes(await self._ask("SELECT VALUE data FROM ONLY $id", id=blob))
 
     def _write_state(self, row: WorkflowRecord) -> None:
         data = orjson.dumps(row.state_data)
-        self._do(
-            "UPSERT $_.id SET data = $_.data, size = $_.size RETURN NONE",
-            id=record("workflow_state", row.workflow_id),
-            data=data,
-            size=len(data),
-        )
+        columns: dict[str, dict[str, Any]] = {
+            "workflow_state": {"size": len(data)},
+            "workflow_blob": {"data": data},
+        }
+        for table, row_ in columns.items():
+            key = record(table, row.workflow_id)
+            self._do("UPSERT $_.id CONTENT $_.row RETURN NONE", id=key, row=row_)
 
 
 def _id(workflow_id: str) -> Any:
