@@ -3,7 +3,11 @@
 import json
 import statistics
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 
 @dataclass(slots=True)
@@ -81,3 +85,10 @@ def tell(figures: list[Figure], *, as_json: bool) -> bool:
         sys.stdout.write((json.dumps(asdict(figure) | extra) if as_json else figure.line()) + "\n")
         sys.stdout.flush()
     return all(figure.verdict != "MISSED" for figure in figures)
+
+
+@contextmanager
+def disk() -> Iterator[Path]:
+    """A folder on the disk of this tree: a file system in memory, as `/tmp` may be one, syncs nothing."""
+    with tempfile.TemporaryDirectory(dir=Path(__file__).parents[1], prefix=".bench-") as folder:
+        yield Path(folder)

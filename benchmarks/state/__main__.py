@@ -1,13 +1,17 @@
-"""`python -m benchmarks.state [checkpoints]`: what the state store does, part by part."""
+"""`python -m benchmarks.state [PART…]`: what the state store does, part by part."""
 
 import sys
 from collections.abc import Callable
 from typing import Final
 
 from benchmarks.measure import Figure, tell
-from benchmarks.state import checkpoints
+from benchmarks.state import appends, checkpoints, unchanged
 
-PARTS: Final[dict[str, Callable[[], list[Figure]]]] = {"checkpoints": checkpoints.measure}
+PARTS: Final[dict[str, Callable[[], list[Figure]]]] = {
+    "appends": appends.measure,
+    "checkpoints": checkpoints.measure,
+    "unchanged": unchanged.measure,
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -54,10 +54,14 @@ class Checkpoints(OverConnection):
         return decoded(row, await self._parts(row["workflow_id"], named_parts(row["data"]), room))
 
     async def _add_parts(self, workflow_id: str, some: Mapping[bytes, bytes]) -> None:
-        """Keep those of a workflow's parts that it has not yet."""
+        """Keep those of a workflow's parts that it has not yet; nothing else is sent."""
+        if not some:
+            return
+        sql = "SELECT sha256 FROM checkpoint_part WHERE workflow_id = $1 AND sha256 = ANY($2::bytea[])"
+        known = {row[0] for row in await self._db.fetch(sql, workflow_id, list(some))}
         await self._db.executemany(
             "INSERT INTO checkpoint_part VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-            [(workflow_id, digest, part) for digest, part in sorted(some.items())],
+            [(workflow_id, digest, part) for digest, part in sorted(some.items()) if digest not in known],
         )
 
     async def _parts(

@@ -53,8 +53,7 @@ class Workflows(Checkpoints):
         marks = ", ".join(f"${n}" for n in range(1, len(columns) + 1))
         sql = f"INSERT INTO workflow ({', '.join(columns)}) VALUES ({marks})"
         await self._db.execute(sql, *columns.values())
-        if parts:
-            await self._add_parts(row.workflow_id, parts)
+        await self._add_parts(row.workflow_id, parts)
         if row.state_data:
             await self._write_state(row)
 

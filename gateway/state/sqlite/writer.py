@@ -12,6 +12,7 @@ that another process holds, leaves nothing behind, and needs none of this.
 
 import sqlite3
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,17 @@ from gateway.tasks import Commit
 _HARMLESS: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL})
 """Primary result codes of a transaction that was refused before it could be half there."""
 Write = Callable[[Transaction], Coroutine[Any, Any, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class LateWrite:
+    """A write that raises before it has written anything, or not at all: there is nothing of it to be undone."""
+
+    write: Write
+
+    def __call__(self, tx: Transaction) -> Coroutine[Any, Any, Any]:
+        """As the write's own."""
+        return self.write(tx)
 
 
 class Writer:
@@ -118,26 +130,23 @@ def _run_alone(
     One that `shares` its transaction is undone by itself. An error of SQLite's own fails the whole batch.
     """
     tx = Transaction(SqliteTables(connection), now_ms)
-    if shares:
+    has_savepoint = shares and not isinstance(write, LateWrite)
+    if has_savepoint:
         connection.execute("SAVEPOINT one_write")
     try:
         done = run_now(write(tx)), tx.commit()
     except sqlite3.Error:
         raise
     except Exception as error:  # noqa: BLE001 - it belongs to the asker, who gets it
-        _undo(connection, shares=shares)
+        if has_savepoint:
+            connection.execute("ROLLBACK TO one_write")
+        elif not shares:
+            connection.execute("ROLLBACK")
+            connection.execute("BEGIN")  # for the commit that follows, which has nothing to write
         done = error, Commit((), ())
-    if shares:
+    if has_savepoint:
         connection.execute("RELEASE one_write")
     return done
-
-
-def _undo(connection: sqlite3.Connection, *, shares: bool) -> None:
-    if shares:
-        connection.execute("ROLLBACK TO one_write")
-    else:
-        connection.execute("ROLLBACK")
-        connection.execute("BEGIN")  # for the commit that follows, which has nothing to write
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

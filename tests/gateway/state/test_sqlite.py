@@ -1,6 +1,7 @@
 """What is SQLite's own: durability settings, group commit on disk, schemas, full disks."""
 
 import asyncio
+import dataclasses
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
@@ -10,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from gateway.checkpoints import new_checkpoint
-from gateway.errors import StoreUnavailableError
-from gateway.state.base import Decide, StateStore, TaskQuery
+from gateway.errors import LeaseLostError, StoreUnavailableError
+from gateway.state.base import Append, Decide, StateStore, TaskQuery
 from gateway.state.sqlite.store import SqliteStore
 from gateway.state.tables import Tables
 from gateway.tasks import Change, told_of
 from tests.support.inline import InlineExecutor
-from tests.support.records import FakeTime, new_task, record
-from tests.support.stores import Published, SqliteBackend, claim, inline
+from tests.support.records import FakeTime, fence_of, new_task, output, record
+from tests.support.stores import Published, SqliteBackend, claim, inline, run, seqs
 
 
 @pytest.fixture
@@ -149,6 +150,22 @@ async def test_store_that_is_not_open_is_unavailable(tmp_path: Path) -> None:
     await store.aclose()
     with pytest.raises(StoreUnavailableError):
         await store.create_task(new_task())
+
+
+async def test_refused_append_leaves_those_beside_it(store: StateStore) -> None:
+    """Of many appends in one transaction those whose fences hold are written whole, and nothing of the others."""
+    tasks = [await run(store) for _ in range(6)]
+    published = Published(store)
+    fences = [dataclasses.replace(fence_of(task), epoch=n % 2) for n, task in enumerate(tasks)]
+    asked = [store.append(fence, Append([output("x")], {"progress": {"n": 1}})) for fence in fences]
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    assert [isinstance(result, LeaseLostError) for result in results] == [True, False] * 3
+    assert len(published.commits) <= 2
+    for n, task in enumerate(tasks):
+        row = await store.get_task(task.task_id)
+        assert row is not None
+        assert (row.last_seq, row.progress) == ((3, {"n": 1}) if n % 2 else (2, None))
+        assert await seqs(store, task.task_id) == list(range(1, row.last_seq + 1))
 
 
 async def test_pending_tasks_come_without_a_scan(store: StateStore) -> None:
