@@ -242,7 +242,7 @@ class Connection:
 
     async def _follow(self, order: SessionOrder) -> None:
         if order.action == "kill":
-            self._sessions.cancel(order.session_id, self)
+            self._sessions.cancel(order.session_id, self, is_its_bridge=True)
             return
         channel = self._sessions.resume(order.session_id, self, order.after_seq)
         if channel is None:

@@ -72,4 +72,4 @@ def _check_ceilings(asked: Limits, settings: SandboxSettings) -> None:
     for name, ceiling in ceilings.items():
         value = getattr(asked, name)
         if value is not None and ceiling is not None and value > ceiling:
-            raise BadInputError(f"limits.{name}: {value:g} is more than this sandbox's {ceiling:g}")
+            raise BadInputError(f"limits.{name}: {value} is more than this sandbox's {ceiling}")

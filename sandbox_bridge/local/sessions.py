@@ -217,12 +217,17 @@ class Sessions:
 
     # --- told to end ----------------------------------------------------------------------------------
 
-    def cancel(self, session_id: str, line: Line) -> bool:
-        """Have a session end; whether there is one. Where its bridge is away, `line` hears its end."""
+    def cancel(self, session_id: str, line: Line, *, is_its_bridge: bool = False) -> bool:
+        """Have a session end; whether there is one.
+
+        `line` hears its end where its bridge is away, or `is_its_bridge` over another socket, whose end we may not
+        have noticed.
+        """
         stay = self._running.get(session_id)
         if stay is None:
             return False
-        if stay.channel.line is None:
+        former = stay.channel.line
+        if former is None or (is_its_bridge and former is not line):
             self.resume(session_id, line, stay.channel.last_seq)
         stay.session.stop_nowait()
         return True

@@ -100,6 +100,15 @@ async def test_kill_ends_a_waiting_session(service: Service) -> None:
         assert code_of((await peer.until_end())[-1]) == "cancelled"
 
 
+async def test_kill_is_heard_before_the_former_socket_is_known_to_be_gone(service: Service) -> None:
+    """The end goes to the bridge that asked for it, not into a socket that nobody reads any more."""
+    async with greeted(service) as (former, _):
+        await former.send(task("sleep 60"))
+        await former.recv()
+        async with greeted(service, order("s", "kill")) as (peer, _):
+            assert code_of((await peer.until_end())[-1]) == "cancelled"
+
+
 async def test_nobody_comes_back_and_it_is_over(service: Service) -> None:
     """A session whose bridge stays away is killed after its time, and is unknown then."""
     async with greeted(service) as (peer, _):
