@@ -142,13 +142,13 @@ class Settings(BaseSettings):
     max_connections: int = 10_000
     """Client sockets in all: each costs some 20 KiB and a file descriptor."""
     max_connections_per_subject: int = 1000
-    """Client sockets of one subject; 0 turns the limit off."""
+    """Client sockets of one subject, and its streams and blocking submits by HTTP; 0 turns the limit off."""
     max_running_per_subject: int = 32
     """Tasks of one subject that run at once; 0 turns the limit off."""
     requests_per_s: float = 100.0
-    """Requests of one session, on average; 0 turns the limit off."""
+    """Requests of one session, and of one subject by HTTP, on average; 0 turns the limit off."""
     request_burst: int = 200
-    """Requests of one session in one go."""
+    """Requests of one session, and of one subject by HTTP, in one go."""
 
     # --- times ---
     heartbeat_ms: int = Field(default=25_000, ge=100)

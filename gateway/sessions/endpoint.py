@@ -84,13 +84,9 @@ class Endpoint:
 
     async def _let_in(self, request: web.Request) -> Principal:
         if self._draining:
-            raise HandshakeError(
-                "overloaded", Close.RESTART, "The server is draining.", retry_after_ms=RETRY_AFTER_MS
-            )
+            raise self._later(Close.RESTART, "The server is draining.")
         if len(self._connections) >= self._settings.max_connections:
-            raise HandshakeError(
-                "overloaded", Close.OVERLOADED, "The server is full.", retry_after_ms=RETRY_AFTER_MS
-            )
+            raise self._later(Close.OVERLOADED, "The server is full.")
         principal = await authenticated(request, self._services.authenticator)
         if not principal.scopes & CLIENT_SCOPES:
             raise HandshakeError("forbidden", Close.FORBIDDEN, "The token has no scope for tasks.")
@@ -99,6 +95,11 @@ class Endpoint:
         except GatewayError as refusal:
             raise HandshakeError(refusal.code, Close.OVERLOADED, refusal.message, **refusal.details) from None
         return principal
+
+    def _later(self, close: Close, why: str) -> HandshakeError:
+        """A refusal that has each come again at a time of its own: not all who were refused, at once."""
+        wait_ms = self._clock.rng.randrange(RETRY_AFTER_MS, 2 * RETRY_AFTER_MS)
+        return HandshakeError("overloaded", close, why, retry_after_ms=wait_ms)
 
     # --- a connection's life ------------------------------------------------------------------------------
 

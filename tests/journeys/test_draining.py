@@ -13,7 +13,9 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Origin, Subprotocol
 
 from tests.support.gateway import Client, GatewayProcess, client, ended_within, running_gateway
 from tests.support.history import check_all
@@ -108,6 +110,21 @@ async def refuses_all_that_is_new(gateway: GatewayProcess, me: Client) -> None:
     response = refused.value.response
     assert response.status_code == 503
     assert int(response.headers["Retry-After"]) >= 1
+    waits = set[int]()
+    for _ in range(3):  # a page can't read that, and is let in to be told
+        async with connect(
+            gateway.socket_url, origin=Origin(gateway.url), subprotocols=[Subprotocol("gateway.v1")]
+        ) as page:
+            told = json.loads(await page.recv())
+            await page.wait_closed()
+        assert (told["type"], told["code"], page.close_code, told["reconnect"]) == (
+            "goodbye",
+            1012,
+            1012,
+            True,
+        )
+        waits.add(told["reconnect_in_ms"])
+    assert len(waits) > 1
     assert (await me.ask("submit_task"))["code"] == "overloaded"
     assert len((await me.ask("list_tasks"))["tasks"]) == 3
 
