@@ -28,7 +28,7 @@ PREVIEWS = "preview.localhost"
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
-    """Two gateways; the first one has the only sandbox."""
+    """Two gateways, and a worker with the sandboxes."""
     env = {"GATEWAY_PREVIEW_HOST": PREVIEWS}
     async with running_fleet(tmp_path_factory.mktemp("fleet"), env=env) as running:
         yield running
@@ -48,7 +48,7 @@ async def all_are(fleet: Fleet, *expected: list[str]) -> bool:
 
 
 async def test_task_is_submitted_steered_and_watched_anywhere(fleet: Fleet) -> None:
-    """Submitted at two, run at one, watched at both, cancelled from two: the same events, soon."""
+    """Submitted at two, run by the worker, watched at both, cancelled from two: the same events, soon."""
     one, two = fleet.gateways
     async with client(one.socket_url) as near, client(two.socket_url) as far:
         await far.ask("watch", topic="tasks")
@@ -99,7 +99,7 @@ async def site_is_whole(http: aiohttp.ClientSession, host: str) -> None:
 
 async def test_site_of_another_instances_sandbox_is_seen_everywhere(fleet: Fleet) -> None:
     """Its page, streams both ways and messages, by way of the instance that holds it, and with the site's own host."""
-    holder, other = fleet.gateways
+    (holder,), other = fleet.workers, fleet.gateways[0]
     async with client(other.socket_url) as me:
         task_id = await me.submit(input={"files": {"site.py": SITE}, "commands": ["python3 site.py"]})
         url = (await me.until_event(task_id, "server_ready"))["data"]["url"]
@@ -114,8 +114,8 @@ async def test_site_of_another_instances_sandbox_is_seen_everywhere(fleet: Fleet
 
 
 async def test_redis_that_takes_and_delivers_nothing_is_found_and_costs_nobody_an_event(fleet: Fleet) -> None:
-    """Who watches where the task runs sees it as it comes; the instance behind the fault says `degraded`, serves on,
-    and its clients have everything when Redis is back, if not before."""
+    """The other gateway notices nothing; the one behind the fault says `degraded`, serves on, and its clients have
+    everything when Redis is back, if not before."""
     near, far = fleet.gateways
     async with client(near.socket_url) as here, client(far.socket_url) as there:
         task_id = await here.submit("for n in $(seq 1 80); do echo line $n; sleep 0.05; done")
@@ -156,7 +156,7 @@ async def test_fleet_is_up_with_one_command_and_gone_with_ctrl_c() -> None:
         assert await process.wait() == 0
     folder = re.findall(r"\S+/gateway-fleet-\w+", said)[0]
     ports = re.findall(r"127\.0\.0\.1:(\d+)", said)
-    assert len(ports) == 5
+    assert len(ports) == 6
     assert with_marker(folder) == []
     for gone in ports:
         with pytest.raises(ConnectionRefusedError):

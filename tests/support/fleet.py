@@ -41,6 +41,7 @@ class Instance:
     """Its way to Redis."""
     postgres: Proxy
     """Its way to PostgreSQL."""
+    role: str = "serve"
     port: int = field(default_factory=free_port)
     _held: AsyncExitStack = field(default_factory=AsyncExitStack)
     _process: GatewayProcess | None = None
@@ -75,7 +76,7 @@ class Instance:
     async def start(self) -> None:
         """Start it, and wait until it is ready."""
         options = ("--port", str(self.port), *self.options)
-        running = running_gateway(self.data_dir, *options, env=self.env, under=APART)
+        running = running_gateway(self.data_dir, *options, env=self.env, under=APART, role=self.role)
         self._process = await self._held.enter_async_context(running)
 
     async def kill(self) -> None:
@@ -135,35 +136,28 @@ async def running_fleet(
     folder: Path,
     *,
     gateways: int = 2,
-    sandboxes: Sequence[int] = (0,),
+    workers: int = 1,
     env: Mapping[str, str] | None = None,
     port: int | None = None,
     rng: random.Random | None = None,
-    redis: RedisServer | None = None,
-    postgres: Server | None = None,
 ) -> AsyncIterator[Fleet]:
     """A fleet that runs inside the block in `folder`, which is there; all of it ready.
 
-    `sandboxes` are the numbers of the gateways with a sandbox of their own; `port` is the balancer's, `rng` decides
-    which bytes a bad network hits. Servers that are given are left running.
+    Workers hold the sandboxes. `port` is the balancer's, `rng` decides which bytes a bad network hits.
     """
     async with AsyncExitStack() as held:
-        redis = redis or held.enter_context(redis_server())
-        postgres = postgres or held.enter_context(postgres_server(QUICK))
-        made = []
-        for number in range(gateways):
-            options = () if number in sandboxes else ("--no-local-sandbox",)
-            instance = Instance(
-                f"gateway-{number + 1}",
-                options,
-                {},
-                folder / f"gateway-{number + 1}",
-                await held.enter_async_context(proxy_to("127.0.0.1", redis.port, rng=rng)),
-                await held.enter_async_context(proxy_to("127.0.0.1", postgres.port, rng=rng)),
-            )
-            instance.env = _env(instance, postgres) | dict(env or {})
-            made.append(instance)
-        fleet = Fleet(made, [], redis, postgres, port or free_port())
+        redis = held.enter_context(redis_server())
+        postgres = held.enter_context(postgres_server(QUICK))
+
+        async def made(role: str, name: str, *options: str) -> Instance:
+            to_redis = await held.enter_async_context(proxy_to("127.0.0.1", redis.port, rng=rng))
+            to_postgres = await held.enter_async_context(proxy_to("127.0.0.1", postgres.port, rng=rng))
+            given = _env(to_redis, postgres.dsn(port=to_postgres.port)) | dict(env or {})
+            return Instance(name, options, given, folder / name, to_redis, to_postgres, role)
+
+        serving = [await made("serve", f"gateway-{n + 1}", "--no-local-sandbox") for n in range(gateways)]
+        working = [await made("worker", f"worker-{n + 1}") for n in range(workers)]
+        fleet = Fleet(serving, working, redis, postgres, port or free_port())
         held.push_async_callback(_closed, fleet)
         first, *others = fleet.instances
         await first.start()  # it makes the tables
@@ -172,12 +166,12 @@ async def running_fleet(
         yield fleet
 
 
-def _env(instance: Instance, postgres: Server) -> dict[str, str]:
+def _env(redis: Proxy, dsn: str) -> dict[str, str]:
     return {
         "STATE_PERSISTENCE_BACKEND": "postgresql",
-        "STATE_DATABASE_URL": postgres.dsn(port=instance.postgres.port),
+        "STATE_DATABASE_URL": dsn,
         "EVENT_BUS_BACKEND": "redis",
-        "REDIS_URL": f"redis://127.0.0.1:{instance.redis.port}/0",
+        "REDIS_URL": f"redis://127.0.0.1:{redis.port}/0",
     }
 
 

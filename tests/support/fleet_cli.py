@@ -14,6 +14,7 @@ def options() -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser(prog="./dev fleet", description=__doc__)
     parser.add_argument("--gateways", type=int, default=2, choices=range(2, BALANCED + 1))
+    parser.add_argument("--workers", type=int, default=1, choices=range(1, 9))
     parser.add_argument("--port", type=int, default=8080, help="the load balancer's")
     return parser.parse_args()
 
@@ -37,7 +38,7 @@ async def main(asked: argparse.Namespace) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
     with tempfile.TemporaryDirectory(prefix="gateway-fleet-") as folder:
-        fleet = running_fleet(Path(folder), gateways=asked.gateways, port=asked.port)
+        fleet = running_fleet(Path(folder), gateways=asked.gateways, workers=asked.workers, port=asked.port)
         async with fleet as running:
             sys.stdout.write(told(running))
             sys.stdout.flush()
