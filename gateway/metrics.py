@@ -44,6 +44,12 @@ class Metrics:
         self.run_seconds = Histogram(
             "gateway_run_seconds", "From a claim to the run's end.", buckets=_SLOW, registry=r
         )
+        self.part_ok = Gauge(
+            "gateway_part_ok",
+            "Whether a part (store, sandbox, bus, keys) can do its work: 1 or 0.",
+            ["part"],
+            registry=r,
+        )
         self.bus = Counter(
             "gateway_bus",
             "What became of messages to other instances, by Redis' answer, and `dropped`, `connected`.",

@@ -29,6 +29,7 @@ from gateway.errors import StoreUnavailableError
 from gateway.settings import is_loopback
 from gateway.sites import LABEL_BITS, Site, hash_of, label_of
 from gateway.state.base import StateStore
+from gateway.state.retry import durably
 from gateway.tasks import TaskStatus
 from sandbox_bridge.bridge import Bridge, SandboxInfo
 
@@ -112,7 +113,7 @@ class Sites:
             used_at=self._clock.now_ms(),
             holder=self.here,
         )
-        await self._store.add_site(site)
+        await durably(lambda: self._store.add_site(site), log=self._log)
         return label
 
     # --- who comes ------------------------------------------------------------------------------------

@@ -88,11 +88,8 @@ class Health:
 
     async def readyz(self, _asked: Asked) -> web.StreamResponse:
         """200 where new work can be taken and done, else 503; either way each part's state."""
-        parts: dict[str, Any] = {"store": await self._store_state(), "sandbox": self._sandbox()}
-        failing = [name for name, part in parts.items() if not part["ok"]]
-        parts["bus"] = _state(self._bus.problem)
-        if self._keys is not None:
-            parts["keys"] = _state(self._keys.problem)
+        parts = await self._parts()
+        failing = [name for name in ("store", "sandbox") if not parts[name]["ok"]]
         degraded = [name for name in ("bus", "keys") if name in parts and not parts[name]["ok"]]
         if self.draining:
             failing.append("draining")
@@ -106,7 +103,17 @@ class Health:
 
     async def metrics(self, _asked: Asked) -> web.StreamResponse:
         """What Prometheus reads."""
+        for name, part in (await self._parts()).items():
+            self._metrics.part_ok.labels(name).set(part["ok"])
         return web.Response(body=self._metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def _parts(self) -> dict[str, Any]:
+        parts = {
+            "store": await self._store_state(),
+            "sandbox": self._sandbox(),
+            "bus": _state(self._bus.problem),
+        }
+        return parts if self._keys is None else parts | {"keys": _state(self._keys.problem)}
 
     async def _store_state(self) -> dict[str, Any]:
         now = asyncio.get_running_loop().time

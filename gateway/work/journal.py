@@ -14,15 +14,14 @@ from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
 
-from gateway.errors import GatewayError, StoreUnavailableError
+from gateway.errors import GatewayError
 from gateway.events import MAX_DATA_BYTES, Draft, data_bytes, gather, output_bytes
 from gateway.state.base import Append, Decide, StateStore
+from gateway.state.retry import durably
 from gateway.tasks import Fence, TaskRecord
 
 MAX_PENDING_BYTES: Final = 1 << 20
 """What may be on its way to disk before whoever speaks has to wait."""
-RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
-"""Pauses between tries while the store can't be reached; the last repeats."""
 
 
 @dataclass(slots=True)
@@ -201,15 +200,3 @@ def _parts(items: Sequence[_Said | _Step | _Decision]) -> Iterator[_Said | _Step
 def _progress_of(drafts: list[Draft]) -> dict[str, Any]:
     newest = next((draft.data for draft in reversed(drafts) if draft.kind == "progress"), None)
     return {} if newest is None else {"progress": newest}
-
-
-async def durably(write: Callable[[], Any], *, log: FilteringBoundLogger) -> Any:
-    """What `write` gives, tried until the store takes it. Raises what else it raises, `LeaseLostError` above all."""
-    tries = 0
-    while True:
-        try:
-            return await write()
-        except StoreUnavailableError as error:
-            log.warning("store unavailable, trying again", error=str(error), tries=tries)
-            await asyncio.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
-            tries += 1

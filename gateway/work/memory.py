@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from structlog.typing import FilteringBoundLogger
+
 from gateway.checkpoints import Kept, new_checkpoint
 from gateway.clock import Clock
 from gateway.state.base import StateStore
+from gateway.state.retry import durably
 from gateway.tasks import Change, TaskRecord, told_of
 from gateway.wishes import answered, asked
 from gateway.work.journal import Journal
@@ -16,11 +19,20 @@ MAX_STEP_NAME: Final = 200
 class RunMemory:
     """One run's; see `RunContext.memory`."""
 
-    def __init__(self, task: TaskRecord, journal: Journal, store: StateStore, clock: Clock) -> None:
+    def __init__(
+        self,
+        task: TaskRecord,
+        journal: Journal,
+        store: StateStore,
+        clock: Clock,
+        *,
+        log: FilteringBoundLogger,
+    ) -> None:
         self._task = task
         self._journal = journal
         self._store = store
         self._clock = clock
+        self._log = log
         self._kept = Kept()
 
     async def keep(self, step_name: str, agent_name: str, data: Mapping[str, Any]) -> str:
@@ -34,13 +46,13 @@ class RunMemory:
 
     async def load(self, checkpoint_id: str) -> dict[str, Any] | None:
         """See `Memory.load`."""
-        found = await self._store.get_checkpoint(checkpoint_id)
+        found = await durably(lambda: self._store.get_checkpoint(checkpoint_id), log=self._log)
         ours = found is not None and found.workflow_id == self._task.workflow_id
         return found.checkpoint_data if found is not None and ours else None
 
     async def newest(self) -> str | None:
         """See `Memory.newest`."""
-        found = await self._store.newest_checkpoint(self._task)
+        found = await durably(lambda: self._store.newest_checkpoint(self._task), log=self._log)
         return None if found is None else found.checkpoint_id
 
     async def asked(self, question: Mapping[str, Any]) -> None:

@@ -16,8 +16,9 @@ from gateway.errors import LeaseLostError
 from gateway.events import Draft
 from gateway.files import Batch, FileInfo, Stored
 from gateway.state.base import Decide, StateStore
+from gateway.state.retry import durably
 from gateway.tasks import Change, Fence, TaskRecord, TaskStatus, cancelled, completed, failed, lost
-from gateway.work.journal import Journal, durably
+from gateway.work.journal import Journal
 from gateway.work.memory import RunMemory
 from gateway.work.steering import Steering
 from sandbox_bridge.bridge import Bridge, BridgeSession
@@ -68,7 +69,7 @@ class Run:
             log=self._log,
         )
         self.cancel_wanted = self._steering.cancel_wanted
-        self.memory: Memory = RunMemory(task, self._journal, store, clock)
+        self.memory: Memory = RunMemory(task, self._journal, store, clock, log=log)
         self._giving_back = False
         # The agent at work; lives inside `execute`.
         self._working: asyncio.Task[Decide] | None = None

@@ -19,8 +19,9 @@ from gateway.clock import Clock
 from gateway.events import Draft
 from gateway.frames import input_bytes
 from gateway.state.base import StateStore
+from gateway.state.retry import durably
 from gateway.tasks import Change, Desire, TaskRecord, TaskStatus, given_up, paused, resumed
-from gateway.work.journal import Journal, durably
+from gateway.work.journal import Journal
 
 TRY_AGAIN_S: Final = 5.0
 """When a pause that did not come true is tried again, as long as it is wanted."""

@@ -19,6 +19,8 @@ Fault = Callable[[Fleet, Instance, float], Awaitable[bool]]
 LONG_WAY_S: Final = 0.05
 RETRANSMITTED_S: Final = 0.3
 LOST_SHARE: Final = 0.1
+BEYOND_THE_LEASE_S: Final = 15.0
+"""Longer than `GATEWAY_TAKEOVER_S`."""
 
 
 # --- the network between an instance and its servers -----------------------------------------------------------
@@ -68,10 +70,10 @@ async def redis_killed(fleet: Fleet, _instance: Instance, seconds: float) -> boo
 async def redis_frozen(fleet: Fleet, _instance: Instance, seconds: float) -> bool:
     """Accepts connections, by its kernel, and answers nothing."""
     fleet.redis.freeze()
-    stopped = fleet.redis.process is not None and is_stopped(fleet.redis.process.pid)
     await let_pass(seconds)
+    stood = fleet.redis.process is not None and is_stopped(fleet.redis.process.pid)
     fleet.redis.thaw()
-    return stopped
+    return stood
 
 
 async def redis_full(fleet: Fleet, _instance: Instance, seconds: float) -> bool:
@@ -153,10 +155,15 @@ async def drained(_fleet: Fleet, instance: Instance, seconds: float) -> bool:
 async def frozen(_fleet: Fleet, instance: Instance, seconds: float) -> bool:
     """SIGSTOP, then on with everything that it believed."""
     instance.freeze()
-    stopped = is_stopped(instance.process.pid)
     await let_pass(seconds)
+    stood = is_stopped(instance.process.pid)
     instance.thaw()
-    return stopped
+    return stood
+
+
+async def zombie(fleet: Fleet, instance: Instance, _seconds: float) -> bool:
+    """SIGSTOP for so long that others have taken over what it has when it goes on."""
+    return await frozen(fleet, instance, BEYOND_THE_LEASE_S)
 
 
 async def _started(instance: Instance) -> None:
@@ -192,5 +199,10 @@ OF_SERVERS: Final[dict[str, Fault]] = {
     "PostgreSQL restarted": postgres_restarted,
     "PostgreSQL crashed": postgres_crashed,
 }
-OF_INSTANCES: Final[dict[str, Fault]] = {"killed": killed, "drained": drained, "frozen": frozen}
+OF_INSTANCES: Final[dict[str, Fault]] = {
+    "killed": killed,
+    "drained": drained,
+    "frozen": frozen,
+    "frozen beyond its lease": zombie,
+}
 FAULTS: Final = OF_THE_NETWORK | OF_SERVERS | OF_INSTANCES

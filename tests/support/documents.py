@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import AliasChoices, BaseModel, SecretStr
+from pydantic.fields import FieldInfo
 
 from gateway import errors
 from gateway.metrics import Metrics
@@ -42,12 +43,19 @@ def _table(model: type[BaseModel], prefix: str) -> str:
     reasons = attribute_docs(model)
     rows = ["| name | default | |", "|---|---|---|"]
     for name, field in model.model_fields.items():
-        alias = field.validation_alias
-        shown = str(alias.choices[-1]) if isinstance(alias, AliasChoices) else prefix + name.upper()
-        rows.append(
-            f"| `{shown}` | {_default(field.get_default(call_default_factory=True))} | {reasons.get(name, '')} |"
-        )
+        default = _default(field.get_default(call_default_factory=True))
+        rows.append(f"| `{_shown(name, field, prefix)}` | {default} | {reasons.get(name, '')} |")
     return "\n".join(rows) + "\n"
+
+
+def shown_names(model: type[BaseModel], prefix: str) -> set[str]:
+    """The variables by which settings are known."""
+    return {_shown(name, field, prefix) for name, field in model.model_fields.items()}
+
+
+def _shown(name: str, field: FieldInfo, prefix: str) -> str:
+    alias = field.validation_alias
+    return str(alias.choices[-1]) if isinstance(alias, AliasChoices) else prefix + name.upper()
 
 
 def _default(value: Any) -> str:

@@ -9,7 +9,7 @@ import random
 import shutil
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -179,23 +179,25 @@ async def _closed(fleet: Fleet) -> None:
     await asyncio.gather(*(instance.aclose() for instance in fleet.instances))
 
 
-@asynccontextmanager
-async def _balanced(fleet: Fleet, log: Path) -> AsyncIterator[None]:
-    program = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
-    if program is None:
-        raise RuntimeError("HAProxy is not installed; on Debian: apt install haproxy")
+def _balanced(fleet: Fleet, log: Path) -> AbstractAsyncContextManager[None]:
     if len(fleet.gateways) > BALANCED:
         raise ValueError(f"deploy/haproxy.cfg has places for {BALANCED} gateways")
     env = {f"GATEWAY_{n}": f"127.0.0.1:{g.port}" for n, g in enumerate(fleet.gateways, 1)}
+    return balancer(env | {"FLEET_BIND": f"127.0.0.1:{fleet.balancer_port}"}, fleet.balancer_port, log)
+
+
+@asynccontextmanager
+async def balancer(env: Mapping[str, str], port: int, log: Path) -> AsyncIterator[None]:
+    """HAProxy by the file of the deployment, with its environment; at `port` inside the block."""
+    program = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    if program is None:
+        raise RuntimeError("HAProxy is not installed; on Debian: apt install haproxy")
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
-            *(*APART, program, "-f", str(BALANCER)),
-            env=env | {"FLEET_BIND": f"127.0.0.1:{fleet.balancer_port}"},
-            stdout=output,
-            stderr=output,
+            *(*APART, program, "-f", str(BALANCER)), env=dict(env), stdout=output, stderr=output
         )
     try:
-        await eventually(lambda: _answers(fleet.balancer_port, process, log), within_s=BALANCER_READY_S)
+        await eventually(lambda: _answers(port, process, log), within_s=BALANCER_READY_S)
         yield
     finally:
         if process.returncode is None:

@@ -7,7 +7,7 @@ https://www.postgresql.org/docs/current/functions-info.html).
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -159,7 +159,9 @@ async def _dropped_when_broken(connection: Connection) -> AsyncIterator[None]:
     try:
         yield
     except _BROKEN:
-        connection.terminate()
+        # The pool may have taken it back already, where it was noticed to be closed.
+        with suppress(asyncpg.InterfaceError):
+            connection.terminate()
         raise
 
 

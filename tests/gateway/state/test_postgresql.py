@@ -8,11 +8,14 @@ import asyncpg
 import pytest
 
 from gateway.errors import StoreUnavailableError
+from gateway.server import logs
 from gateway.state.base import Append, NewTask, StateStore
 from gateway.state.postgresql.pool import Connection
 from gateway.state.postgresql.store import PostgresqlStore
 from gateway.state.schema import escape, unescape
 from gateway.tasks import Fence, TaskRecord
+from gateway.work.journal import Journal
+from gateway.work.memory import RunMemory
 from tests.support.postgres import LIKE_A_SERVER, Server, fresh_database, postgres_server
 from tests.support.processes import until
 from tests.support.proxy import Proxy, proxy_to
@@ -155,6 +158,24 @@ async def test_connection_that_was_ended_but_is_not_closed_yet_is_unavailable(
                 await database.transact(ended)
         assert await store.get_task("none") is None
         proxy.holds_ends = False
+
+
+async def test_run_asks_for_its_checkpoint_until_the_server_is_back(
+    backend: PostgresqlBackend, proxy: Proxy, server: Server
+) -> None:
+    """It is not over because its store is away, and neither is its agent."""
+    async with through(proxy, backend, server).opened() as store:
+        task, clock = await run(store), backend.time.clock
+        journal = Journal(store, fence_of(task), log=logs.get())
+        memory = RunMemory(task, journal, store, clock, log=logs.get())
+        proxy.refuses = True
+        proxy.cut_all()
+        asking = asyncio.create_task(memory.newest())
+        await until(lambda: proxy.hits["refused"] > 1, within_s=DEADLINE_S, what="tries")
+        assert not asking.done()
+        proxy.refuses = False
+        async with asyncio.timeout(DEADLINE_S):
+            assert await asking is None
 
 
 def cut_once(proxy: Proxy, words: bytes) -> None:
