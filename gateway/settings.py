@@ -84,6 +84,10 @@ class Settings(BaseSettings):
     database_connections: int = Field(default=10, ge=2)
     """Connections to the database that one instance keeps."""
 
+    celery_broker_url: SecretStr | None = Field(default=None, validation_alias=_named("CELERY_BROKER_URL"))
+    """Where Celery's workers hear of tasks of heavy agents, which then run there and not in gateways; needs the extra
+    `celery`."""
+
     # --- one of many ---
     lease_s: float = Field(default=10.0, ge=0.5)
     """How long an instance counts as living without a renewal. It stops what it runs when 80 % of that are over."""

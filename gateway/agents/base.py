@@ -66,6 +66,8 @@ class AsyncBaseAgent(ABC):
     """
 
     input_model: ClassVar[type[BaseModel] | None] = None
+    is_heavy: ClassVar[bool] = False
+    """Whether it computes for long: one that takes no sandbox runs in Celery's processes then, where there are some."""
 
     def __init__(self, name: str = "", sandbox_tool: AsyncWebContainerTool | None = None) -> None:
         self.name = name or type(self).__name__

@@ -60,6 +60,7 @@ def hosted(name: str, kind: type[AsyncBaseAgent], *, sites: Sites | AsSaid = AS_
         run=functools.partial(_run, functools.partial(_made, name, kind, sites), check),
         want=lambda _input, _subject: None,
         takes_sandbox=takes_tool(kind),
+        is_heavy=kind.is_heavy and not takes_tool(kind),
     )
 
 

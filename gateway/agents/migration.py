@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
-from typing import Any, Literal, ParamSpec
+from typing import Any, ClassVar, Literal, ParamSpec
 
 from gateway.agents.base import AsyncBaseAgent, TaskExecutionMode
 from gateway.agents.sync_workers import WORKERS, in_process, in_thread
@@ -21,6 +21,8 @@ class AsyncMigrationWrapper(AsyncBaseAgent):
     can be pickled. To register one, write a class: `class Mine(AsyncMigrationWrapper)` with a constructor
     that calls `super().__init__(Old())`.
     """
+
+    is_heavy: ClassVar[bool] = True
 
     def __init__(self, sync_agent: Any, *, worker: Literal["thread", "process"] = "thread") -> None:
         super().__init__(str(getattr(sync_agent, "name", "UnknownAgent")))

@@ -182,6 +182,8 @@ class Agent:
     """From an input whether the task can be sent more while it runs."""
     takes_text: bool = False
     """Whether what it is sent is text for a standard input, and not any JSON."""
+    is_heavy: bool = False
+    """Whether it is for processes of its kind, where there are some."""
     takes_files: bool = False
     """Whether files may be uploaded with its input."""
     take_up: Callable[[Bridge, TaskRecord, float], BridgeSession] | None = None

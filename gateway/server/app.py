@@ -30,6 +30,7 @@ from gateway.server.buses import make_bus
 from gateway.server.data_dir import StartError, locked
 from gateway.server.embedded import EMBEDDED, EmbeddedSandbox
 from gateway.server.health import Health
+from gateway.server.heavy import make_offers
 from gateway.server.hops import Hops
 from gateway.server.listening import listening, set_up
 from gateway.server.owning import Owning
@@ -138,6 +139,7 @@ class Gateway:
             running_per_subject=settings.max_running_per_subject,
             queue_s=settings.queue_s,
             pause_hold_s=settings.pause_hold_s,
+            offers=make_offers(settings, self._log),
             separate=settings.websocket_url,
             others_fit=self._owning.view.others_fit,
         )

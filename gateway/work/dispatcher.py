@@ -22,6 +22,7 @@ from gateway.metrics import Metrics
 from gateway.state.base import StateStore
 from gateway.tasks import Change, TaskRecord, claimed, failed
 from gateway.work.leases import Holding
+from gateway.work.offers import Offers
 from gateway.work.run import Run
 from gateway.work.runs import Runs
 from gateway.work.waiting import Waiting
@@ -61,7 +62,7 @@ class Dispatcher:
     """Claims tasks for this instance and owns their runs.
 
     `separate` are the addresses of sandboxes that don't end with this process; `others_fit` says whether another
-    instance has one that would do.
+    instance has one that would do. With `offers`, tasks of heavy agents are claimed elsewhere.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Dispatcher:
         running_per_subject: int,
         queue_s: float,
         pause_hold_s: float,
+        offers: Offers | None = None,
         separate: Collection[str] = (),
         others_fit: Callable[[Want | None], bool] = lambda _want: False,
     ) -> None:
@@ -92,6 +94,7 @@ class Dispatcher:
         self._log = log
         self._running_per_subject = running_per_subject
         self._queue_s = queue_s
+        self._offers = offers
         self._separate = frozenset(separate)
         self._runs = Runs(store, clock, metrics, hold_s=pause_hold_s, on_change=self.look, log=log)
         # Those that begin with the dispatcher.
@@ -134,6 +137,8 @@ class Dispatcher:
         await self._bus.subscribe(QUEUE)
         await self._bus.subscribe(instance_channel(self.instance))
         async with asyncio.TaskGroup() as runs:
+            if self._offers is not None:
+                runs.create_task(self._offers.run(), name="offers")
             for run in self._taken_up:
                 self._runs.start(run, runs)
             while True:
@@ -222,6 +227,8 @@ class Dispatcher:
             order = assign(ready, Counter(running), limit=self._running_per_subject, last=self._last_subject)
             started = [await self._try(task, runs) for task in order]
         self._waiting.forget({task.task_id for task in waiting})
+        if self._offers is not None:
+            self._offers.keep_only({task.task_id for task in waiting})
         if len(waiting) <= sum(started):
             return None
         due_ms = min(
@@ -233,6 +240,9 @@ class Dispatcher:
         """Claim `task` and run it, if there is a place for it; whether it no longer waits."""
         agent = self._registry.get(task.agent)
         bridge = None
+        if self._offers is not None and agent.is_heavy:
+            self._offers.offer_nowait(task)
+            return False
         if agent.takes_sandbox:
             want = await self._waiting.want_of(task, agent)
             bridge = self._pool.choose(want, taken=self._runs.placed)

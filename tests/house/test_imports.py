@@ -16,6 +16,7 @@ from tests.house.source import PRODUCT, ROOT, modules
 EVERYWHERE = PRODUCT
 ENGINES: dict[str, tuple[str, ...]] = {
     "aiohttp": ("gateway.sessions", "gateway.server"),
+    "celery": ("gateway.server.celery_broker",),
     "asyncpg": ("gateway.state.postgresql",),
     "jwt": ("gateway.sessions.auth", "gateway.sessions.keys", "gateway.server"),
     "multidict": ("gateway.server.forward",),  # aiohttp's headers, as yarl is its addresses

@@ -1,0 +1,149 @@
+"""Heavy agents in Celery's processes: a real broker, real workers, killed and told twice."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from pydantic import SecretStr
+
+from gateway.server.celery_broker import sender
+from gateway.server.data_dir import StartError
+from gateway.server.heavy import make_offers
+from gateway.settings import Settings
+from tests.support.gateway import Client, GatewayProcess, client, running_gateway
+from tests.support.history import check_one
+from tests.support.processes import children_of, until
+from tests.support.redis_server import redis_server
+from tests.support.work import LOG
+
+pytestmark = [pytest.mark.journey, pytest.mark.asyncio(loop_scope="module")]
+
+PROGRAM = ("-m", "celery", "-A", "gateway.server.celery_worker", "worker", "--concurrency", "2")
+QUIET = ("--without-mingle", "--without-gossip", "--loglevel", "WARNING")
+
+
+@dataclass
+class Place:
+    """A gateway with a worker of Celery's beside it."""
+
+    gateway: GatewayProcess
+    worker: asyncio.subprocess.Process
+    settings: Settings
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return self.gateway.socket_url
+
+    def is_ours(self, pid: int) -> bool:
+        """Whether that process is one of the worker's."""
+        return pid in children_of(self.worker.pid)
+
+
+@contextlib.asynccontextmanager
+async def working(env: dict[str, str], log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A worker, which may take a while to be there: what it is told waits for it."""
+    with log.open("ab") as said:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, *PROGRAM, *QUIET), stderr=said, stdout=said, env=os.environ | env
+        )
+    try:
+        yield process
+    finally:
+        for pid in [process.pid, *children_of(process.pid)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        await process.wait()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+    """Both, over one store and one Redis, with leases so short that a test can wait for them."""
+    folder = tmp_path_factory.mktemp("celery")
+    with redis_server() as redis:
+        broker = f"redis://127.0.0.1:{redis.port}/1"
+        env = {
+            "EVENT_BUS_BACKEND": "redis",
+            "REDIS_URL": redis.url,
+            "CELERY_BROKER_URL": broker,
+            "GATEWAY_DATA_DIR": str(folder / "data"),
+            "GATEWAY_AGENTS": "sieve=tests.support.heavy_agents:Sieve",
+            "GATEWAY_LEASE_S": "3",
+            "GATEWAY_LEASE_RENEW_S": "0.5",
+            "GATEWAY_TAKEOVER_S": "4",
+        }
+        settings = Settings(event_bus_backend="redis", celery_broker_url=SecretStr(broker))
+        async with (
+            running_gateway(folder / "data", "--no-local-sandbox", env=env) as gateway,
+            working(env, folder / "celery.log") as worker,
+        ):
+            yield Place(gateway, worker, settings)
+
+
+async def begun(me: Client, folder: Path) -> tuple[str, int]:
+    """A task that is busy, and the process that it is in."""
+    (folder / "busy").touch()
+    given = {"task": "primes", "busy": str(folder / "busy"), "runs": str(folder / "runs")}
+    task_id = await me.submit(agent="sieve", input=given)
+    return task_id, (await me.until_event(task_id, "progress"))["data"]["pid"]
+
+
+def runs(folder: Path) -> list[str]:
+    """The processes that have begun it."""
+    return (folder / "runs").read_text().split()
+
+
+async def test_heavy_agent_runs_in_a_process_of_celerys_once(here: Place, tmp_path: Path) -> None:
+    """What it tells is told live; told of again, also behind its end, it is not done again."""
+    async with client(here.url) as me:
+        task_id, pid = await begun(me, tmp_path)
+        assert here.is_ours(pid)
+        await asyncio.to_thread(sender(here.settings), [(task_id, 0), (task_id, 1), (task_id, 0)])
+        (tmp_path / "busy").unlink()
+        events = await me.until_ended(task_id)
+        await asyncio.to_thread(sender(here.settings), [(task_id, 0), (task_id, 1)])
+        other, _pid = await begun(me, tmp_path)
+        (tmp_path / "busy").unlink()
+        await me.until_ended(other)
+        check_one(me.frames[task_id])
+    assert events[-1]["data"]["result"] == {"pid": pid}
+    assert len(runs(tmp_path)) == 2
+
+
+async def test_cancel_ends_the_process(here: Place, tmp_path: Path) -> None:
+    """Whatever its code does: a process is one run's."""
+    async with client(here.url) as me:
+        task_id, pid = await begun(me, tmp_path)
+        await me.ask("cancel_task", task_id=task_id)
+        assert (await me.until_ended(task_id))[-1]["data"]["status"] == "cancelled"
+        await until(lambda: not here.is_ours(pid), within_s=30, what="its process is gone")
+
+
+async def test_killed_process_is_taken_over_from(here: Place, tmp_path: Path) -> None:
+    """Its lease ends, and another one is told of the task, which goes on in the next attempt."""
+    async with client(here.url) as me:
+        task_id, pid = await begun(me, tmp_path)
+        os.kill(pid, signal.SIGKILL)
+        await me.until_event(task_id, "status", status="running", attempt=2)
+        (tmp_path / "busy").unlink()
+        events = await me.until_ended(task_id)
+        check_one(me.frames[task_id])
+    told: list[Any] = [event["data"]["status"] for event in events if event["event"] == "status"]
+    assert told == ["pending", "running", "pending", "running", "completed"]
+    assert len(runs(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(("bus", "broker"), [("memory", "redis://127.0.0.1:1/1")])
+async def test_gateway_that_shares_nothing_needs_no_celery(bus: Any, broker: str) -> None:
+    """It is one line at the start, with what to set."""
+    settings = Settings(event_bus_backend=bus, celery_broker_url=SecretStr(broker))
+    with pytest.raises(StartError, match="EVENT_BUS_BACKEND=redis"):
+        make_offers(settings, LOG)
