@@ -1,5 +1,8 @@
 """Where synchronous code runs: threads of its own, so that it never takes those of the event loop, and processes.
 
+What a process gives back is pickled, errors too, so that whoever waits gets what was raised: it is the same
+somebody's code that also runs here, and no stranger's.
+
 A thread can't be ended: who no longer waits for one leaves it to itself, and its slot is free once it is really
 gone. It is a daemon's, so that it does not hold up the gateway's end. A process is killed, with what it has started.
 """
@@ -175,7 +178,7 @@ def _ends_with(life: "Connection[Any, Any]") -> None:
 def _sendable(error: BaseException) -> BaseException:
     """The error, or its words where it is not to be pickled and back."""
     try:
-        return pickle.loads(pickle.dumps(_plain(error)))  # type: ignore[no-any-return]  # noqa: S301 -- our own
+        return pickle.loads(pickle.dumps(_plain(error)))  # type: ignore[no-any-return]  # noqa: S301 -- what was raised here
     except Exception:  # noqa: BLE001 -- somebody's class may raise anything
         return RuntimeError(f"{type(error).__name__}: {error}")
 

@@ -11,6 +11,8 @@ from gateway.settings import Settings
 from gateway.work.offers import Offer
 
 NAME: Final = "gateway.attempt"
+ANSWER_S: Final = 1.0
+"""How long workers are waited for: whoever is busy answers all the same."""
 SOON_S: Final = 5
 """How long a broker may take over one message."""
 
@@ -41,6 +43,14 @@ def made(settings: Settings) -> Any:
         broker_transport_options={"socket_timeout": SOON_S, "socket_connect_timeout": SOON_S},
     )
     return app
+
+
+def workers(settings: Settings) -> int:
+    """How many of Celery's workers answer. Raises as `made`, and what the broker's client raises without it."""
+    app = made(settings)
+    with app.connection_for_write() as connection:
+        connection.ensure_connection(max_retries=1, timeout=SOON_S)
+        return len(app.control.ping(timeout=ANSWER_S, connection=connection))
 
 
 def sender(settings: Settings) -> Callable[[Sequence[Offer]], None]:

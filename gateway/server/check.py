@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from gateway.server import logs
 from gateway.server.check_bus import bus
+from gateway.server.check_celery import celery
 from gateway.server.check_database import database
 from gateway.server.check_keys import keys
 from gateway.server.check_parts import (
@@ -62,6 +63,7 @@ def _tried(settings: Settings) -> Iterable[Finding]:
     yield from networks(settings)
     yield from open_files(settings)
     yield asyncio.run(bus(settings))
+    yield from celery(settings)
     yield from asyncio.run(sandboxes(settings))
 
 

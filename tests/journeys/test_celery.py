@@ -15,6 +15,7 @@ import pytest_asyncio
 from pydantic import SecretStr
 
 from gateway.server.celery_broker import sender
+from gateway.server.check_celery import celery
 from gateway.server.data_dir import StartError
 from gateway.server.heavy import make_offers
 from gateway.settings import Settings
@@ -139,6 +140,17 @@ async def test_killed_process_is_taken_over_from(here: Place, tmp_path: Path) ->
     told: list[Any] = [event["data"]["status"] for event in events if event["event"] == "status"]
     assert told == ["pending", "running", "pending", "running", "completed"]
     assert len(runs(tmp_path)) == 2
+
+
+async def test_check_counts_the_workers_that_answer(here: Place) -> None:
+    """Also where they are busy; a broker that is not there is told apart from one without workers."""
+    asked = asyncio.to_thread(lambda: [*celery(here.settings)])
+    (found,) = await asked
+    assert (found.state, found.message) == ("ok", "1 workers answer")
+    nobody = Settings(event_bus_backend="redis", celery_broker_url=SecretStr("redis://127.0.0.1:1/1"))
+    (found,) = await asyncio.to_thread(lambda: [*celery(nobody)])
+    assert found.state == "warn"
+    assert "does not answer" in found.message
 
 
 @pytest.mark.parametrize(("bus", "broker"), [("memory", "redis://127.0.0.1:1/1")])
