@@ -6,15 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from gateway.clock import Clock
-from gateway.errors import LeaseLostError
-from gateway.events import TaskEvents
 from gateway.state.base import Append
+from gateway.state.gathered import Asked, Gathered, told
 from gateway.state.group_commit import Batch, GroupCommit
 from gateway.state.postgresql.pool import Connection, Database
 from gateway.state.schema import escape
 from gateway.state.task_columns import encode
-from gateway.state.transaction import Appended, appended
-from gateway.tasks import Changed, Commit, Fence, TaskRecord
+from gateway.state.transaction import Appended
+from gateway.tasks import Commit, Fence, TaskRecord
 
 _ARRAYS: Final[dict[Any, str]] = {int: "bigint", bool: "boolean", int | None: "bigint"}
 _TYPES: Final = {column.name: _ARRAYS.get(column.type, "text") for column in dataclasses.fields(TaskRecord)}
@@ -27,37 +26,18 @@ class Appends:
     def __init__(self, database: Database, clock: Clock, publish: Callable[[Commit], None]) -> None:
         self._database = database
         self._clock = clock
-        self._group: GroupCommit[tuple[Fence, Append]] = GroupCommit(self._run, publish)
+        self._group: GroupCommit[Asked] = GroupCommit(self._run, publish)
 
     async def append(self, fence: Fence, what: Append) -> Fence:
         """See `StateStore.append`."""
         after: Fence = await self._group.write((fence, what))
         return after
 
-    async def _run(self, writes: Sequence[tuple[Fence, Append]]) -> Batch:
-        now_ms = self._clock.now_ms()
-        results = [_numbered(fence, what, now_ms) for fence, what in writes]
-        good = [one for one in results if isinstance(one, Appended)]
-        moved = await self._database.transact(lambda connection: _write(connection, good))
-        done = [one for one in good if one.fence.task_id in moved]
-        commit = Commit(
-            [TaskEvents(one.fence.task_id, one.events) for one in done if one.events],
-            [Changed(one.fence.task_id, one.fence.subject) for one in done],
-        )
-        return Batch([_result(one, moved) for one in results], commit)
-
-
-def _numbered(fence: Fence, what: Append, now_ms: int) -> Appended | Exception:
-    try:
-        return appended(fence, what, now_ms=now_ms)
-    except Exception as error:  # noqa: BLE001 - it belongs to the asker, who gets it
-        return error
-
-
-def _result(one: Appended | Exception, moved: set[str]) -> Fence | Exception:
-    if isinstance(one, Exception):
-        return one
-    return one.after if one.fence.task_id in moved else LeaseLostError(one.fence.task_id)
+    async def _run(self, asked: Sequence[Asked]) -> Batch:
+        gathered = Gathered(asked, self._clock.now_ms())
+        moved = await self._database.transact(lambda connection: _write(connection, gathered.good))
+        written = [one for one in gathered.good if one.fence.task_id in moved]
+        return Batch(gathered.answers(written), told(written))
 
 
 async def _write(connection: Connection, appends: Sequence[Appended]) -> set[str]:

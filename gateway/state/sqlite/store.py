@@ -15,14 +15,14 @@ from typing import Final, TypeVar
 from gateway.clock import Clock
 from gateway.state.base import Append, Retained, Retention
 from gateway.state.group_commit import GroupCommit
-from gateway.state.group_read import GroupRead
 from gateway.state.sqlite.connection import connect, errors_translated, run_now
+from gateway.state.sqlite.group_read import GroupRead
 from gateway.state.sqlite.rows import add_functions
 from gateway.state.sqlite.tables import SqliteTables
+from gateway.state.sqlite.threads import Threads
 from gateway.state.sqlite.writer import LateWrite, Write, Writer
 from gateway.state.table_store import Read, TableStore
 from gateway.state.table_store import Write as WriteOf
-from gateway.state.threads import Threads
 from gateway.tasks import Fence
 
 PROBE_BYTES: Final = 512 << 10

@@ -2,22 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from gateway.state.base import Append
 from gateway.state.surrealdb.database import Database, Statements, record
 from gateway.state.surrealdb.rows import event_rows
 from gateway.state.task_columns import encode
-from gateway.state.transaction import Appended, appended
+from gateway.state.transaction import Appended
 from gateway.tasks import Fence
-
-Asked = tuple[Fence, Append]
-
-
-def numbered(fence: Fence, what: Append, now_ms: int) -> Appended | Exception:
-    """What an append comes to, or what is wrong with it."""
-    try:
-        return appended(fence, what, now_ms=now_ms)
-    except Exception as error:  # noqa: BLE001 - it belongs to the asker, who gets it
-        return error
 
 
 def rounds(appends: Iterable[Appended]) -> Iterator[Sequence[Appended]]:

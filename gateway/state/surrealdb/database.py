@@ -114,7 +114,10 @@ class Database:
 
     async def ask(self, query: str, **values: Any) -> Any:
         """What one query finds."""
-        (answer,) = await self._query(query, _escaped(values))
+        try:
+            (answer,) = await self._query(query, _escaped(values))
+        except _AgainError as error:
+            raise StoreUnavailableError(f"SurrealDB: {error}") from error
         return _unescaped(answer)
 
     async def transact(self, write: Callable[[Statements], Awaitable[Value]]) -> Value:
@@ -147,19 +150,22 @@ class Database:
         errors = [str(one["result"]) for one in results if one["status"] != "OK"]
         if errors:
             if any(word in error for word in _AGAIN for error in errors):
-                raise _AgainError
+                raise _AgainError(errors[0])
             told = [error for error in errors if "not executed" not in error] or errors
             raise StoreUnavailableError(f"SurrealDB: {told[0]}")
         return [one["result"] for one in results]
 
     async def _migrate(self) -> None:
+        await self.transact(self._schema)
+
+    async def _schema(self, statements: Statements) -> None:
+        """All that is missing of it; several that start at once over a server migrate it once."""
         schema = record("meta", "schema")
-        version = await self.ask("SELECT VALUE version FROM ONLY $schema", schema=schema)
+        version = await self.ask("SELECT VALUE version FROM ONLY $id", id=schema)
         for number, script in migrations("surrealdb", version or 0):
-            statements = Statements()
-            statements.text.append(script.rstrip().removesuffix(";"))
-            statements.add("UPSERT $_.schema SET version = $_.number", schema=schema, number=number)
-            await self.commit(statements)
+            statements.check(schema, "version", None if number == 1 else number - 1)
+            statements.add(script.rstrip().removesuffix(";"))
+            statements.add("UPSERT $_.id SET version = $_.number", id=schema, number=number)
 
 
 def _locked(folder: Path) -> IO[str]:

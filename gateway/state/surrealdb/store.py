@@ -6,20 +6,19 @@ means by it is the server's to say.
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from gateway.clock import Clock
-from gateway.errors import LeaseLostError
-from gateway.events import TaskEvents
 from gateway.state.base import Append
+from gateway.state.gathered import Asked, Gathered, told
 from gateway.state.group_commit import Batch, GroupCommit, tell
 from gateway.state.settled import Settled
-from gateway.state.surrealdb.appends import Asked, numbered, rounds, write
+from gateway.state.surrealdb.appends import rounds, write
 from gateway.state.surrealdb.database import Database, Statements
 from gateway.state.surrealdb.tables import SurrealTables
 from gateway.state.table_store import Read, TableStore, Write
 from gateway.state.transaction import Appended, Transaction
-from gateway.tasks import Changed, Commit, Fence
+from gateway.tasks import Commit, Fence
 
 Value = TypeVar("Value")
 
@@ -52,15 +51,14 @@ class SurrealStore(TableStore):
         return after
 
     async def _append_all(self, asked: Sequence[Asked]) -> Batch:
-        now_ms = self._clock.now_ms()
-        wanted = [numbered(fence, what, now_ms) for fence, what in asked]
-        done = set[int]()
+        gathered = Gathered(asked, self._clock.now_ms())
+        done = list[Appended]()
         async with self._turn:
-            for some in rounds(one for one in wanted if isinstance(one, Appended)):
+            for some in rounds(gathered.good):
                 written = await write(self._database, some)
-                tell(self._committed, _commit(written))
-                done.update(map(id, written))
-        return Batch([_result(one, done) for one in wanted], Commit((), ()))
+                tell(self._committed, told(written))
+                done += written
+        return Batch(gathered.answers(done), Commit((), ()))
 
     async def _write(self, write: Write[Value], *, task_id: str | None = None) -> Value:
         del task_id  # all are written one after another
@@ -78,16 +76,3 @@ class SurrealStore(TableStore):
 
     async def _read(self, read: Read[Value]) -> Value:
         return await read(SurrealTables(self._database, Statements()))
-
-
-def _commit(written: Sequence[Appended]) -> Commit:
-    return Commit(
-        [TaskEvents(one.fence.task_id, one.events) for one in written if one.events],
-        [Changed(one.fence.task_id, one.fence.subject) for one in written],
-    )
-
-
-def _result(one: Appended | Exception, done: set[int]) -> Any:
-    if isinstance(one, Exception):
-        return one
-    return one.after if id(one) in done else LeaseLostError(one.fence.task_id)

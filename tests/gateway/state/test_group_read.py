@@ -6,7 +6,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from gateway.state.group_read import MAX_BATCH, TRIPS, GroupRead
+from gateway.state.sqlite.group_read import MAX_BATCH, TRIPS, GroupRead
 from tests.support.inline import GatedExecutor
 
 pytestmark = pytest.mark.looptime
