@@ -1,7 +1,7 @@
 /** A task that is being written: what its form holds, and what that says on the wire. */
 
 import type { SubmitParams } from "../client/index.ts";
-import type { FileEntry } from "./files.ts";
+import type { FileEntry } from "./file-entry.ts";
 
 export interface Draft {
   /** One a line; for the agent `sandbox`. */
@@ -30,15 +30,27 @@ export function problemOf(agent: string, draft: Draft): string | null {
 
 /** As `submit_task` takes it, files included. */
 export function paramsOf(agent: string, draft: Draft): SubmitParams {
-  const { name, ...options } = draft.options;
+  const { name, labels, ...options } = draft.options;
   const called = typeof name === "string" && name !== "" ? name : nameOf(agent, draft);
+  const all = { ...labelsOf(labels), ...(called === "" ? {} : { name: called }) };
   return {
     agent,
     input:
       agent === "sandbox" ? { ...draft.rest, commands: commandsOf(draft), ...filesOf(draft) } : draft.rest,
     ...options,
-    ...(called === "" ? {} : { labels: { name: called } }),
+    ...(Object.keys(all).length === 0 ? {} : { labels: all }),
   } as SubmitParams;
+}
+
+/** Lines of `key=value`; a line without a value is a label that is there. */
+function labelsOf(lines: unknown): { [key: string]: string } {
+  if (!Array.isArray(lines)) return {};
+  return Object.fromEntries(
+    lines.map((line: string) => {
+      const [key = "", ...value] = line.split("=");
+      return [key.trim(), value.join("=").trim()];
+    }),
+  );
 }
 
 function commandsOf({ commands }: Draft): string[] {

@@ -2,7 +2,7 @@
 
 import type { Draft } from "./draft.ts";
 import { emptyDraft } from "./draft.ts";
-import type { FileEntry } from "./files.ts";
+import type { FileEntry } from "./file-entry.ts";
 
 export interface Example {
   title: string;

@@ -1,6 +1,7 @@
 import { useState } from "preact/hooks";
 
-import { dropped, type FileEntry, MAX_TOTAL_BYTES, picked, type ReadResult, TooManyBytes } from "./files.ts";
+import type { FileEntry } from "./file-entry.ts";
+import { dropped, MAX_TOTAL_BYTES, picked, type ReadResult, TooManyBytes } from "./files.ts";
 import { size } from "./words.ts";
 
 interface Props {

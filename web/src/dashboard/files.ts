@@ -1,12 +1,7 @@
 /** Files on their way into a task: read from a drop or a picker, text where they are text, base64 where not. */
 
 import type { FileContent } from "../client/index.ts";
-
-export interface FileEntry {
-  path: string;
-  content: FileContent;
-  bytes: number;
-}
+import type { FileEntry } from "./file-entry.ts";
 
 export interface ReadResult {
   files: FileEntry[];

@@ -117,6 +117,11 @@ export function NewTask() {
 const OPTIONS: Schema = {
   properties: {
     name: { type: "string", description: "What the list calls it; else its first command." },
+    labels: {
+      type: "array",
+      items: { type: "string" },
+      description: "As key=value; the list can be narrowed to one.",
+    },
     timeout_s: { type: "integer", title: "Timeout (s)", minimum: 1, maximum: 86_400, default: 300 },
     max_attempts: {
       type: "integer",

@@ -1,6 +1,6 @@
 import { GatewayError, type SubmitParams, type TaskHandle } from "../client/index.ts";
 import { type Draft, paramsOf } from "./draft.ts";
-import type { FileEntry } from "./files.ts";
+import type { FileEntry } from "./file-entry.ts";
 import { mergeTask, newKey, session, welcome } from "./store.ts";
 
 /** Room for the frame's own keys beside the input. */
