@@ -40,7 +40,7 @@ async def delete_uncommitted(stage: Stage) -> None:
     """Nothing of it is missing. The client deletes it again."""
     task_id = await with_files(stage)
     assert not await deletes(stage, task_id)
-    async with stage.again("--no-local-sandbox") as gateway, client(gateway.socket_url) as me:
+    async with stage.back("--no-local-sandbox") as me:
         await me.ask("subscribe", task_id=task_id)
         await me.until_ended(task_id)
         check_one(me.frames[task_id])
@@ -60,7 +60,7 @@ async def delete_committed(stage: Stage) -> None:
     task_id = await with_files(stage)
     assert not await deletes(stage, task_id)
     assert (stage.rows("task"), stage.rows("file")) == (0, len(MANY))
-    async with stage.again("--no-local-sandbox") as gateway, client(gateway.socket_url) as me:
+    async with stage.back("--no-local-sandbox") as me:
         assert (await me.ask("delete_task", task_id=task_id))["code"] == "task_not_found"
         await until(lambda: stage.rows("file_set") == 0, within_s=15, what="its files to be swept")
 
@@ -108,7 +108,7 @@ async def half_deleted(stage: Stage) -> None:
     """The task is there, its log begins later, and says so. The client deletes it again, and the rest goes."""
     task_id, frames = await with_long_log(stage)
     assert not await deletes(stage, task_id)
-    async with stage.again("--no-local-sandbox") as gateway, client(gateway.socket_url) as me:
+    async with stage.back("--no-local-sandbox") as me:
         answer = await me.ask("subscribe", task_id=task_id)
         assert (answer["recovered"], answer["first_seq"]) == (False, 501)
         await me.until_ended(task_id)
@@ -130,13 +130,13 @@ async def half_trimmed(stage: Stage) -> None:
     task_id, frames = await with_long_log(stage)
     async with stage.doomed("--no-local-sandbox", env={"GATEWAY_RETENTION_S": "0"}):
         pass
-    async with stage.again("--no-local-sandbox") as gateway, client(gateway.socket_url) as me:
+    async with stage.back("--no-local-sandbox") as me:
         answer = await me.ask("subscribe", task_id=task_id)
         assert (answer["recovered"], answer["first_seq"]) == (False, 501)
         await me.until_ended(task_id)
         assert me.frames[task_id] == frames[500:]
     env = {"GATEWAY_RETENTION_S": "0"}
-    async with stage.again("--no-local-sandbox", env=env) as gateway, client(gateway.socket_url) as me:
+    async with stage.back("--no-local-sandbox", env=env) as me:
         await until(lambda: stage.rows("event") == 1, within_s=15, what="the rest to be trimmed")
         await me.ask("subscribe", task_id=task_id)
         assert await me.until_ended(task_id) == [json.loads(frames[-1])]

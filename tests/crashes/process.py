@@ -56,13 +56,20 @@ async def three_running(stage: Stage) -> list[str]:
 
 async def all_end_once(stage: Stage, task_ids: list[str]) -> None:
     """Each is taken over once, whatever became of the first try."""
-    async with stage.again() as gateway, client(gateway.socket_url) as me:
+    async with stage.back() as me:
         for task_id in task_ids:
             assert "task" in await me.ask("subscribe", task_id=task_id)
         for task_id in task_ids:
             events = await me.until_ended(task_id)
             check_one(me.frames[task_id])
             assert (events[-1]["data"]["status"], events[-1]["data"]["attempt"]) == ("completed", 2)
+
+
+async def three_end_once(stage: Stage) -> None:
+    """Die at the start that is to take three tasks over; the next one does."""
+    task_ids = await three_running(stage)
+    await stage.dies_at_its_start()
+    await all_end_once(stage, task_ids)
 
 
 @crash_point(
@@ -75,9 +82,7 @@ async def all_end_once(stage: Stage, task_ids: list[str]) -> None:
 )
 async def in_the_takeover(stage: Stage) -> None:
     """The next start takes the others up; to be taken up costs an attempt once, to wait costs none."""
-    task_ids = await three_running(stage)
-    await stage.dies_at_its_start()
-    await all_end_once(stage, task_ids)
+    await three_end_once(stage)
 
 
 @crash_point(
@@ -88,9 +93,7 @@ async def in_the_takeover(stage: Stage) -> None:
 )
 async def after_the_takeover(stage: Stage) -> None:
     """They are claimed as any other that waits."""
-    task_ids = await three_running(stage)
-    await stage.dies_at_its_start()
-    await all_end_once(stage, task_ids)
+    await three_end_once(stage)
 
 
 @crash_point(

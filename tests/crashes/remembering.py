@@ -24,7 +24,7 @@ def with_painter(stage: Stage) -> Stage:
 
 async def goes_on_behind(stage: Stage, *done: str) -> None:
     """The next attempt does what is not `done`; each phase has one checkpoint, and one event that tells of it."""
-    async with stage.again() as gateway, client(gateway.socket_url) as me:
+    async with stage.back() as me:
         assert await stage.repeats(me, **PAINTS)
         whole = await stage.ends(me)
     phases = ["plan", "build", "ship"]
@@ -91,7 +91,7 @@ async def not_restored(stage: Stage) -> None:
 
 async def is_answered(stage: Stage) -> Seen:
     """Answer what the next attempt asks; it does no phase again."""
-    async with stage.again() as gateway, client(gateway.socket_url) as me:
+    async with stage.back() as me:
         assert await stage.repeats(me, **ASKS)
         await until_it_waits(stage, me)
         assert await me.ask("send_input", task_id=stage.task_id, **DRY) == {}
@@ -160,7 +160,7 @@ async def question_asked(stage: Stage) -> None:
 
 async def finds_its_answer(stage: Stage) -> None:
     """The next attempt is answered by nobody, and ends all the same; as it never waits, no event tells of it."""
-    async with stage.again() as gateway, client(gateway.socket_url) as me:
+    async with stage.back() as me:
         assert await stage.repeats(me, **ASKS)
         whole = ended(await stage.ends(me))
     assert (whole.path, stage.rows("task_input")) == (AGAIN, 1)

@@ -100,7 +100,7 @@ async def output_shown(stage: Stage) -> None:
         await stage.sees(me, "output")
         await gateway.kill()
         await stage.sees_the_death(me)
-    async with stage.again() as gateway, client(gateway.socket_url) as me:
+    async with stage.back() as me:
         assert await stage.repeats(me, **fields)
         assert await me.ask("send_input", task_id=stage.task_id, data="it\n") == {}
         whole = await stage.ends(me)
@@ -165,7 +165,7 @@ async def blocking_not_answered(stage: Stage) -> None:
     """The submit is repeated with its key, and answered at once with the result that there is."""
     seen = await stage.submits_and_dies(ONE, mode="blocking")
     assert seen.answer is None
-    async with stage.again() as gateway, client(gateway.socket_url) as me:
+    async with stage.back() as me:
         given = {"input": {"commands": [ONE]}, "idempotency_key": "the key", "mode": "blocking"}
         answer = await me.ask("submit_task", **given)
     assert answer["replayed"]
@@ -240,7 +240,7 @@ async def site_not_told_of(stage: Stage) -> None:
     """The site died with its sandbox. The task runs again and puts up another; the row goes with the task."""
     await stage.submits_and_dies(input=SITE)
     assert stage.rows("site") == 1
-    async with stage.again() as gateway, client(gateway.socket_url) as me:
+    async with stage.back() as me:
         assert await stage.repeats(me, input=SITE)
         whole = await stage.ends(me)
         url = whole.events[-1]["data"]["result"]["url"]

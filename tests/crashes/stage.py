@@ -187,6 +187,12 @@ class Stage:
         ) as gateway:
             yield gateway
 
+    @contextlib.asynccontextmanager
+    async def back(self, *options: str, env: Mapping[str, str] | None = None) -> AsyncIterator[Client]:
+        """A client of the gateway that takes over."""
+        async with self.again(*options, env=env) as gateway, client(gateway.socket_url) as me:
+            yield me
+
     async def repeats(self, me: Client, *commands: Any, **fields: Any) -> bool:
         """Submit the task again with its key, and follow it; whether it was there."""
         given = {"input": {"commands": list(commands)}, "idempotency_key": KEY, **fields}

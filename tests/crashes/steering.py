@@ -42,7 +42,7 @@ async def goes_on(stage: Stage, me: Client) -> Seen:
 async def wish_uncommitted(stage: Stage) -> None:
     """The task runs again, as nobody wished otherwise. The client says it again, and it takes effect."""
     assert not await dies_of_a_wish(stage, "cancel_task")
-    async with stage.again() as gateway, client(gateway.socket_url) as me:
+    async with stage.back() as me:
         assert await stage.repeats(me, **ASKS)
         await me.until_event(stage.task_id, "status", status="running", attempt=2)
         assert "task" in await me.ask("cancel_task", task_id=stage.task_id)
@@ -79,7 +79,7 @@ async def cancel_handed_over(stage: Stage) -> None:
 
 async def is_paused_then_goes_on(stage: Stage, path: str) -> None:
     """The task is paused without a place; resumed, it runs as a new attempt."""
-    async with stage.again() as gateway, client(gateway.socket_url) as me:
+    async with stage.back() as me:
         assert await stage.repeats(me, **ASKS)
         await me.until_event(stage.task_id, "status", status="paused")
         task = (await me.ask("get_task", task_id=stage.task_id))["task"]
@@ -87,6 +87,13 @@ async def is_paused_then_goes_on(stage: Stage, path: str) -> None:
         assert "task" in await me.ask("resume_task", task_id=stage.task_id)
         whole = await goes_on(stage, me)
     assert whole.path == path
+
+
+async def is_paused_by_the_takeover(stage: Stage) -> None:
+    """What was wished came true of no one that lives: the task loses its place first."""
+    await dies_of_a_wish(stage, "pause_task")
+    path = "pending running pending/instance_lost paused/so it goes pending running completed"
+    await is_paused_then_goes_on(stage, path)
 
 
 @crash_point(
@@ -98,9 +105,7 @@ async def is_paused_then_goes_on(stage: Stage, path: str) -> None:
 )
 async def pause_stored(stage: Stage) -> None:
     """The takeover makes it true: the task is put back and paused, and does not run until it is resumed."""
-    await dies_of_a_wish(stage, "pause_task")
-    path = "pending running pending/instance_lost paused/so it goes pending running completed"
-    await is_paused_then_goes_on(stage, path)
+    await is_paused_by_the_takeover(stage)
 
 
 @crash_point(
@@ -111,9 +116,7 @@ async def pause_stored(stage: Stage) -> None:
 )
 async def pause_not_written(stage: Stage) -> None:
     """The takeover makes it true: the task is put back and paused, and does not run until it is resumed."""
-    await dies_of_a_wish(stage, "pause_task")
-    path = "pending running pending/instance_lost paused/so it goes pending running completed"
-    await is_paused_then_goes_on(stage, path)
+    await is_paused_by_the_takeover(stage)
 
 
 @crash_point(
@@ -155,7 +158,7 @@ async def hold_over(stage: Stage) -> None:
 async def resume_stored(stage: Stage) -> None:
     """The takeover makes it true: the task is put back and runs again."""
     await dies_of_a_wish(stage, "pause_task", "resume_task")
-    async with stage.again() as gateway, client(gateway.socket_url) as me:
+    async with stage.back() as me:
         assert await stage.repeats(me, **ASKS)
         whole = await goes_on(stage, me)
     assert whole.path == "pending running paused/so it goes pending/instance_lost running completed"
@@ -177,7 +180,7 @@ async def input_then_death(stage: Stage) -> bool:
 
 async def input_again(stage: Stage) -> None:
     """The input is sent once more with its key: the next attempt is given it once."""
-    async with stage.again() as gateway, client(gateway.socket_url) as me:
+    async with stage.back() as me:
         assert await stage.repeats(me, **ASKS)
         sent = await me.ask("send_input", task_id=stage.task_id, **TYPED)
         assert sent == {} or sent["code"] == "invalid_state", sent  # it may have been enough, and all is over
@@ -244,7 +247,7 @@ async def leaves_and_dies(stage: Stage) -> None:
 async def detach_uncommitted(stage: Stage) -> None:
     """Its clock begins anew at the start, and then it takes effect: nobody has come."""
     await leaves_and_dies(stage)
-    async with stage.again() as gateway, client(gateway.socket_url) as me:
+    async with stage.back() as me:
         await until_cancelled(stage, me)
         assert await stage.repeats(me, **ASKS, detach="cancel", detach_after_s=1)
         whole = await stage.ends(me)

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import ClientError
 
-from tests.crashes.stage import KEY, NO_SANDBOX, OUTSIDE, Stage, crash_point
+from tests.crashes.stage import KEY, NO_SANDBOX, OUTSIDE, Stage, Story, crash_point
 from tests.support.files import noise, tar_of
 from tests.support.gateway import client
 from tests.support.processes import until
@@ -18,6 +18,14 @@ FIRST_RUN = "pending running completed"
 SECOND_RUN = "pending running pending/instance_lost running completed"
 
 
+async def unanswered(stage: Stage, *, shown: bool = True) -> Story:
+    """Submit, hear no answer, and no event either where none can be `shown`; how it went on."""
+    seen = await stage.submits_and_dies(ONE)
+    assert seen.answer is None
+    assert shown or seen.frames == []
+    return await stage.story(ONE)
+
+
 @crash_point(
     "a submit is read, nothing is decided",
     "before gateway.work.control:Control.submit",
@@ -26,9 +34,7 @@ SECOND_RUN = "pending running pending/instance_lost running completed"
 )
 async def submit_read(stage: Stage) -> None:
     """Nothing to do. The client repeats its submit with its key, and that is the first."""
-    seen = await stage.submits_and_dies(ONE)
-    assert seen.answer is None
-    story = await stage.story(ONE)
+    story = await unanswered(stage)
     assert (story.was_there, story.path) == (False, FIRST_RUN)
 
 
@@ -41,9 +47,7 @@ async def submit_read(stage: Stage) -> None:
 )
 async def submit_uncommitted(stage: Stage) -> None:
     """Nothing to do. The client repeats its submit with its key, and that is the first."""
-    seen = await stage.submits_and_dies(ONE)
-    assert (seen.answer, seen.frames) == (None, [])
-    story = await stage.story(ONE)
+    story = await unanswered(stage, shown=False)
     assert (story.was_there, story.path) == (False, FIRST_RUN)
 
 
@@ -57,9 +61,7 @@ async def submit_uncommitted(stage: Stage) -> None:
 )
 async def submit_committed(stage: Stage) -> None:
     """The task is run, though nobody knows of it. The client repeats its submit with its key, and finds it."""
-    seen = await stage.submits_and_dies(ONE)
-    assert (seen.answer, seen.frames) == (None, [])
-    story = await stage.story(ONE)
+    story = await unanswered(stage, shown=False)
     assert (story.was_there, story.path) == (True, FIRST_RUN)
 
 
@@ -71,9 +73,7 @@ async def submit_committed(stage: Stage) -> None:
 )
 async def submit_announced(stage: Stage) -> None:
     """The task is run. The client repeats its submit with its key, and finds it."""
-    seen = await stage.submits_and_dies(ONE)
-    assert seen.answer is None
-    story = await stage.story(ONE)
+    story = await unanswered(stage)
     assert story.was_there
     assert story.path in {FIRST_RUN, SECOND_RUN}
 
