@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from gateway.clock import Clock
-from gateway.state.base import Append, Retained, Retention
+from gateway.state.base import Retained, Retention
 from gateway.state.group_commit import GroupCommit
 from gateway.state.sqlite.connection import connect, errors_translated, run_now
 from gateway.state.sqlite.group_read import GroupRead
 from gateway.state.sqlite.rows import add_functions
 from gateway.state.sqlite.tables import SqliteTables
 from gateway.state.sqlite.threads import Threads
-from gateway.state.sqlite.writer import LateWrite, Write, Writer
+from gateway.state.sqlite.writer import Write, Writer
 from gateway.state.table_store import Read, TableStore
 from gateway.state.table_store import Write as WriteOf
-from gateway.tasks import Fence
 
 PROBE_BYTES: Final = 512 << 10
 """What has to find room before the store is believed to take writes again: as much as the largest one writes."""
@@ -61,12 +60,6 @@ class SqliteStore(TableStore):
         await self._reads.drain()
         await self._threads.settle()
         await self._in(self._writer, self._close_all)
-
-    async def append(self, fence: Fence, what: Append) -> Fence:
-        """See `StateStore.append`."""
-        # A savepoint each would be an eighth of what many appends take.
-        after: Fence = await self._group.write(LateWrite(lambda tx: tx.append(fence, what)))
-        return after
 
     async def check(self) -> None:
         """See `StateStore.check`."""

@@ -12,7 +12,6 @@ that another process holds, leaves nothing behind, and needs none of this.
 
 import sqlite3
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,17 +27,6 @@ from gateway.tasks import Commit
 _HARMLESS: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL})
 """Primary result codes of a transaction that was refused before it could be half there."""
 Write = Callable[[Transaction], Coroutine[Any, Any, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class LateWrite:
-    """A write that raises before it has written anything, or not at all: there is nothing of it to be undone."""
-
-    write: Write
-
-    def __call__(self, tx: Transaction) -> Coroutine[Any, Any, Any]:
-        """As the write's own."""
-        return self.write(tx)
 
 
 class Writer:
@@ -98,10 +86,16 @@ class Writer:
         return self._connection
 
     def _transact(self, connection: sqlite3.Connection, writes: Sequence[Write]) -> Batch:
+        try:
+            return self._in_one(connection, writes, guarded=False)
+        except _Spoilt:
+            return self._in_one(connection, writes, guarded=True)
+
+    def _in_one(self, connection: sqlite3.Connection, writes: Sequence[Write], *, guarded: bool) -> Batch:
         connection.execute("BEGIN IMMEDIATE")
         try:
             now_ms = self._clock.now_ms()
-            done = [_run_alone(connection, write, now_ms, shares=len(writes) > 1) for write in writes]
+            done = [_run_alone(connection, write, now_ms, guarded=guarded) for write in writes]
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -122,29 +116,34 @@ class Writer:
         self._is_suspect = False
 
 
+class _Spoilt(Exception):  # noqa: N818 -- a situation, named as one
+    """A write has failed when half of it was there, and nothing guarded the others."""
+
+
 def _run_alone(
-    connection: sqlite3.Connection, write: Write, now_ms: int, *, shares: bool
+    connection: sqlite3.Connection, write: Write, now_ms: int, *, guarded: bool
 ) -> tuple[Any, Commit]:
     """A write's value or the exception that undid it, and what it has to tell.
 
-    One that `shares` its transaction is undone by itself. An error of SQLite's own fails the whole batch.
+    Almost every write that fails does so before it has written anything. So a savepoint of its own, which costs as
+    much as a statement twice, is for those alone that share a transaction with one that did not: where `guarded` is
+    not said, that raises `_Spoilt`. An error of SQLite's own fails the whole batch.
     """
     tx = Transaction(SqliteTables(connection), now_ms)
-    has_savepoint = shares and not isinstance(write, LateWrite)
-    if has_savepoint:
+    before = connection.total_changes
+    if guarded:
         connection.execute("SAVEPOINT one_write")
     try:
         done = run_now(write(tx)), tx.commit()
     except sqlite3.Error:
         raise
-    except Exception as error:  # noqa: BLE001 - it belongs to the asker, who gets it
-        if has_savepoint:
+    except Exception as error:
+        if guarded:
             connection.execute("ROLLBACK TO one_write")
-        elif not shares:
-            connection.execute("ROLLBACK")
-            connection.execute("BEGIN")  # for the commit that follows, which has nothing to write
+        elif connection.total_changes != before:
+            raise _Spoilt from error
         done = error, Commit((), ())
-    if has_savepoint:
+    if guarded:
         connection.execute("RELEASE one_write")
     return done
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from gateway.checkpoints import new_checkpoint
-from gateway.errors import LeaseLostError, StoreUnavailableError
-from gateway.state.base import Append, Decide, StateStore, TaskQuery
+from gateway.errors import GatewayError, LeaseLostError, StoreUnavailableError
+from gateway.state.base import Append, Created, Decide, StateStore, TaskQuery
 from gateway.state.sqlite.store import SqliteStore
 from gateway.state.tables import Tables
 from gateway.tasks import Change, told_of
@@ -216,3 +216,19 @@ async def test_unchanged_value_is_written_once(store: StateStore) -> None:
         await store.change_task(task.task_id, constant(Change(drafts=[told_of(new)], checkpoint=new)))
     assert writer_of(store).execute("SELECT count(*) FROM checkpoint_part").fetchone() == (1,)
     assert writer_of(store).execute("SELECT count(*) FROM checkpoint").fetchone() == (5,)
+
+
+async def test_write_that_fails_halfway_undoes_itself_alone(tmp_path: Path) -> None:
+    """Whoever shares its transaction is on disk, told of once, and nothing of it is there."""
+    async with SqliteBackend(tmp_path).opened() as store:
+        published = Published(store)
+        before, broken, after = (new_task() for _ in range(3))
+        broken = dataclasses.replace(broken, files="nowhere")
+        writes = (store.create_task(new) for new in (before, broken, after))
+        first, failed, last = await asyncio.gather(*writes, return_exceptions=True)
+        assert isinstance(failed, GatewayError)
+        assert [one.replayed for one in (first, last) if isinstance(one, Created)] == [False, False]
+        found = [await store.get_task(new.task.task_id) for new in (before, broken, after)]
+        assert [row is not None for row in found] == [True, False, True]
+        assert await store.get_workflow(broken.task.workflow_id) is None
+        assert {task_id for task_id, _ in published.seqs} == {before.task.task_id, after.task.task_id}
