@@ -15,7 +15,7 @@ from typing import Final
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.connection import AbstractConnection
 
-from gateway.bus.redis.server import FAILURES, name_of
+from gateway.bus.redis.server import FAILURES, heed_cancel, name_of
 
 SILENCE_S: Final = 3.0
 """A connection on which nothing came for so long, our own probes included, is dead."""
@@ -83,6 +83,7 @@ class Listener:
             try:
                 await self._listen()
             except FAILURES as error:
+                heed_cancel()
                 self.problem = f"can't listen: {str(error) or 'no answer in time'}"
             self._late, self._settled = True, False
             self._on_missed()
@@ -90,6 +91,7 @@ class Listener:
 
     async def _listen(self) -> None:
         connection: AbstractConnection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+        heed_cancel()
         self._asked.clear()
         self._unanswered.clear()
         self._changed = dict.fromkeys(self._wanted)
@@ -140,6 +142,7 @@ class Listener:
                     await connection.send_command("SUBSCRIBE", *names)
                 for names in _in_parts(left):
                     await connection.send_command("UNSUBSCRIBE", *names)
+                heed_cancel()
 
     def _differences(self) -> tuple[list[bytes], list[bytes]]:
         """What is to be asked for now, and what no more; noted as done."""

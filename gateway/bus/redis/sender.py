@@ -15,7 +15,7 @@ from redis.asyncio.client import Pipeline
 from redis.exceptions import NoScriptError
 
 from gateway.bus.redis.envelope import Envelope
-from gateway.bus.redis.server import ANSWER_S, FAILURES, name_of
+from gateway.bus.redis.server import ANSWER_S, FAILURES, heed_cancel, name_of
 
 SCRIPT: Final = (Path(__file__).parent.parent / "scripts" / "publish.lua").read_text("utf-8")
 REMEMBERED_MS: Final = 60_000
@@ -64,8 +64,7 @@ class Sender:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                batch = self._next()
-                await self._deliver(batch)
+                await self._deliver(self._next())
 
     def _next(self) -> list[Envelope]:
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_PIPELINE))]
@@ -78,9 +77,11 @@ class Sender:
                 async with asyncio.timeout(2 * ANSWER_S):
                     await self._send(batch)
             except FAILURES as error:
+                heed_cancel()
                 self.problem = f"can't publish: {str(error) or 'no answer in time'}"
                 await asyncio.sleep(BACK_OFF_S)
             else:
+                heed_cancel()
                 self.problem = None
                 return
 

@@ -4,6 +4,7 @@ redis-py's own defaults would retry for seconds behind our back and hide a lost 
 at once, and who uses it decides.
 """
 
+import asyncio
 from typing import Final
 
 from redis.asyncio import BlockingConnectionPool
@@ -38,3 +39,14 @@ def name_of(prefix: str, channel: str) -> bytes:
     """A channel's name in Redis; all that belongs to one task is in one slot of a cluster, by its {hash tag}."""
     kind, _, which = channel.partition(":")
     return (f"{prefix}:{kind}:{{{which}}}" if which else f"{prefix}:{kind}").encode()
+
+
+def heed_cancel() -> None:
+    """To be called after what redis-py has written. Raises CancelledError where it was swallowed.
+
+    redis-py writes in `asyncio.wait_for`, which before Python 3.12 answers a cancel that comes together with the end
+    of what it waits for by that end alone.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -10,6 +10,7 @@ import uvloop
 from redis.asyncio.connection import Connection
 
 from gateway.bus.base import Message, Missed
+from gateway.bus.redis.bus import RedisBus
 from gateway.bus.redis.server import FAILURES
 from tests.support.processes import until
 from tests.support.proxy import proxy_to
@@ -188,3 +189,15 @@ def test_connection_that_was_just_closed_is_a_failure_like_others(redis: RedisSe
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(fail())
+
+
+async def test_stop_is_heeded_wherever_it_comes(redis: RedisServer) -> None:
+    """Amid connecting, subscribing or sending: each time a few more turns of the loop have passed."""
+    for turns in range(200):
+        bus = RedisBus(redis.url, instance="here")
+        running = asyncio.get_running_loop().create_task(bus.run())
+        for _ in range(turns):
+            await let_pass(0)
+        running.cancel()
+        done, _ = await asyncio.wait([running], timeout=FOUND_S)
+        assert done, f"after {turns} turns"
