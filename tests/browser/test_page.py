@@ -7,6 +7,7 @@ import pytest
 from playwright.async_api import Browser, FilePayload, Locator, Page, WebSocketRoute, expect
 
 from tests.support.pages import connection_of, ended, lines_of, screen_of, status_of, submit
+from tests.support.processes import until
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="package")]
 
@@ -65,10 +66,13 @@ async def test_a_line_goes_to_the_standard_input(page: Page) -> None:
 async def test_a_lost_network_is_told_and_nothing_is_missed(page: Page) -> None:
     """Offline for a while: the pill says so, then what was resumed; every line is there once, in order."""
     sockets: list[WebSocketRoute] = []
+    refused = 0
     is_away = False
 
     async def pass_through(socket: WebSocketRoute) -> None:
+        nonlocal refused
         if is_away:
+            refused += 1
             await socket.close(code=1011, reason="no network")
             return
         sockets.append(socket)
@@ -83,7 +87,7 @@ async def test_a_lost_network_is_told_and_nothing_is_missed(page: Page) -> None:
     is_away = True
     await sockets[-1].close(code=1001, reason="cut by the test")
     await expect(connection_of(page)).to_contain_text("Offline")
-    await page.wait_for_timeout(2_000)
+    await until(lambda: refused >= 3, within_s=30, what="three tries without a network")
     is_away = False
 
     await expect(connection_of(page)).to_contain_text("lost 0")

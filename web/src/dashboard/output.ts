@@ -30,6 +30,11 @@ export class Output {
   #isAtLineStart = true;
   #sink: Sink | null = null;
 
+  /** Characters that have come in all. */
+  get total(): number {
+    return this.#chars + this.droppedChars;
+  }
+
   get isEmpty(): boolean {
     return this.#pieces.length === 0;
   }

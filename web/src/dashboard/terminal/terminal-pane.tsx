@@ -1,8 +1,9 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
 import { CopyButton } from "../copyable.tsx";
 import type { Follower } from "../follow.ts";
 import { ScrollText } from "../scroll-text.tsx";
+import { useThrottled } from "../throttled.ts";
 import type { Screen } from "./terminal.ts";
 
 /** A task's output as it comes, as a terminal; or, for a screen reader or a plain eye, as text. */
@@ -72,9 +73,12 @@ function ScreenOf({ follower, screen, onFollow }: ScreenProps) {
 }
 
 /** Nothing in it is markup: it is set as text. */
-function PlainOutput({ follower }: { follower: Follower }) {
-  void follower.version.value;
-  return <ScrollText class="plain" label="Output as text" text={follower.output.text()} />;
+function PlainOutput({ follower: { output, version } }: { follower: Follower }) {
+  void version.value;
+  // Made of all there is, so not in every frame of a flood.
+  const total = useThrottled(output.total);
+  const text = useMemo(() => output.text(), [output, total]);
+  return <ScrollText class="plain" label="Output as text" text={text} />;
 }
 
 function Search({ find }: { find: (text: string, isBackwards: boolean) => boolean }) {

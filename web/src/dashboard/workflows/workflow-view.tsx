@@ -8,19 +8,18 @@ import { connection, now, session, tasks } from "../store.ts";
 import { explain } from "../submit.ts";
 import { Json } from "../task/details.tsx";
 import { nameOf } from "../task-name.ts";
+import { useThrottled } from "../throttled.ts";
 import { age } from "../words.ts";
 import { Checkpoints } from "./checkpoints.tsx";
 import { words } from "./workflows.tsx";
 
 export function WorkflowView({ workflowId }: { workflowId: string }) {
   const [workflow, setWorkflow] = useState<Workflow | null>(null);
-  const [own, setOwn] = useState<ListedTask[]>([]);
+  const [listed, setListed] = useState<ListedTask[]>([]);
   const [error, setError] = useState<string | null>(null);
   const isLive = connection.value.phase === "live";
-  const version = tasks.value
-    .filter((task) => task.workflow_id === workflowId)
-    .map((task) => task.status + (task.progress?.phase ?? ""))
-    .join();
+  const own = tasks.value.filter((task) => task.workflow_id === workflowId);
+  const version = useThrottled(own.map((task) => task.status + (task.progress?.phase ?? "")).join());
   useEffect(() => {
     if (!isLive) return;
     void version;
@@ -29,9 +28,9 @@ export function WorkflowView({ workflowId }: { workflowId: string }) {
       session.list({ workflow_id: workflowId }),
     ] as const;
     Promise.all(asked).then(
-      ([found, listed]) => {
+      ([found, page]) => {
         setWorkflow(found.workflow);
-        setOwn(listed.tasks);
+        setListed(page.tasks);
         setError(null);
       },
       (failure) => setError(explain(failure)),
@@ -52,7 +51,7 @@ export function WorkflowView({ workflowId }: { workflowId: string }) {
       <section class="card" aria-labelledby="own-tasks">
         <h2 id="own-tasks">Tasks</h2>
         <ul class="task-links">
-          {own.map((task) => (
+          {listed.map((task) => (
             <li key={task.task_id}>
               <a href={taskHref(task.task_id)} data-step>
                 <StatusBadge status={task.status} /> <span class="clip">{nameOf(task)}</span>

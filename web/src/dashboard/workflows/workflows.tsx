@@ -5,6 +5,7 @@ import { workflowHref } from "../route.ts";
 import { connection, now, session, tasks } from "../store.ts";
 import { explain } from "../submit.ts";
 import { nameOf } from "../task-name.ts";
+import { useThrottled } from "../throttled.ts";
 import { age } from "../words.ts";
 
 const PAGE = 100;
@@ -15,7 +16,7 @@ export function Workflows() {
   const [cursor, setCursor] = useState<string | null>(null);
   const [error, setError] = useState<string | null>(null);
   const isLive = connection.value.phase === "live";
-  const version = tasks.value.map((task) => task.status).join();
+  const version = useThrottled(tasks.value.map((task) => task.status).join());
   useEffect(() => {
     if (!isLive) return;
     void version;
