@@ -77,7 +77,7 @@ class Crowd:
         try:
             check_one(frames)
         except HistoryError as error:
-            self.problems.append(f"{task_id}: {error}")
+            self.problems.append(f"{task_id}: {error}: {_told(frames)}")
         return frames
 
     async def _visited(self, task_id: str, frames: list[str]) -> None:
@@ -110,6 +110,14 @@ class Crowd:
         self.counts[f"{what}: {answer['code']}"] += 1
         if not answer["retryable"]:
             self.problems.append(f"{what}: {answer}")
+
+
+def _told(frames: Sequence[str]) -> str:
+    """What one follower saw, in short."""
+    events = [json.loads(frame) for frame in frames]
+    return " ".join(f"{e['seq']}={e['event']}{e['data'] if e['event'] == 'status' else ''}" for e in events)[
+        :2000
+    ]
 
 
 async def main() -> None:

@@ -1,11 +1,12 @@
 """Connections to PostgreSQL: made, kept, their errors translated; transactions whose end is known.
 
-A connection that breaks while it commits leaves open whether it did. The server knows: each transaction has a
-number, by which it is asked for afterwards (`pg_xact_status`,
-https://www.postgresql.org/docs/current/functions-info.html).
+A connection that breaks while it commits leaves open whether it did. So each transaction that writes leaves a mark
+in its writer's row, and that row is asked afterwards. The number that the server gives a transaction would not do: a
+crash that loses the transaction lets another one have its number, and commit.
 """
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final, TypeVar
@@ -38,12 +39,25 @@ class OverConnection:
         self._db = db
 
 
-class CommitUnknownError(Exception):
-    """The connection broke while transaction `xid` was committed."""
+MARKS_KEPT: Final = "1 day"
+"""Longer than anybody asks what came of a commit."""
+_MARK: Final = """
+    WITH given AS MATERIALIZED (SELECT pg_current_xact_id_if_assigned() AS xid)
+    INSERT INTO commit_mark (writer, mark) SELECT $1, $2 FROM given WHERE xid IS NOT NULL
+    ON CONFLICT (writer) DO UPDATE SET mark = excluded.mark, at = now()
+    RETURNING mark
+"""
+"""Leaves a mark where the transaction has written anything."""
+_ASK: Final = """
+    INSERT INTO commit_mark (writer, mark) VALUES ($1, 0)
+    ON CONFLICT (writer) DO UPDATE SET mark = commit_mark.mark
+    RETURNING mark
+"""
+"""The writer's mark; it waits for a transaction that is still about to leave one."""
 
-    def __init__(self, xid: str) -> None:
-        self.xid = xid
-        super().__init__(f"what came of transaction {xid} is not known")
+
+class CommitUnknownError(Exception):
+    """The connection broke while a transaction that had left a mark was committed."""
 
 
 class Database:
@@ -53,6 +67,8 @@ class Database:
         self._dsn = dsn
         self._connections = connections
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        # Names that no transaction has now; as many as there were transactions at once.
+        self._writers: list[str] = []
 
     async def open(self) -> None:
         """Connect and bring the schema up to date; a newer schema than ours is refused."""
@@ -74,6 +90,7 @@ class Database:
                 },
             )
         await self.transact(_migrate)
+        await self.transact(_forget_marks)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -108,49 +125,61 @@ class Database:
         raise AssertionError("unreachable")
 
     async def _try(self, work: Callable[[Connection], Awaitable[Value]]) -> Value:
-        try:
-            async with self.connection() as connection:
-                value, xid = await _run(connection, work)
-                await _commit(connection, xid)
-        except CommitUnknownError as error:
-            if not await self._committed(error.xid):
-                raise StoreUnavailableError(
-                    "PostgreSQL: the connection broke, nothing was written"
-                ) from error
+        with self._writer() as writer:
+            mark = secrets.randbits(62) + 1
+            try:
+                async with self.connection() as connection:
+                    value, has_written = await _run(connection, work, writer, mark)
+                    await _commit(connection, has_written=has_written)
+            except CommitUnknownError as error:
+                if not await self._committed(writer, mark):
+                    raise StoreUnavailableError(
+                        "PostgreSQL: the connection broke, nothing was written"
+                    ) from error
         return value
 
-    async def _committed(self, xid: str) -> bool:
-        """Whether a transaction has been committed; raises where the server can't be asked for too long."""
+    @contextmanager
+    def _writer(self) -> Iterator[str]:
+        """A writer's name that no other transaction has inside the block."""
+        writer = self._writers.pop() if self._writers else secrets.token_hex(8)
+        try:
+            yield writer
+        except (StoreUnavailableError, asyncio.CancelledError):
+            raise  # a server that has not noticed yet may still hold its row: the name is not used again
+        except BaseException:
+            self._writers.append(writer)
+            raise
+        self._writers.append(writer)
+
+    async def _committed(self, writer: str, mark: int) -> bool:
+        """Whether the mark has been committed; raises where the server can't be asked for too long."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + SETTLE_S
         while True:
             try:
                 async with self.connection() as connection:
-                    status = await connection.fetchval("SELECT pg_xact_status($1::text::xid8)", xid)
+                    return bool(await connection.fetchval(_ASK, writer) == mark)
             except StoreUnavailableError:
                 if loop.time() > deadline:
                     raise
-            else:
-                if status != "in progress":
-                    return bool(status == "committed")
             await asyncio.sleep(0.05)
 
 
 async def _run(
-    connection: Connection, work: Callable[[Connection], Awaitable[Value]]
-) -> tuple[Value, str | None]:
-    """What `work` gives in a transaction that is left open, and the transaction's number, if it wrote anything."""
+    connection: Connection, work: Callable[[Connection], Awaitable[Value]], writer: str, mark: int
+) -> tuple[Value, bool]:
+    """What `work` gives in a transaction that is left open, and whether it wrote anything, and left its mark."""
     await connection.execute("BEGIN")
     try:
         value = await work(connection)
-        xid = await connection.fetchval("SELECT pg_current_xact_id_if_assigned()::text")
+        has_written = await connection.fetchval(_MARK, writer, mark) is not None
     except _BROKEN:
         raise
     except BaseException:
         if not connection.is_closed():
             await connection.execute("ROLLBACK")
         raise
-    return value, xid
+    return value, has_written
 
 
 @asynccontextmanager
@@ -165,13 +194,13 @@ async def _dropped_when_broken(connection: Connection) -> AsyncIterator[None]:
         raise
 
 
-async def _commit(connection: Connection, xid: str | None) -> None:
+async def _commit(connection: Connection, *, has_written: bool) -> None:
     try:
         await connection.execute("COMMIT")
     except _BROKEN as error:
-        if xid is None:
+        if not has_written:
             raise
-        raise CommitUnknownError(xid) from error
+        raise CommitUnknownError from error
 
 
 _BROKEN: Final = (
@@ -203,6 +232,10 @@ def rows_written(status: str) -> int:
 
 
 # --- texts --------------------------------------------------------------------------------------------
+
+
+async def _forget_marks(connection: Connection) -> None:
+    await connection.execute(f"DELETE FROM commit_mark WHERE at < now() - interval '{MARKS_KEPT}'")
 
 
 async def _prepare(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -160,6 +160,43 @@ async def test_connection_that_was_ended_but_is_not_closed_yet_is_unavailable(
         proxy.holds_ends = False
 
 
+async def test_commit_that_a_crash_has_lost_is_not_taken_for_anothers(
+    backend: PostgresqlBackend, proxy: Proxy, server: Server
+) -> None:
+    """The server gives the lost transaction's number to another one, which commits: ours has not."""
+    async with through(proxy, backend, server).opened() as store:
+        task = await run(store)
+        lose_at(proxy, b"COMMIT")
+        asking = asyncio.create_task(store.append(fence_of(task), Append([output("lost")])))
+        await until(lambda: proxy.hits["swallowed"] > 0, within_s=DEADLINE_S, what="a commit")
+        plain = await asyncpg.connect(server.dsn())
+        lost = await plain.fetchval("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+        await plain.close()
+        proxy.refuses = True
+        await asyncio.to_thread(server.stop, "immediate")
+        await asyncio.to_thread(server.start)
+        plain = await asyncpg.connect(server.dsn())
+        while await plain.fetchval("SELECT pg_current_xact_id()::text::bigint") < lost:
+            pass
+        await plain.close()
+        proxy.cut_at = lambda _sent: False
+        proxy.flow()
+        with pytest.raises(StoreUnavailableError):
+            await asking
+        assert await seqs(store, task.task_id) == [1, 2]
+
+
+def lose_at(proxy: Proxy, words: bytes) -> None:
+    """What says `words` and whatever comes after it goes nowhere."""
+
+    def lose(sent: bytes) -> bool:
+        if words in sent:
+            proxy.swallow()
+        return False
+
+    proxy.cut_at = lose
+
+
 async def test_run_asks_for_its_checkpoint_until_the_server_is_back(
     backend: PostgresqlBackend, proxy: Proxy, server: Server
 ) -> None:
