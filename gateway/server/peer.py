@@ -73,7 +73,7 @@ async def while_there(request: web.Request, *, within_s: float | None) -> AsyncI
     if not isinstance(peer, Peer):
         raise TypeError("this request came by another server than ours")
     async with asyncio.timeout(0 if peer.has_gone else within_s) as deadline:
-        peer.on_gone = lambda: deadline.reschedule(now())
+        peer.on_gone = lambda: None if deadline.expired() else deadline.reschedule(now())
         try:
             yield
         finally:

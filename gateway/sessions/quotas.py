@@ -23,7 +23,8 @@ NARROW_CONNECTIONS: Final = 100
 RETRY_AFTER_MS: Final = 5000
 """When somebody may have gone."""
 MANY_BUCKETS: Final = 1000
-"""So many are kept before those are forgotten that are full again, and tell nothing any more."""
+"""So many are kept, or twice those that were in use, before those are forgotten that are full again: they tell
+nothing any more."""
 
 
 @dataclass
@@ -73,6 +74,7 @@ class Quotas:
         self._settings = settings
         self._now = now
         self._buckets: dict[tuple[object, ...], TokenBucket] = {}
+        self._many = MANY_BUCKETS
         self._connections: Counter[tuple[object, ...]] = Counter()
 
     def __repr__(self) -> str:
@@ -96,8 +98,9 @@ class Quotas:
         return TokenBucket(self._settings.requests_per_s, self._settings.request_burst, self._now)
 
     def _forget(self) -> None:
-        if len(self._buckets) >= MANY_BUCKETS:
+        if len(self._buckets) >= self._many:
             self._buckets = {key: bucket for key, bucket in self._buckets.items() if not bucket.is_full}
+            self._many = max(MANY_BUCKETS, 2 * len(self._buckets))
 
     def check_connection(self, principal: Principal) -> None:
         """Raise `GatewayError` `rate_limited` where the principal has all the connections that it may have."""

@@ -56,14 +56,14 @@ def test_narrow_token_has_one_rate_for_socket_and_http() -> None:
 def test_rates_that_tell_nothing_any_more_are_forgotten() -> None:
     """However many subjects there ever were, only those who have asked lately are kept; none of them gets more."""
     instance = Instance()
-    instance.taken(principal("lately"), 0)
-    for number in range(MANY_BUCKETS):
+    for number in range(5 * MANY_BUCKETS):
         instance.taken(principal(f"once {number}"), 1)
-    instance.now += 2
-    assert instance.taken(principal("lately"), 300) == 200
-    instance.taken(principal("new"), 1)
-    assert repr(instance.quotas) == "<Quotas 2 rates, 0 connections>"
-    assert instance.taken(principal("lately"), 300) == 0
+        instance.now += 0.001
+        if number % MANY_BUCKETS == 0:
+            assert instance.taken(principal("often"), 300) <= 200
+    assert instance.taken(principal("often"), 300) <= 100
+    kept = int(repr(instance.quotas).split()[1])
+    assert kept <= 2 * MANY_BUCKETS
 
 
 @pytest.mark.parametrize(("tasks", "limit"), [(None, 1000), (frozenset({"t1"}), NARROW_CONNECTIONS)])

@@ -1,0 +1,49 @@
+"""The server's side of an HTTP connection, beneath the routes."""
+
+import asyncio
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from aiohttp import web
+
+from gateway.server.listening import listening, set_up
+from gateway.server.peer import while_there
+from gateway.settings import Settings
+from tests.support.waiting import eventually
+
+
+@pytest.mark.parametrize("within_s", [None, 0.01], ids=["waits", "its time is just over"])
+async def test_wait_ends_with_its_client(within_s: float | None) -> None:
+    """Whoever goes ends what waits for them, once, also where its time is over and it is about to end anyway."""
+    waits, ended, errors = asyncio.Event(), asyncio.Event(), list[Any]()
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        async def has_gone() -> bool:
+            return request.transport is None
+
+        with pytest.raises(TimeoutError):
+            async with while_there(request, within_s=within_s):
+                try:
+                    if within_s is None:
+                        waits.set()
+                    await asyncio.Event().wait()
+                finally:
+                    waits.set()
+                    await eventually(has_gone)
+        ended.set()
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_get("/", handle)
+    runner = await set_up(app, close_s=1)
+    async with listening(runner, Settings(_env_file=None, port=0)) as url:
+        _, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        async with asyncio.timeout(30):
+            await waits.wait()
+            writer.close()
+            await ended.wait()
+    await runner.cleanup()
+    assert errors == []
