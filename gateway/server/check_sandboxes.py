@@ -9,7 +9,9 @@ from typing import Final
 from gateway.clock import Clock
 from gateway.server import logs
 from gateway.server.check_parts import Finding
+from gateway.server.data_dir import StartError
 from gateway.server.embedded import EmbeddedSandbox
+from gateway.server.mistaken import check_sandbox_urls
 from gateway.settings import Settings
 from sandbox_bridge.bridge import Bridge
 from sandbox_bridge.connection import FrameTransport, dial
@@ -55,6 +57,10 @@ async def _own() -> Finding:
 
 
 async def _dialled(url: str, connect: Dial) -> Finding:
+    try:
+        await check_sandbox_urls([url])
+    except StartError as error:
+        return Finding("sandbox", "fail", str(error), f"correct WEBSOCKET_URL={url}")
     info, problem = await _met(url, connect)
     if info is None:
         fix = (

@@ -126,7 +126,7 @@ async def test_damaged_database_is_told(tmp_path: Path) -> None:
 
 
 async def test_check_beside_a_running_gateway_tells_what_it_has(tmp_path: Path) -> None:
-    """Its tasks, what its store takes, what is due; the gateway goes on as if nobody had looked."""
+    """Its tasks, what its store takes, what is due; the gateway goes on as if nobody had looked, and is no sandbox."""
     async with running_gateway(tmp_path / "data") as gateway, client(gateway.socket_url) as me:
         await me.until_ended(await me.submit("echo done"))
         port = int(gateway.url.rsplit(":", 1)[1])
@@ -142,6 +142,9 @@ async def test_check_beside_a_running_gateway_tells_what_it_has(tmp_path: Path) 
         await me.until_ended(await me.submit("echo done"))
         with closing(sqlite3.connect(gateway.data_dir / "gateway.db")) as db:
             assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        other = tmp_path / "other"
+        _, findings, _ = await checked(other, "--no-local-sandbox", WEBSOCKET_URL=gateway.socket_url)
+        assert "is a gateway's client socket" in of(findings, "sandbox", "fail")
 
 
 async def test_database_server_is_tried(tmp_path: Path) -> None:
