@@ -114,9 +114,11 @@ class Connection:
         try:
             async with asyncio.TaskGroup() as requests:
                 closer = requests.create_task(self._close_when_told(), name="closer")
-                await self._read(Turns(requests))
+                turns = Turns(requests)
+                await self._read(turns)
                 self._told.set()
                 await closer
+                await turns.settle(CLOSE_TIMEOUT_S)
                 raise _OverError  # noqa: TRY301 - a TaskGroup is told to end its tasks by an exception
         except* _OverError:
             pass

@@ -28,6 +28,11 @@ class Turns:
         self._last[about] = turn
         turn.add_done_callback(lambda over: self._forget(about, over))
 
+    async def settle(self, within_s: float) -> None:
+        """Let what was said about anything come to its end, for at most `within_s`: who said it may not wait for it."""
+        if self._last:
+            await asyncio.wait(list(self._last.values()), timeout=within_s)
+
     def _forget(self, about: str, over: "asyncio.Task[None]") -> None:
         if self._last[about] is over:
             del self._last[about]

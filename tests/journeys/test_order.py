@@ -37,3 +37,14 @@ async def test_last_word_on_a_subscription_holds(gateway: GatewayProcess) -> Non
         for request in asked:
             await me.answer(request)
         assert (await me.until_ended(task_id))[-1]["data"]["status"] == "completed"
+
+
+async def test_what_was_said_before_a_close_takes_effect(gateway: GatewayProcess) -> None:
+    """Whoever sends and closes, without waiting for any answer, has said it all the same."""
+    async with client(gateway.socket_url) as me:
+        task_id = await me.submit(input={"commands": ["cat"], "stdin": True})
+        async with client(gateway.socket_url) as other:
+            for number in range(40):
+                await other.send("send_input", task_id=task_id, data=f"{number}\n")
+            await other.send("send_input", task_id=task_id, data="", eof=True)
+        assert output_of(await me.until_ended(task_id)) == "".join(f"{number}\n" for number in range(40))
