@@ -114,6 +114,11 @@ class SubmitTask(SubmitBody, _Request):
 
     type: Literal["submit_task"]
 
+    @property
+    def about(self) -> str | None:
+        """The task that is to be, unless its end is waited for: no other request is about that."""
+        return None if self.mode == "blocking" else f"submit {self.id}"
+
 
 class Subscribe(_TaskRequest):
     """Follow a task's events after a seq."""

@@ -44,7 +44,11 @@ async def test_what_was_said_before_a_close_takes_effect(gateway: GatewayProcess
     async with client(gateway.socket_url) as me:
         task_id = await me.submit(input={"commands": ["cat"], "stdin": True})
         async with client(gateway.socket_url) as other:
+            await other.send(
+                "submit_task", input={"commands": ["true"]}, labels={"said": "last"}, mode="background"
+            )
             for number in range(40):
                 await other.send("send_input", task_id=task_id, data=f"{number}\n")
             await other.send("send_input", task_id=task_id, data="", eof=True)
         assert output_of(await me.until_ended(task_id)) == "".join(f"{number}\n" for number in range(40))
+        assert len((await me.ask("list_tasks", label="said=last"))["tasks"]) == 1
