@@ -392,12 +392,5 @@ def reset(topic: str, items: Sequence[Mapping[str, Any]]) -> bytes:
 
 def goodbye(code: int, reason: str, *, reconnect: bool, reconnect_in_ms: int | None = None) -> bytes:
     """What is said before every close of our own."""
-    return orjson.dumps(
-        {
-            "type": "goodbye",
-            "code": code,
-            "reason": reason,
-            "reconnect": reconnect,
-            "reconnect_in_ms": reconnect_in_ms,
-        }
-    )
+    told = {"type": "goodbye", "code": code, "reason": reason}
+    return orjson.dumps(told | {"reconnect": reconnect, "reconnect_in_ms": reconnect_in_ms})

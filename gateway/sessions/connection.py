@@ -114,8 +114,7 @@ class Connection:
         try:
             async with asyncio.TaskGroup() as requests:
                 closer = requests.create_task(self._close_when_told(), name="closer")
-                turns = Turns(requests)
-                await self._read(turns)
+                await self._read(turns := Turns(requests))
                 self._told.set()
                 await closer
                 await turns.settle(CLOSE_TIMEOUT_S)
@@ -218,8 +217,9 @@ class Connection:
 
     def _admit(self) -> None:
         if self._in_flight >= self._settings.max_inflight:
-            message = f"{self._in_flight} requests are under way on this connection."
-            raise GatewayError("overloaded", message, retry_after_ms=1000)
+            raise GatewayError(
+                "overloaded", f"{self._in_flight} requests are under way.", retry_after_ms=1000
+            )
 
     def _bad_frame(self, request_id: str | None, problem: GatewayError) -> None:
         self._services.metrics.requests.labels("none", problem.code).inc()
@@ -299,8 +299,7 @@ class Connection:
 
     def _ended(self, subscription: Subscription) -> None:
         if self._subscriptions.get(subscription.task_id) is subscription:
-            del self._subscriptions[subscription.task_id]
-            self._services.relay.leave(subscription)
+            self._drop(subscription.task_id)
 
     def _feeding_failed(self, error: Exception) -> None:
         self._log.warning("can't feed from the log", error=repr(error))

@@ -13,6 +13,19 @@ from gateway.settings import Settings
 from tests.support.waiting import eventually
 
 
+async def over_when_gone(request: web.Request, waits: asyncio.Event) -> None:
+    """Wait for ever, and take as long over its end as the client is there."""
+
+    async def has_gone() -> bool:
+        return request.transport is None
+
+    try:
+        await asyncio.Event().wait()
+    finally:
+        waits.set()
+        await eventually(has_gone)
+
+
 @pytest.mark.parametrize("within_s", [None, 0.01], ids=["waits", "its time is just over"])
 async def test_wait_ends_with_its_client(within_s: float | None) -> None:
     """Whoever goes ends what waits for them, once, also where its time is over and it is about to end anyway."""
@@ -20,18 +33,11 @@ async def test_wait_ends_with_its_client(within_s: float | None) -> None:
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        async def has_gone() -> bool:
-            return request.transport is None
-
         with pytest.raises(TimeoutError):
             async with while_there(request, within_s=within_s):
-                try:
-                    if within_s is None:
-                        waits.set()
-                    await asyncio.Event().wait()
-                finally:
+                if within_s is None:
                     waits.set()
-                    await eventually(has_gone)
+                await over_when_gone(request, waits)
         ended.set()
         return web.Response()
 
