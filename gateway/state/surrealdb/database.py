@@ -8,22 +8,24 @@ The engine knows no lock, and two processes over one folder lose each other's wr
 that. It syncs what it commits only where the environment says so before it starts.
 """
 
+import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from surrealdb import AsyncSurreal, RecordID
-from surrealdb.errors import SurrealError
 
 from gateway.errors import StoreUnavailableError
 from gateway.state.schema import escape, migrations, unescape
 
 Value = TypeVar("Value")
 
+COMMAND_S: Final = 30.0
+"""How long one query may take, a connection included."""
 TRIES: Final = 20
 """Of a write that others stand in the way of."""
 MOST: Final = 1 << 53
@@ -71,7 +73,9 @@ class Database:
     def __init__(self, url: str) -> None:
         self._url = url
         self._folder = Path(url.removeprefix("surrealkv://")) if url.startswith("surrealkv://") else None
+        self._is_open = False
         self._connection: Any = None
+        self._connecting = asyncio.Lock()
         self._lock: IO[str] | None = None
 
     @property
@@ -84,33 +88,52 @@ class Database:
         if self._folder is not None:
             self._lock = _locked(self._folder)
             os.environ["SURREAL_SYNC_DATA"] = "true"
-        with translated():
-            await self._connect()
-        await self._migrate()
+        self._is_open = True
+        try:
+            await self.transact(self._schema)
+        except BaseException:
+            await self.aclose()  # or whoever tries again would find the folder in use, by us
+            raise
 
-    async def _connect(self) -> None:
+    async def _connected(self) -> Any:
+        """The connection; to a server, whose connections break, it is made as often as is needed."""
+        if not self._is_open:
+            raise StoreUnavailableError("the store is not open")
+        async with self._connecting:
+            if self._connection is None:
+                self._connection = await (self._dialled() if self._folder is None else self._started())
+        return self._connection
+
+    async def _started(self) -> Any:
+        engine: Any = AsyncSurreal(self._url)
+        await engine.connect()
+        await engine.use("gateway", "gateway")
+        return engine
+
+    async def _dialled(self) -> Any:
         parts = urlsplit(self._url)
-        namespace, _, name = parts.path.strip("/").partition("/") if self._folder is None else ("", "", "")
-        if self._folder is None:
-            host = parts.netloc.rpartition("@")[2]
-            self._connection = AsyncSurreal(urlunsplit((parts.scheme, host, "/rpc", "", "")))
-        else:
-            self._connection = AsyncSurreal(self._url)
-        await self._connection.connect()
+        namespace, _, name = parts.path.strip("/").partition("/")
+        server: Any = AsyncSurreal(urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], "", "", "")))
+        await server.connect()
         if parts.username is not None:
             user, password = unquote(parts.username), unquote(parts.password or "")
-            await self._connection.signin({"username": user, "password": password})
-        await self._connection.use(namespace or "gateway", name or "gateway")
+            await server.signin({"username": user, "password": password})
+        await server.use(namespace or "gateway", name or "gateway")
+        return server
 
     async def aclose(self) -> None:
         """Close the connection, and let go of the folder."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with translated():
-                await connection.close()
+        self._is_open = False
+        await self._hang_up()
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    async def _hang_up(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(OSError, RuntimeError):  # it is of no more use either way
+                await connection.close()
 
     async def ask(self, query: str, **values: Any) -> Any:
         """What one query finds."""
@@ -139,10 +162,7 @@ class Database:
             await self._query("; ".join(("BEGIN", *statements.text, "COMMIT")), statements.values)
 
     async def _query(self, query: str, values: Mapping[str, Any]) -> list[Any]:
-        if self._connection is None:
-            raise StoreUnavailableError("the store is not open")
-        with translated():
-            answer = await self._connection.query_raw(query, dict(values))
+        answer = await self._answer(query, values)
         results = answer.get("result")
         if not isinstance(results, list):
             raise StoreUnavailableError(f"SurrealDB: {answer.get('error')}")
@@ -155,8 +175,17 @@ class Database:
             raise StoreUnavailableError(f"SurrealDB: {told[0]}")
         return [one["result"] for one in results]
 
-    async def _migrate(self) -> None:
-        await self.transact(self._schema)
+    async def _answer(self, query: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(COMMAND_S):
+                answer: dict[str, Any] = await _asked(await self._connected(), query, values)
+        except StoreUnavailableError:
+            raise
+        except Exception as error:  # what a driver and its engine raise has nothing else in common
+            if self._folder is None:
+                await self._hang_up()
+            raise StoreUnavailableError(f"SurrealDB: {type(error).__name__}: {error}") from error
+        return answer
 
     async def _schema(self, statements: Statements) -> None:
         """All that is missing of it; several that start at once over a server migrate it once."""
@@ -166,6 +195,17 @@ class Database:
             statements.check(schema, "version", None if number == 1 else number - 1)
             statements.add(script.rstrip().removesuffix(";"))
             statements.add("UPSERT $_.id SET version = $_.number", id=schema, number=number)
+
+
+async def _asked(connection: Any, query: str, values: Mapping[str, Any]) -> Any:
+    try:
+        return await connection.query_raw(query, dict(values))
+    except asyncio.CancelledError:
+        # The driver cancels what waits for an answer when its connection breaks; that is nobody's wish to end us.
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise ConnectionError("the connection broke") from None
 
 
 def _locked(folder: Path) -> IO[str]:
@@ -181,15 +221,6 @@ def _locked(folder: Path) -> IO[str]:
         held.close()
         raise StoreUnavailableError(f"SurrealDB: another process uses {folder}") from None
     return held
-
-
-@contextlib.contextmanager
-def translated() -> Iterator[None]:
-    """The driver's errors as ours."""
-    try:
-        yield
-    except (SurrealError, RuntimeError, OSError, ValueError, KeyError) as error:
-        raise StoreUnavailableError(f"SurrealDB: {type(error).__name__}: {error}") from error
 
 
 def _escaped(value: Any) -> Any:
