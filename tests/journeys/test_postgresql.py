@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.gateway import client, output_of, running_gateway
 from tests.support.history import check_one
+from tests.support.killed import goes_on_after_a_kill
 from tests.support.postgres import LIKE_A_SERVER, Server, postgres_server
 
 pytestmark = pytest.mark.journey
@@ -27,22 +28,7 @@ def environment(server: Server) -> Mapping[str, str]:
 
 async def test_killed_gateway_goes_on_from_its_database(tmp_path: Path, server: Server) -> None:
     """After kill -9 of the gateway, ended tasks replay byte for byte and others run again, in the same log."""
-    data, env = tmp_path / "data", environment(server)
-    async with running_gateway(data, env=env) as gateway, client(gateway.socket_url) as me:
-        done = await me.submit("echo done")
-        await me.until_ended(done)
-        running = await me.submit("echo begun; sleep 2; echo over")
-        await me.until_event(running, "output", text="begun\n")
-        await gateway.kill()
-        seen = dict(me.frames)
-    assert not (data / "gateway.db").exists()
-    async with running_gateway(data, env=env) as gateway, client(gateway.socket_url) as me:
-        for task_id in (done, running):
-            await me.ask("subscribe", task_id=task_id)
-            await me.until_ended(task_id)
-            check_one(me.frames[task_id])
-            assert me.frames[task_id][: len(seen[task_id])] == seen[task_id]
-        assert "instance_lost" in [event["data"].get("reason") for event in me.events[running]]
+    await goes_on_after_a_kill(tmp_path / "data", environment(server))
 
 
 async def test_task_outlives_a_crash_of_its_database(tmp_path: Path, server: Server) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.gateway import client, output_of, running_gateway
-from tests.support.history import check_one
+from tests.support.killed import goes_on_after_a_kill
 
 pytestmark = pytest.mark.journey
 
@@ -28,23 +28,7 @@ STATE_PERSISTENCE_BACKEND=surrealdb  # or 'postgresql'
 
 async def test_killed_gateway_goes_on_from_its_folder(tmp_path: Path) -> None:
     """After kill -9 of the gateway, ended tasks replay byte for byte and others run again, in the same log."""
-    data = tmp_path / "data"
-    async with running_gateway(data, env=ENV) as gateway, client(gateway.socket_url) as me:
-        done = await me.submit("echo done")
-        await me.until_ended(done)
-        running = await me.submit("echo begun; sleep 2; echo over")
-        await me.until_event(running, "output", text="begun\n")
-        await gateway.kill()
-        seen = dict(me.frames)
-    assert not (data / "gateway.db").exists()
-    async with running_gateway(data, env=ENV) as gateway, client(gateway.socket_url) as me:
-        for task_id in (done, running):
-            await me.ask("subscribe", task_id=task_id)
-            await me.until_ended(task_id)
-            check_one(me.frames[task_id])
-            assert me.frames[task_id][: len(seen[task_id])] == seen[task_id]
-        assert "instance_lost" in [event["data"].get("reason") for event in me.events[running]]
-        assert await gateway.stop() == 0
+    await goes_on_after_a_kill(tmp_path / "data", ENV)
 
 
 def test_guides_settings_are_refused_in_one_line_for_each_that_must_be_changed(tmp_path: Path) -> None:
