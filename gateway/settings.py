@@ -191,8 +191,9 @@ class Settings(BaseSettings):
 
     @property
     def is_alone(self) -> bool:
-        """Whether the store is in the data directory, which no other process has while this one does."""
-        return self.event_bus_backend == "memory" and self.state_persistence_backend == "sqlite"
+        """Whether the store is in the data directory, and no other process has that while this one does."""
+        has_lock = self.event_bus_backend == "memory" and self.state_persistence_backend == "sqlite"
+        return has_lock or self.serves_alone
 
     @property
     def loopback(self) -> bool:

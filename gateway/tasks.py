@@ -112,7 +112,8 @@ class TaskRecord:
     Times are ms since 1970 UTC. `ran_ms` is the running time of earlier spells, `running_since` begins the
     present one; `uncounted` is how many of its attempts don't count against `max_attempts`. A paused task has
     an owner while its sandbox is kept for it. `detached` says that the present wish is the detach policy's,
-    `watched` that the policy still minds: somebody has watched since it last took effect. `inputs` and
+    `watched` that the policy still minds: somebody has watched since it last took effect. `watchers` are the instances
+    at which somebody did, with None while somebody does, else when the last of them left. `inputs` and
     `input_bytes` are what was sent to it while it ran, `input_given_bytes` how much of that has come to where it goes.
     `place` is the session that a takeover can go on with (`address`, `boot_id`, `session_id`), where there is one:
     `place_seq` numbers its last frame that is in the log, `place_file` is what it was giving back amid then.
@@ -153,6 +154,7 @@ class TaskRecord:
     wish_reason: str | None = None
     detached: bool = False
     watched: bool = False
+    watchers: dict[str, int | None] = field(default_factory=dict)
     takes_input: bool = False
     inputs: int = 0
     input_bytes: int = 0
@@ -339,7 +341,7 @@ def cancelled(task: TaskRecord, *, now_ms: int) -> Change:
 
 def _end(task: TaskRecord, signal: Signal, *, now_ms: int, outcome: Outcome, **why: str | None) -> Change:
     moved = step(task.status, signal)
-    ended = {"status": moved, "ended_at": now_ms, "watched": False}
+    ended = {"status": moved, "ended_at": now_ms, "watched": False, "watchers": {}}
     fields = _released(task, now_ms) | ended
     if moved is TaskStatus.CANCELLED:
         fields["desire"] = Desire.CANCEL

@@ -78,26 +78,43 @@ def _must_be_open(task: TaskRecord) -> None:
 # --- the detach policy --------------------------------------------------------------------------------
 
 
-def watcher_came(task: TaskRecord) -> Change:
-    """Somebody watches a task that minds: a pause of its policy ends."""
+def watcher_came(task: TaskRecord, *, instance: str) -> Change:
+    """Somebody watches a task that minds, at `instance`: a pause of its policy ends."""
     if task.ended:
         return Change()
-    minds = {} if task.watched else {"watched": True}
+    here = task.watched and task.watchers.get(instance, 0) is None
+    minds = {} if here else {"watched": True, "watchers": {**task.watchers, instance: None}}
     goes_on = task.detached and task.desire is Desire.PAUSE
     change = wish_resume(task, by=DETACH) if goes_on else Change()
     return dataclasses.replace(change, fields={**minds, **change.fields})
 
 
-def watchers_gone(task: TaskRecord, *, now_ms: int) -> Change:
-    """Nobody has watched for as long as the policy waits: it takes effect, and minds no more until somebody does."""
+def watcher_left(task: TaskRecord, *, instance: str, now_ms: int) -> Change:
+    """The last who watched it at `instance` left then."""
     if task.ended or not task.watched:
+        return Change()
+    return Change({"watchers": {**task.watchers, instance: now_ms}})
+
+
+def unwatched_since(task: TaskRecord, gone: Mapping[str, int]) -> int | None:
+    """Since when nobody watches a task that minds, in ms since 1970 UTC; None while somebody does.
+
+    `gone` are the instances that live no more, and since when.
+    """
+    left = [gone.get(instance) if at is None else at for instance, at in task.watchers.items()]
+    return None if None in left else max((at for at in left if at is not None), default=0)
+
+
+def watchers_gone(task: TaskRecord, *, now_ms: int, is_due: bool = True) -> Change:
+    """Nobody has watched for as long as the policy waits: it takes effect, and minds no more until somebody does."""
+    if task.ended or not task.watched or not is_due:
         return Change()
     change = Change()
     if task.detach == "cancel":
         change = wish_cancel(task, now_ms=now_ms, by=DETACH)
     elif task.detach == "pause" and task.desire is Desire.RUN:
         change = wish_pause(task, now_ms=now_ms, by=DETACH, detached=True)
-    return dataclasses.replace(change, fields={"watched": False, **change.fields})
+    return dataclasses.replace(change, fields={"watched": False, "watchers": {}, **change.fields})
 
 
 # --- input --------------------------------------------------------------------------------------------

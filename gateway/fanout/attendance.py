@@ -1,110 +1,152 @@
 """Who watches tasks that mind: their detach policies, taking effect and being undone.
 
-A watcher is whoever follows a task's log: a subscription, a stream, a blocking wait. That a task has had one is
-in its row (`watched`), so that it is known after a restart; who is there now is known here. Of a task without a
-policy nothing is heard, and nothing is done. The clocks run on this loop's time, and begin anew wherever there
-is doubt: at a start, and after a time in which the store could not be read, when nobody could come back.
+A watcher is whoever follows a task's log: a subscription, a stream, a blocking wait. Which instances have one of a
+task, and when the last of each left, is in the task's row (`watchers`), so that all of them can tell, also after a
+restart. What an instance has is gone with it. Of a task without a policy nothing is heard, and nothing is done.
+The clocks begin anew wherever there is doubt: at a start, and after a time in which the store could not be read,
+when nobody could come back.
 """
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable, Collection
+from functools import partial
 
 from structlog.typing import FilteringBoundLogger
 
 from gateway.clock import Clock
 from gateway.errors import GatewayError, StoreUnavailableError
-from gateway.state.base import StateStore, TaskQuery
-from gateway.wishes import watcher_came, watchers_gone
+from gateway.state.base import Decide, StateStore
+from gateway.tasks import TaskRecord
+from gateway.wishes import unwatched_since, watcher_came, watcher_left, watchers_gone
 
 LOOK_S = 1.0
-"""How often the rows of tasks whose clock runs are read: they may end, and the store may not be there."""
+"""How often the rows of tasks that mind are read: they may end, their watchers be gone, the store not be there."""
+
+Living = Callable[[], Awaitable[Collection[str]]]
 
 
 class Attendance:
-    """Hears who comes and goes, and lets policies take effect."""
+    """Hears who comes and goes here, and lets policies take effect.
 
-    def __init__(self, store: StateStore, clock: Clock, *, log: FilteringBoundLogger) -> None:
+    `living` gives the instances that live; without it this one is alone.
+    """
+
+    def __init__(
+        self,
+        store: StateStore,
+        clock: Clock,
+        *,
+        instance: str,
+        living: Living | None = None,
+        log: FilteringBoundLogger,
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._instance = instance
+        self._living = living
         self._log = log
-        # Tasks that somebody has come to and whose row does not say so yet.
-        self._came: dict[str, None] = {}
-        # Tasks that the last watcher has left, and since when.
-        self._left: dict[str, float] = {}
+        self._here: dict[str, None] = {}
+        # What no row says yet: whether somebody has come, and when the last has left (None: they are here).
+        self._news: dict[str, tuple[bool, int | None]] = {}
+        # Instances whose watchers count as gone, and since when.
+        self._gone: dict[str, int] = {}
+        # Who watched before that has had no chance to come back; None at the start.
+        self._begun_ms: int | None = None
+        self._clocks = 0
+        self._in_doubt = True
         self._wake = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<Attendance {len(self._left)} clocks>"
+        return f"<Attendance {self._clocks} clocks>"
 
     def came(self, task_id: str) -> None:
         """The task has its first watcher here."""
-        self._left.pop(task_id, None)
-        self._came[task_id] = None
+        self._here[task_id] = None
+        self._news[task_id] = (True, None)
         self._wake.set()
 
     def went(self, task_id: str) -> None:
         """The task has lost its last watcher here."""
-        self._left[task_id] = self._now()
+        self._here.pop(task_id, None)
+        has_come, _ = self._news.get(task_id, (False, None))
+        self._news[task_id] = (has_come, self._clock.now_ms())
+        self._wake.set()
+
+    def doubt(self) -> None:
+        """Others may have taken this instance for gone, and its watchers with it."""
+        self._in_doubt = True
         self._wake.set()
 
     async def run(self) -> None:
-        """Keep watch until cancelled; costs nothing while no clock runs."""
-        begun = False
+        """Keep watch until cancelled; alone, it costs nothing while no clock runs."""
         while True:
             try:
-                if not begun:
-                    await self._begin()
-                    begun = True
-                await self._note_who_came()
-                await self._look_at_clocks()
+                await self._tell_news()
+                await self._look()
             except StoreUnavailableError as error:
                 self._log.warning("store unavailable, nobody counts as gone", error=str(error))
-                self._left = dict.fromkeys(self._left, self._now())
+                self._begun_ms = self._clock.now_ms()
+                self._in_doubt = True
                 await asyncio.sleep(LOOK_S)
             else:
                 await self._next()
 
-    async def _begin(self) -> None:
-        """Whoever watched before the start has gone with it."""
-        for task in await self._store.watched_tasks():
-            if task.task_id not in self._came:
-                self._left.setdefault(task.task_id, self._now())
-
     async def _next(self) -> None:
+        looks_again = self._clocks or self._news or self._living is not None
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_S if self._left else None):
+            async with asyncio.timeout(LOOK_S if looks_again else None):
                 await self._wake.wait()
         self._wake.clear()
 
-    async def _note_who_came(self) -> None:
-        while self._came:
-            task_id = next(iter(self._came))
-            with contextlib.suppress(GatewayError):  # it has been deleted
-                await self._store.change_task(task_id, watcher_came)
-            self._came.pop(task_id, None)
+    async def _tell_news(self) -> None:
+        while self._news:
+            task_id, (has_come, left_ms) = news = next(iter(self._news.items()))
+            if has_come:
+                await self._change(task_id, partial(watcher_came, instance=self._instance))
+            if left_ms is not None:
+                await self._change(task_id, partial(watcher_left, instance=self._instance, now_ms=left_ms))
+            if (task_id, self._news[task_id]) == news:
+                del self._news[task_id]
 
-    async def _look_at_clocks(self) -> None:
-        if not self._left:
-            return
-        query = TaskQuery(task_ids=tuple(self._left), limit=len(self._left))
-        minding = {task.task_id: task for task in await self._store.list_tasks(query) if task.watched}
-        now = self._now()
-        for task_id, since in list(self._left.items()):
-            if self._left.get(task_id) != since:
-                continue  # somebody has come meanwhile
-            task = minding.get(task_id)
-            if task is not None and now - since < task.detach_after_s:
-                continue
-            if task is not None:
-                await self._take_effect(task_id)
-            if self._left.get(task_id) == since:
-                del self._left[task_id]
+    async def _look(self) -> None:
+        tasks = await self._store.watched_tasks()
+        if self._begun_ms is None:
+            self._begun_ms = self._clock.now_ms() if tasks else 0
+        # Read after the rows: an instance lives before anybody watches at it.
+        living = {self._instance} if self._living is None else set(await self._living())
+        self._note_gone(tasks, living)
+        if self._in_doubt and self._instance in living:
+            self._in_doubt = False
+            self._news = dict.fromkeys(self._here, (True, None)) | self._news
+        clocks = [task for task in tasks if self._since(task) is not None]
+        self._clocks = len(clocks)
+        for task in clocks:
+            if self._is_due(task):
+                await self._take_effect(task.task_id)
+
+    def _note_gone(self, tasks: Collection[TaskRecord], living: Collection[str]) -> None:
+        missed = dict.fromkeys(one for task in tasks for one in task.watchers if one not in living)
+        now_ms = self._clock.now_ms()
+        self._gone = {one: self._gone.get(one, now_ms) for one in missed}
+
+    def _since(self, task: TaskRecord) -> int | None:
+        """Since when nobody has watched it, as far as that counts; None while somebody does."""
+        since = unwatched_since(task, self._gone)
+        return None if since is None else max(since, self._begun_ms or 0)
+
+    def _is_due(self, task: TaskRecord) -> bool:
+        since = self._since(task)
+        return since is not None and self._clock.now_ms() - since >= task.detach_after_s * 1000
 
     async def _take_effect(self, task_id: str) -> None:
-        with contextlib.suppress(GatewayError):  # it has ended, or is about to be cancelled
-            await self._store.change_task(
-                task_id, lambda task: watchers_gone(task, now_ms=self._clock.now_ms())
-            )
+        now_ms = self._clock.now_ms()
+        await self._change(
+            task_id,
+            # Somebody may have come meanwhile, at any instance.
+            lambda task: watchers_gone(task, now_ms=now_ms, is_due=self._is_due(task)),
+        )
 
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
+    async def _change(self, task_id: str, decide: Decide) -> None:
+        with contextlib.suppress(GatewayError):  # it has ended, is about to be cancelled, or was deleted
+            await self._store.change_task(task_id, decide)

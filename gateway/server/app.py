@@ -20,7 +20,6 @@ from gateway.agents.sandboxes import Described, Sandboxes
 from gateway.agents.sites import Sites
 from gateway.bus.base import announce
 from gateway.clock import rfc3339
-from gateway.fanout.attendance import Attendance
 from gateway.fanout.hub import Hub
 from gateway.fanout.relay import Relay
 from gateway.fanout.watch import Watch
@@ -77,11 +76,13 @@ class Gateway:
         self._metrics = Metrics()
         self._store = make_store(settings, world)
         self._reads = asyncio.Semaphore(READS_AT_ONCE)
-        self._bus = make_bus(settings, self._metrics, instance=self._instance)
+        self._bus = (world.bus or functools.partial(make_bus, settings, self._metrics))(self._instance)
         self._store.on_commit = self._committed
-        self._attendance = Attendance(self._store, clock, log=self._log)
-        hub = Hub()
-        hub.on_first, hub.on_last = self._attendance.came, self._attendance.went
+        self._owning = Owning(
+            settings, self._store, clock, self._about, instance=self._instance, log=self._log
+        )
+        hub, attendance = Hub(), self._owning.attendance
+        hub.on_first, hub.on_last = attendance.came, attendance.went
         self._relay = Relay(self._bus, hub)
         self._watch = Watch(self._store, self._bus)
         self._pool = Pool()
@@ -91,9 +92,6 @@ class Gateway:
         self._started_at = rfc3339(clock.now_ms())
         self._endpoint: Endpoint | None = None
         self.leave_now: Callable[[], None] = lambda: None  # see `Endpoint.leave_now`
-        self._owning = Owning(
-            settings, self._store, clock, self._about, instance=self._instance, log=self._log
-        )
         self._sandbox_watch = FewWatch("sandboxes", "sandbox_id", self._all_sandboxes)
         self._instance_watch = FewWatch("instances", "instance", self._owning.view.described)
         self._sandbox_seen = asyncio.Event()
@@ -176,7 +174,6 @@ class Gateway:
             "heads": self._relay.compare(self._store.heads),
             "dispatcher": self._dispatcher.run(),
             "watch": self._watch.run(),
-            "attendance": self._attendance.run(),
             "sweep": sweep(self._store, self._world.clock, self._metrics, self._settings, log=self._log),
             "watch of sandboxes": self._sandbox_watch.run(),
             "watch of instances": self._instance_watch.run(),

@@ -9,7 +9,7 @@ from gateway.server.data_dir import StartError
 from gateway.settings import Settings
 
 
-def make_bus(settings: Settings, metrics: Metrics, *, instance: str) -> Bus:
+def make_bus(settings: Settings, metrics: Metrics, instance: str) -> Bus:
     """A bus that is not connected yet. Raises `StartError` where its address can't be one."""
     if settings.event_bus_backend == "memory":
         return MemoryBus()

@@ -1,11 +1,13 @@
-"""By what right this instance owns tasks: alone with its store, or as one of many, by its lease."""
+"""By what right this instance owns tasks: alone with its store, or as one of many, by its lease; and what follows."""
 
 from collections.abc import Coroutine, Mapping
+from functools import partial
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
 from gateway.clock import Clock
+from gateway.fanout.attendance import Attendance
 from gateway.server.data_dir import succeed
 from gateway.settings import Settings
 from gateway.state.base import StateStore
@@ -16,7 +18,7 @@ from gateway.work.recovery import Recovery, take_over
 
 
 class Owning:
-    """Makes the right, and what goes with it; `view` are the others."""
+    """Makes the right, and what goes with it: `view` of the others, `attendance` of watchers at all of them."""
 
     def __init__(
         self,
@@ -39,6 +41,8 @@ class Owning:
             times = {"lease_s": settings.lease_s, "renew_s": settings.lease_renew_s}
             self._lease = Lease(store, instance, about, **times, log=log)
         self.holding: Alone | Lease = self._lease or Alone()
+        living = self._living if self._lease is not None else None
+        self.attendance = Attendance(store, clock, instance=instance, living=living, log=log)
 
     async def begin(self, dispatcher: Dispatcher) -> None:
         """Take over at once what is known to be the dead's; begin the lease. Raises `StoreUnavailableError`."""
@@ -46,7 +50,7 @@ class Owning:
         if self._lease is None:
             await take_over(store, clock, dispatcher, log=log)
             return
-        self._lease.on_lost = dispatcher.stop_runs
+        self._lease.on_lost = partial(self._lost, dispatcher)
         await self._lease.renew()
         if self._settings.event_bus_backend != "memory":
             return
@@ -56,13 +60,22 @@ class Owning:
             await take_over(store, clock, dispatcher, of=[former], log=log)
             await store.leases.end(former)
 
+    def _lost(self, dispatcher: Dispatcher) -> None:
+        dispatcher.stop_runs()
+        self.attendance.doubt()
+
+    async def _living(self) -> set[str]:
+        return {one.instance for one in (await self._store.leases.fleet()).living}
+
     def loops(self, dispatcher: Dispatcher) -> Mapping[str, Coroutine[Any, Any, None]]:
         """What runs as long as the gateway does, by name."""
+        attending = {"attendance": self.attendance.run()}
         if self._lease is None:
-            return {}
+            return attending
         grace_s = self._settings.takeover_s - self._settings.lease_s
         recovery = Recovery(self._store, self._clock, dispatcher, self._lease, grace_s=grace_s, log=self._log)
-        return {"lease": self._lease.run(), "recovery": recovery.run(), "fleet": self.view.run()}
+        runs = {"lease": self._lease.run(), "recovery": recovery.run(), "fleet": self.view.run()}
+        return attending | runs
 
     def tell(self) -> None:
         """What the others are told of this instance has changed."""

@@ -1,8 +1,10 @@
 """What a process is given."""
 
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
+from gateway.bus.base import Bus
 from gateway.clock import Clock
 
 
@@ -17,3 +19,5 @@ class World:
     """Whether a sandbox of its own may run tasks without any jail: said on the command line, and nowhere else."""
     serves_clients: bool = True
     """Whether it is a gateway, and not a worker, which runs tasks alone."""
+    bus: Callable[[str], Bus] | None = None
+    """Makes the bus of an instance, where that is not the one that the settings name."""

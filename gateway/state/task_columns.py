@@ -8,7 +8,7 @@ import orjson
 from gateway.tasks import COLUMNS, Desire, Outcome, TaskRecord, TaskStatus
 
 TASK_COLUMNS: Final = ", ".join(COLUMNS)
-_JSON: Final = frozenset({"labels", "progress", "waiting_for", "tty", "place"})
+_JSON: Final = frozenset({"labels", "progress", "waiting_for", "tty", "place", "watchers"})
 _BOOLS: Final = ("detached", "watched", "takes_input")
 
 

@@ -132,7 +132,7 @@ class Lease:
         self._until = -math.inf
         if self._begun:
             self._begun = False
-            self._log.error("the lease is lost; whatever runs here stops")
+            self._log.warning("the lease is lost; whatever runs here stops")
             self.on_lost()
 
     def _stop_watchdog(self) -> None:

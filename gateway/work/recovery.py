@@ -144,4 +144,5 @@ class Recovery:
             after = await self._store.leases.assign(task_id, self._me, decide)
         except GatewayError:
             return  # deleted in between
-        self._log.info("orphan put back", task_id=task_id, status=str(after.status))
+        own = decide == self._decide_own
+        self._log.info("orphan put back", task_id=task_id, own=own, status=str(after.status))

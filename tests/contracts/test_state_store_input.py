@@ -1,6 +1,7 @@
 """What every state store must do with what a task is sent while it runs."""
 
 import asyncio
+from functools import partial
 
 from gateway.state.base import NewInput, StateStore, StoredInput
 from gateway.tasks import Change, TaskRecord, completed
@@ -85,7 +86,8 @@ async def test_watched_tasks_are_those_whose_policy_minds(store: StateStore) -> 
     """Until they end."""
     await store.create_task(new_task(record(detach="cancel")))
     task = await run(store, detach="cancel")
-    watched = await store.change_task(task.task_id, watcher_came)
+    watched = await store.change_task(task.task_id, partial(watcher_came, instance="\0a"))
+    assert watched.watchers == {"\0a": None}
     assert await store.watched_tasks() == [watched]
     await store.change_task(task.task_id, lambda row: completed(row, {}, now_ms=NOW_MS))
     assert await store.watched_tasks() == []

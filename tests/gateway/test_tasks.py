@@ -32,7 +32,7 @@ from gateway.tasks import (
     step,
     submitted,
 )
-from gateway.wishes import watcher_came, watchers_gone, wish_cancel, wish_pause, wish_resume
+from gateway.wishes import watcher_came, watcher_left, watchers_gone, wish_cancel, wish_pause, wish_resume
 from tests.support.records import NOW_MS, deterministic, record, running
 from tests.support.state_diagram import PAGE, page
 
@@ -125,7 +125,8 @@ DECISIONS: dict[str, Callable[[TaskRecord, int], Change]] = {
     "wish": lambda task, now: wish_cancel(task, now_ms=now, by="alice", reason="why"),
     "wish pause": lambda task, now: wish_pause(task, now_ms=now, by="bob"),
     "wish resume": lambda task, _now: wish_resume(task, by="bob"),
-    "came": lambda task, _now: watcher_came(task),
+    "came": lambda task, _now: watcher_came(task, instance="a"),
+    "left": lambda task, now: watcher_left(task, instance="a", now_ms=now),
     "gone": lambda task, now: watchers_gone(task, now_ms=now),
     "pause": lambda task, now: paused(task, now_ms=now) if obeys(task, Desire.PAUSE) else Change(),
     "resume": lambda task, now: resumed(task, now_ms=now) if obeys(task, Desire.RUN) else Change(),

@@ -12,7 +12,9 @@ from gateway.wishes import (
     MAX_UNDELIVERED_BYTES,
     resize,
     send_input,
+    unwatched_since,
     watcher_came,
+    watcher_left,
     watchers_gone,
     wish_cancel,
     wish_pause,
@@ -182,9 +184,26 @@ def test_cancel_is_final() -> None:
 def test_watcher_who_comes_is_noted_once() -> None:
     """From then on the policy minds."""
     task = running(detach="cancel")
-    assert watcher_came(task) == Change({"watched": True})
-    assert watcher_came(running(detach="cancel", watched=True)) == Change()
-    assert watcher_came(record(status=TaskStatus.COMPLETED, detach="cancel")) == Change()
+    change = watcher_came(task, instance="a")
+    assert change == Change({"watched": True, "watchers": {"a": None}})
+    assert watcher_came(after(task, change), instance="a") == Change()
+    assert watcher_came(record(status=TaskStatus.COMPLETED, detach="cancel"), instance="a") == Change()
+
+
+def test_watchers_are_counted_by_instance() -> None:
+    """Nobody watches since the last of all has left, or the instance has that somebody was at."""
+    task = after(running(detach="cancel"), watcher_came(running(detach="cancel"), instance="a"))
+    task = after(task, watcher_came(task, instance="b"))
+    assert unwatched_since(task, {}) is None
+    task = after(task, watcher_left(task, instance="a", now_ms=10))
+    assert unwatched_since(task, {}) is None
+    assert unwatched_since(task, {"b": 7}) == 10
+    assert unwatched_since(task, {"a": 99, "b": 20}) == 20
+    task = after(task, watcher_left(task, instance="b", now_ms=30))
+    assert unwatched_since(task, {}) == 30
+    assert unwatched_since(after(task, watcher_came(task, instance="a")), {}) is None
+    assert unwatched_since(running(detach="cancel", watched=True), {}) == 0
+    assert watcher_left(running(detach="cancel"), instance="a", now_ms=1) == Change()
 
 
 def test_detach_cancels() -> None:
@@ -200,10 +219,11 @@ def test_detach_pauses_until_somebody_comes() -> None:
     away = after(task, watchers_gone(task, now_ms=LATER_MS))
     assert (away.status, away.wish_by, away.watched) == (TaskStatus.PAUSED, "detach", False)
     assert watchers_gone(away, now_ms=LATER_MS) == Change()
-    change = watcher_came(away)
+    change = watcher_came(away, instance="a")
     assert [(data["status"], data["by"]) for data in told(change)] == [("pending", "detach")]
     back = after(away, change)
     assert (back.desire, back.watched, back.detached) == (Desire.RUN, True, False)
+    assert watchers_gone(task, now_ms=LATER_MS, is_due=False) == Change()
 
 
 def test_pause_that_somebody_wished_does_not_end_by_itself() -> None:
@@ -216,8 +236,8 @@ def test_pause_that_somebody_wished_does_not_end_by_itself() -> None:
     ):
         mine = after(paused, wish_pause(paused, now_ms=LATER_MS, by="bob"))
         assert mine.wish_by == "bob"
-        assert told(watcher_came(mine)) == []
-        assert after(mine, watcher_came(mine)).status is TaskStatus.PAUSED
+        assert told(watcher_came(mine, instance="a")) == []
+        assert after(mine, watcher_came(mine, instance="a")).status is TaskStatus.PAUSED
 
 
 def test_detach_of_a_task_that_nobody_watched_does_nothing() -> None:

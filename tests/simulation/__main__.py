@@ -1,4 +1,4 @@
-"""Replay one seed, and tell its story: `python -m tests.simulation SEED`."""
+"""Replay one seed, and tell its story: `python -m tests.simulation SEED [INSTANCES]`."""
 
 import json
 import sys
@@ -37,7 +37,8 @@ def story(seed: Seed) -> list[str]:
 
 def main(arguments: list[str]) -> int:
     """Print the story; the exit code is 1 where the seed fails."""
-    seed = fresh_run(int(arguments[0]))
+    number, instances = [*map(int, arguments), 1][:2]
+    seed = fresh_run(number, instances)
     sys.stdout.write("\n".join(story(seed)) + "\n")
     return int(seed.error is not None)
 

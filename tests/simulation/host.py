@@ -14,33 +14,48 @@ from gateway.server.world import World
 from gateway.settings import Settings
 from tests.simulation.process import Process
 from tests.simulation.sightings import Sightings
+from tests.simulation.sim_bus import Middle, SimBus
 from tests.simulation.sim_loop import SimLoop
 from tests.support.inline import InlineExecutor
 from tests.support.waiting import let_pass
 
 GATEWAY_PORT: Final = 80
+LIMIT: Final = 2
+"""How many tasks of a subject run at once, on all instances."""
 EPOCH_MS: Final = 1_800_000_000_000
 """When every seed begins."""
 
 
 class Host:
-    """Starts gateways, and ends them as operators and crashes do."""
+    """Starts gateways, and ends them as operators and crashes do. With a `middle` they are one of many."""
 
     def __init__(
-        self, loop: SimLoop, seed: int, data_dir: Path, sandbox_url: str, sightings: Sightings
+        self,
+        loop: SimLoop,
+        rng: random.Random,
+        data_dir: Path,
+        sandbox_url: str,
+        *,
+        sightings: Sightings,
+        middle: Middle | None = None,
     ) -> None:
+        self.is_busy = False
+        """Whether something befalls it now."""
         self._loop = loop
-        self._rng = random.Random(seed + 2)
+        self._rng = rng
         self._sightings = sightings
+        self._middle = middle
         self._settings = Settings(
             _env_file=None,
             port=GATEWAY_PORT,
             data_dir=data_dir,
+            event_bus_backend="memory" if middle is None else "redis",
             local_sandbox=False,
             websocket_url=(sandbox_url,),
             heartbeat_ms=5000,
             drain_s=1.0,
             request_burst=1000,
+            max_running_per_subject=LIMIT if middle is not None else 32,
         )
         self._gateway: Gateway
         self._process: Process
@@ -59,15 +74,37 @@ class Host:
         )
         executor, up, self._stop = InlineExecutor(), asyncio.Event(), asyncio.Event()
         log = self._sightings.log(self._loop)
-        gateway = self._gateway = Gateway(self._settings, World(clock, executor, executor), log=log)
-        self._process = Process(self._loop)
+        process = self._process = Process(self._loop)
+        bus = self._middle.join if self._middle is not None else None
+        world = World(clock, executor, executor, bus=bus)
+        gateway = self._gateway = process.run(lambda: Gateway(self._settings, world, log=log))
         serving = gateway.serve(ready=lambda _url: up.set(), stop=self._stop)
-        self._serving = self._process.start(serving, "gateway")
+        self._serving = process.start(serving, "gateway")
         ready = self._loop.create_task(up.wait())
         await asyncio.wait([ready, self._serving], return_when=asyncio.FIRST_COMPLETED)
         if self._serving.done():
             ready.cancel()
             self._serving.result()
+
+    @property
+    def process(self) -> Process:
+        """That of the gateway that was started last."""
+        return self._process
+
+    @property
+    def bus(self) -> SimBus:
+        """That of the gateway that was started last, where it is one of many."""
+        bus = self._gateway._bus
+        assert isinstance(bus, SimBus)
+        return bus
+
+    @property
+    def works_on(self) -> set[str]:
+        """The tasks whose agents are at work here, as far as this process does anything."""
+        if not self._process.is_alive or self._process.is_stopped:
+            return set()
+        at_work = [r for r in self._gateway._dispatcher._runs if r._working is not None]
+        return {run.task.task_id for run in at_work if run._working is not None and not run._working.done()}
 
     def kill(self) -> None:
         """Kill -9."""

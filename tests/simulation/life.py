@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from tests.simulation.crowd import Crowd
 from tests.simulation.follower import Follower
@@ -16,12 +16,18 @@ from tests.support.gateway import is_final
 from tests.support.history import HistoryError, check_all
 from tests.support.waiting import let_pass
 
+ALL_AWAKE_S: Final = 62.0
+"""By then every instance that stood still goes on."""
+
 
 class Life:
     """One task's, with all who have to do with it."""
 
-    def __init__(self, order: Order, rng: random.Random, sightings: Sightings) -> None:
+    def __init__(
+        self, order: Order, rng: random.Random, sightings: Sightings, *, among_many: bool = False
+    ) -> None:
         self.order = order
+        self._among_many = among_many
         self.task_id: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.wishes: list[Wish] = []
         self.is_deleted = False
@@ -31,10 +37,11 @@ class Life:
         self._followers = [Follower(order, rng, sightings, self.task_id) for _ in range(order.followers)]
 
     @classmethod
-    def drawn(cls, index: int, seed: int, sightings: Sightings) -> "Life":
-        """One of many."""
+    def drawn(cls, index: int, seed: int, sightings: Sightings, *, among_many: bool) -> "Life":
+        """One of many; `among_many` instances it is longer."""
         rng = random.Random(f"{seed} {index}")
-        return cls(Order.drawn(index, rng), rng, sightings)
+        order = Order.drawn(index, rng, is_long=among_many)
+        return cls(order, rng, sightings, among_many=among_many)
 
     @property
     def frames(self) -> list[str]:
@@ -100,6 +107,10 @@ class Life:
             refused = _is_refused(answer)
             seq = 0 if refused or "task" not in answer else answer["task"]["last_seq"]
             self.wishes.append(Wish(kind, sent_at, _now(), seq, refused))
+        if self._among_many and self.order.wishes and not self.order.is_cancelled:
+            # An instance that stood still finds what it was asked when it wakes, whatever was wished elsewhere since.
+            await let_pass(max(0.0, ALL_AWAKE_S - _now()))
+            _is_refused(await person.ask("resume_task", task_id=task_id))
         await person.leave()
 
     async def _feed(self) -> None:

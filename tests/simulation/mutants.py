@@ -19,8 +19,12 @@ from gateway.events import Event, TaskEvents
 from gateway.fanout.hub import Follower, Hub
 from gateway.fanout.relay import ReadHeads, Relay
 from gateway.fanout.replay import Subscription
+from gateway.fleet import Standing, may_claim
+from gateway.state.table_leases import TableLeases
 from gateway.state.transaction import Transaction
 from gateway.tasks import Fence
+from gateway.work.dispatcher import Dispatcher
+from gateway.work.recovery import Recovery
 from gateway.work.steering import Steering
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -33,6 +37,9 @@ class Mutant:
     name: str
     plant: Patch
     checks: tuple[str, ...] = ()
+    instances: int = 1
+    kinds: tuple[str, ...] = ()
+    """What goes wrong then, where that is not drawn."""
 
 
 # --- what the replay makes good: whatever comes over the bus ----------------------------------------------
@@ -257,6 +264,63 @@ def _input_twice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SandboxGrip, "send_input", send_twice)
 
 
+# --- of many instances ----------------------------------------------------------------------------------
+
+
+def _takes_over_too_early(patch: pytest.MonkeyPatch) -> None:
+    """While the owner's lease still lives."""
+    orphans = TableLeases.orphans
+
+    async def early(self: TableLeases, instance: str, *, grace_ms: int) -> dict[str, str]:
+        return await orphans(self, instance, grace_ms=grace_ms - 9000)
+
+    patch.setattr(TableLeases, "orphans", early)
+    patch.setattr("gateway.work.recovery.is_orphan", lambda task, _standing, **_: task.owner is not None)
+
+
+def _unstopped(plant: Patch) -> Patch:
+    """The bug, in instances that don't stop what they run."""
+
+    def planted(patch: pytest.MonkeyPatch) -> None:
+        plant(patch)
+        _outlives_its_lease(patch)
+
+    return planted
+
+
+def _takes_nothing_over(patch: pytest.MonkeyPatch) -> None:
+    async def look(_self: Recovery) -> None:
+        """Sees nothing."""
+
+    patch.setattr(Recovery, "look", look)
+
+
+def _forgets_its_own(patch: pytest.MonkeyPatch) -> None:
+    async def put_back(_self: Recovery, _found: dict[str, str]) -> None:
+        """Puts nothing back."""
+
+    patch.setattr(Recovery, "_put_back_own", put_back)
+
+
+def _outlives_its_lease(patch: pytest.MonkeyPatch) -> None:
+    """What runs is not stopped with the lease."""
+    patch.setattr(Dispatcher, "stop_runs", lambda _self: None)
+
+
+def _counts_here_alone(patch: pytest.MonkeyPatch) -> None:
+    """A subject's limit is each instance's."""
+
+    async def running(_self: TableLeases) -> dict[str, int]:
+        return {}
+
+    def claim(standing: Standing, *, limit: int, is_leased: bool) -> bool:
+        return may_claim(standing, limit=0 * limit, is_leased=is_leased)
+
+    patch.setattr(TableLeases, "running_tasks", running)
+    patch.setattr("gateway.work.dispatcher.may_claim", claim)
+
+
+STORE_AWAY: Final = ("one cut from the store", "one frozen")
 BUGS: Final = (
     Mutant("tails are lost, and heads not compared", _uncompared(_relay(_losing_tails)), ("tail",)),
     Mutant("the hub forgets one, and heads are not compared", _uncompared(_hub_forgets_one), ("tail",)),
@@ -277,5 +341,19 @@ BUGS: Final = (
     Mutant("deaf to wishes", _deaf_to_wishes, ("stuck", "late")),
     Mutant("slow to wishes", _slow_to_wishes, ("late",)),
     Mutant("input is given twice", _input_twice, ("output",)),
+    Mutant("takes over too early", _takes_over_too_early, ("two at once",), instances=3),
+    Mutant("takes nothing over", _takes_nothing_over, ("stuck", "tail"), instances=3),
+    Mutant("forgets its own orphans", _forgets_its_own, ("stuck", "tail"), instances=3),
+    Mutant(
+        "outlives its lease", _outlives_its_lease, ("two at once", "stuck"), instances=3, kinds=STORE_AWAY
+    ),
+    Mutant(
+        "no fence between instances",
+        _unstopped(_no_fence),
+        ("output", "tail", "two at once"),
+        instances=3,
+        kinds=STORE_AWAY,
+    ),
+    Mutant("counts a subject's tasks here alone", _counts_here_alone, ("limit",), instances=3),
 )
 """Each must be caught."""

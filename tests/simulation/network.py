@@ -27,7 +27,7 @@ class Network:
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
-        self.listeners: dict[int, Listening] = {}
+        self.listeners: dict[int, list[Listening]] = {}
         self.transports: list[SimTransport] = []
         self.faults: Counter[str] = Counter()
         self.next_port = 1024
@@ -68,8 +68,9 @@ class Network:
         return self._held_until.get(port, 0.0)
 
     def listener(self, port: int, now: float) -> "Listening | None":
-        """Who listens there."""
-        return None if now < self._refused_until.get(port, 0.0) else self.listeners.get(port)
+        """Who listens there; one of those who do, as a balancer before them would choose."""
+        there = self.listeners.get(port, [])
+        return None if not there or now < self._refused_until.get(port, 0.0) else self.rng.choice(there)
 
 
 class SimTransport(asyncio.Transport):
@@ -269,8 +270,8 @@ class Listening:
 
     def close(self) -> None:
         """Listen no more."""
-        if self._network.listeners.get(self.port) is self:
-            del self._network.listeners[self.port]
+        if self.is_serving():
+            self._network.listeners[self.port].remove(self)
 
     async def wait_closed(self) -> None:
         """It is closed at once."""
@@ -280,7 +281,7 @@ class Listening:
 
     def is_serving(self) -> bool:
         """Whether it listens."""
-        return self._network.listeners.get(self.port) is self
+        return self in self._network.listeners.get(self.port, ())
 
     async def start_serving(self) -> None:
         """It does already."""

@@ -2,18 +2,22 @@
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from tests.simulation.host import EPOCH_MS
+from tests.simulation.host import EPOCH_MS, LIMIT, Host
 from tests.simulation.orders import Order, Wish
 from tests.simulation.sightings import Sightings
 from tests.support.gateway import output_of
 from tests.support.history import HistoryError
+from tests.support.waiting import let_pass
 
 TAKES_EFFECT_S: Final = 3.0
 """Within what a wish takes effect where its owner lives."""
+OVERLAP_S: Final = 0.25
+"""How long two may be at work on a task: one of them notices then that it has slept."""
 TRUE_OF: Final = {"pause_task": "paused", "resume_task": "running", "cancel_task": "cancelled"}
 FINAL: Final = frozenset({"completed", "failed", "cancelled"})
 Event = dict[str, Any]
@@ -107,6 +111,35 @@ def _came_true(events: Sequence[Event], wish: Wish, due: float) -> bool:
         event["event"] == "status" and event["data"]["status"] in wanted and virtual_s(event) <= due
         for event in events[wish.last_seq :]
     )
+
+
+async def check_that_one_works(hosts: Sequence[Host]) -> None:
+    """Look, again and again, that no task is worked on by two at once. Who has just woken is given a moment."""
+    before: set[str] = set()
+    while True:
+        await let_pass(OVERLAP_S)
+        counted = Counter(task_id for host in hosts for task_id in host.works_on)
+        now = {task_id for task_id, count in counted.items() if count > 1}
+        if now & before:
+            raise HistoryError(f"two at once: {sorted(now & before)} are worked on by two instances")
+        before = now
+
+
+def check_limit(logs: Sequence[Sequence[Event]]) -> None:
+    """No more tasks ran at once than may, wherever they ran: counted where none was ever paused."""
+    statuses = [[event for event in log if event["event"] == "status"] for log in logs]
+    if any(event["data"]["status"] == "paused" for log in statuses for event in log):
+        return
+    moves = []
+    for log in statuses:
+        for event in log:
+            data = event["data"]
+            moves.append((virtual_s(event), (data["status"] == "running") - (data["previous"] == "running")))
+    # Of one instant, those that end come first.
+    for index in range(len(moves)):
+        running = sum(move for _, move in sorted(moves)[: index + 1])
+        if running > LIMIT:
+            raise HistoryError(f"limit: {running} run at once")
 
 
 def virtual_s(event: Event) -> float:

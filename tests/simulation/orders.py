@@ -12,6 +12,12 @@ WORK: Final = (
     ("sleepy 3 2000", "stderr b", "echo c"),
     ("echo a", "stderr b", "lines 60"),
 )
+LONG: Final = (
+    ("sleepy 12 2000", "echo over"),
+    ("lines 30", "sleepy 8 1500", "lines 10"),
+    *WORK[1:3],
+)
+"""Work that may outlast its owner's lease."""
 LARGE: Final = ("echo begin", "blocks 28", "sleepy 3 300", "blocks 4")
 """More than may be queued for a connection."""
 WISHES: Final = ("pause_task", "resume_task", "pause_task", "resume_task", "resize")
@@ -35,7 +41,7 @@ class Order:
     followers: int
 
     @classmethod
-    def drawn(cls, number: int, rng: random.Random) -> "Order":
+    def drawn(cls, number: int, rng: random.Random, *, is_long: bool = False) -> "Order":
         """One of many."""
         lines = rng.choice((0, 0, 0, 5, 20))
         large = not lines and rng.random() < 0.1
@@ -46,7 +52,7 @@ class Order:
         return cls(
             number,
             begins_s=rng.uniform(0, 22.0),
-            commands=("cat",) if lines else LARGE if large else rng.choice(WORK),
+            commands=("cat",) if lines else LARGE if large else rng.choice(LONG if is_long else WORK),
             lines=lines,
             wishes=tuple(wishes),
             streaming=rng.random() < 0.5,

@@ -8,22 +8,25 @@ the kernel ends its connections. A stopped process keeps everything, and goes on
 import asyncio
 import contextvars
 import weakref
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from tests.simulation.sim_loop import SimLoop
+
+Value = TypeVar("Value")
 
 PROCESS: contextvars.ContextVar["Process | None"] = contextvars.ContextVar("process", default=None)
 """Whose code runs."""
 
 
 class Process:
-    """One process; `start` what it is to do."""
+    """One process; `start` what it is to do. Until `store_away_until` its store can't be reached."""
 
     def __init__(self, loop: "SimLoop") -> None:
         self.is_alive = True
         self.is_stopped = False
+        self.store_away_until = 0.0
         self._loop = loop
         self._context = contextvars.Context()
         self._context.run(PROCESS.set, self)
@@ -33,6 +36,14 @@ class Process:
     def start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Its main task."""
         return self._context.run(lambda: self._loop.create_task(work, name=name))
+
+    def run(self, call: Callable[[], Value]) -> Value:
+        """Have its code called."""
+        return self._context.run(call)
+
+    def later(self, call: Callable[[], None]) -> None:
+        """Have its code called once it goes on."""
+        self._stopped.append(asyncio.Handle(call, (), self._loop, self._context))
 
     def adopt(self, task: "asyncio.Task[Any]") -> None:
         """`task` was made by its code."""

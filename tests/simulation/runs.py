@@ -2,6 +2,7 @@
 
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +11,10 @@ from tests.simulation.world import Seed, run_seed
 SHM = Path("/dev/shm")  # noqa: S108 - syncing to a disk is what other tests are for; this one wants speed
 
 
-def fresh_run(number: int) -> Seed:
-    """All that came of a seed."""
+def fresh_run(number: int, instances: int = 1, kinds: Sequence[str] = ()) -> Seed:
+    """All that came of a seed; of `kinds` is what goes wrong in it, where that is not drawn."""
     with tempfile.TemporaryDirectory(dir=SHM if SHM.is_dir() else None) as data_dir:
-        return run_seed(number, Path(data_dir))
+        return run_seed(number, Path(data_dir), instances=instances, kinds=kinds)
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,10 @@ class Summary:
     virtual_s: float
 
 
-def summary_of(number: int) -> Summary:
+def summary_of(number: int, instances: int = 1) -> Summary:
     """The same, in short."""
-    seed = fresh_run(number)
-    failure = f"python -m tests.simulation {number}  # {seed.error}" if seed.error is not None else None
+    seed = fresh_run(number, instances)
+    replay = f"python -m tests.simulation {number}{f' {instances}' * (instances > 1)}"
+    failure = f"{replay}  # {seed.error}" if seed.error is not None else None
     faults = Counter(fault.kind for fault in seed.faults) + seed.network
     return Summary(failure, Counter(seed.sightings), faults, seed.virtual_s)

@@ -31,6 +31,13 @@ _LOST: Final = {
     "no sign of life": "a silent sandbox given up",
     "is not connected": "a sandbox gone before its task came",
 }
+_OF_MANY: Final = {
+    "the lease is lost; whatever runs here stops": "a lease lost",
+    "store unavailable, the lease is not renewed": "a renewal that failed",
+    "store unavailable, nothing is taken over": "no takeover without a store",
+}
+OF_MANY: Final = (*_OF_MANY.values(), "takeover by a lease", "own orphan put back")
+"""Those that only many instances take."""
 BRANCHES: Final = (
     *_LOGGED.values(),
     *_LOST.values(),
@@ -81,6 +88,10 @@ class Sightings(Counter[str]):
             self.wrongs.append(f"{loop.time():.3f} {text}: {_told(event)}")
         if text in _LOGGED:
             self[_LOGGED[text]] += 1
+        if text in _OF_MANY:
+            self[_OF_MANY[text]] += 1
+        if text == "orphan put back":
+            self["own orphan put back" if event["own"] else "takeover by a lease"] += 1
         if text == "orphan taken up" and event["status"] == "running":
             self["takeover in the same attempt"] += 1
         if text == "place lost":

@@ -70,7 +70,8 @@ class SimLoop(asyncio.SelectorEventLoop):
 
     def listeners_of(self, process: Process) -> list[Listening]:
         """Where it listens."""
-        return [one for one in self.network.listeners.values() if one.context.get(PROCESS) is process]
+        every = [one for there in self.network.listeners.values() for one in there]
+        return [one for one in every if one.context.get(PROCESS) is process]
 
     def drop_handles(self, process: Process) -> None:
         """Run nothing of it that is scheduled."""
@@ -110,12 +111,23 @@ class SimLoop(asyncio.SelectorEventLoop):
         if (process := PROCESS.get()) is not None and not process.is_alive:
             return done
         work = functools.partial(func, *args)
+        if process is not None and self.time() < process.store_away_until:
+            self._lose_call(done, work, process)
+            return done
         takes_s = self._disk_rng.choice(DISK_S)
         if self._disk_rng.random() < 0.5:
             self.call_later(takes_s, self._settle_work, done, work)
         else:
             self.call_later(takes_s, _settle, done, *self._outcome(work))
         return done
+
+    def _lose_call(self, done: "asyncio.Future[Any]", work: Callable[[], Any], process: Process) -> None:
+        """A server that can't be reached: it did not hear, or only its answer is lost; the caller waits, or not."""
+        if self._disk_rng.random() < 0.2:
+            self._outcome(work)
+        waits_s = min(self._disk_rng.choice((0.01, 1.0, 5.0)), process.store_away_until - self.time())
+        error = StoreUnavailableError("the database can't be reached")
+        self.call_later(waits_s, _settle, done, None, error)
 
     def _settle_work(self, done: "asyncio.Future[Any]", work: Callable[[], Any]) -> None:
         _settle(done, *self._outcome(work))
@@ -142,7 +154,7 @@ class SimLoop(asyncio.SelectorEventLoop):
             self.network.next_port += 1
             port = self.network.next_port
         listening = Listening(self.network, port, factory, contextvars.copy_context())
-        self.network.listeners[port] = listening
+        self.network.listeners.setdefault(port, []).append(listening)
         return listening
 
     async def create_connection(  # type: ignore[override]

@@ -12,7 +12,7 @@ SEEDS = range(50)
 def test_a_bug_is_caught(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within 50 seeds, and by one of its checks."""
     mutant.plant(monkeypatch)
-    errors = (fresh_run(seed).error for seed in SEEDS)
+    errors = (fresh_run(seed, mutant.instances, mutant.kinds).error for seed in SEEDS)
     error = next((error for error in errors if error is not None), "nothing: all seeds held")
     assert error.startswith(mutant.checks), error
 

@@ -9,10 +9,12 @@ from collections import Counter
 import pytest
 
 from tests.simulation.runs import fresh_run, summary_of
-from tests.simulation.sightings import BRANCHES
-from tests.simulation.weather import KINDS
+from tests.simulation.sightings import BRANCHES, OF_MANY
+from tests.simulation.weather import FLEET_KINDS, KINDS
 
 SEEDS = range(300)
+SEEDS_OF_MANY = range(70)
+MANY = 3
 known = functools.cache(summary_of)
 
 
@@ -37,9 +39,25 @@ def test_each_way_out_is_taken() -> None:
     assert [branch for branch in BRANCHES if not seen[branch]] == []
 
 
-@pytest.mark.parametrize("seed", [3, 5, 8])
-def test_a_seed_is_one_history(seed: int) -> None:
+@pytest.mark.parametrize("seed", SEEDS_OF_MANY, ids="seed-{}".format)
+def test_many_instances_lose_nothing_either(seed: int) -> None:
+    """Three over one store and a lossy bus, killed, frozen, cut off: the same holds, and none does another's work."""
+    summary = known(seed, MANY)
+    if summary.failure is not None:
+        pytest.fail(summary.failure, pytrace=False)
+
+
+def test_each_fault_of_many_happens() -> None:
+    """And so does each way of getting over it that only many instances have."""
+    happened = sum((known(seed, MANY).faults for seed in SEEDS_OF_MANY), Counter[str]())
+    seen = sum((known(seed, MANY).seen for seed in SEEDS_OF_MANY), Counter[str]())
+    assert [kind for kind in FLEET_KINDS if happened[kind] < 3] == []
+    assert [branch for branch in OF_MANY if seen[branch] < 3] == []
+
+
+@pytest.mark.parametrize(("seed", "instances"), [(3, 1), (5, 1), (4, MANY)])
+def test_a_seed_is_one_history(seed: int, instances: int) -> None:
     """The same seed gives the same history, to the byte; another gives another."""
-    first, second = fresh_run(seed).digest, fresh_run(seed).digest
+    first, second = (fresh_run(seed, instances).digest for _ in range(2))
     assert first == second
-    assert first != fresh_run(seed + 1).digest
+    assert first != fresh_run(seed + 1, instances).digest

@@ -5,6 +5,7 @@ import hashlib
 import json
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -14,9 +15,10 @@ from structlog.testing import capture_logs
 from tests.simulation.crowd import Crowd
 from tests.simulation.host import Host
 from tests.simulation.life import Life
-from tests.simulation.oracle import check_list
+from tests.simulation.oracle import check_limit, check_list, check_that_one_works
 from tests.simulation.person import Person
 from tests.simulation.sightings import Sightings
+from tests.simulation.sim_bus import Middle
 from tests.simulation.sim_loop import SimLoop
 from tests.simulation.weather import CLEARS_UP_S, Fault, Weather
 from tests.support.fake_sandbox import FakeSandbox
@@ -34,6 +36,8 @@ class Seed:
     """What came of a seed."""
 
     number: int
+    kinds: Sequence[str] = ()
+    """What is to go wrong, where that is not drawn."""
     lives: list[Life] = field(default_factory=list)
     sightings: Sightings = field(default_factory=Sightings)
     faults: list[Fault] = field(default_factory=list)
@@ -54,14 +58,16 @@ class Seed:
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def run_seed(number: int, data_dir: Path, *, tasks: int = 3) -> Seed:
+def run_seed(
+    number: int, data_dir: Path, *, tasks: int = 3, instances: int = 1, kinds: Sequence[str] = ()
+) -> Seed:
     """Everything of one seed; what was found wrong is in its `error`."""
     loop = SimLoop(number)
-    seed = Seed(number)
+    seed = Seed(number, kinds=kinds)
     loop.set_exception_handler(seed.sightings.note_loop_error)
     try:
         with capture_logs():
-            loop.run_until_complete(_simulate(loop, seed, data_dir, tasks))
+            loop.run_until_complete(_simulate(loop, seed, data_dir, tasks, instances))
     except* HistoryError as group:
         seed.error = "; ".join(str(error) for error in _leaves(group))
     finally:
@@ -73,25 +79,46 @@ def run_seed(number: int, data_dir: Path, *, tasks: int = 3) -> Seed:
     return seed
 
 
-async def _simulate(loop: SimLoop, seed: Seed, data_dir: Path, tasks: int) -> None:
+async def _simulate(loop: SimLoop, seed: Seed, data_dir: Path, tasks: int, instances: int) -> None:
     number, sightings = seed.number, seed.sightings
     async with FakeSandbox() as sandbox:
-        host = Host(loop, number, data_dir, sandbox.url, sightings)
-        weather = Weather(loop, random.Random(number + 3), host, sandbox, sandbox._port)
-        seed.faults = weather.record
-        await host.start()
-        seed.lives = [Life.drawn(index, number, sightings) for index in range(tasks)]
+        middle = Middle(loop, random.Random(number + 5)) if instances > 1 else None
+        hosts = [
+            Host(
+                loop,
+                random.Random(number + 2 + 100 * n),
+                data_dir,
+                sandbox.url,
+                sightings=sightings,
+                middle=middle,
+            )
+            for n in range(instances)
+        ]
+        weather = Weather(loop, random.Random(number + 3), hosts, sandbox, middle=middle)
+        weather.wanted, seed.faults = seed.kinds, weather.record
+        for host in hosts:
+            await host.start()
+        among_many = middle is not None
+        seed.lives = [Life.drawn(index, number, sightings, among_many=among_many) for index in range(tasks)]
         try:
             async with asyncio.timeout_at(GIVE_UP_S), asyncio.TaskGroup() as group:
-                group.create_task(weather.run())
-                group.create_task(_live(seed, weather))
+                blowing = [group.create_task(weather.run()) for _ in range(1 if instances == 1 else 2)]
+                watching = group.create_task(check_that_one_works(hosts))
+                await asyncio.wait([*blowing, group.create_task(_live(seed, weather))])
+                watching.cancel()
         except TimeoutError:
             raise HistoryError(f"stuck: {[life.state for life in seed.lives if not life.is_over]}") from None
         finally:
-            _note_sandbox(sandbox, sightings)
-        host.check()
+            _note(sandbox, middle, sightings)
+        if middle is not None:
+            check_limit([life.events for life in seed.lives])
+        for host in hosts:
+            host.check()
         await let_pass(max(0.0, SPAN_S - loop.time()))
-        await host.stop()
+        if sandbox.sessions:
+            raise HistoryError(f"session: {sorted(sandbox.sessions)} run on for nobody")
+        for host in hosts:
+            await host.stop()
 
 
 async def _live(seed: Seed, weather: Weather) -> None:
@@ -107,8 +134,10 @@ async def _live(seed: Seed, weather: Weather) -> None:
     await person.leave()
 
 
-def _note_sandbox(sandbox: FakeSandbox, sightings: Sightings) -> None:
+def _note(sandbox: FakeSandbox, middle: Middle | None, sightings: Sightings) -> None:
     sightings["resume of a sandbox session"] += sandbox.taken_up
+    if middle is not None:
+        sightings.update(middle.counts)
 
 
 def _leaves(group: BaseExceptionGroup[HistoryError]) -> list[BaseException]:

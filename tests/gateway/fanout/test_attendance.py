@@ -28,10 +28,16 @@ AFTER_S = 30
 class House:
     """An instance as far as watchers need one, over a store."""
 
-    def __init__(self, made: Bench) -> None:
+    def __init__(self, made: Bench, name: str = "one", living: set[str] | None = None) -> None:
         self.bench = made
         bus, hub = MemoryBus(), Hub()
-        self.attendance = Attendance(made.store, made.clock, log=LOG)
+
+        async def live() -> set[str]:
+            return set(living or ())
+
+        self.attendance = Attendance(
+            made.store, made.clock, instance=name, living=None if living is None else live, log=LOG
+        )
         hub.on_first, hub.on_last = self.attendance.came, self.attendance.went
         self.relay = Relay(bus, hub)
         made.store.on_commit = lambda commit: announce(bus, commit)
@@ -166,7 +172,7 @@ async def test_restart_begins_the_clock_anew(house: House) -> None:
     await house.watch(stays)
     await house.close()
     await let_pass(10 * AFTER_S)
-    after = House(house.bench)
+    after = House(house.bench, "two")
     await after.watch(stays)
     await let_pass(AFTER_S - 2)
     assert (await house.row(task)).status is TaskStatus.PENDING
@@ -197,3 +203,82 @@ async def test_ended_task_stops_its_clock(house: House) -> None:
     await house.bench.store.change_task(task.task_id, lambda row: completed(row, {}, now_ms=NOW_MS))
     await let_pass(2)
     assert repr(house.attendance) == "<Attendance 0 clocks>"
+
+
+# --- many instances ---------------------------------------------------------------------------------------
+
+
+class Street:
+    """Two instances over one store; `living` are those whose leases live."""
+
+    def __init__(self, made: Bench) -> None:
+        self.living = {"one", "two"}
+        self.one, self.two = House(made, "one", self.living), House(made, "two", self.living)
+        self.bench = made
+
+    async def close(self) -> None:
+        """Both end."""
+        await self.one.close()
+        await self.two.close()
+
+
+@pytest.fixture
+async def street(tmp_path: Path) -> AsyncIterator[Street]:
+    """Both on an empty store."""
+    async with bench(tmp_path) as made:
+        it = Street(made)
+        yield it
+        await it.close()
+
+
+async def test_watcher_at_any_instance_is_one(street: Street) -> None:
+    """The clock starts when the last of all has gone, wherever that was; any of them lets it take effect."""
+    task = await street.bench.pending(detach="cancel", detach_after_s=AFTER_S)
+    there = await street.two.watch(task)
+    await street.one.leave(await street.one.watch(task))
+    await let_pass(3 * AFTER_S)
+    assert (await street.one.row(task)).status is TaskStatus.PENDING
+    await street.two.leave(there)
+    await let_pass(AFTER_S - 2)
+    assert (await street.one.row(task)).status is TaskStatus.PENDING
+    await let_pass(4)
+    assert (await street.one.row(task)).status is TaskStatus.CANCELLED
+
+
+async def test_who_comes_elsewhere_ends_the_pause(street: Street) -> None:
+    """As whoever comes to the same one does."""
+    task = await street.bench.pending(detach="pause", detach_after_s=AFTER_S)
+    await street.one.leave(await street.one.watch(task))
+    await let_pass(AFTER_S + 2)
+    assert (await street.one.row(task)).status is TaskStatus.PAUSED
+    await street.two.watch(task)
+    assert (await street.one.row(task)).status is TaskStatus.PENDING
+    await let_pass(3 * AFTER_S)
+    assert (await street.one.row(task)).status is TaskStatus.PENDING
+
+
+async def test_watchers_go_with_their_instance(street: Street) -> None:
+    """Once its lease is over the clock starts, and another lets the policy take effect."""
+    task = await street.bench.pending(detach="cancel", detach_after_s=AFTER_S)
+    await street.one.watch(task)
+    await street.one.close()
+    await let_pass(2 * AFTER_S)
+    assert (await street.two.row(task)).status is TaskStatus.PENDING
+    street.living.discard("one")
+    await let_pass(AFTER_S - 2)
+    assert (await street.two.row(task)).status is TaskStatus.PENDING
+    await let_pass(5)
+    assert (await street.two.row(task)).status is TaskStatus.CANCELLED
+
+
+async def test_who_was_taken_for_gone_tells_that_its_watchers_are_there(street: Street) -> None:
+    """Once it is known to live again: a pause of the policy ends."""
+    task = await street.bench.pending(detach="pause", detach_after_s=AFTER_S)
+    await street.one.watch(task)
+    street.living.discard("one")
+    street.one.attendance.doubt()
+    await let_pass(AFTER_S + 5)
+    assert (await street.two.row(task)).status is TaskStatus.PAUSED
+    street.living.add("one")
+    await let_pass(3)
+    assert (await street.two.row(task)).status is TaskStatus.PENDING
