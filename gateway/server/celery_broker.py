@@ -7,12 +7,13 @@ from celery import Celery
 from celery.signals import worker_process_init
 
 from gateway.server.data_dir import StartError
+from gateway.server.heavy import is_shared
 from gateway.settings import Settings
 from gateway.work.offers import Offer
 
 NAME: Final = "gateway.attempt"
-ANSWER_S: Final = 1.0
-"""How long workers are waited for: whoever is busy answers all the same."""
+ANSWER_S: Final = 5.0
+"""How long a worker is waited for: one that is busy answers all the same."""
 SOON_S: Final = 5
 """How long a broker may take over one message."""
 
@@ -21,9 +22,10 @@ def made(settings: Settings) -> Any:
     """Our Celery application. Raises `StartError` where the settings name no broker, or nobody could share a store."""
     if settings.celery_broker_url is None:
         raise StartError("CELERY_BROKER_URL is not set")
-    if settings.is_alone:
+    if not is_shared(settings):
         raise StartError(
-            "CELERY_BROKER_URL: Celery's workers share the store with gateways: give all EVENT_BUS_BACKEND=redis"
+            "no gateway would share its store with a worker: give all of them EVENT_BUS_BACKEND=redis, and SQLite,"
+            " PostgreSQL or a server of SurrealDB's"
         )
     app = Celery("gateway", broker=settings.celery_broker_url.get_secret_value())
     app.conf.update(
@@ -45,12 +47,12 @@ def made(settings: Settings) -> Any:
     return app
 
 
-def workers(settings: Settings) -> int:
-    """How many of Celery's workers answer. Raises as `made`, and what the broker's client raises without it."""
+def has_worker(settings: Settings) -> bool:
+    """Whether one of Celery's workers answers. Raises as `made`, and what the broker's client raises without it."""
     app = made(settings)
     with app.connection_for_write() as connection:
         connection.ensure_connection(max_retries=1, timeout=SOON_S)
-        return len(app.control.ping(timeout=ANSWER_S, connection=connection))
+        return bool(app.control.ping(timeout=ANSWER_S, connection=connection, limit=1))
 
 
 def sender(settings: Settings) -> Callable[[Sequence[Offer]], None]:

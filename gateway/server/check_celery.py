@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from gateway.server.check_parts import Finding
 from gateway.server.data_dir import StartError
-from gateway.server.heavy import broker_of
+from gateway.server.heavy import PASSED_OVER, broker, is_shared
 from gateway.settings import Settings
 
 
@@ -12,13 +12,19 @@ def celery(settings: Settings) -> Iterator[Finding]:
     """Whether its broker takes messages, and workers of it answer; nothing where none is named."""
     if settings.celery_broker_url is None:
         return
+    if not is_shared(settings):
+        yield Finding("celery", "warn", PASSED_OVER, "or take CELERY_BROKER_URL out")
+        return
     try:
-        workers = broker_of(settings).workers(settings)
+        there = broker().has_worker(settings)
     except StartError as error:
         yield Finding("celery", "fail", str(error), "or take CELERY_BROKER_URL out")
     except Exception as error:  # noqa: BLE001 - whatever the broker's client raises, it is not there
         fix = "correct CELERY_BROKER_URL, or start the broker; until then tasks of heavy agents wait"
         yield Finding("celery", "warn", f"the broker does not answer: {error}", fix)
     else:
-        start = None if workers else "start one: celery -A gateway.server.celery_worker worker"
-        yield Finding("celery", "ok" if workers else "warn", f"{workers} workers answer", start)
+        if there:
+            yield Finding("celery", "ok", "a worker answers")
+        else:
+            start = "start one: celery -A gateway.server.celery_worker worker"
+            yield Finding("celery", "warn", "no worker answers: tasks of heavy agents wait", start)

@@ -1,7 +1,7 @@
 """Where tasks of heavy agents go."""
 
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
 
@@ -9,20 +9,29 @@ from gateway.server.data_dir import StartError
 from gateway.settings import Settings
 from gateway.work.offers import Offers
 
+PASSED_OVER: Final = (
+    "CELERY_BROKER_URL is passed over, and heavy agents run in the gateway: no worker could have its store, too. That"
+    " takes EVENT_BUS_BACKEND=redis, and SQLite, PostgreSQL or a server of SurrealDB's"
+)
+
 
 def make_offers(settings: Settings, log: FilteringBoundLogger) -> Offers | None:
-    """To Celery's workers, where the settings name a broker. Raises `StartError` where that can't be."""
+    """To Celery's workers, where the settings name a broker and those can have the store, too. Raises `StartError`."""
     if settings.celery_broker_url is None:
         return None
-    return Offers(broker_of(settings).sender(settings), log=log)
+    if not is_shared(settings):
+        log.warning(PASSED_OVER)
+        return None
+    return Offers(broker().sender(settings), log=log)
 
 
-def broker_of(settings: Settings) -> Any:
-    """The module that knows Celery, which is an extra. Raises `StartError` where the settings can't mean it."""
-    if settings.is_alone:
-        raise StartError(
-            "CELERY_BROKER_URL: Celery's workers share the store with gateways: give all EVENT_BUS_BACKEND=redis"
-        )
+def is_shared(settings: Settings) -> bool:
+    """Whether other processes can have this gateway's store."""
+    return not (settings.is_alone or settings.serves_alone)
+
+
+def broker() -> Any:
+    """The module that knows Celery. Raises `StartError` where that, an extra, is not installed."""
     try:
         return import_module("gateway.server.celery_broker")
     except ModuleNotFoundError as error:

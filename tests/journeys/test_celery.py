@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
-from gateway.server.celery_broker import sender
+from gateway.server.celery_broker import made, sender
 from gateway.server.check_celery import celery
 from gateway.server.data_dir import StartError
 from gateway.server.heavy import make_offers
@@ -142,20 +143,32 @@ async def test_killed_process_is_taken_over_from(here: Place, tmp_path: Path) ->
     assert len(runs(tmp_path)) == 2
 
 
-async def test_check_counts_the_workers_that_answer(here: Place) -> None:
-    """Also where they are busy; a broker that is not there is told apart from one without workers."""
-    asked = asyncio.to_thread(lambda: [*celery(here.settings)])
-    (found,) = await asked
-    assert (found.state, found.message) == ("ok", "1 workers answer")
+async def test_check_finds_a_worker_that_answers(here: Place, tmp_path: Path) -> None:
+    """Also where it is busy; a broker that is not there is told apart from one without workers."""
+    async with client(here.url) as me:
+        await begun(me, tmp_path)
+        (found,) = await asyncio.to_thread(lambda: [*celery(here.settings)])
+        (tmp_path / "busy").unlink()
+    assert (found.state, found.message) == ("ok", "a worker answers")
     nobody = Settings(event_bus_backend="redis", celery_broker_url=SecretStr("redis://127.0.0.1:1/1"))
     (found,) = await asyncio.to_thread(lambda: [*celery(nobody)])
     assert found.state == "warn"
     assert "does not answer" in found.message
 
 
-@pytest.mark.parametrize(("bus", "broker"), [("memory", "redis://127.0.0.1:1/1")])
-async def test_gateway_that_shares_nothing_needs_no_celery(bus: Any, broker: str) -> None:
-    """It is one line at the start, with what to set."""
-    settings = Settings(event_bus_backend=bus, celery_broker_url=SecretStr(broker))
+@pytest.mark.parametrize(
+    "what", [{"event_bus_backend": "memory"}, {"state_persistence_backend": "surrealdb"}]
+)
+async def test_store_that_nobody_shares_keeps_heavy_agents_in_its_gateway(what: dict[str, Any]) -> None:
+    """The gateway starts, as with the guide's own settings, and says so; a worker does not start."""
+    given: dict[str, Any] = {
+        "event_bus_backend": "redis",
+        "celery_broker_url": SecretStr("redis://127.0.0.1:1/1"),
+    }
+    settings = Settings(**(given | what))
+    with capture_logs() as lines:
+        assert make_offers(settings, LOG) is None
+    assert ["passed over" in line["event"] for line in lines] == [True]
+    assert [found.state for found in celery(settings)] == ["warn"]
     with pytest.raises(StartError, match="EVENT_BUS_BACKEND=redis"):
-        make_offers(settings, LOG)
+        made(settings)
