@@ -184,10 +184,13 @@ class Settings(BaseSettings):
     """The least level that is logged."""
 
     def advertised(self, bound: str) -> str | None:
-        """Where the others reach this instance, which listens at the URL `bound`; None where nobody knows."""
+        """Where the others reach this instance, which listens at the URL `bound`.
+
+        None where nobody knows, and where there are no others: whoever was there before is dead.
+        """
         if self.advertise_url is not None:
             return self.advertise_url.rstrip("/")
-        return None if is_every_address(self.host) else bound
+        return None if self.is_alone or is_every_address(self.host) else bound
 
     @property
     def is_alone(self) -> bool:

@@ -141,3 +141,11 @@ def test_empty_lists_are_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEBSOCKET_URL", " , ")
     monkeypatch.setenv("GATEWAY_ALLOWED_HOSTS", "")
     assert (Settings().websocket_url, Settings().allowed_hosts) == ((), ())
+
+
+def test_address_is_told_where_there_are_others_to_reach_it() -> None:
+    """Who is alone with its store tells none: what was told there before is a dead one's. A setting says it for all."""
+    bound = "http://127.0.0.1:1234"
+    assert Settings().advertised(bound) is None
+    assert Settings(event_bus_backend="redis").advertised(bound) == bound
+    assert Settings(advertise_url="http://me:1/").advertised(bound) == "http://me:1"
