@@ -113,10 +113,12 @@ class Jail:
             async with asyncio.timeout(timeout_s):
                 await self._enclosure.find_init()
                 self._admission.begin(self._enclosure.init_pid)
+                # While that takes its time.
+                self._limit_cage(size)
                 await self._become_ready()
                 await self._admission.end()
                 self._admission.attach(await self._enclosure.connect())
-                await self.set_limits(size)
+                await self._limit_processes(size)
         except TimeoutError:
             raise JailError("the jail did not start in time") from None
         except CageError as error:
@@ -143,8 +145,14 @@ class Jail:
 
     async def set_limits(self, size: JailSize) -> None:
         """Put limits in force, before the first command. Raises `JailLostError`, `CageError`."""
+        self._limit_cage(size)
+        await self._limit_processes(size)
+
+    def _limit_cage(self, size: JailSize) -> None:
         if self.cage is not None:
             self.cage.set_limits(CageLimits(size.memory_mb << 20, size.processes + _OWN_PROCESSES))
+
+    async def _limit_processes(self, size: JailSize) -> None:
         if self._profile.count_processes:
             await self._send(pack(LIMIT, b"%d" % (size.processes + _OWN_PROCESSES)))
 
