@@ -178,7 +178,10 @@ class Weather:
     async def _drain_one(self) -> None:
         async with self._one() as host:
             if host is not None:
-                await host.stop()
+                try:
+                    await host.stop()
+                except StoreUnavailableError:  # its last act was to close the store
+                    host.kill()
                 await let_pass(self._rng.choice((0.05, 3.0)))
                 await self._started(host)
 
