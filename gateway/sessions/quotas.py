@@ -15,6 +15,8 @@ from gateway.errors import GatewayError
 from gateway.principal import Principal
 from gateway.settings import Settings
 
+HTTP_SESSIONS: Final = 10
+"""As so many sessions counts what a subject asks by HTTP, where scripts share one subject and have no session."""
 NARROW_PER_S: Final = 20.0
 """Requests of one token for named tasks, on average."""
 NARROW_BURST: Final = 40
@@ -82,7 +84,7 @@ class Quotas:
 
     def of_session(self, principal: Principal) -> TokenBucket:
         """The rate of a new session of the principal."""
-        return self._new() if principal.tasks is None else self.of(principal)
+        return self._new(1) if principal.tasks is None else self.of(principal)
 
     def of(self, principal: Principal) -> TokenBucket:
         """The rate of all that the principal asks without a session."""
@@ -90,12 +92,13 @@ class Quotas:
         if (bucket := self._buckets.get(key)) is None:
             self._forget()
             narrow = principal.tasks is not None
-            bucket = TokenBucket(NARROW_PER_S, NARROW_BURST, self._now) if narrow else self._new()
+            bucket = TokenBucket(NARROW_PER_S, NARROW_BURST, self._now) if narrow else self._new(HTTP_SESSIONS)
             self._buckets[key] = bucket
         return bucket
 
-    def _new(self) -> TokenBucket:
-        return TokenBucket(self._settings.requests_per_s, self._settings.request_burst, self._now)
+    def _new(self, sessions: int) -> TokenBucket:
+        settings = self._settings
+        return TokenBucket(sessions * settings.requests_per_s, sessions * settings.request_burst, self._now)
 
     def _forget(self) -> None:
         if len(self._buckets) >= self._many:

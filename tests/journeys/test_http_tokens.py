@@ -87,7 +87,7 @@ async def test_token_for_one_task_shows_that_one(guarded: GatewayProcess) -> Non
 
 async def test_requests_by_http_are_limited_for_a_subject(tmp_path: Path) -> None:
     """Beyond its burst a subject is told 429, and when to come again; its sockets and other subjects go on."""
-    env = {"GATEWAY_REQUESTS_PER_S": "0.01", "GATEWAY_REQUEST_BURST": "5"}
+    env = {"GATEWAY_REQUESTS_PER_S": "0.001", "GATEWAY_REQUEST_BURST": "1"}
     env |= {"GATEWAY_AUTH": "jwt", "GATEWAY_JWT_SECRET": SECRET}
     async with (
         running_gateway(tmp_path / "data", "--no-local-sandbox", env=env) as gateway,
@@ -95,8 +95,8 @@ async def test_requests_by_http_are_limited_for_a_subject(tmp_path: Path) -> Non
         session(gateway, bearer("bob")) as other,
         as_client(gateway, "alice") as me,
     ):
-        replies = [await call(http, "GET", "/v1/tasks") for _ in range(6)]
-        assert [reply.status for reply in replies] == [200] * 5 + [429]
+        replies = [await call(http, "GET", "/v1/tasks") for _ in range(11)]
+        assert [reply.status for reply in replies] == [200] * 10 + [429]
         wait_ms = refused(replies[-1], 429, "rate_limited")["details"]["retry_after_ms"]
         assert 0 < wait_ms <= 100_000
         assert int(replies[-1].headers["Retry-After"]) == math.ceil(wait_ms / 1000)

@@ -33,11 +33,11 @@ class Instance:
 
 
 def test_subject_has_its_rate_by_http() -> None:
-    """A burst of 200, then 100 a second, however its requests come; another subject has its own."""
+    """As ten sessions: a burst of 2000, then 1000 a second, however its requests come; another subject has its own."""
     instance = Instance()
-    assert instance.taken(principal(), 300) == 200
+    assert instance.taken(principal(), 3000) == 2000
     instance.now += 1
-    assert instance.taken(principal(), 300) == 100
+    assert instance.taken(principal(), 3000) == 1000
     assert instance.taken(principal("bob"), 1) == 1
 
 
@@ -60,8 +60,8 @@ def test_rates_that_tell_nothing_any_more_are_forgotten() -> None:
         instance.taken(principal(f"once {number}"), 1)
         instance.now += 0.001
         if number % MANY_BUCKETS == 0:
-            assert instance.taken(principal("often"), 300) <= 200
-    assert instance.taken(principal("often"), 300) <= 100
+            assert instance.taken(principal("often"), 3000) <= 2000
+    assert instance.taken(principal("often"), 3000) <= 1000
     kept = int(repr(instance.quotas).split()[1])
     assert kept <= 2 * MANY_BUCKETS
 
