@@ -9,7 +9,6 @@ from aiohttp.typedefs import Handler
 from gateway.agents.sites import NoSiteError, Sites
 from gateway.server.forward import Forwarder
 from gateway.server.hops import HEADER, Hops
-from gateway.sessions.auth import host_name
 
 IS_PREVIEW: Final = web.RequestKey("preview", bool)
 """Set on a request that is a site's: its answer is the site's, too."""
@@ -61,8 +60,8 @@ class Previews:
 
 
 def name_of(host: str) -> str:
-    """A `Host` without its port, its case and its final dot; nothing where it is none."""
-    return (host_name(host) or "").rstrip(".")
+    """A `Host` without its port, its case and its final dot; whatever stands before our suffix is a label."""
+    return host.strip().partition(":")[0].lower().rstrip(".")
 
 
 def _told(error: NoSiteError) -> web.Response:
