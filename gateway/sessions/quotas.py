@@ -92,13 +92,16 @@ class Quotas:
         if (bucket := self._buckets.get(key)) is None:
             self._forget()
             narrow = principal.tasks is not None
-            bucket = TokenBucket(NARROW_PER_S, NARROW_BURST, self._now) if narrow else self._new(HTTP_SESSIONS)
+            bucket = self._narrow() if narrow else self._new(HTTP_SESSIONS)
             self._buckets[key] = bucket
         return bucket
 
     def _new(self, sessions: int) -> TokenBucket:
         settings = self._settings
         return TokenBucket(sessions * settings.requests_per_s, sessions * settings.request_burst, self._now)
+
+    def _narrow(self) -> TokenBucket:
+        return TokenBucket(NARROW_PER_S, NARROW_BURST, self._now)
 
     def _forget(self) -> None:
         if len(self._buckets) >= self._many:
