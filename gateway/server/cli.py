@@ -315,8 +315,20 @@ def send_input(
 def token(
     *,
     sub: Annotated[
-        str, typer.Option(metavar="SUBJECT", help="Whom it stands for; tasks belong to their subject.")
+        str,
+        typer.Option(
+            metavar="SUBJECT",
+            help="Whom it stands for; tasks belong to their subject. With --task: whose they are.",
+        ),
     ],
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TASK_ID",
+            show_default=False,
+            help="It opens this task alone, and can't submit; may be repeated.",
+        ),
+    ] = None,
     secret: Annotated[
         str,
         typer.Option(
@@ -329,7 +341,7 @@ def token(
         list[str] | None,
         typer.Option(
             help="tasks:read, tasks:write, sandbox, sandbox:server or admin; may be repeated.",
-            show_default="tasks:read and tasks:write",
+            show_default="tasks:read and tasks:write, with --task tasks:read",
         ),
     ] = None,
     expires: Annotated[str, typer.Option(metavar="TIME", help="Such as 30m, 12h or 7d.")] = "1d",
@@ -338,11 +350,22 @@ def token(
         typer.Option(envvar="GATEWAY_JWT_AUDIENCE", show_default=False, help="Where the gateway wants one."),
     ] = None,
 ) -> None:
-    """Make a token for --token.
+    """Make a token for --token (GATEWAY_TOKEN), or to show somebody a task.
 
-    For a gateway that runs with GATEWAY_AUTH=jwt and the same secret.
+    For a gateway that runs with GATEWAY_AUTH=jwt and the same GATEWAY_JWT_SECRET; nothing is asked of it.
+
+      gateway token --sub alice
+
+      gateway token --sub alice --task TASK_ID --expires 2h
+
+    The second one is to give away: whoever has it sees that task of alice's, its events and its files, but not
+    its input, and no other task; with --scope "tasks:read tasks:write" they may also steer it. A token can't be
+    taken back by itself: keep its life short, or put its jti, or its subject, into the gateway's
+    GATEWAY_REVOKED_FILE. It is written nowhere; don't put it into a URL that a server sees.
     """
     part = _part("cli_token")
     raise typer.Exit(
-        part.print_token(secret, sub=sub, scopes=scope or [], expires=expires, audience=audience)
+        part.print_token(
+            secret, sub=sub, scopes=scope or [], tasks=task or [], expires=expires, audience=audience
+        )
     )

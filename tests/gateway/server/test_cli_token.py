@@ -12,12 +12,36 @@ SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105
 def test_token_says_what_was_asked(capsys: pytest.CaptureFixture[str]) -> None:
     """The printed token is signed with the secret and holds subject, scopes, audience and end."""
     assert (
-        print_token(SECRET, sub="ann", scopes=["admin", "sandbox tasks:read"], expires="2h", audience="gw")
+        print_token(
+            SECRET, sub="ann", scopes=["admin", "sandbox tasks:read"], tasks=[], expires="2h", audience="gw"
+        )
         == 0
     )
     claims = jwt.decode(capsys.readouterr().out.strip(), SECRET, algorithms=["HS256"], audience="gw")
     assert (claims["sub"], claims["scope"]) == ("ann", "admin sandbox tasks:read")
     assert claims["exp"] - claims["iat"] == 7200
+    assert (len(claims["jti"]), "tasks" in claims) == (36, False)
+
+
+def test_token_for_tasks_reads_them_alone() -> None:
+    """It is narrowed to the named tasks, and steers them only where that is said."""
+    claims = claims_of("ann", [], ["t1", "t2"], now=1000, lifetime_s=60, audience=None)
+    assert claims == {"sub": "ann", "scope": "tasks:read", "iat": 1000, "exp": 1060, "tasks": ["t1", "t2"]}
+    steering = claims_of("ann", ["tasks:write"], ["t1"], now=0, lifetime_s=1, audience=None)
+    assert (steering["scope"], steering["tasks"]) == ("tasks:write", ["t1"])
+
+
+@pytest.mark.parametrize("task", ["", "x" * 65])
+def test_what_is_no_task_is_refused(task: str) -> None:
+    """A token that opens nothing is a mistake."""
+    with pytest.raises(typer.BadParameter):
+        claims_of("ann", [], [task], now=0, lifetime_s=1, audience=None)
+
+
+def test_token_without_a_subject_is_refused() -> None:
+    """The gateway would not take it."""
+    with pytest.raises(typer.BadParameter):
+        claims_of("", [], now=0, lifetime_s=1, audience=None)
 
 
 def test_token_reads_and_writes_by_default() -> None:
@@ -29,7 +53,7 @@ def test_token_reads_and_writes_by_default() -> None:
 def test_short_secret_is_refused() -> None:
     """HS256 wants a key of 32 bytes, and the gateway would not take less."""
     with pytest.raises(typer.BadParameter, match="32 bytes"):
-        print_token("short", sub="ann", scopes=[], expires="1d", audience=None)
+        print_token("short", sub="ann", scopes=[], tasks=[], expires="1d", audience=None)
 
 
 def test_unknown_scope_is_refused() -> None:
