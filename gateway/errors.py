@@ -105,7 +105,7 @@ CLOSES: Final = {
     Close.TOO_BIG: CloseKind(False, "A frame was larger than max_frame_bytes."),
     Close.RESTART: CloseKind(True, "The server restarts or drains."),
     Close.OVERLOADED: CloseKind(True, "The server is full; back off."),
-    Close.BAD_FRAMES: CloseKind(False, "Too many bad frames within a minute."),
+    Close.BAD_FRAMES: CloseKind(False, "The protocol was broken again and again."),
     Close.UNAUTHORIZED: CloseKind(False, "The token is missing, expired or bad; get a new one first."),
     Close.FORBIDDEN: CloseKind(False, "Not allowed."),
     Close.IDLE: CloseKind(True, "Neither sent nor took a byte for two heartbeats."),

@@ -1,6 +1,6 @@
 """What stands before every handler: whose hosts and origins are served, and what answers say to browsers."""
 
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 
 from gateway.errors import GatewayError
@@ -16,6 +16,8 @@ def doors_checked(doors: Doors) -> Middleware:
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path in {"/livez", "/readyz"}:
             return await handler(request)
+        if _is_too_old(request):
+            return problem(GatewayError("bad_frame", "Speak HTTP/1.1."), status=400)
         # Said twice, each would have to be right: whoever stands before us may read the other one.
         for host in request.headers.getall("Host", [""]):
             if not doors.allows_host(host, reached=_reached(request)):
@@ -28,6 +30,11 @@ def doors_checked(doors: Doors) -> Middleware:
         return await handler(request)
 
     return middleware
+
+
+def _is_too_old(request: web.Request) -> bool:
+    # A handshake needs 1.1 (RFC 6455 section 4.1); probes still speak 1.0.
+    return request.version < (HttpVersion11 if "Upgrade" in request.headers else HttpVersion10)
 
 
 def _reached(request: web.Request) -> str | None:

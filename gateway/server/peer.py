@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_request import BaseRequest
 
+from gateway.server.guard import Guard
 from gateway.sessions.auth import MAX_TOKEN_BYTES
 from gateway.sessions.problems import plain_problem
 
@@ -40,6 +41,10 @@ class Peer(web.RequestHandler):
     def has_gone(self) -> bool:
         """Whether nothing that is written reaches its client any more."""
         return self.transport is None or self.transport.is_closing()
+
+    def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
+        """From here on it is a WebSocket's: its client's frames are looked at first."""
+        super().set_parser(Guard(parser, asyncio.get_running_loop().time), data_received_cb)  # type: ignore[arg-type]
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """See `asyncio.Protocol`."""

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Final
 
-from aiohttp import WSMessage, WSMsgType, web
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 from structlog.typing import FilteringBoundLogger
 
 from gateway import frames
@@ -16,6 +16,7 @@ from gateway.fanout.replay import Feeder, Subscription
 from gateway.principal import Principal
 from gateway.sessions.commands import Services, answer
 from gateway.sessions.outbox import Outbox
+from gateway.sessions.quotas import TokenBucket
 from gateway.sessions.session import Session
 from gateway.sessions.turns import Turns
 from gateway.settings import Settings
@@ -26,8 +27,15 @@ BAD_FRAMES: Final = 20
 BAD_FRAMES_S: Final = 60.0
 CLOSE_TIMEOUT_S: Final = 2.0
 """How long a peer may take to take what is left and to answer our close."""
+CONTROLS_PER_S, CONTROLS_BURST = 10.0, 200
+"""Pings and pongs of one connection: each costs an answer, and none is needed oftener."""
 BROKEN: Final = frozenset({1002, 1007, 1009})
 """Closes after which aiohttp can read nothing more of the peer, not even its close."""
+
+
+def may_be_sent(code: int) -> bool:
+    """Whether a peer may close with `code`; 0 is none. aiohttp lets through 1006, and what is above 4999."""
+    return code != WSCloseCode.ABNORMAL_CLOSURE and code < 5000
 
 
 class ClientSocket(web.WebSocketResponse):
@@ -48,6 +56,13 @@ class ClientSocket(web.WebSocketResponse):
         self.on_close: Callable[[int], Awaitable[None]] | None = None
         self.cut_off: Callable[[], None] = lambda: None
         self.peer_closed = False
+
+    async def answer_close(self, code: int) -> int:
+        """Answer the peer's close with `code`, 0 where it gave none; the code that the connection ended with."""
+        self.peer_closed = may_be_sent(code)
+        answer = code or 1000 if self.peer_closed else int(WSCloseCode.PROTOCOL_ERROR)
+        await self.close(code=answer)
+        return code or 1005 if self.peer_closed else answer
 
     async def close(self, *, code: int = 1000, message: bytes = b"", drain: bool = True) -> bool:
         """Say goodbye and close; a peer that does not take it within `CLOSE_TIMEOUT_S` is cut off."""
@@ -95,6 +110,7 @@ class Connection:
         self._places_kept = 0
         self._in_flight = 0
         self._bad_frames: deque[float] = deque(maxlen=BAD_FRAMES)
+        self._controls = TokenBucket(CONTROLS_PER_S, CONTROLS_BURST, asyncio.get_running_loop().time)
         self._close_code: int | None = None
         self._goodbye: tuple[str, int | None] = ("", None)
         self._heard_at = asyncio.get_running_loop().time()
@@ -184,19 +200,17 @@ class Connection:
 
     async def _take_other(self, message: WSMessage) -> bool:
         """Handle what is not text; whether to read on."""
+        if message.type in {WSMsgType.PING, WSMsgType.PONG} and not self._controls.has_one():
+            self.close(Close.BAD_FRAMES, "Too many pings.")
+            return False
         if message.type is WSMsgType.PING:
             with contextlib.suppress(ConnectionResetError):  # it has gone since
                 await self._socket.pong(message.data)
-            return True
-        if message.type is WSMsgType.PONG:
-            return True
         if message.type is WSMsgType.BINARY:
             self.close(Close.UNSUPPORTED_DATA)
         if message.type is WSMsgType.CLOSE:
-            self._socket.peer_closed = True
-            self._close_code = message.data or 1005
-            await self._socket.close(code=message.data or 1000)
-        return False
+            self._close_code = await self._socket.answer_close(message.data)
+        return message.type in {WSMsgType.PING, WSMsgType.PONG}
 
     async def _take(self, text: str, requests: Turns) -> None:
         try:

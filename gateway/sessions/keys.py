@@ -91,11 +91,7 @@ class KeySet:
     def _may_ask(self) -> bool:
         if self._wanted.is_set():
             return True  # somebody did already, and it is one fetch for all
-        try:
-            self._unknown.take()
-        except GatewayError:
-            return False
-        return True
+        return self._unknown.has_one()
 
     async def _next_fetch(self) -> None:
         fetched = self._fetched

@@ -53,6 +53,14 @@ class TokenBucket:
             raise GatewayError("rate_limited", retry_after_ms=wait_ms)
         self._tokens -= 1
 
+    def has_one(self) -> bool:
+        """Take one; whether there was one."""
+        try:
+            self.take()
+        except GatewayError:
+            return False
+        return True
+
     @property
     def is_full(self) -> bool:
         """Whether it is as if it were new."""
