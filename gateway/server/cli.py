@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.server.cli_history import checkpoints, recover, workflows
+from gateway.server.cli_history import checkpoints, explain, recover, workflows
 from gateway.server.cli_options import (
     LOCAL,
     DataDir,
@@ -277,7 +277,7 @@ def resume(
     raise typer.Exit(part.wish(part.Door(url, token), task_id, "resume", reason=reason, as_json=as_json))
 
 
-for command in (workflows, checkpoints, recover):
+for command in (explain, workflows, checkpoints, recover):
     app.command()(command)
 
 

@@ -1,4 +1,4 @@
-"""The commands that go back in time: what each takes, and its help."""
+"""The commands that look or go back in time: what each takes, and its help."""
 
 from typing import Annotated
 
@@ -7,6 +7,23 @@ import typer
 from gateway.server.cli_options import LOCAL, Json, Token, Url, part
 
 WorkflowId = Annotated[str, typer.Argument(metavar="ID", help="The workflow's id.")]
+
+
+def explain(
+    named: Annotated[str, typer.Argument(metavar="ID", help="A task's id, or a session's.")],
+    *,
+    url: Url = LOCAL,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Tell where a task's time went.
+
+    One line for each thing that it did, with when it began and how long it took: queued for a place, starting
+    its sandbox, working, paused or waiting for an answer, by whom and why, each attempt, and its end; then the
+    sums. Of a session: each of its tasks.
+    """
+    does = part("cli_explain")
+    raise typer.Exit(does.explain(does.Door(url, token), named, as_json=as_json))
 
 
 def workflows(

@@ -105,7 +105,7 @@ def test_nouns_are_synchronous(graph: grimp.ImportGraph) -> None:
     check("noun", found)
 
 
-COMMANDS = ("orders", "tasks", "workflows")
+COMMANDS = ("explain", "orders", "tasks", "workflows")
 
 
 def test_client_is_used_by_the_command_line_alone(graph: grimp.ImportGraph) -> None:
