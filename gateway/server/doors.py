@@ -1,5 +1,7 @@
 """What stands before every handler: whose hosts and origins are served, and what answers say to browsers."""
 
+from typing import Final
+
 from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 
@@ -7,6 +9,17 @@ from gateway.errors import GatewayError
 from gateway.server.previews import IS_PREVIEW
 from gateway.sessions.auth import Doors
 from gateway.sessions.problems import problem
+
+ORIGIN: Final = "allowed origin"
+"""Where a request keeps the `Origin` that may read its answer."""
+PREFLIGHT: Final = {
+    "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, If-Match, Last-Event-ID, Session-Id",
+    "Access-Control-Max-Age": "600",
+}
+"""What a page of an allowed origin may ask (https://fetch.spec.whatwg.org/#http-cors-protocol). Never with
+credentials: what a browser sends by itself opens nothing here."""
+EXPOSED: Final = "Location, Retry-After, ETag, Content-Disposition, First-Seq"
 
 
 def doors_checked(doors: Doors) -> Middleware:
@@ -27,6 +40,9 @@ def doors_checked(doors: Doors) -> Middleware:
             if not doors.allows_origin(origin, request.headers.get("Host", "")):
                 message = f"Origin {origin[:100]!r} is not in GATEWAY_ALLOWED_ORIGINS."
                 return problem(GatewayError("forbidden", message))
+            request[ORIGIN] = origin
+        if ORIGIN in request and request.method == "OPTIONS":
+            return web.Response(status=204, headers=PREFLIGHT)
         return await handler(request)
 
     return middleware
@@ -47,6 +63,16 @@ async def secured(request: web.Request, response: web.StreamResponse) -> None:
     """What every answer of ours says to browsers; a site's is its own."""
     if IS_PREVIEW in request:
         return
+    response.headers["Server"] = "sentient-gateway"  # and not which version of what it stands on
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Referrer-Policy", "no-referrer")
     response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+    response.headers.setdefault("X-Frame-Options", "DENY")
+    if request.path.startswith("/v1/"):
+        response.headers.setdefault("Cache-Control", "no-store")
+    if response.content_type.endswith("json"):
+        response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+    if ORIGIN in request:
+        response.headers["Access-Control-Allow-Origin"] = request[ORIGIN]
+        response.headers["Access-Control-Expose-Headers"] = EXPOSED
+        response.headers.add("Vary", "Origin")
