@@ -45,6 +45,19 @@ def test_every_defect_of_the_guide_has_a_test_or_a_reason() -> None:
     assert sorted(seen) == [*range(1, 87)]
 
 
+def test_every_test_of_the_threat_model_is_there() -> None:
+    """A threat without its test is one that is not held off; each has a defence, too."""
+    page = (DOCS / "security.md").read_text()
+    rows = [
+        row.split(" | ") for row in re.findall(r"^\| (.*) \|$", page.partition("## Threats")[2], re.MULTILINE)
+    ]
+    for _threat, defence, tests in rows[1:]:
+        assert defence
+        assert re.search(r"`tests/", tests)
+    for named in re.findall(r"`(tests/[\w/.]+)`", page):
+        assert (DOCS.parent / named).exists(), named
+
+
 def test_every_test_that_a_page_names_is_there() -> None:
     """What rules a defect out is run."""
     named = set(re.findall(r"`(test_\w+)`", (DOCS / "guide-defects.md").read_text()))
