@@ -117,6 +117,9 @@ class Settings(BaseSettings):
     """Whether a token that never ends is refused."""
     revoked_file: FilePath | None = None
     """Which tokens are good no more: a file with a line `jti ID` or `sub NAME` for each, looked at every second."""
+    audit_file: Path | None = None
+    """Where it is noted who submitted, steered, deleted, recovered, or connected a sandbox, and who was not let: a JSON
+    object a line, appended. How long it is kept is up to who rotates it."""
     allowed_origins: CommaSeparated = ()
     """Browser origins let in beside our own."""
     allowed_hosts: CommaSeparated = ()

@@ -22,7 +22,7 @@ from gateway.bus.base import announce
 from gateway.clock import rfc3339
 from gateway.fanout.hub import Hub
 from gateway.fanout.relay import Relay
-from gateway.fanout.watch import Watch
+from gateway.fanout.watch import Watch, Watched
 from gateway.fanout.watch_few import FewWatch
 from gateway.metrics import Metrics
 from gateway.server.buses import make_bus
@@ -36,6 +36,7 @@ from gateway.server.owning import Owning
 from gateway.server.site_map import Parts, application
 from gateway.server.stores import make_store
 from gateway.server.world import World
+from gateway.sessions.audit import Audit
 from gateway.sessions.auth import Authenticator
 from gateway.sessions.commands import Services
 from gateway.sessions.endpoint import Endpoint
@@ -101,7 +102,8 @@ class Gateway:
         listener = Listener(self._pool, random=clock.rng, on_change=self._sandboxes_changed)
         self._keys = published_keys(settings, log=self._log)
         authenticator = Authenticator(settings, self._keys, now_s=lambda: clock.now_ms() / 1000)
-        self._sandbox_door = SandboxEndpoint(authenticator, _door_of(listener), log=self._log)
+        audit = Audit(settings.audit_file, clock.now_ms, instance=self._instance, log=log)
+        self._sandbox_door = SandboxEndpoint(authenticator, _door_of(listener), audit, log=self._log)
         sandbox_state = functools.partial(_state_of, self._pool, self._embedded)
         self._health = Health(self._store, self._bus, sandbox_state, self._metrics, keys=self._keys)
         control = Control(self._store, self._registry, clock)
@@ -110,12 +112,9 @@ class Gateway:
             workflows=Workflows(self._store, self._registry, clock, control),
             relay=self._relay,
             read_log=self._read_log,
-            watched={
-                "tasks": self._watch,
-                "sandboxes": self._sandbox_watch,
-                "instances": self._instance_watch,
-            },
+            watched=_lists(self._watch, self._sandbox_watch, self._instance_watch),
             authenticator=authenticator,
+            audit=audit,
             quotas=Quotas(settings),
             clock=clock,
             metrics=self._metrics,
@@ -334,6 +333,11 @@ def _embedded(settings: Settings, world: World, log: FilteringBoundLogger) -> Em
     if not settings.local_sandbox:
         return None
     return EmbeddedSandbox(unsafe_no_isolation=world.unsafe_no_isolation, log=log)
+
+
+def _lists(tasks: Watched, sandboxes: Watched, instances: Watched) -> dict[str, Watched]:
+    """What clients may watch, by topic."""
+    return {"tasks": tasks, "sandboxes": sandboxes, "instances": instances}
 
 
 def _door_of(listener: Listener) -> Accept:

@@ -105,11 +105,26 @@ def add_routes(app: web.Application, routes: Iterable[Route], services: Services
 
 def _served(route: Route, services: Services, bodies: Bodies) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        principal = NOBODY
-        if not route.is_open:
-            principal = await authenticated(request, services.authenticator)
+        if route.is_open:
+            return await answer(request, NOBODY)
+        principal, outcome = await authenticated(request, services.authenticator), "internal"
+        answered = None
+        try:
             if route.is_counted:
                 services.quotas.of(principal).take()
+            answered = await answer(request, principal)
+            outcome = "ok"
+        except GatewayError as refusal:
+            outcome = refusal.code
+            raise
+        finally:
+            if request.method not in {"GET", "HEAD"} or outcome == "forbidden":
+                made = answered.headers.get("Location") if answered is not None else None
+                ids = {name: value for name, value in request.match_info.items() if name != "path"}
+                services.audit.note(principal, route.name, outcome, via="http", **ids, made=made)
+        return answered
+
+    async def answer(request: web.Request, principal: Principal) -> web.StreamResponse:
         if route.scope is not None:
             principal.require(route.scope)
 

@@ -16,6 +16,7 @@ from gateway.fanout.replay import ReadLog
 from gateway.fanout.watch import Watched, Watcher
 from gateway.metrics import Metrics
 from gateway.principal import Principal
+from gateway.sessions.audit import READING, Audit
 from gateway.sessions.auth import Authenticator
 from gateway.sessions.quotas import Quotas
 from gateway.shapes.base import Empty, Shape
@@ -40,6 +41,7 @@ class Services:
     watched: Mapping[str, Watched]
     """The lists that can be watched, by topic."""
     authenticator: Authenticator
+    audit: Audit
     quotas: Quotas
     clock: Clock
     metrics: Metrics
@@ -81,9 +83,10 @@ async def answer(
     services: Services, caller: Caller, request: frames.Request
 ) -> tuple[bytes, Callable[[], None]]:
     """The answer's frame, good or bad, and what to do once it is queued."""
-    code = "ok"
+    code, principal, task_id = "ok", caller.principal, getattr(request, "task_id", None)
     try:
         reply = await _COMMANDS[type(request)](services, caller, request)
+        task_id = reply.result.get("task", {}).get("task_id", task_id)
         frame = frames.result(request.id, reply.result)
         return frame, reply.then or _nothing
     except GatewayError as problem:
@@ -98,6 +101,11 @@ async def answer(
         return frames.error(request.id, internal_error(services, error)), _nothing
     finally:
         services.metrics.requests.labels(request.type, code).inc()
+        if request.type not in READING or code == "forbidden":
+            flow = getattr(request, "workflow_id", None)
+            services.audit.note(
+                principal, request.type, code, via="socket", task_id=task_id, workflow_id=flow
+            )
 
 
 def internal_error(services: Services, error: Exception) -> GatewayError:

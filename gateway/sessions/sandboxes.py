@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.errors import Close, GatewayError, HandshakeError
 from gateway.principal import Principal
+from gateway.sessions.audit import Audit
 from gateway.sessions.auth import Authenticator
 from gateway.sessions.endpoint import RETRY_AFTER_MS, authenticated, refused
 from gateway.sessions.problems import problem
@@ -28,9 +29,12 @@ Accept = Callable[[SandboxTransport, str, bool], Awaitable[None]]
 class SandboxEndpoint:
     """Lets sandboxes in that dial, and hands them to `accept`."""
 
-    def __init__(self, authenticator: Authenticator, accept: Accept, *, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, authenticator: Authenticator, accept: Accept, audit: Audit, *, log: FilteringBoundLogger
+    ) -> None:
         self._authenticator = authenticator
         self._accept = accept
+        self._audit = audit
         self._log = log
         self._sockets: Counter[str] = Counter()
         self._transports: set[SandboxTransport] = set()
@@ -89,6 +93,10 @@ class SandboxEndpoint:
         transport = SandboxTransport(socket, request.transport)
         log = self._log.bind(subject=principal.subject)
         log.info("sandbox dialled in")
+        trusted = principal.has("sandbox:server")
+        self._audit.note(
+            principal, "connect_sandbox", "ok", via="socket", trust="server" if trusted else "client"
+        )
         loop = asyncio.get_running_loop()
         beside = [
             loop.create_task(transport.ping_forever(), name="sandbox pings"),
@@ -96,7 +104,7 @@ class SandboxEndpoint:
         ]
         self._transports.add(transport)
         try:
-            await self._accept(transport, principal.subject, principal.has("sandbox:server"))
+            await self._accept(transport, principal.subject, trusted)
         finally:
             self._transports.discard(transport)
             for task in beside:

@@ -18,6 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from gateway.sessions import sandbox_socket
+from gateway.sessions.audit import Audit
 from gateway.sessions.auth import Authenticator
 from gateway.sessions.sandbox_socket import SandboxTransport
 from gateway.sessions.sandboxes import MAX_SOCKETS_PER_SUBJECT, SandboxEndpoint
@@ -58,7 +59,9 @@ async def door(bridge: Bridge) -> AsyncIterator[tuple[SandboxEndpoint, str]]:
     """An endpoint that wants tokens, and its address."""
     settings = Settings(auth="jwt", jwt_secret=SecretStr(SECRET))
     log = structlog.get_logger()
-    endpoint = SandboxEndpoint(Authenticator(settings), bridge.accept, log=log)
+    endpoint = SandboxEndpoint(
+        Authenticator(settings), bridge.accept, Audit(None, lambda: 0, instance="i", log=log), log=log
+    )
     app = web.Application()
     app.router.add_get("/sandbox", endpoint.handle)
     server = TestServer(app, host="127.0.0.1")
