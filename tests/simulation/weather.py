@@ -50,6 +50,7 @@ class Weather:
         self._host = hosts[0]
         self._sandbox = sandbox
         self._sandbox_port = sandbox._port
+        self._places = sandbox.max_sessions
         self._middle = middle
         self._kinds = KINDS if middle is None else FLEET_KINDS
         self._boots = 1
@@ -107,9 +108,9 @@ class Weather:
         await let_pass(1.0)
 
     async def _sandbox_busy(self) -> None:
-        before, self._sandbox.max_sessions = self._sandbox.max_sessions, self._rng.choice((0, 1))
+        self._sandbox.max_sessions = self._rng.choice((0, 1))
         await let_pass(self._rng.uniform(1.0, 4.0))
-        self._sandbox.max_sessions = before
+        self._sandbox.max_sessions = self._places
 
     async def _forget(self) -> None:
         for session_id in list(self._sandbox.sessions):
