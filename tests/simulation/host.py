@@ -12,6 +12,7 @@ from gateway.events import TaskEvents
 from gateway.server.app import Gateway
 from gateway.server.world import World
 from gateway.settings import Settings
+from gateway.state.sqlite.store import SqliteStore
 from tests.simulation.process import Process
 from tests.simulation.sightings import Sightings
 from tests.simulation.sim_bus import Middle, SimBus
@@ -114,8 +115,11 @@ class Host:
         self._count(gateway)
         process.kill()
         # What the kernel does with a dead process' files.
-        for connection in gateway._store._connections:  # type: ignore[attr-defined]
-            connection.close()
+        store = gateway._store
+        assert isinstance(store, SqliteStore)
+        for connection in (*store._connections, store._writing._connection):
+            if connection is not None:
+                connection.close()
         (self._settings.data_dir / "lock").unlink(missing_ok=True)
 
     async def stop(self) -> None:
