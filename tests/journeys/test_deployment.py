@@ -21,9 +21,10 @@ from sandbox_bridge.settings import SandboxSettings
 from tests.house.source import ROOT
 from tests.support.documents import shown_names
 from tests.support.fleet import balancer
-from tests.support.gateway import client, running_gateway
+from tests.support.gateway import Client, client, running_gateway
 from tests.support.postgres import Server, free_port, postgres_server
 from tests.support.redis_server import RedisServer, redis_server
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.journey
 
@@ -91,14 +92,18 @@ async def test_compose_file_makes_a_fleet(tmp_path: Path, servers: tuple[Server,
         async with client(f"ws://localhost:{port}/ws", additional_headers=headers) as me:
             task = (await me.ask("submit_task", mode="blocking", input={"commands": ["echo here"]}))["task"]
             assert task["result"]["commands"][0]["stdout"] == "here\n"
-            roles = [item["role"] for item in (await me.ask("watch", topic="instances"))["items"]]
-            assert sorted(roles) == ["gateway", "gateway", "worker"]
+            # Who has just come is seen by the others within a second.
+            await eventually(lambda: _roles_are(me, ["gateway", "gateway", "worker"]))
         async with aiohttp.ClientSession(f"http://localhost:{port}", headers=headers) as http:
             async with http.get("/metrics") as answer:
                 text = await answer.text()
             assert 'gateway_part_ok{part="bus"} 1.0' in text
         async with aiohttp.ClientSession(f"http://localhost:{port}") as http, http.get("/metrics") as answer:
             assert answer.status == 401
+
+
+async def _roles_are(me: Client, wanted: list[str]) -> bool:
+    return sorted(item["role"] for item in (await me.ask("watch", topic="instances"))["items"]) == wanted
 
 
 def test_compose_file_sets_what_there_is() -> None:
