@@ -201,5 +201,10 @@ async def test_worker_runs_what_gateways_take(tmp_path: Path, redis: RedisServer
         async with client(gateway.socket_url) as me:
             task = (await me.ask("submit_task", mode="blocking", input={"commands": ["echo here"]}))["task"]
             assert task["result"]["commands"][0]["stdout"] == "here\n"
-            items = (await me.ask("watch", topic="instances"))["items"]
-            assert sorted(item["role"] for item in items) == ["gateway", "worker"]
+
+            async def sees_both() -> bool:
+                items = (await me.ask("watch", topic="instances"))["items"]
+                return sorted(item["role"] for item in items) == ["gateway", "worker"]
+
+            # Who has just come is seen by the others within a second.
+            await eventually(sees_both)
