@@ -11,6 +11,7 @@ import pytest
 from tests.house.source import ROOT
 
 PYTHON_LOCKS = ("requirements.lock", "build.lock", "node.lock", "peers.lock")
+NODE_LOCKS = ("web/package-lock.json", "benchmarks/fanout/peers/package-lock.json")
 
 
 @pytest.mark.parametrize("lock", PYTHON_LOCKS)
@@ -23,9 +24,10 @@ def test_python_lock_names_no_host_and_pins_all(lock: str) -> None:
     assert [line for line in lines if not pinned.fullmatch(line)] == []
 
 
-def test_page_lock_names_no_host() -> None:
-    """The page's lock says what (version, integrity), and never where from."""
-    lock = json.loads((ROOT / "web/package-lock.json").read_text("utf-8"))
+@pytest.mark.parametrize("lock_file", NODE_LOCKS)
+def test_node_lock_names_no_host(lock_file: str) -> None:
+    """A lock of Node's packages says what (version, integrity), and never where from."""
+    lock = json.loads((ROOT / lock_file).read_text("utf-8"))
     packages = {name: package for name, package in lock["packages"].items() if name}
     assert [name for name, package in packages.items() if "resolved" in package] == []
     assert [name for name, package in packages.items() if "integrity" not in package] == []

@@ -1,0 +1,98 @@
+"""The load client (`load.c`): built here, run on a core of its own, and what it says."""
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from benchmarks.fanout.servers import LOAD_CORE, TOOLS, Server, on_core
+
+HERE: Final = Path(__file__).parent
+
+
+@cache
+def built(name: str) -> Path:
+    """The program of `name.c`, compiled where it is not newer than its source."""
+    program, sources = TOOLS / name, [HERE / f"{name}.c", HERE / "websocket.h"]
+    if not program.exists() or program.stat().st_mtime < max(source.stat().st_mtime for source in sources):
+        TOOLS.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-o", program, sources[0]], check=True)
+    return program
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What one run of the load came to."""
+
+    seconds: float
+    done: int
+    """Deliveries, answers or handshakes in that time."""
+    cpu_us: tuple[float, ...]
+    """What each process of the server had of a core in that time, in us."""
+    own_cpu: float
+    """What the load had of its core: 1 is all of it."""
+    due: int
+    owed: int
+    """Deliveries that were to come in all, and those that did not, not even later."""
+    gaps: int
+    """Breaks in the numbers of events."""
+    lost: int
+    """Connections and requests that failed."""
+    drain_s: float
+    p50_us: float
+    p99_us: float
+    max_us: float
+
+    @property
+    def each_us(self) -> float:
+        """The server's CPU for one delivery, answer or handshake, in us."""
+        return sum(self.cpu_us) / max(self.done, 1)
+
+    @property
+    def a_second(self) -> float:
+        """How many of them there were."""
+        return self.done / self.seconds
+
+    @property
+    def cores(self) -> float:
+        """How much of a core the server had."""
+        return sum(self.cpu_us) / 1e6 / self.seconds
+
+    @property
+    def share(self) -> float:
+        """Of the deliveries that were to come, those that came."""
+        return 1 - self.owed / self.due if self.due else 1.0
+
+
+def words_for(server: Server, work: Mapping[str, object], tasks: Sequence[str], file: str) -> list[str]:
+    """The load's command line."""
+    speech = server.speech
+    words = [str(built("load")), "port", str(server.port), "path", speech.path, "source", str(server.source)]
+    for header in speech.headers:
+        words += ["header", header]
+    for prefix, text in speech.on(watches=bool(tasks)):
+        words += ["on", f"{prefix}\t{text}"]
+    for pid in server.pids:
+        words += ["pid", str(pid)]
+    if work["work"] == "asks":
+        words += ["ask", speech.ask]
+    words += [str(part) for pair in work.items() for part in pair]
+    return [*words, "tasks", file] if tasks else words
+
+
+def run_load(server: Server, work: Mapping[str, object]) -> Loaded:
+    """Put `work`, words of `load.c`, on `server`. Raises `CalledProcessError` where it can't be done."""
+    tasks = server.tasks()
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.writelines(f"{task}\n" for task in tasks)
+        file.flush()
+        words = words_for(server, work, tasks if work["work"] in {"events", "idle"} else (), file.name)
+        said = subprocess.run(on_core(LOAD_CORE, words), stdout=subprocess.PIPE, check=True, timeout=120)
+    figures = json.loads(said.stdout)
+    figures["cpu_us"] = tuple(ns / 1000 for ns in figures.pop("cpu_ns"))
+    del figures["made"]
+    return Loaded(**figures)
