@@ -115,6 +115,8 @@ class Settings(BaseSettings):
     end."""
     jwt_require_exp: bool = False
     """Whether a token that never ends is refused."""
+    share_max_s: int = Field(default=604_800, ge=0, le=31_536_000)
+    """How long a link that shows a task may live at most; 0 makes none. It needs the secret."""
     revoked_file: FilePath | None = None
     """Which tokens are good no more: a file with a line `jti ID` or `sub NAME` for each, looked at every second."""
     audit_file: Path | None = None

@@ -22,6 +22,8 @@ from gateway.sessions.endpoint import authenticated
 JSON: Final = "application/json"
 NOBODY: Final = Principal("", frozenset())
 """Who asks where everybody may."""
+MADE: Final = web.ResponseKey("made", str)
+"""Where an answer says what it made, for the audit log, when that has no address."""
 
 
 class Query(BaseModel):
@@ -119,7 +121,7 @@ def _served(route: Route, services: Services, bodies: Bodies) -> Handler:
             raise
         finally:
             if request.method not in {"GET", "HEAD"} or outcome == "forbidden":
-                made = answered.headers.get("Location") if answered is not None else None
+                made = answered.get(MADE, answered.headers.get("Location")) if answered is not None else None
                 ids = {name: value for name, value in request.match_info.items() if name != "path"}
                 services.audit.note(principal, route.name, outcome, via="http", **ids, made=made)
         return answered

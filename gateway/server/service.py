@@ -21,10 +21,12 @@ class Service:
         registry: Registry,
         sandboxes: Callable[[], Mapping[tuple[str, str], Described]],
         instances: Callable[[], list[dict[str, Any]]],
+        share_max_s: int | None,
     ) -> None:
         self._registry = registry
         self._sandboxes = sandboxes
         self._instances = instances
+        self._share_max_s = share_max_s
 
     def routes(self) -> list[Route]:
         """What is served here."""
@@ -73,8 +75,14 @@ class Service:
     async def whoami(self, asked: Asked) -> web.StreamResponse:
         """The asker's subject, scopes, and the end of its token."""
         principal = asked.principal
-        scopes = sorted(principal.scopes)
-        return json_answer({"subject": principal.subject, "scopes": scopes, "expires_at": expiry(principal)})
+        return json_answer(
+            {
+                "subject": principal.subject,
+                "scopes": sorted(principal.scopes),
+                "expires_at": expiry(principal),
+                "share_max_s": self._share_max_s if principal.tasks is None else None,
+            }
+        )
 
 
 def _list(name: str, handler: Any, about: str, answer: Answer, *, scope: str = "tasks:read") -> Route:

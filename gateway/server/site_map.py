@@ -24,6 +24,7 @@ from gateway.server.log import Log
 from gateway.server.previews import Previews
 from gateway.server.routes import Route, add_routes
 from gateway.server.service import Service
+from gateway.server.shares import Shares, share_bound
 from gateway.server.workflows import WorkflowApi
 from gateway.sessions.auth import Doors
 from gateway.sessions.commands import Services
@@ -82,8 +83,9 @@ def routes(parts: Parts, bodies: Bodies) -> list[Route]:
         *Api(services, store, parts.ids, bodies, parts.settings).routes(),
         *Log(services, store).routes(),
         *Downloads(services, store).routes(),
+        *Shares(services, parts.settings).routes(),
         *WorkflowApi(services).routes(),
-        *Service(parts.registry, parts.sandboxes, parts.instances).routes(),
+        *Service(parts.registry, parts.sandboxes, parts.instances, share_bound(parts.settings)).routes(),
         *parts.health.routes(),
     ]
     return [*described, *Documents(described).routes()]

@@ -67,6 +67,8 @@ class Whoami(Shape):
     subject: str
     scopes: list[str]
     expires_at: Time | None
+    share_max_s: Count | None
+    """How long a link that you share may live at most; null where you can make none."""
 
 
 class Alive(Shape):

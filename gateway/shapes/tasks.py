@@ -24,6 +24,14 @@ class Waiting(Shape):
     schema_: Any = Field(default=None, alias="schema", json_schema_extra=without_default)
 
 
+class Shared(Shape):
+    """A token that shows one task, until then; `token_id` is its `jti`, by which it can be revoked."""
+
+    token: str
+    token_id: str
+    expires_at: Time
+
+
 class File(Shape):
     """A file that was sent with a task, or that it gave back."""
 

@@ -7,6 +7,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page
 
 from tests.support.gateway import running_gateway
+from tests.support.http_calls import SECRET
 from tests.support.pages import ROOT, STATIC, chromium, watched_page
 
 AGENTS = {"GATEWAY_AGENTS": "gardener=tests.support.own_agents:Gardener", "PYTHONPATH": str(ROOT)}
@@ -24,6 +25,14 @@ def built_page() -> None:
 async def gateway_url(built_page: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """The address of a gateway with its embedded defaults, which the tests share, as people do."""
     async with running_gateway(tmp_path_factory.mktemp("gateway") / "data", env=AGENTS) as gateway:
+        yield gateway.url
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
+async def guarded_url(built_page: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """The address of a gateway that asks who one is."""
+    env = {"GATEWAY_AUTH": "jwt", "GATEWAY_JWT_SECRET": SECRET, **AGENTS}
+    async with running_gateway(tmp_path_factory.mktemp("guarded") / "data", env=env) as gateway:
         yield gateway.url
 
 

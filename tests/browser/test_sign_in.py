@@ -1,33 +1,14 @@
 """The page of a gateway that asks who one is."""
 
 import time
-from collections.abc import AsyncIterator
 
-import jwt
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser, FilePayload, expect
 
-from tests.support.gateway import running_gateway
+from tests.support.http_calls import token
 from tests.support.pages import ended, lines_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="package")]
-
-SECRET = "s" * 40
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="package")
-async def guarded_url(built_page: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """The address of a gateway that takes tokens only."""
-    env = {"GATEWAY_AUTH": "jwt", "GATEWAY_JWT_SECRET": SECRET}
-    async with running_gateway(tmp_path_factory.mktemp("gateway") / "data", env=env) as gateway:
-        yield gateway.url
-
-
-def token(**claims: object) -> str:
-    """A token of alice's, good for an hour."""
-    body = {"sub": "alice", "scope": "tasks:read tasks:write", "exp": int(time.time()) + 3600, **claims}
-    return jwt.encode(body, SECRET, algorithm="HS256")
 
 
 async def test_a_page_without_a_token_asks_for_one_until_it_is_good(
@@ -71,7 +52,7 @@ async def test_a_newcomer_is_greeted_and_runs_an_example_by_one_click(
 ) -> None:
     """Who has no tasks is shown the way; the example is a real task that ends, and stands in the list."""
     page = await browser.new_page()
-    await page.goto(f"{guarded_url}/#token={token(sub='newcomer')}")
+    await page.goto(f"{guarded_url}/#token={token('newcomer')}")
     await expect(page.get_by_role("heading", name="Run something")).to_be_visible()
     await page.get_by_role("button", name="Run the example").click()
 

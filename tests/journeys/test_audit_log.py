@@ -29,6 +29,7 @@ async def test_what_is_changed_is_noted_and_what_is_read_is_not(tmp_path: Path) 
             await call(http, "GET", "/v1/tasks")
             made = (await call(http, "POST", "/v1/tasks", json={})).headers["Location"]
             await call(http, "POST", f"/v1/tasks/{task_id}/pause", json={})
+            shared = (await call(http, "POST", f"{made}/share")).body
             file.rename(tmp_path / "rotated")
             await call(http, "GET", "/metrics")
         before = [json.loads(line) for line in (tmp_path / "rotated").read_text().splitlines()]
@@ -38,11 +39,20 @@ async def test_what_is_changed_is_noted_and_what_is_read_is_not(tmp_path: Path) 
             ("alice", "socket", "cancel_task", "ok"),
             ("bob", "http", "submit_task", "ok"),
             ("bob", "http", "pause_task", "task_not_found"),
+            ("bob", "http", "share_task", "ok"),
             ("bob", "http", "metrics", "forbidden"),
         ]
-        assert [line.get("task_id") for line in before] == [task_id, task_id, None, task_id]
+        assert [line.get("task_id") for line in before] == [
+            task_id,
+            task_id,
+            None,
+            task_id,
+            made.rpartition("/")[2],
+        ]
         assert (before[0]["token_id"], before[2]["made"]) == ("j1", made)
+        assert before[4]["made"] == shared["token_id"]
         assert {"time", "instance", "narrow"} <= before[0].keys()
         text = (tmp_path / "rotated").read_text() + file.read_text()
         assert "hush" not in text
         assert SECRET not in text
+        assert shared["token"] not in text

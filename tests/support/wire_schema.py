@@ -10,10 +10,10 @@ from gateway.sessions.commands import RESULTS
 from gateway.shapes.events import Event, EventPage
 from gateway.shapes.service import Agents, Instances, Problem, Sandboxes, Whoami
 from gateway.shapes.socket import Error, Goodbye, Update, Welcome
-from gateway.shapes.tasks import Files
+from gateway.shapes.tasks import Files, Shared
 
 SAID: Final = (Event, Welcome, Update, Goodbye, Error)
-BY_HTTP: Final = (EventPage, Files, Agents, Sandboxes, Instances, Whoami, Problem)
+BY_HTTP: Final = (EventPage, Files, Agents, Sandboxes, Instances, Whoami, Shared, Problem)
 RENAMED: Final = {"Error": "ErrorFrame", "Event": "TaskEvent", "File": "TaskFile"}
 """Names that mean something else in a browser."""
 

@@ -21,9 +21,15 @@ export class Http {
   }
 
   /** The body of a good answer, as JSON. @throws GatewayError */
-  async json<T>(path: string): Promise<T> {
+  async json<T>(path: string, init: RequestInit = {}): Promise<T> {
     const signal = AbortSignal.timeout(DEADLINE_MS);
-    return (await (await this.fetch(path, { signal })).json()) as T;
+    return (await (await this.fetch(path, { signal, ...init })).json()) as T;
+  }
+
+  /** The same, to an address that takes JSON. @throws GatewayError */
+  post<T>(path: string, body: object): Promise<T> {
+    const headers = { "Content-Type": "application/json" };
+    return this.json<T>(path, { method: "POST", headers, body: JSON.stringify(body) });
   }
 
   /** A good answer, its body not read yet. @throws GatewayError */

@@ -110,6 +110,7 @@ export interface Wire {
   Sandboxes: Sandboxes;
   Instances: Instances;
   Whoami: Whoami;
+  Shared: Shared;
   Problem: Problem;
   SandboxInput: SandboxInput;
 }
@@ -981,6 +982,15 @@ export interface Whoami {
   subject: string;
   scopes: string[];
   expires_at: string | null;
+  share_max_s: number | null;
+}
+/**
+ * A token that shows one task, until then; `token_id` is its `jti`, by which it can be revoked.
+ */
+export interface Shared {
+  token: string;
+  token_id: string;
+  expires_at: string;
 }
 /**
  * A refusal by HTTP, as a problem document (RFC 9457).

@@ -5,6 +5,7 @@ import {
   type Params,
   type RequestType,
   type Result,
+  type Shared,
   type Task,
   type TaskEvent,
   type TaskFile,
@@ -112,6 +113,15 @@ export class TaskHandle implements AsyncIterable<TaskEvent> {
   /** Has an ended task forgotten: log, input and files go. @throws GatewayError */
   async delete(): Promise<void> {
     await this.#session.request("delete_task", { task_id: this.taskId });
+  }
+
+  /**
+   * A token that shows this task and steers nothing, for the fragment of a link: `#/tasks/ID&token=…`.
+   *
+   * It may end sooner than is asked, and says when. @throws GatewayError `invalid_state` where the gateway signs none
+   */
+  share(options: { expires_in_s?: number } = {}): Promise<Shared> {
+    return this.#session.http.post<Shared>(`${this.#path}/share`, options);
   }
 
   /** The files that the task gave back. @throws GatewayError */

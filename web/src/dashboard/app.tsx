@@ -1,3 +1,4 @@
+import { GuestBar } from "./guest.tsx";
 import { NewTask } from "./new-task.tsx";
 import { Overlays } from "./palette.tsx";
 import { route } from "./route.ts";
@@ -33,6 +34,7 @@ function Here() {
           The gateway closed the connection and said not to come back: {state.reason}.
         </p>
       )}
+      <GuestBar />
       <Shown />
     </>
   );

@@ -1,7 +1,8 @@
 /** What single keys do, wherever nobody is writing. */
 
+import { offers } from "./identity.ts";
 import { openHelp, openPalette, overlay } from "./overlays.ts";
-import { go, route } from "./route.ts";
+import { go, type Page, route } from "./route.ts";
 
 export const KEYS: { keys: string[]; about: string }[] = [
   { keys: ["Ctrl K", "⌘K"], about: "Go anywhere, do anything" },
@@ -12,11 +13,17 @@ export const KEYS: { keys: string[]; about: string }[] = [
   { keys: ["t", "w", "s"], about: "Tasks, workflows, sandboxes" },
   { keys: ["p"], about: "Pause or resume the task that is shown" },
   { keys: ["x"], about: "Cancel the task that is shown" },
+  { keys: ["l"], about: "A link to the task that is shown" },
   { keys: ["Esc"], about: "Close, leave a field, or back to the list" },
   { keys: ["?"], about: "This help" },
 ];
 
-const PAGES: { [key: string]: string } = { n: "#/new", t: "#/", w: "#/workflows", s: "#/sandboxes" };
+const PAGES: { [key: string]: { page: Page; href: string } } = {
+  n: { page: "new", href: "#/new" },
+  t: { page: "tasks", href: "#/" },
+  w: { page: "workflows", href: "#/workflows" },
+  s: { page: "sandboxes", href: "#/sandboxes" },
+};
 
 /** Of the page that is shown, by key; each page brings its own. */
 export const pageKeys = new Map<string, () => void>();
@@ -52,8 +59,12 @@ const GLOBAL: { [key: string]: () => void } = {
     if (route.value.page === "task") go("#/");
     if (route.value.page === "workflow") go("#/workflows");
   },
-  ...Object.fromEntries(Object.entries(PAGES).map(([key, href]) => [key, () => go(href)])),
+  ...Object.fromEntries(Object.entries(PAGES).map(([key, place]) => [key, () => goIfOffered(place)])),
 };
+
+function goIfOffered({ page, href }: { page: Page; href: string }): void {
+  if (offers(page)) go(href);
+}
 
 /** Where a list is shown whole, its links are what is stepped through. */
 function step(by: number): void {

@@ -1,8 +1,8 @@
-/** Which of the two overlays is open. */
+/** Which overlay is open. */
 
 import { signal } from "@preact/signals";
 
-export const overlay = signal<"palette" | "help" | null>(null);
+export const overlay = signal<"palette" | "help" | "share" | null>(null);
 
 export function openPalette(): void {
   overlay.value = "palette";
@@ -10,6 +10,10 @@ export function openPalette(): void {
 
 export function openHelp(): void {
   overlay.value = "help";
+}
+
+export function openShare(): void {
+  overlay.value = "share";
 }
 
 export function closeOverlay(): void {

@@ -1,9 +1,12 @@
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 
+import { offers } from "./identity.ts";
 import { KEYS } from "./keys.ts";
+import { Modal } from "./modal.tsx";
 import { closeOverlay, overlay } from "./overlays.ts";
-import { go, taskHref } from "./route.ts";
+import { go, type Page, route, taskHref } from "./route.ts";
 import { tasks } from "./store.ts";
+import { ShareDialog } from "./task/share.tsx";
 import { nameOf } from "./task-name.ts";
 import { nextTheme } from "./theme.ts";
 import { STATUS_WORDS } from "./words.ts";
@@ -12,16 +15,24 @@ interface Action {
   id: string;
   word: string;
   detail: string;
+  /** Where it leads, for those to whom that is no use. */
+  page?: Page;
   run: () => void;
 }
 
 const PLACES: Action[] = [
   { id: "tasks", word: "Tasks", detail: "t", run: () => go("#/") },
-  { id: "new", word: "New task", detail: "n", run: () => go("#/new") },
+  { id: "new", word: "New task", detail: "n", page: "new", run: () => go("#/new") },
   { id: "running", word: "Running tasks", detail: "", run: () => go("#/?status=running") },
   { id: "failed", word: "Failed tasks", detail: "", run: () => go("#/?status=failed") },
-  { id: "workflows", word: "Workflows", detail: "w", run: () => go("#/workflows") },
-  { id: "sandboxes", word: "Sandboxes and instances", detail: "s", run: () => go("#/sandboxes") },
+  { id: "workflows", word: "Workflows", detail: "w", page: "workflows", run: () => go("#/workflows") },
+  {
+    id: "sandboxes",
+    word: "Sandboxes and instances",
+    detail: "s",
+    page: "sandboxes",
+    run: () => go("#/sandboxes"),
+  },
   { id: "theme", word: "Change the theme", detail: "", run: nextTheme },
 ];
 const MAX_FOUND = 12;
@@ -31,6 +42,7 @@ export const pageActions = new Map<string, Action>();
 
 export function Overlays() {
   if (overlay.value === "palette") return <Palette />;
+  if (overlay.value === "share") return <ShareDialog taskId={route.value.id} />;
   return overlay.value === "help" ? <Help /> : null;
 }
 
@@ -92,7 +104,9 @@ function Palette() {
 function find(text: string): Action[] {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   const fits = (name: string) => words.every((word) => name.toLowerCase().includes(word));
-  const actions = [...pageActions.values(), ...PLACES].filter((action) => fits(action.word));
+  const actions = [...pageActions.values(), ...PLACES].filter(
+    ({ word, page }) => fits(word) && (page === undefined || offers(page)),
+  );
   const found = tasks.value.filter((task) => fits(`${nameOf(task)} ${task.task_id} ${task.agent}`));
   return [...actions, ...found.slice(0, MAX_FOUND).map(toAction)].slice(0, MAX_FOUND);
 }
@@ -128,27 +142,5 @@ function Help() {
         </button>
       </div>
     </Modal>
-  );
-}
-
-/** The browser's own dialog: it holds the focus, closes by Escape, and gives the focus back. */
-function Modal({ label, children }: { label: string; children: preact.ComponentChildren }) {
-  const dialog = useRef<HTMLDialogElement>(null);
-  // Before the next key: what is typed on is for the field.
-  useLayoutEffect(() => {
-    dialog.current?.showModal();
-  }, []);
-  return (
-    // biome-ignore lint/a11y/useKeyWithClickEvents: Escape closes it by itself
-    <dialog
-      ref={dialog}
-      aria-label={label}
-      onClose={closeOverlay}
-      onClick={(event) => {
-        if (event.target === dialog.current) closeOverlay();
-      }}
-    >
-      {children}
-    </dialog>
   );
 }

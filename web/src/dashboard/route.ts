@@ -2,6 +2,8 @@
 
 import { signal } from "@preact/signals";
 
+import { storeToken } from "./identity.ts";
+
 export type Page = "tasks" | "new" | "task" | "workflows" | "workflow" | "sandboxes";
 
 export interface Route {
@@ -10,8 +12,6 @@ export interface Route {
   id: string;
   query: URLSearchParams;
 }
-
-const TOKEN_KEY = "gateway.token";
 
 export const route = signal<Route>(parse(location.hash));
 
@@ -59,8 +59,11 @@ function decode(text: string): string {
   }
 }
 
-/** Moves a token that came in the fragment (`#token=…`, also `#/tasks/ID&token=…`) out of the address bar, into this tab's storage. */
-export function adoptToken(): void {
+/**
+ * Moves a token that came in the fragment (`#token=…`, also `#/tasks/ID&token=…`) out of the address bar, into this tab's
+ * storage; whether there was one.
+ */
+export function adoptToken(): boolean {
   const parts = location.hash.slice(1).split("&");
   const token = parts.find((part) => part.startsWith("token="));
   if (token !== undefined) {
@@ -69,14 +72,10 @@ export function adoptToken(): void {
     history.replaceState(null, "", `${location.pathname}#${rest === "" ? "/" : rest}`);
   }
   route.value = parse(location.hash);
+  return token !== undefined;
 }
 
-export function storeToken(token: string): void {
-  sessionStorage.setItem(TOKEN_KEY, token.trim());
-}
-
-export function storedToken(): string | null {
-  return sessionStorage.getItem(TOKEN_KEY);
-}
-
-addEventListener("hashchange", adoptToken);
+addEventListener("hashchange", () => {
+  // Whoever the page was for, it is somebody else's now.
+  if (adoptToken()) location.reload();
+});

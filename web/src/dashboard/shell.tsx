@@ -1,11 +1,12 @@
 import { ConnectionPill } from "./connection-pill.tsx";
 import { Icon, type IconName } from "./icons.tsx";
+import { offers } from "./identity.ts";
 import { openHelp, openPalette } from "./overlays.ts";
 import { type Page, route } from "./route.ts";
 import { welcome } from "./store.ts";
 import { nextTheme, theme } from "./theme.ts";
 
-const PLACES: { href: string; word: string; icon: IconName; pages: Page[] }[] = [
+const PLACES: { href: string; word: string; icon: IconName; pages: [Page, ...Page[]] }[] = [
   { href: "#/", word: "Tasks", icon: "tasks", pages: ["tasks", "task"] },
   { href: "#/new", word: "New task", icon: "plus", pages: ["new"] },
   { href: "#/workflows", word: "Workflows", icon: "workflows", pages: ["workflows", "workflow"] },
@@ -28,7 +29,7 @@ export function Shell() {
         <span>Sentient Gateway</span>
       </a>
       <nav class="places" aria-label="Pages">
-        {PLACES.map(({ href, word, icon, pages }) => (
+        {PLACES.filter(({ pages: [page] }) => offers(page)).map(({ href, word, icon, pages }) => (
           <a key={href} href={href} aria-current={pages.includes(route.value.page) ? "page" : undefined}>
             <Icon name={icon} />
             <span>{word}</span>

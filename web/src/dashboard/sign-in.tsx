@@ -1,10 +1,27 @@
 import { useState } from "preact/hooks";
 
-import { storedToken, storeToken } from "./route.ts";
+import { guestUntil, leaveLink, storedToken, storeToken } from "./identity.ts";
 import { connection, session } from "./store.ts";
 
 /** Asks for a token where the gateway wants one. */
 export function SignIn() {
+  return guestUntil.value === null ? <TokenForm /> : <LinkEnded />;
+}
+
+/** A link has its time; who has it can't do anything about that. */
+function LinkEnded() {
+  return (
+    <section class="sign-in card">
+      <h1>This link works no more</h1>
+      <p class="muted">It has ended, or was taken back. Ask whoever gave it to you for another.</p>
+      <button type="button" onClick={leaveLink}>
+        Come in as yourself
+      </button>
+    </section>
+  );
+}
+
+function TokenForm() {
   const [token, setToken] = useState("");
   const state = connection.value;
   const reason = state.phase === "stopped" ? state.reason : "";

@@ -8,9 +8,10 @@ import {
   type Params,
   type SessionState,
   type Task,
+  type WatchUpdate,
   type Welcome,
 } from "../client/index.ts";
-import { storedToken } from "./route.ts";
+import { guestUntil, storedToken, subject } from "./identity.ts";
 import { traffic } from "./traffic.ts";
 
 /** Lists have a task without its result. */
@@ -46,6 +47,7 @@ export const session = new GatewaySession({
   },
   onWelcome: (frame) => {
     welcome.value = frame;
+    subject.value = frame.subject;
     serverAheadMs = Date.parse(frame.time) - Date.now();
     tick();
     cursors.value = new Map();
@@ -63,10 +65,13 @@ export function start(): void {
     if (session.state.phase === "offline") session.connect();
     session.probe();
   });
-  session.watch("tasks", (update) => {
-    for (const task of "items" in update ? update.items : [update.item]) mergeTask(task);
-  });
+  // Whoever came by a link is shown what it is for, and no list.
+  if (guestUntil.value === null) session.watch("tasks", takeUpdate);
   session.connect();
+}
+
+function takeUpdate(update: WatchUpdate<"tasks">): void {
+  for (const task of "items" in update ? update.items : [update.item]) mergeTask(task);
 }
 
 export function taskById(taskId: string): KnownTask | undefined {

@@ -4,6 +4,7 @@ import type { GatewayError } from "../client/index.ts";
 import { TERMINAL } from "../client/index.ts";
 import { Follower } from "./follow.ts";
 import { Icon } from "./icons.tsx";
+import { canSteer, guestUntil } from "./identity.ts";
 import { route, setQuery } from "./route.ts";
 import { connection, type KnownTask, taskById } from "./store.ts";
 import { Tabs } from "./tabs.tsx";
@@ -12,7 +13,7 @@ import { Details } from "./task/details.tsx";
 import { Facts, Failure, Progress } from "./task/facts.tsx";
 import { FramesTab } from "./task/frames.tsx";
 import { Preview } from "./task/preview.tsx";
-import { QuestionForm } from "./task/question.tsx";
+import { QuestionOf } from "./task/question.tsx";
 import { ResultFiles, resultFiles } from "./task/result-files.tsx";
 import { StdinBar } from "./task/stdin-bar.tsx";
 import { Timeline } from "./task/timeline.tsx";
@@ -68,7 +69,7 @@ function Followed({ follower }: { follower: Follower }) {
       {status === "running" && <Progress model={model} />}
       <Timeline model={model} />
       {model.question !== null && !isOver && (
-        <QuestionForm key={model.question.key} question={model.question} follower={follower} />
+        <QuestionOf key={model.question.key} question={model.question} follower={follower} />
       )}
       <Views follower={follower} task={task} isOver={isOver} />
     </article>
@@ -85,12 +86,14 @@ interface ViewProps {
 function Views({ follower, task, isOver }: ViewProps) {
   const { model } = follower;
   const current = route.value.query.get("view") ?? "output";
-  const takesInput = task?.input?.stdin === true && !isOver;
+  const takesInput = task?.input?.stdin === true && !isOver && canSteer.value;
   const tabs = [
     { id: "output", word: "Output" },
     ...(model.siteUrl === null ? [] : [{ id: "site", word: "Site" }]),
     { id: "files", word: "Files", count: resultFiles(model.result).length },
-    { id: "checkpoints", word: "Checkpoints", count: model.checkpoints.length },
+    ...(guestUntil.value === null
+      ? [{ id: "checkpoints", word: "Checkpoints", count: model.checkpoints.length }]
+      : []),
     { id: "details", word: "Details" },
     { id: "frames", word: "Frames" },
   ];

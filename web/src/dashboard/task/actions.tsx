@@ -4,7 +4,9 @@ import type { TaskStatus } from "../../client/index.ts";
 import { draftOf } from "../draft.ts";
 import type { Follower } from "../follow.ts";
 import { Icon } from "../icons.tsx";
+import { canSteer, guestUntil } from "../identity.ts";
 import { pageKeys } from "../keys.ts";
+import { openShare } from "../overlays.ts";
 import { pageActions } from "../palette.tsx";
 import { go } from "../route.ts";
 import type { KnownTask } from "../store.ts";
@@ -20,8 +22,43 @@ interface Props {
 
 type Wish = "cancel" | "pause" | "resume";
 
+/** What may be done with the task by whoever is here. */
+export function Actions(props: Props) {
+  const { task, status, isOver } = props;
+  if (status === null) return null;
+  return (
+    <span class="actions">
+      {canSteer.value && (isOver ? <Again task={task} /> : <Steering {...props} status={status} />)}
+      {guestUntil.value === null && <Share />}
+    </span>
+  );
+}
+
+function Share() {
+  useShortcut("l", "A link to this task", openShare);
+  return (
+    <button type="button" onClick={openShare}>
+      <Icon name="share" /> Share
+    </button>
+  );
+}
+
+function Again({ task }: { task: KnownTask | undefined }) {
+  if (task?.input === undefined) return null;
+  const { agent, input } = task;
+  const again = () => {
+    giveDraft(agent, draftOf(agent, input));
+    go("#/new");
+  };
+  return (
+    <button type="button" onClick={again}>
+      <Icon name="again" /> Run again…
+    </button>
+  );
+}
+
 /** A wish and its effect are two things: the buttons tell of the one, the status of the other. */
-export function Actions({ follower, task, status, isOver }: Props) {
+function Steering({ follower, task, status }: Props & { status: TaskStatus }) {
   const [error, setError] = useState<string | null>(null);
   const [asking, setAsking] = useState<Wish | null>(null);
   const desire = task?.desire ?? "run";
@@ -38,26 +75,10 @@ export function Actions({ follower, task, status, isOver }: Props) {
       setAsking(null);
     }
   };
-  const again = () => {
-    if (task?.input === undefined) return;
-    giveDraft(task.agent, draftOf(task.agent, task.input));
-    go("#/new");
-  };
-  useShortcuts(isOver ? null : () => void wish(toggle), isOver ? null : () => void wish("cancel"), toggle);
-  if (isOver) {
-    return (
-      <span class="actions">
-        {task?.input !== undefined && (
-          <button type="button" onClick={again}>
-            <Icon name="again" /> Run again…
-          </button>
-        )}
-      </span>
-    );
-  }
-  if (status === null) return null;
+  useShortcut("p", toggle === "pause" ? "Pause this task" : "Resume this task", () => void wish(toggle));
+  useShortcut("x", "Cancel this task", () => void wish("cancel"));
   return (
-    <span class="actions">
+    <>
       {error !== null && (
         <span role="alert" class="error-text">
           {error}
@@ -79,7 +100,7 @@ export function Actions({ follower, task, status, isOver }: Props) {
       >
         <Icon name="stop" /> {desire === "cancel" || asking === "cancel" ? "Cancelling…" : "Cancel"}
       </button>
-    </span>
+    </>
   );
 }
 
@@ -90,19 +111,14 @@ function Waiting({ desire, status }: { desire: string; status: TaskStatus }) {
   return isTrue || words === undefined ? null : <span class="hint">{`${words}; still ${status}.`}</span>;
 }
 
-/** By `p` and `x`, and by name in the palette. */
-function useShortcuts(toggle: (() => void) | null, cancel: (() => void) | null, word: Wish): void {
+/** By a key, and by name in the palette, while its button is there. */
+function useShortcut(key: string, word: string, run: () => void): void {
   useEffect(() => {
-    if (toggle === null || cancel === null) return;
-    const name = word === "pause" ? "Pause this task" : "Resume this task";
-    pageKeys.set("p", toggle).set("x", cancel);
-    pageActions.set("p", { id: "toggle", word: name, detail: "p", run: toggle });
-    pageActions.set("x", { id: "cancel", word: "Cancel this task", detail: "x", run: cancel });
+    pageKeys.set(key, run);
+    pageActions.set(key, { id: key, word, detail: key, run });
     return () => {
-      for (const key of ["p", "x"]) {
-        pageKeys.delete(key);
-        pageActions.delete(key);
-      }
+      pageKeys.delete(key);
+      pageActions.delete(key);
     };
   });
 }

@@ -1,13 +1,30 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import type { Follower } from "../follow.ts";
+import { canSteer } from "../identity.ts";
 import { kindOf, resolve, type Schema } from "../schema.ts";
 import { SchemaField, SchemaFields } from "../schema-form.tsx";
 import { explain } from "../submit.ts";
 import type { Question } from "../task-model.ts";
 
-/** What an agent asks, as a form drawn from the schema that it gave. */
-export function QuestionForm({ question, follower }: { question: Question; follower: Follower }) {
+interface Props {
+  question: Question;
+  follower: Follower;
+}
+
+/** What an agent asks; for whoever may answer, with a form. */
+export function QuestionOf({ question, follower }: Props) {
+  if (canSteer.value) return <QuestionForm question={question} follower={follower} />;
+  return (
+    <section class="question" aria-label="The task asks">
+      <p class="question-prompt">{question.prompt}</p>
+      <p class="hint">It waits for its owner's answer.</p>
+    </section>
+  );
+}
+
+/** Drawn from the schema that the agent gave. */
+function QuestionForm({ question, follower }: Props) {
   const root = (question.schema ?? { type: "string" }) as Schema;
   const schema = resolve(root, root);
   const isGroup = kindOf(schema) === "group";

@@ -1,6 +1,7 @@
 import { useCallback, useMemo } from "preact/hooks";
 
 import { Icon } from "../icons.tsx";
+import { offers } from "../identity.ts";
 import { narrow } from "../narrow.ts";
 import { route, setQuery } from "../route.ts";
 import { cursors, type Filter, filterKey, listError, loadTasks, tasks, welcome } from "../store.ts";
@@ -21,14 +22,16 @@ export function TaskList() {
   const more = useCallback(() => void loadTasks(wanted.filter), [wanted.filter, cursors.value]);
   const isLoading = !cursors.value.has(key);
   const isAll = query.toString() === "";
-  if (isAll && !isLoading && tasks.value.length === 0) return <Welcome />;
+  if (isAll && !isLoading && tasks.value.length === 0 && offers("new")) return <Welcome />;
   return (
     <section class="task-list" aria-labelledby="tasks-title">
       <div class="list-head">
         <h1 id="tasks-title">Tasks</h1>
-        <a class="button primary" href="#/new">
-          <Icon name="plus" /> New task
-        </a>
+        {offers("new") && (
+          <a class="button primary" href="#/new">
+            <Icon name="plus" /> New task
+          </a>
+        )}
       </div>
       <Filters filter={wanted.filter} />
       {listError.value !== null && (

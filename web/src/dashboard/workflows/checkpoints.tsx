@@ -1,6 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
 
 import type { Checkpoint } from "../../client/index.ts";
+import { canSteer } from "../identity.ts";
 import { go, route, taskHref } from "../route.ts";
 import { connection, mergeTask, session } from "../store.ts";
 import { explain } from "../submit.ts";
@@ -107,7 +108,7 @@ function Node({ checkpoint, branch, recover }: NodeProps) {
         <span class="hint">
           after event {checkpoint.seq} · {new Date(checkpoint.created_at).toLocaleTimeString("en-GB")}
         </span>
-        {checkpoint.is_recoverable && (
+        {checkpoint.is_recoverable && canSteer.value && (
           <span class="node-actions">
             <button
               type="button"
