@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 
 
 @dataclass(slots=True)
@@ -28,8 +29,10 @@ class Clock:
 
         Within a millisecond, and after the clock was set back, it is the last one and a random step.
         """
-        fresh = self.now_ms() << 74 | self.rng.getrandbits(74)
-        if fresh <= self._last_ordered:
+        now_ms = self.now_ms()
+        if now_ms > self._last_ordered >> 74:
+            fresh = now_ms << 74 | self.rng.getrandbits(74)
+        else:
             fresh = self._last_ordered + 1 + self.rng.getrandbits(32)
         self._last_ordered = fresh
         high, middle, low = fresh >> 74, fresh >> 62 & 0xFFF, fresh & (1 << 62) - 1
@@ -38,5 +41,10 @@ class Clock:
 
 def rfc3339(ms: int) -> str:
     """`ms` since 1970 as the contract writes times: UTC, with milliseconds."""
-    moment = datetime.fromtimestamp(ms / 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
+    seconds, rest = divmod(ms, 1000)
+    return f"{_to_the_second(seconds)}.{rest:03d}Z"
+
+
+@lru_cache(maxsize=8)  # an event is written in the second of the one before it, more often than not
+def _to_the_second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"

@@ -202,8 +202,6 @@ class Change:
     fields: Mapping[str, Any] = field(default_factory=dict)
     drafts: Sequence[Draft] = ()
     outcome: Outcome | None = None
-    checkpoint: NewCheckpoint | None = None
-    """One that the last of `drafts` tells of."""
 
 
 @dataclass(frozen=True, slots=True)

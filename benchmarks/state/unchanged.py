@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from benchmarks.measure import Figure, disk
-from gateway.checkpoints import new_checkpoint
-from gateway.state.base import StateStore
-from gateway.tasks import Change, told_of
+from gateway.checkpoints import Kept, new_checkpoint
+from gateway.state.base import Append, StateStore
+from gateway.tasks import TaskRecord, told_of
 from tests.support.postgres import LIKE_A_SERVER, fresh_database, postgres_server
+from tests.support.records import fence_of
 from tests.support.stores import Backend, PostgresqlBackend, SqliteBackend, SurrealBackend, run
 
 CHECKPOINTS: Final = 100
@@ -47,7 +48,7 @@ async def _figure(name: str, backend: Backend) -> Figure:
 
 async def _took_ms(store: StateStore, size: int) -> float:
     """One checkpoint of a task of its own, on average, behind a first one that writes the state."""
-    keep, data = _keeper(store, (await run(store)).task_id), {"words": "x" * size}
+    keep, data = _keeper(store, await run(store)), {"words": "x" * size}
     await keep(data, 0)
     began = time.perf_counter()
     for number in range(1, CHECKPOINTS + 1):
@@ -55,9 +56,13 @@ async def _took_ms(store: StateStore, size: int) -> float:
     return (time.perf_counter() - began) / CHECKPOINTS * 1000
 
 
-def _keeper(store: StateStore, task_id: str) -> Callable[[dict[str, str], int], Awaitable[object]]:
-    def keep(data: dict[str, str], number: int) -> Awaitable[object]:
-        new = new_checkpoint(f"{task_id}-{number:06}", f"step-{number}", "stepper", data)
-        return store.change_task(task_id, lambda _row: Change({}, [told_of(new)], None, new))
+def _keeper(store: StateStore, task: TaskRecord) -> Callable[[dict[str, str], int], Awaitable[None]]:
+    right, kept = fence_of(task), Kept()  # as a run has them
+
+    async def keep(data: dict[str, str], number: int) -> None:
+        nonlocal right
+        new = new_checkpoint(f"{task.task_id}-{number:06}", f"step-{number}", "stepper", data, kept=kept)
+        right = await store.append(right, Append([told_of(new)], checkpoint=(task.workflow_id, new)))
+        kept.learn(data, new)
 
     return keep

@@ -93,6 +93,8 @@ class Append:
 
     drafts: Sequence[Draft]
     fields: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: tuple[str, NewCheckpoint] | None = None
+    """One of the workflow of that id, which the last of `drafts` tells of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,8 +56,8 @@ class GroupCommit(Generic[Write]):
         self._queue.append((write, done))
         if self._writing is None:
             self._writing = loop.create_task(self._write_all(), name="store writer")
-        # An asker that goes away must not undo what others share a transaction with.
-        return await asyncio.shield(done)
+        # An asker that goes away takes its future with it, and undoes nothing.
+        return await done
 
     async def drain(self) -> None:
         """Return when everything asked so far is settled."""

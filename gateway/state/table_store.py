@@ -85,6 +85,15 @@ class TableStore(ABC):
 
     async def append(self, fence: Fence, what: Append) -> Fence:
         """See `StateStore.append`."""
+        if what.checkpoint is None:
+            return await self._append(fence, what)
+        return await self._append_alone(fence, what)
+
+    async def _append(self, fence: Fence, what: Append) -> Fence:
+        """Events alone: a store that gathers those of many tasks overrides this."""
+        return await self._append_alone(fence, what)
+
+    async def _append_alone(self, fence: Fence, what: Append) -> Fence:
         return await self._write(lambda tx: tx.append(fence, what), task_id=fence.task_id)
 
     async def add_input(self, task_id: str, new: NewInput, decide: Decide) -> TaskRecord:

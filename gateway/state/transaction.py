@@ -151,9 +151,6 @@ class Transaction:
         after = dataclasses.replace(task, **fields)
         await self.tables.update_task(task.task_id, fields)
         await self._add_events(task.task_id, change.drafts, after_seq=task.last_seq)
-        if change.checkpoint is not None:
-            await self.tables.note_checkpoint(after.workflow_id, change.checkpoint, now_ms=self.now_ms)
-            await self.tables.add_checkpoint(_place(after), change.checkpoint, now_ms=self.now_ms)
         if change.outcome is not None:
             await self._end(after, change.outcome)
         queued = after.status is TaskStatus.PENDING and after.desire is Desire.RUN
@@ -181,6 +178,11 @@ class Transaction:
         if wanted.events:
             await self.tables.add_events(fence.task_id, wanted.events)
             self._events.append(TaskEvents(fence.task_id, wanted.events))
+        if what.checkpoint is not None:
+            workflow_id, checkpoint = what.checkpoint
+            place = (workflow_id, fence.task_id, wanted.after.last_seq)
+            await self.tables.note_checkpoint(workflow_id, checkpoint, now_ms=self.now_ms)
+            await self.tables.add_checkpoint(place, checkpoint, now_ms=self.now_ms)
         self._changed.append(Changed(fence.task_id, fence.subject))
         return wanted.after
 

@@ -36,7 +36,7 @@ class _Said:
 class _Step:
     """Another write that waits for its turn."""
 
-    write: Callable[[Fence], Awaitable[None]]
+    write: Callable[[Fence], Awaitable[Fence | None]]
     is_done: bool = False
 
 
@@ -86,8 +86,10 @@ class Journal:
         self._pending_bytes += sum(sizes)
         self._put(_Said(drafts, fields))
 
-    async def write(self, write: Callable[[Fence], Awaitable[None]]) -> None:
+    async def write(self, write: Callable[[Fence], Awaitable[Fence | None]]) -> None:
         """Have `write` done behind all that was taken before, tried until the store takes it.
+
+        It gives the fence for the next one where that is another.
 
         Raises `LeaseLostError`, and what else it raises, which is the journal's end.
         """
@@ -154,7 +156,8 @@ class Journal:
             case _Decision():
                 await self._settle(part)
             case _Step():
-                await durably(lambda: part.write(self.fence), log=self._log)
+                moved: Fence | None = await durably(lambda: part.write(self.fence), log=self._log)
+                self.fence = moved or self.fence
                 part.is_done = True
             case _Said():
                 await self._append(gather(part.drafts), part.fields)

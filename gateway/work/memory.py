@@ -7,9 +7,9 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.checkpoints import Kept, new_checkpoint
 from gateway.clock import Clock
-from gateway.state.base import StateStore
+from gateway.state.base import Append, StateStore
 from gateway.state.retry import durably
-from gateway.tasks import Change, TaskRecord, told_of
+from gateway.tasks import TaskRecord, told_of
 from gateway.wishes import answered, asked
 from gateway.work.journal import Journal
 
@@ -39,8 +39,8 @@ class RunMemory:
         """See `Memory.keep`."""
         checkpoint_id = self._clock.new_ordered_id()
         new = new_checkpoint(checkpoint_id, step_name[:MAX_STEP_NAME], agent_name, data, kept=self._kept)
-        change = Change(drafts=[told_of(new)], checkpoint=new)
-        await self._journal.decide(lambda _row: change)
+        what = Append([told_of(new)], checkpoint=(self._task.workflow_id, new))
+        await self._journal.write(lambda fence: self._store.append(fence, what))
         self._kept.learn(data, new)
         return checkpoint_id
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from gateway.checkpoints import Checkpoint, new_checkpoint
-from gateway.errors import GatewayError
-from gateway.state.base import Recovery, Retention, StateStore, TaskQuery
-from gateway.tasks import Change, TaskRecord, completed, told_of
+from gateway.errors import GatewayError, LeaseLostError
+from gateway.state.base import Append, Recovery, Retention, StateStore, TaskQuery
+from gateway.tasks import TaskRecord, completed, told_of
 from gateway.workflow_record import (
     VersionConflictError,
     WorkflowChange,
@@ -18,7 +18,7 @@ from gateway.workflow_record import (
     restored,
     updated,
 )
-from tests.support.records import NOW_MS, new_task, record
+from tests.support.records import NOW_MS, fence_of, new_task, record
 from tests.support.stores import AMPLE, Backend, claim, code_of
 
 LARGE = "x" * 20_000
@@ -33,7 +33,9 @@ def workflow(number: int = 1, **fields: Any) -> WorkflowRecord:
 async def checkpoint(store: StateStore, task_id: str, number: int, step: str, data: dict[str, Any]) -> str:
     """The running task of that id makes a checkpoint; its id."""
     new = new_checkpoint(f"checkpoint-{number:03d}", step, "builder", data)
-    await store.change_task(task_id, lambda _row: Change(drafts=[told_of(new)], checkpoint=new))
+    task = await store.get_task(task_id)
+    assert task is not None
+    await store.append(fence_of(task), Append([told_of(new)], checkpoint=(task.workflow_id, new)))
     return new.checkpoint_id
 
 
@@ -245,6 +247,18 @@ async def test_recovery_in_place_begins_a_task(store: StateStore) -> None:
 def _changed(row: WorkflowRecord) -> dict[str, Any]:
     names = ("status", "current_step", "step_history", "agent_states", "version", "updated_at")
     return {name: getattr(row, name) for name in names}
+
+
+async def test_checkpoint_of_a_former_owner_is_refused(store: StateStore) -> None:
+    """Where the fence does not hold, neither the checkpoint nor what it says of the workflow is written."""
+    task = await begun(store)
+    before = await found(store, task.workflow_id)
+    stale = dataclasses.replace(fence_of(task), epoch=task.epoch - 1)
+    new = new_checkpoint("checkpoint-1", "plan", "builder", {"n": 1, "large": LARGE})
+    with pytest.raises(LeaseLostError):
+        await store.append(stale, Append([told_of(new)], checkpoint=(task.workflow_id, new)))
+    assert await store.get_checkpoint("checkpoint-1") is None
+    assert await store.get_workflow(task.workflow_id) == before
 
 
 async def test_recovery_while_a_task_runs_is_refused(store: StateStore) -> None:

@@ -44,6 +44,13 @@ def test_lock_holds_every_dependency() -> None:
     assert names - set(locked) == set()
 
 
+@pytest.mark.parametrize("store", ["sqlite", "postgresql"])
+def test_migrations_have_a_number_each(store: str) -> None:
+    """A script's number is the schema it makes: 1, 2, 3, … without a gap, none twice."""
+    names = sorted(path.name for path in (ROOT / "gateway/state/migrations" / store).glob("*.sql"))
+    assert [int(name[:4]) for name in names] == list(range(1, len(names) + 1))
+
+
 def test_repository_names_no_machine() -> None:
     """No committed file knows where on somebody's machine it was written."""
     home = re.compile(rb"/(?:home|Users)/\w+/|/\.pyenv/")

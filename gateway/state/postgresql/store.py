@@ -42,8 +42,8 @@ class PostgresqlStore(TableStore):
         await self._settled.settle()
         await self._database.aclose()
 
-    async def append(self, fence: Fence, what: Append) -> Fence:
-        """See `StateStore.append`."""
+    async def _append(self, fence: Fence, what: Append) -> Fence:
+        """See `TableStore._append`."""
 
         async def in_turn() -> Fence:
             async with self._turn(fence.task_id):

@@ -45,8 +45,8 @@ class SurrealStore(TableStore):
         await self._group.drain()
         await self._database.aclose()
 
-    async def append(self, fence: Fence, what: Append) -> Fence:
-        """See `StateStore.append`."""
+    async def _append(self, fence: Fence, what: Append) -> Fence:
+        """See `TableStore._append`."""
         after: Fence = await self._group.write((fence, what))
         return after
 

@@ -12,10 +12,10 @@ import pytest
 
 from gateway.checkpoints import new_checkpoint
 from gateway.errors import GatewayError, LeaseLostError, StoreUnavailableError
-from gateway.state.base import Append, Created, Decide, StateStore, TaskQuery
+from gateway.state.base import Append, Created, StateStore, TaskQuery
 from gateway.state.sqlite.store import SqliteStore
 from gateway.state.tables import Tables
-from gateway.tasks import Change, told_of
+from gateway.tasks import told_of
 from tests.support.inline import InlineExecutor
 from tests.support.records import FakeTime, fence_of, new_task, output, record
 from tests.support.stores import Published, SqliteBackend, claim, inline, run, seqs
@@ -202,20 +202,28 @@ async def test_closing_waits_for_a_read_that_nobody_waits_for(tmp_path: Path) ->
         await closing
 
 
-def constant(change: Change) -> Decide:
-    """That change, whatever the row."""
-    return lambda _row: change
-
-
 async def test_unchanged_value_is_written_once(store: StateStore) -> None:
     """However many checkpoints of a workflow have a large value, the file holds it once."""
     created = await store.create_task(new_task(record()))
     task = await claim(store, created.task.task_id)
+    right = fence_of(task)
     for number in range(5):
         new = new_checkpoint(f"checkpoint-{number}", "step", "a", {"n": number, "html": "x" * 20_000})
-        await store.change_task(task.task_id, constant(Change(drafts=[told_of(new)], checkpoint=new)))
+        right = await store.append(right, Append([told_of(new)], checkpoint=(task.workflow_id, new)))
     assert writer_of(store).execute("SELECT count(*) FROM checkpoint_part").fetchone() == (1,)
     assert writer_of(store).execute("SELECT count(*) FROM checkpoint").fetchone() == (5,)
+
+
+async def test_asker_that_goes_away_undoes_nothing(tmp_path: Path) -> None:
+    """What it asked is written all the same, and so is what shares the transaction with it."""
+    async with SqliteBackend(tmp_path).opened() as store:
+        first, second = new_task(), new_task()
+        asked = [asyncio.ensure_future(store.create_task(new)) for new in (first, second)]
+        await asyncio.wait(asked, timeout=0)  # both have asked
+        asked[0].cancel()
+        assert (await asked[1]).task == await store.get_task(second.task.task_id)
+        assert await store.get_task(first.task.task_id) is not None
+        assert asked[0].cancelled()
 
 
 async def test_write_that_fails_halfway_undoes_itself_alone(tmp_path: Path) -> None:
