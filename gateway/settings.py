@@ -126,6 +126,9 @@ class Settings(BaseSettings):
     """Browser origins let in beside our own."""
     allowed_hosts: CommaSeparated = ()
     """`Host` names answered to beside the bound address and localhost."""
+    trusted_proxies: CommaSeparated = ()
+    """Addresses, and networks such as `10.1.0.0/16`, of the proxies before us, whose `X-Forwarded-For` says for whom
+    they ask. From anybody else that header is not believed."""
 
     # --- sites of tasks ---
     preview_host: Annotated[str, StringConstraints(to_lower=True, pattern=PREVIEW_HOST)] | None = None
@@ -152,6 +155,9 @@ class Settings(BaseSettings):
     """Client sockets in all: each costs some 20 KiB and a file descriptor."""
     max_connections_per_subject: int = 1000
     """Client sockets of one subject, and its streams and blocking submits by HTTP; 0 turns the limit off."""
+    max_connections_per_address: int = Field(default=1000, ge=0)
+    """Connections of any kind from one address, a network of 64 bits in IPv6; 0 turns the limit off. Not counted is who
+    comes from this machine, and a proxy of `trusted_proxies`, but whom it asks for."""
     max_running_per_subject: int = 32
     """Tasks of one subject that run at once; 0 turns the limit off."""
     requests_per_s: float = 100.0
@@ -231,6 +237,8 @@ class Settings(BaseSettings):
             self._check_surrealdb_url()
         for url in self.websocket_url:
             self._check_sandbox_url(url)
+        for proxy in self.trusted_proxies:
+            _check_network(proxy)
         self._check_leases()
         return self
 
@@ -273,6 +281,13 @@ class Settings(BaseSettings):
                 f"WEBSOCKET_URL={url} is this gateway's own client socket. It names sandbox services: change that line"
                 " to where `sandbox-bridge serve` listens, such as WEBSOCKET_URL=ws://localhost:8090/ws, or remove it"
             )
+
+
+def _check_network(text: str) -> None:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"GATEWAY_TRUSTED_PROXIES: {error}") from None
 
 
 def _check_jwks_url(url: str) -> None:

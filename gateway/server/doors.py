@@ -5,8 +5,10 @@ from typing import Final
 from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 
-from gateway.errors import GatewayError
+from gateway.errors import Close, GatewayError, HandshakeError
+from gateway.server.peer import Peer
 from gateway.server.previews import IS_PREVIEW
+from gateway.sessions import endpoint
 from gateway.sessions.auth import Doors
 from gateway.sessions.problems import problem
 
@@ -46,6 +48,30 @@ def doors_checked(doors: Doors) -> Middleware:
         return await handler(request)
 
     return middleware
+
+
+@web.middleware
+async def crowd_checked(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answers an address that has too many connections, and hangs up."""
+    peer = request.protocol
+    if not isinstance(peer, Peer):
+        return await handler(request)
+    forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
+    with peer.crowd.asking(request.transport, forwarded) as crowded:
+        if crowded is None:
+            return await handler(request)
+        refusal = HandshakeError(
+            "rate_limited",
+            Close.OVERLOADED,
+            f"Too many connections of {crowded} are open.",
+            retry_after_ms=endpoint.RETRY_AFTER_MS,
+        )
+        if request.path in endpoint.SOCKETS:
+            request[endpoint.REFUSAL] = refusal
+            return await handler(request)
+        response = problem(refusal)
+        response.force_close()
+        return response
 
 
 def _is_too_old(request: web.Request) -> bool:

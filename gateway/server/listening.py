@@ -8,6 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
+from gateway.server.crowd import Crowd
 from gateway.server.data_dir import StartError
 from gateway.server.peer import Peer
 from gateway.settings import Settings
@@ -29,7 +30,8 @@ async def listening(runner: web.AppRunner, settings: Settings) -> AsyncIterator[
     host, port, loop = settings.host, settings.port, asyncio.get_running_loop()
     if (server := runner.server) is None:
         raise TypeError("the runner has not been set up")
-    peer = functools.partial(Peer, server, loop=loop, keepalive_timeout=settings.handshake_timeout_s)
+    crowd = Crowd(settings)
+    peer = functools.partial(Peer, server, crowd, loop=loop, keepalive_timeout=settings.handshake_timeout_s)
     try:
         listener = await loop.create_server(peer, host, port, backlog=BACKLOG, reuse_address=True)
     except OSError as error:

@@ -1,18 +1,20 @@
-"""aiohttp's side of one HTTP connection, and two things more.
+"""aiohttp's side of one HTTP connection, and three things more.
 
 It tells at once when its client goes, for a handler that only waits would hear of it with its next write. And what
-is no HTTP never comes to a handler: aiohttp would answer it by repeating it, and it may have a token in it.
+is no HTTP never comes to a handler: aiohttp would answer it by repeating it, and it may have a token in it. From its
+first moment on it counts as its address's.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_request import BaseRequest
 
+from gateway.server.crowd import Crowd
 from gateway.server.guard import Guard
 from gateway.sessions.auth import MAX_TOKEN_BYTES
 from gateway.sessions.problems import plain_problem
@@ -24,9 +26,11 @@ MAX_HEADER_BYTES: Final = MAX_TOKEN_BYTES + 64
 class Peer(web.RequestHandler):
     """One connection, with one request at a time."""
 
-    __slots__ = ("on_gone",)
+    __slots__ = ("_address", "crowd", "on_gone")
 
-    def __init__(self, manager: web.Server, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+    def __init__(
+        self, manager: web.Server, crowd: Crowd, *, loop: asyncio.AbstractEventLoop, **options: Any
+    ) -> None:
         super().__init__(
             manager,
             loop=loop,
@@ -36,6 +40,8 @@ class Peer(web.RequestHandler):
             **options,
         )
         self.on_gone: Callable[[], None] | None = None
+        self.crowd = crowd
+        self._address: str | None = None
 
     @property
     def has_gone(self) -> bool:
@@ -46,9 +52,17 @@ class Peer(web.RequestHandler):
         """From here on it is a WebSocket's: its client's frames are looked at first."""
         super().set_parser(Guard(parser, asyncio.get_running_loop().time), data_received_cb)  # type: ignore[arg-type]
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        self._address = self.crowd.address_of(transport)
+        if not self.crowd.came(self._address):
+            cast("asyncio.Transport", transport).abort()
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """See `asyncio.Protocol`."""
         super().connection_lost(exc)
+        self.crowd.went(self._address)
         if self.on_gone is not None:
             self.on_gone()
 

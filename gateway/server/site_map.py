@@ -15,7 +15,7 @@ from gateway.server.api import Api
 from gateway.server.bodies import Bodies
 from gateway.server.border import errors_answered
 from gateway.server.documents import Documents
-from gateway.server.doors import doors_checked, secured
+from gateway.server.doors import crowd_checked, doors_checked, secured
 from gateway.server.downloads import Downloads
 from gateway.server.forward import Forwarder
 from gateway.server.health import Health
@@ -64,6 +64,7 @@ def application(parts: Parts) -> web.Application:
     if settings.preview_host is not None:
         forwarder = Forwarder(authenticator.recognises)
         Previews(parts.sites, forwarder, parts.hops, settings.preview_host).add_to(app)
+    app.middlewares.insert(0, crowd_checked)
     bodies = Bodies(max_bytes=settings.max_body_bytes)
     if parts.serves_clients:
         app.router.add_get("/ws", parts.client_socket)

@@ -25,6 +25,10 @@ TOKEN_PREFIX: Final = "bearer."  # noqa: S105 - a name, not a secret
 CLIENT_SCOPES: Final = frozenset({"tasks:read", "tasks:write", "admin"})
 """Without one of these there is nothing to do here."""
 RETRY_AFTER_MS: Final = 5000
+SOCKETS: Final = frozenset({"/ws", "/sandbox"})
+"""Where a browser can't read an HTTP refusal."""
+REFUSAL: Final = web.RequestKey("refusal", HandshakeError)
+"""Why a request for a socket is to be refused, where that was known before anybody looked who asks."""
 
 
 class Endpoint:
@@ -222,6 +226,8 @@ def offered_protocols(request: web.Request) -> list[str]:
 
 async def authenticated(request: web.Request, authenticator: Authenticator) -> Principal:
     """Who sent `request`: by its `Authorization`, or a `bearer.<jwt>` subprotocol. Raises `HandshakeError`."""
+    if (known := request.get(REFUSAL)) is not None:
+        raise known
     offered = (p.removeprefix(TOKEN_PREFIX) for p in offered_protocols(request) if p.startswith(TOKEN_PREFIX))
     token = bearer(request.headers.get("Authorization")) or next(offered, None)
     try:

@@ -100,11 +100,16 @@ class RawClient:
     async def is_cut_off(self) -> None:
         """Return once nothing more can come."""
         async with asyncio.timeout(WITHIN_S):
-            try:
-                while await self.reader.read(1 << 16):
-                    pass
-            except ConnectionError:
-                return
+            await is_over(self.reader)
+
+
+async def is_over(reader: asyncio.StreamReader) -> None:
+    """Return once nothing more can come; what still comes is thrown away."""
+    try:
+        while await reader.read(1 << 16):
+            pass
+    except ConnectionError:
+        return
 
 
 HANDSHAKE: Final = {

@@ -1,0 +1,79 @@
+"""Whose a connection is: by its address, and by what a proxy says that is believed."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gateway.server.crowd import SPARE, Crowd
+from gateway.settings import Settings
+
+
+def crowd(*proxies: str, limit: int = 1, most: int = 10) -> Crowd:
+    """One that believes `proxies`."""
+    settings = Settings(
+        _env_file=None, trusted_proxies=proxies, max_connections_per_address=limit, max_connections=most
+    )
+    return Crowd(settings)
+
+
+def connection(peer: Any, ours: str = "192.0.2.1") -> Any:
+    """A transport between these addresses."""
+    ends = {"peername": peer if peer is None else (peer, 1234), "sockname": (ours, 80)}
+    return SimpleNamespace(get_extra_info=ends.get)
+
+
+# Who connects, what its X-Forwarded-For says, and as whom it is counted.
+ASKED: list[tuple[str, str, str | None]] = [
+    ("198.51.100.7", "", "198.51.100.7"),
+    ("198.51.100.7", "203.0.113.9", "198.51.100.7"),  # not a proxy of ours: words
+    ("192.0.2.1", "203.0.113.9", None),  # on this machine
+    ("10.0.0.1", "", None),  # the proxy itself, that looks whether we are well
+    ("10.0.0.1", "203.0.113.9", "203.0.113.9"),
+    ("10.0.0.1", "1.1.1.1, 203.0.113.9", "203.0.113.9"),  # the first was the client's own idea
+    ("10.0.0.1", "1.1.1.1, 203.0.113.9, 10.0.0.2", "203.0.113.9"),  # two proxies, one behind the other
+    ("10.0.0.1", "10.0.0.2", None),
+    ("10.0.0.1", "unknown", "unknown"),
+    ("10.0.0.1", "x" * 1000, "x" * 100),
+    ("10.0.0.1", " , ,", None),
+    ("10.0.0.1", "2001:db8:0:1::7", "2001:db8:0:1::/64"),
+    ("2001:db8:0:1::7", "", "2001:db8:0:1::/64"),
+    ("2001:db8:0:1:ffff::", "", "2001:db8:0:1::/64"),
+    ("::ffff:198.51.100.7", "", "198.51.100.7"),
+]
+
+
+@pytest.mark.parametrize(("peer", "forwarded", "counted"), ASKED)
+def test_request_counts_as_its_address(peer: str, forwarded: str, counted: str | None) -> None:
+    """The peer's own, or the last that a trusted proxy names; nobody gets another's by saying so."""
+    found, transport = crowd("10.0.0.0/8"), connection(peer)
+    for _ in range(2):  # the second is one too many, where it is counted at all
+        found.came(found.address_of(transport))
+    with found.asking(transport, forwarded) as first, found.asking(transport, forwarded) as second:
+        assert second == counted
+        if found.address_of(transport) is None:
+            assert first is None
+
+
+def test_who_has_gone_is_forgotten() -> None:
+    """Nothing of an address stays when its last connection is gone."""
+    found = crowd("10.0.0.1")
+    direct, behind = connection("198.51.100.7"), connection("10.0.0.1")
+    found.came(found.address_of(direct))
+    with found.asking(behind, "203.0.113.9"), found.asking(direct, ""):
+        assert repr(found) == "<Crowd 1 connections from 2 addresses>"
+    found.went(found.address_of(direct))
+    assert repr(found) == "<Crowd 0 connections from 0 addresses>"
+
+
+def test_there_is_an_end_to_all_connections() -> None:
+    """Whoever they are, and be they only silent sockets: no more than clients may be there, and some."""
+    found = crowd(limit=0)
+    came = [found.came(found.address_of(connection(f"198.51.{n % 250}.7"))) for n in range(10 + SPARE + 1)]
+    assert came == [True] * (10 + SPARE) + [False]
+
+
+def test_bad_network_of_proxies_is_refused_at_the_start() -> None:
+    """With its name, before anybody is believed."""
+    with pytest.raises(ValueError, match="GATEWAY_TRUSTED_PROXIES: 'proxy' does not appear"):
+        Settings(_env_file=None, trusted_proxies=("proxy",))

@@ -1,0 +1,104 @@
+"""Many connections of one address: too many are refused by the contract's words, and others don't notice."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import pytest
+
+from gateway.server.crowd import WAITING
+from tests.support.gateway import GatewayProcess, client, running_gateway
+from tests.support.raw_websocket import WITHIN_S, RawClient, handshake, is_over
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.journey
+
+LIMIT: Final = 3
+GET: Final = b"GET /v1/tasks HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@asynccontextmanager
+async def from_address(gateway: GatewayProcess, address: str) -> AsyncIterator[RawClient]:
+    """A connection from another address of this machine, on which nothing has been said."""
+    url = urlsplit(gateway.url)
+    reader, writer = await asyncio.open_connection(url.hostname, url.port, local_addr=(address, 0))
+    try:
+        yield RawClient(reader, writer)
+    finally:
+        writer.transport.abort()
+
+
+async def asked(gateway: GatewayProcess, address: str, *, forwarded: str = "") -> tuple[int, str]:
+    """The status that `address` gets over a connection of its own, 0 where it is cut off, and the whole answer."""
+    more = f"X-Forwarded-For: {forwarded}\r\n".encode() if forwarded else b""
+    async with from_address(gateway, address) as peer, asyncio.timeout(WITHIN_S):
+        await peer.send(GET + more + b"Connection: close\r\n\r\n")
+        try:
+            answer = (await peer.reader.read()).decode()
+        except ConnectionError:
+            return 0, ""
+    return int((answer.split() or ["", "0"])[1]), answer
+
+
+async def test_address_with_too_many_connections_is_refused(tmp_path: Path) -> None:
+    """Silent sockets count from their first moment. The next are told 429, or 1013 where a browser asks, far too many
+    are cut off unheard; another address is served, and this one again when its sockets have gone."""
+    env = {"GATEWAY_MAX_CONNECTIONS_PER_ADDRESS": str(LIMIT)}
+    async with running_gateway(tmp_path / "data", "--no-local-sandbox", env=env) as gateway:
+        async with AsyncExitStack() as held:
+            for _ in range(LIMIT):
+                await held.enter_async_context(from_address(gateway, "127.0.0.2"))
+            status, answer = await asked(gateway, "127.0.0.2")
+            assert status == 429
+            assert "Retry-After: 5\r\n" in answer
+            assert json.loads(answer.partition("\r\n\r\n")[2])["code"] == "rate_limited"
+            await _is_told_by_goodbye(gateway)
+            assert (await asked(gateway, "127.0.0.3"))[0] == 200
+            async with client(gateway.socket_url) as honest:
+                await _are_cut_off(gateway, held)
+                assert "time" in await honest.ask("ping")
+
+        async def is_served() -> bool:
+            return (await asked(gateway, "127.0.0.2"))[0] == 200
+
+        await eventually(is_served)
+
+
+async def _is_told_by_goodbye(gateway: GatewayProcess) -> None:
+    async with from_address(gateway, "127.0.0.2") as browser, asyncio.timeout(WITHIN_S):
+        await browser.send(handshake(gateway.url, {"Origin": gateway.url}))
+        assert (await browser.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        ended, goodbye = await browser.end()
+        assert goodbye is not None
+        assert (ended, goodbye["code"], goodbye["reconnect"]) == (1013, 1013, True)
+
+
+async def _are_cut_off(gateway: GatewayProcess, held: AsyncExitStack) -> None:
+    """Of so many more of it some are hung up on, without a word and a deadline."""
+    more = [await held.enter_async_context(from_address(gateway, "127.0.0.2")) for _ in range(WAITING + 1)]
+    async with asyncio.timeout(5):  # long before the deadline for headers
+        ended = [asyncio.ensure_future(is_over(peer.reader)) for peer in more]
+        await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+    assert any(task.done() for task in ended)
+    for task in ended:
+        task.cancel()
+
+
+async def test_only_a_trusted_proxy_says_for_whom_it_asks(tmp_path: Path) -> None:
+    """Behind one, clients are counted each by what it says last; who is none can't get out of its own count by words,
+    nor put anybody else into his."""
+    env = {"GATEWAY_MAX_CONNECTIONS_PER_ADDRESS": "1", "GATEWAY_TRUSTED_PROXIES": "127.0.0.1"}
+    async with running_gateway(tmp_path / "data", "--no-local-sandbox", env=env) as gateway:
+        alice = {"X-Forwarded-For": "203.0.113.1"}
+        async with client(gateway.socket_url, additional_headers=alice):
+            spoofed = "198.51.100.1, 203.0.113.1"
+            assert (await asked(gateway, "127.0.0.1", forwarded=spoofed))[0] == 429
+            assert (await asked(gateway, "127.0.0.1", forwarded="203.0.113.2"))[0] == 200
+            assert (await asked(gateway, "127.0.0.1"))[0] == 200
+            assert (await asked(gateway, "127.0.0.2", forwarded="203.0.113.1"))[0] == 200
+            async with from_address(gateway, "127.0.0.2"):
+                assert (await asked(gateway, "127.0.0.2", forwarded="203.0.113.3"))[0] == 429
