@@ -160,6 +160,16 @@ class Settings(BaseSettings):
     comes from this machine, and a proxy of `trusted_proxies`, but whom it asks for."""
     max_running_per_subject: int = 32
     """Tasks of one subject that run at once; 0 turns the limit off."""
+    max_queued_per_subject: int = Field(default=50_000, ge=0)
+    """Tasks of one subject that wait to run; 0 turns the limit off."""
+    max_stored_bytes_per_subject: int = Field(default=10 << 30, ge=0)
+    """Bytes of one subject's tasks in the store, those that run not counted before they end: their input, logs, results
+    and files. Whoever has more submits nothing before some are deleted, or went by their age. 0 turns the limit off,
+    and under `auth=none` there is none: all is one subject's."""
+    submits_per_s: float = Field(default=1000.0, ge=0)
+    """Tasks that one subject submits, on average, over all its connections; 0 turns the limit off."""
+    submit_burst: int = Field(default=2000, ge=1)
+    """Tasks that one subject submits in one go."""
     requests_per_s: float = 100.0
     """Requests of one session, and of one subject by HTTP, on average; 0 turns the limit off."""
     request_burst: int = 200
@@ -234,29 +244,13 @@ class Settings(BaseSettings):
                 "STATE_PERSISTENCE_BACKEND=postgresql needs STATE_DATABASE_URL=postgresql://user:password@host/name"
             )
         if self.state_persistence_backend == "surrealdb":
-            self._check_surrealdb_url()
+            _check_surrealdb_url(self)
         for url in self.websocket_url:
-            self._check_sandbox_url(url)
+            _check_sandbox_url(self, url)
         for proxy in self.trusted_proxies:
             _check_network(proxy)
-        self._check_leases()
+        _check_leases(self)
         return self
-
-    def _check_leases(self) -> None:
-        if self.lease_s < 3 * self.lease_renew_s:
-            raise ValueError("GATEWAY_LEASE_S must be at least three times GATEWAY_LEASE_RENEW_S")
-        if self.takeover_s < self.lease_s + self.lease_renew_s:
-            raise ValueError(
-                "GATEWAY_TAKEOVER_S must be at least GATEWAY_LEASE_S and GATEWAY_LEASE_RENEW_S together"
-            )
-
-    def _check_surrealdb_url(self) -> None:
-        url = self.state_database_url
-        if url is not None and urlsplit(url.get_secret_value()).scheme not in {"ws", "wss"}:
-            raise ValueError(
-                "STATE_DATABASE_URL: SurrealDB is dialled by ws://user:password@host:8000/namespace/name (or wss://);"
-                " remove it to keep the data below GATEWAY_DATA_DIR"
-            )
 
     @property
     def surrealdb_url(self) -> str:
@@ -271,16 +265,35 @@ class Settings(BaseSettings):
         """Whether its database can be no other instance's."""
         return self.state_persistence_backend == "surrealdb" and self.state_database_url is None
 
-    def _check_sandbox_url(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"ws", "wss"} or not parts.hostname:
-            raise ValueError(f"WEBSOCKET_URL: {url!r} is not a ws:// or wss:// address")
-        here = is_loopback(parts.hostname) or parts.hostname == self.host
-        if here and (parts.port or 80) == self.port and parts.path.rstrip("/") in {"/ws", ""}:
-            raise ValueError(
-                f"WEBSOCKET_URL={url} is this gateway's own client socket. It names sandbox services: change that line"
-                " to where `sandbox-bridge serve` listens, such as WEBSOCKET_URL=ws://localhost:8090/ws, or remove it"
-            )
+
+def _check_leases(settings: Settings) -> None:
+    if settings.lease_s < 3 * settings.lease_renew_s:
+        raise ValueError("GATEWAY_LEASE_S must be at least three times GATEWAY_LEASE_RENEW_S")
+    if settings.takeover_s < settings.lease_s + settings.lease_renew_s:
+        raise ValueError(
+            "GATEWAY_TAKEOVER_S must be at least GATEWAY_LEASE_S and GATEWAY_LEASE_RENEW_S together"
+        )
+
+
+def _check_surrealdb_url(settings: Settings) -> None:
+    url = settings.state_database_url
+    if url is not None and urlsplit(url.get_secret_value()).scheme not in {"ws", "wss"}:
+        raise ValueError(
+            "STATE_DATABASE_URL: SurrealDB is dialled by ws://user:password@host:8000/namespace/name (or wss://);"
+            " remove it to keep the data below GATEWAY_DATA_DIR"
+        )
+
+
+def _check_sandbox_url(settings: Settings, url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in {"ws", "wss"} or not parts.hostname:
+        raise ValueError(f"WEBSOCKET_URL: {url!r} is not a ws:// or wss:// address")
+    here = is_loopback(parts.hostname) or parts.hostname == settings.host
+    if here and (parts.port or 80) == settings.port and parts.path.rstrip("/") in {"/ws", ""}:
+        raise ValueError(
+            f"WEBSOCKET_URL={url} is this gateway's own client socket. It names sandbox services: change that line"
+            " to where `sandbox-bridge serve` listens, such as WEBSOCKET_URL=ws://localhost:8090/ws, or remove it"
+        )
 
 
 def _check_network(text: str) -> None:

@@ -209,6 +209,7 @@ class Api:
 
         check_encoding(asked.request)
         self._control.check_asker(principal)
+        await self._control.check_room(principal)
         async with self._uploads.received(asked.request, read_task, by=principal.counted_as) as upload:
             return bodies[0], await self._submit(asked, bodies[0], upload)
 

@@ -47,6 +47,7 @@ from gateway.sessions.session import SessionIds, Sessions
 from gateway.settings import Settings
 from gateway.state.base import Page, StateStore
 from gateway.tasks import Commit
+from gateway.work.admission import Admission
 from gateway.work.control import Control
 from gateway.work.dispatcher import Dispatcher
 from gateway.work.retention import sweep
@@ -106,7 +107,7 @@ class Gateway:
         self._sandbox_door = SandboxEndpoint(authenticator, _door_of(listener), audit, log=self._log)
         sandbox_state = functools.partial(_state_of, self._pool, self._embedded)
         self._health = Health(self._store, self._bus, sandbox_state, self._metrics, keys=self._keys)
-        control = Control(self._store, self._registry, clock)
+        control = Control(self._store, self._registry, clock, Admission(self._store.usage, settings))
         self._services = Services(
             control=control,
             workflows=Workflows(self._store, self._registry, clock, control),

@@ -16,11 +16,11 @@ from gateway.fanout.replay import Feeder, Subscription
 from gateway.principal import Principal
 from gateway.sessions.commands import Services, answer
 from gateway.sessions.outbox import Outbox
-from gateway.sessions.quotas import TokenBucket
 from gateway.sessions.session import Session
 from gateway.sessions.turns import Turns
 from gateway.settings import Settings
 from gateway.tasks import TaskRecord
+from gateway.token_bucket import TokenBucket
 
 BAD_FRAMES: Final = 20
 """Bad frames within `BAD_FRAMES_S` that end a connection."""
@@ -224,6 +224,7 @@ class Connection:
         except GatewayError as problem:
             self._services.metrics.requests.labels(request.type, problem.code).inc()
             self.outbox.send(frames.error(request.id, problem))
+            await asyncio.sleep(self._session.bucket.pause_s)
         else:
             self._in_flight += 1
             requests.begin(request.about, partial(self._answer, request), name=f"request {request.type}")

@@ -16,8 +16,8 @@ import orjson
 from structlog.typing import FilteringBoundLogger
 
 from gateway.errors import GatewayError
-from gateway.sessions.quotas import TokenBucket
 from gateway.settings import Settings
+from gateway.token_bucket import TokenBucket
 
 FETCH_S: Final = 5.0
 """For the whole answer of the issuer, however slowly it comes."""

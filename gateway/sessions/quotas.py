@@ -8,12 +8,12 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.errors import GatewayError
 from gateway.principal import Principal
 from gateway.settings import Settings
+from gateway.token_bucket import TokenBucket
 
 HTTP_SESSIONS: Final = 10
 """As so many sessions counts what a subject asks by HTTP, where scripts share one subject and have no session."""
@@ -27,50 +27,6 @@ RETRY_AFTER_MS: Final = 5000
 MANY_BUCKETS: Final = 1000
 """So many are kept, or twice those that were in use, before those are forgotten that are full again: they tell
 nothing any more."""
-
-
-@dataclass
-class TokenBucket:
-    """A rate limit: `burst` at once, `per_s` in the long run; 0 per second means no limit."""
-
-    per_s: float
-    burst: int
-    now: Callable[[], float]
-    _tokens: float = field(init=False)
-    _at: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._tokens = float(self.burst)
-        self._at = self.now()
-
-    def take(self) -> None:
-        """Take one. Raises `GatewayError` `rate_limited`, which says when to come again."""
-        if not self.per_s:
-            return
-        self._fill()
-        if self._tokens < 1:
-            wait_ms = int((1 - self._tokens) / self.per_s * 1000) + 1
-            raise GatewayError("rate_limited", retry_after_ms=wait_ms)
-        self._tokens -= 1
-
-    def has_one(self) -> bool:
-        """Take one; whether there was one."""
-        try:
-            self.take()
-        except GatewayError:
-            return False
-        return True
-
-    @property
-    def is_full(self) -> bool:
-        """Whether it is as if it were new."""
-        self._fill()
-        return self._tokens >= self.burst
-
-    def _fill(self) -> None:
-        now = self.now()
-        self._tokens = min(self.burst, self._tokens + (now - self._at) * self.per_s)
-        self._at = now
 
 
 def _loop_time() -> float:

@@ -12,7 +12,8 @@ from weakref import WeakValueDictionary
 
 from gateway.clock import Clock
 from gateway.principal import Principal
-from gateway.sessions.quotas import Quotas, TokenBucket
+from gateway.sessions.quotas import Quotas
+from gateway.token_bucket import TokenBucket
 
 _RANDOM_BITS = 58
 

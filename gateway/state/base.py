@@ -148,6 +148,14 @@ class Size:
     free: int
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a subject has in the store: tasks that wait to run, and bytes of those that don't run now."""
+
+    queued: int
+    stored_bytes: int
+
+
 class StateStore(Protocol):
     """The port. Every method raises `StoreUnavailableError` where the store can't be reached or won't commit."""
 
@@ -247,6 +255,9 @@ class StateStore(Protocol):
         A log is trimmed down to its last event, which raises `first_seq`; what the task was sent goes with it. A
         task that goes whole is as if it had been deleted. Space that is free in the end goes back to the disk.
         """
+
+    async def usage(self, subject: str) -> Usage:
+        """What the subject has. A task counts with its input from its submit, with its log and files from its end."""
 
     async def size(self) -> Size:
         """What the store takes on its disk."""

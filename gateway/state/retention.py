@@ -56,7 +56,12 @@ async def forget(tables: Tables, task: Ended) -> bool:
 
 async def _trim_by_age(tables: Tables, rule: Retention) -> Step | None:
     task = await tables.oldest_untrimmed(rule.logs_since_ms)
-    return None if task is None else Step(trimmed=await tables.trim(task))
+    if task is None:
+        return None
+    is_trimmed = await tables.trim(task)
+    if is_trimmed:
+        await tables.weigh(task.task_id)
+    return Step(trimmed=is_trimmed)
 
 
 async def _forget_by_age(tables: Tables, rule: Retention) -> Step | None:
@@ -89,6 +94,7 @@ async def _forget_by_size(tables: Tables, rule: Retention) -> Step | None:
     if not await tables.trim(task):
         return Step()
     await tables.let_go_of_files(task.task_id)
+    await tables.weigh(task.task_id)
     return Step(trimmed=was_whole)
 
 

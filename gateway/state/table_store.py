@@ -22,6 +22,7 @@ from gateway.state.base import (
     Size,
     StoredInput,
     TaskQuery,
+    Usage,
 )
 from gateway.state.leases import Leases
 from gateway.state.table_leases import TableLeases
@@ -195,6 +196,10 @@ class TableStore(ABC):
     async def watched_tasks(self) -> list[TaskRecord]:
         """See `StateStore.watched_tasks`."""
         return await self._read(lambda tables: tables.watched_tasks())
+
+    async def usage(self, subject: str) -> Usage:
+        """See `StateStore.usage`."""
+        return await self._read(lambda tables: tables.usage(subject))
 
     async def size(self) -> Size:
         """See `StateStore.size`."""

@@ -13,7 +13,7 @@ from gateway.events import Event
 from gateway.files import Batch, FileInfo, Stored
 from gateway.fleet import Fleet, Standing
 from gateway.sites import Site
-from gateway.state.base import NewTask, Page, Size, StoredInput, TaskQuery
+from gateway.state.base import NewTask, Page, Size, StoredInput, TaskQuery, Usage
 from gateway.state.checkpoint_columns import Place
 from gateway.tasks import Fence, Outcome, TaskRecord
 from gateway.workflow_record import WorkflowQuery, WorkflowRecord
@@ -75,7 +75,7 @@ class Tables(Protocol):
         """Keep the key of a submit; where it is taken since `oldest_ms`, the task and fingerprint it stands for."""
 
     async def add_task(self, task: TaskRecord, data: bytes) -> None:
-        """Begin a row, and keep the task's input."""
+        """Begin a row, and keep the task's input, which the task weighs so far."""
 
     async def update_task(self, task_id: str, fields: Mapping[str, Any]) -> None:
         """Write some columns."""
@@ -85,6 +85,12 @@ class Tables(Protocol):
 
     async def add_events(self, task_id: str, events: Sequence[Event]) -> None:
         """Write the next of a log."""
+
+    async def weigh(self, task_id: str) -> None:
+        """Note in its row what a task takes: its input, log, outcome, what was sent to it, and its files."""
+
+    async def usage(self, subject: str) -> Usage:
+        """What the subject has, by the rows of its tasks."""
 
     async def set_outcome(self, task_id: str, outcome: Outcome) -> None:
         """Keep a task's result or error."""

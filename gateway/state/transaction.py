@@ -115,6 +115,8 @@ class Transaction:
         await self.tables.add_task(task, new.input)
         if new.files is not None and not await self.tables.give_files(new.files, task.task_id):
             raise GatewayError("unavailable", "The files that came with it are gone; send them again.")
+        if new.files is not None:
+            await self.tables.weigh(task.task_id)
         await self._add_events(task.task_id, drafts, after_seq=0)
         self._changed.append(Changed(task.task_id, task.subject, queued=True))
         return task
@@ -159,6 +161,7 @@ class Transaction:
 
     async def _end(self, task: TaskRecord, outcome: Outcome) -> None:
         await self.tables.set_outcome(task.task_id, outcome)
+        await self.tables.weigh(task.task_id)
         await self.tables.settle_workflow(task.workflow_id, task.status, now_ms=self.now_ms)
 
     async def add_input(self, task_id: str, new: NewInput, decide: Decide) -> TaskRecord:

@@ -16,6 +16,7 @@ from gateway.principal import Principal
 from gateway.state.base import Created, Decide, NewInput, NewTask, StateStore, TaskQuery
 from gateway.task_wire import listed, to_wire
 from gateway.tasks import Outcome, TaskRecord
+from gateway.work.admission import Admission
 
 RETRY_AFTER_MS: Final = 5000
 """When to come again to a server that drains."""
@@ -24,11 +25,12 @@ RETRY_AFTER_MS: Final = 5000
 class Control:
     """Commands on tasks, each in the name of a principal; what a principal may not see does not exist for it."""
 
-    def __init__(self, store: StateStore, registry: Registry, clock: Clock) -> None:
+    def __init__(self, store: StateStore, registry: Registry, clock: Clock, admission: Admission) -> None:
         self.draining = False
         self._store = store
         self._registry = registry
         self._clock = clock
+        self._admission = admission
 
     def check(self, principal: Principal, body: SubmitBody) -> dict[str, Any]:
         """The input with its defaults. Raises what `submit` would, as far as it can be told from that."""
@@ -42,6 +44,14 @@ class Control:
         if self.draining:
             raise GatewayError("overloaded", "The server is draining.", retry_after_ms=RETRY_AFTER_MS)
 
+    async def check_room(self, principal: Principal) -> None:
+        """Raise what `submit` would for what its subject has already. Raises as `Admission.check_room`."""
+        await self._admission.check_room(principal.subject)
+
+    async def admit(self, principal: Principal) -> None:
+        """One more task is to begin. Raises as `Admission.admit`."""
+        await self._admission.admit(principal.subject)
+
     async def submit(
         self, principal: Principal, session_id: str, body: SubmitBody, upload: Upload | None = None
     ) -> Created:
@@ -49,6 +59,7 @@ class Control:
         filled = self.check(principal, body)
         if upload is not None:
             _check_upload(body, upload, taken=self._registry.get(body.agent).takes_files)
+        await self.admit(principal)
         now_ms = self._clock.now_ms()
         task = TaskRecord(
             task_id=self._clock.new_ordered_id(),

@@ -134,6 +134,7 @@ class Workflows:
         except CheckpointTooLargeError as error:
             raise GatewayError("too_large", str(error)) from None
         task = await self._again(former, fork[0] if fork is not None else workflow_id)
+        await self._control.admit(principal)
         recovery = Recovery(workflow_id, partial(restored, checkpoint=kept, data=data, fork=fork), copy, task)
         return await self._store.recover_workflow(recovery)
 

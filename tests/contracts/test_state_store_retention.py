@@ -7,10 +7,10 @@ import orjson
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.files import Batch, Piece
+from gateway.files import Batch, FileInfo, Piece
 from gateway.sites import Site
-from gateway.state.base import Append, NewInput, NewTask, Retained, Retention, StateStore
-from gateway.tasks import Changed, TaskRecord, completed
+from gateway.state.base import Append, NewInput, NewTask, Retained, Retention, StateStore, Usage
+from gateway.tasks import Changed, TaskRecord, cancelled, completed
 from gateway.wishes import send_input
 from tests.support.records import NOW_MS, fence_of, new_task, output, record
 from tests.support.stores import AMPLE, Backend, Published, claim, code_of, run, seqs
@@ -196,3 +196,29 @@ async def test_space_is_given_back(store: StateStore) -> None:
     after = await store.size()
     assert after.total < before.total + (18 << 20)
     assert after.free < 17 << 20
+
+
+async def test_what_a_subject_has_is_weighed(store: StateStore) -> None:
+    """Its input counts from the submit, log, outcome, files and what was sent from the end; what is trimmed or deleted
+    no more; nothing of another subject's. Of tasks, those that wait count."""
+    assert await store.usage("alice") == Usage(0, 0)
+    waits = await store.create_task(new_task(record(), input=b'"' + b"i" * 998 + b'"'))
+    assert await store.usage("alice") == Usage(1, 1000)
+    sha256 = "0" * 64
+    await store.add_files("f", Batch([Piece(0, 0, bytes(50_000))], [FileInfo("a", 50_000, sha256, 0)]))
+    await store.create_task(new_task(record(), input=b"{}", files="f"))
+    queued, stored_bytes = 2, 1000 + 2 + 50_000
+    seen = await store.usage("alice")
+    assert seen.queued == queued
+    assert stored_bytes <= seen.stored_bytes < stored_bytes + 1000  # its first event may count with its files
+    whole = await ended(store, events=30)
+    with_log = (await store.usage("alice")).stored_bytes
+    assert with_log > seen.stored_bytes + 30 * 100
+    await store.retain(LOGS)
+    trimmed = (await store.usage("alice")).stored_bytes
+    assert seen.stored_bytes < trimmed < with_log - 29 * 100
+    await store.delete_task(whole.task_id, lambda _: None)
+    assert await store.usage("alice") == seen
+    await store.change_task(waits.task.task_id, lambda row: cancelled(row, now_ms=NOW_MS))
+    assert (await store.usage("alice")).queued == 1
+    assert await store.usage("bob") == Usage(0, 0)

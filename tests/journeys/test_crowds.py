@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from gateway.server.crowd import WAITING
-from tests.support.gateway import GatewayProcess, client, running_gateway
+from tests.support.gateway import Client, GatewayProcess, client, running_gateway
+from tests.support.http_calls import SECRET, as_client, bearer, call, refused, session
 from tests.support.raw_websocket import WITHIN_S, RawClient, handshake, is_over
 from tests.support.waiting import eventually
 
@@ -102,3 +103,41 @@ async def test_only_a_trusted_proxy_says_for_whom_it_asks(tmp_path: Path) -> Non
             assert (await asked(gateway, "127.0.0.2", forwarded="203.0.113.1"))[0] == 200
             async with from_address(gateway, "127.0.0.2"):
                 assert (await asked(gateway, "127.0.0.2", forwarded="203.0.113.3"))[0] == 429
+
+
+async def test_subject_with_too_much_gets_no_more(tmp_path: Path) -> None:
+    """Beyond its queue, and beyond what it may store, a submit is `overloaded` by socket and 503 by HTTP, an upload
+    before its files; what runs goes on, others submit, and it may again when it has deleted some."""
+    env = {"GATEWAY_AUTH": "jwt", "GATEWAY_JWT_SECRET": SECRET}
+    env |= {"GATEWAY_MAX_QUEUED_PER_SUBJECT": "2", "GATEWAY_MAX_STORED_BYTES_PER_SUBJECT": "100000"}
+    async with (
+        running_gateway(tmp_path / "data", "--no-local-sandbox", env=env) as gateway,
+        as_client(gateway, "alice") as alice,
+        as_client(gateway, "bob") as bob,
+        session(gateway, bearer("alice")) as http,
+    ):
+        waiting = [await alice.submit("true", mode="background") for _ in range(2)]
+        for _ in range(2):
+            answer = await alice.ask("submit_task")
+            assert (answer["code"], answer["retryable"]) == ("overloaded", True)
+            assert answer["details"]["retry_after_ms"] == 5000
+        reply = await call(http, "POST", "/v1/tasks", json={"mode": "background"})
+        assert (refused(reply, 503, "overloaded")["retryable"], reply.headers["Retry-After"]) == (True, "5")
+        large = await bob.submit("true", mode="background", input={"files": {"a": "x" * 100_000}})
+        assert (await alice.ask("cancel_task", task_id=waiting[0]))["task"]["status"] == "cancelled"
+
+        async def has_room(me: Client) -> bool:
+            answer = await me.ask("submit_task", mode="background")
+            if "task" in answer:
+                await me.ask("cancel_task", task_id=answer["task"]["task_id"])
+            return "task" in answer
+
+        async def has_none(me: Client) -> bool:
+            return not await has_room(me)
+
+        await eventually(lambda: has_room(alice))
+        await eventually(lambda: has_none(bob))
+        assert "are stored" in (await bob.ask("submit_task"))["message"]
+        await bob.ask("cancel_task", task_id=large)
+        await bob.ask("delete_task", task_id=large)
+        await eventually(lambda: has_room(bob))

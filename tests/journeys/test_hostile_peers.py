@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from tests.support.gateway import GatewayProcess, client, running_gateway
-from tests.support.raw_websocket import PING, PONG, TEXT, connected, frame, handshake, raw_client
+from tests.support.raw_websocket import PING, PONG, TEXT, connected, frame, handshake, raw_client, request
 
 pytestmark = pytest.mark.journey
 
@@ -24,6 +24,25 @@ async def test_flood_of_control_frames_is_ended(gateway: GatewayProcess, opcode:
         ended, goodbye = await me.end()
         assert goodbye is not None
         assert (ended, goodbye["code"], goodbye["reconnect"]) == (4400, 4400, False)
+
+
+async def test_who_does_not_wait_is_read_no_faster_than_the_rate(tmp_path: Path) -> None:
+    """Each request is answered, but after as many refusals as it may ask at once, a flood of them costs us no more than
+    its sender's rate; another's go on."""
+    env = {"GATEWAY_REQUESTS_PER_S": "50", "GATEWAY_REQUEST_BURST": "5"}
+    async with (
+        running_gateway(tmp_path / "data", "--no-local-sandbox", env=env) as gateway,
+        client(gateway.socket_url) as honest,
+        raw_client(gateway) as me,
+    ):
+        began = asyncio.get_running_loop().time()
+        await me.send(frame(request("1")) * 1000)
+        told = [answer["type"] for answer in await me.answers(100)]
+        assert told.count("result") >= 5
+        assert told.count("error") >= 45
+        # 5 are served at once and 5 refused; of the others every other one is served, 50 a second.
+        assert asyncio.get_running_loop().time() - began >= 0.5
+        assert "time" in await honest.ask("ping")
 
 
 async def test_fragments_without_end_are_ended(gateway: GatewayProcess) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from gateway.events import Event
-from gateway.state.base import NewTask, Page, StoredInput, TaskQuery
+from gateway.state.base import NewTask, Page, StoredInput, TaskQuery, Usage
 from gateway.state.postgresql.pool import OverConnection, rows_written
 from gateway.state.schema import escape, unescape
 from gateway.state.task_columns import (
@@ -132,8 +132,9 @@ class Rows(OverConnection):
 
     async def add_task(self, task: TaskRecord, data: bytes) -> None:
         """See `Tables.add_task`."""
-        sql = f"INSERT INTO task ({TASK_COLUMNS}) VALUES ({_MARKS})"
-        await self._db.execute(sql, *encode_task(task).values())
+        values = encode_task(task).values()
+        sql = f"INSERT INTO task ({TASK_COLUMNS}, stored_bytes) VALUES ({_MARKS}, ${len(values) + 1})"
+        await self._db.execute(sql, *values, len(data))
         sql = "INSERT INTO task_payload (task_id, input) VALUES ($1, $2)"
         await self._db.execute(sql, task.task_id, data)
         labels = [(task.task_id, key, value) for key, value in task.labels.items()]
@@ -166,6 +167,14 @@ class Rows(OverConnection):
         sql = "UPDATE task_payload SET result = $2, error = $3 WHERE task_id = $1"
         await self._db.execute(sql, task_id, *encode_outcome(outcome))
 
+    async def weigh(self, task_id: str) -> None:
+        """See `Tables.weigh`."""
+        await self._db.execute(_WEIGH, task_id)
+
+    async def usage(self, subject: str) -> Usage:
+        """See `Tables.usage`."""
+        return Usage(*(await self._db.fetch(_USAGE, subject))[0])
+
     async def add_input(self, task_id: str, sent: StoredInput) -> None:
         """See `Tables.add_input`."""
         sql = "INSERT INTO task_input (task_id, n, key, data, eof) VALUES ($1, $2, $3, $4, $5)"
@@ -184,6 +193,19 @@ class Rows(OverConnection):
         await self._db.execute(sql, key, value)
 
 
+_WEIGH: Final = """
+    UPDATE task SET stored_bytes = (
+        (SELECT coalesce(sum(octet_length(frame)), 0) FROM event WHERE task_id = $1)
+        + (SELECT coalesce(sum(octet_length(data)), 0) FROM task_input WHERE task_id = $1)
+        + (SELECT coalesce(sum(octet_length(input) + coalesce(octet_length(result), 0)
+            + coalesce(octet_length(error), 0)), 0) FROM task_payload WHERE task_id = $1)
+        + (SELECT coalesce(sum(size), 0) FROM file_set JOIN file USING (set_id) WHERE file_set.task_id = $1)
+    )::bigint WHERE task_id = $1
+"""
+_USAGE: Final = """
+    SELECT (SELECT count(*) FROM task WHERE subject = $1 AND status = 'pending'),
+        (SELECT coalesce(sum(stored_bytes), 0)::bigint FROM task WHERE subject = $1)
+"""
 _EVENTS: Final = """
     SELECT seq, kind, frame, final, found FROM (
         SELECT *, sum(octet_length(frame)) OVER (ORDER BY seq) AS bytes, row_number() OVER (ORDER BY seq) AS n,

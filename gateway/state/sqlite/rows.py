@@ -7,7 +7,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.events import Event
-from gateway.state.base import NewTask, Page, StoredInput, TaskQuery
+from gateway.state.base import NewTask, Page, StoredInput, TaskQuery, Usage
 from gateway.state.sqlite.connection import OverConnection
 from gateway.state.task_columns import (
     TASK_COLUMNS,
@@ -20,6 +20,20 @@ from gateway.state.task_columns import (
 from gateway.tasks import Fence, Outcome, TaskRecord
 
 _MARKS: Final = ", ".join("?" * len(TASK_COLUMNS.split(", ")))
+
+_WEIGH: Final = """
+    UPDATE task SET stored_bytes =
+        (SELECT ifnull(sum(length(frame)), 0) FROM event WHERE task_id = :task)
+        + (SELECT ifnull(sum(length(data)), 0) FROM task_input WHERE task_id = :task)
+        + (SELECT ifnull(sum(length(input) + ifnull(length(result), 0) + ifnull(length(error), 0)), 0)
+            FROM task_payload WHERE task_id = :task)
+        + (SELECT ifnull(sum(size), 0) FROM file_set JOIN file USING (set_id) WHERE file_set.task_id = :task)
+    WHERE task_id = :task
+"""
+_USAGE: Final = """
+    SELECT (SELECT count(*) FROM task INDEXED BY task_pending WHERE subject = :subject AND status = 'pending'),
+        (SELECT ifnull(sum(stored_bytes), 0) FROM task INDEXED BY task_weight WHERE subject = :subject)
+"""
 
 
 class Rows(OverConnection):
@@ -139,8 +153,8 @@ class Rows(OverConnection):
 
     async def add_task(self, task: TaskRecord, data: bytes) -> None:
         """See `Tables.add_task`."""
-        values = tuple(encode_task(task).values())
-        self._db.execute(f"INSERT INTO task ({TASK_COLUMNS}) VALUES ({_MARKS})", values)
+        values = (*encode_task(task).values(), len(data))
+        self._db.execute(f"INSERT INTO task ({TASK_COLUMNS}, stored_bytes) VALUES ({_MARKS}, ?)", values)
         self._db.execute("INSERT INTO task_payload (task_id, input) VALUES (?, ?)", (task.task_id, data))
 
     async def update_task(self, task_id: str, fields: Mapping[str, Any]) -> None:
@@ -171,6 +185,14 @@ class Rows(OverConnection):
         """See `Tables.set_outcome`."""
         sql = "UPDATE task_payload SET result = ?, error = ? WHERE task_id = ?"
         self._db.execute(sql, (*encode_outcome(outcome), task_id))
+
+    async def weigh(self, task_id: str) -> None:
+        """See `Tables.weigh`."""
+        self._db.execute(_WEIGH, {"task": task_id})
+
+    async def usage(self, subject: str) -> Usage:
+        """See `Tables.usage`."""
+        return Usage(*self._db.execute(_USAGE, {"subject": subject}).fetchone())
 
     async def add_input(self, task_id: str, sent: StoredInput) -> None:
         """See `Tables.add_input`."""

@@ -33,7 +33,8 @@ async def write(database: Database, appends: Sequence[Appended]) -> Sequence[App
         statements.add(
             "FOR $move IN $_.moves {"
             " IF (SELECT VALUE rev FROM ONLY $move.id) != $move.rev { THROW 'stale' };"
-            " UPDATE $move.id MERGE $move.fields RETURN NONE }",
+            " UPDATE $move.id MERGE $move.fields RETURN NONE;"
+            " UPDATE $move.id SET rows_bytes += $move.bytes RETURN NONE }",
             moves=moves,
         )
         events = [row for one in held for row in event_rows(one.fence.task_id, one.events)]
@@ -51,4 +52,5 @@ def _holds(fence: Fence, row: dict[str, object] | None) -> bool:
 
 def _move(one: Appended, rev: int) -> dict[str, object]:
     fields = encode(one.fields) | {"rev": rev + 1}
-    return {"id": record("task", one.fence.task_id), "rev": rev, "fields": fields}
+    nbytes = sum(len(event.frame) for event in one.events)
+    return {"id": record("task", one.fence.task_id), "rev": rev, "fields": fields, "bytes": nbytes}

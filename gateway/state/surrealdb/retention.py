@@ -59,13 +59,22 @@ class Retaining(Files):
         taken = min(within(sizes, STEP_BYTES), STEP_EVENTS)
         begin = sizes[taken]["seq"] if taken < len(sizes) else task.last_seq
         self._do("DELETE event:[$_.task, 0]..[$_.task, $_.begin] RETURN NONE", task=task.task_id, begin=begin)
+        gone = sum(row["size"] for row in sizes[:taken])
         self._do(
-            "UPDATE $_.id SET first_seq = $_.begin, rev += 1 RETURN NONE",
+            "UPDATE $_.id SET first_seq = $_.begin, rows_bytes -= $_.gone, rev += 1 RETURN NONE",
             id=record("task", task.task_id),
             begin=begin,
+            gone=gone,
         )
         if begin < task.last_seq:
             return False
+        self._do(
+            "UPDATE $_.id SET rows_bytes -= math::sum((SELECT VALUE size FROM"
+            " task_input:[$_.task, 0]..[$_.task, $_.end])) RETURN NONE",
+            id=record("task", task.task_id),
+            task=task.task_id,
+            end=MOST,
+        )
         self._do("DELETE task_input:[$_.task, 0]..[$_.task, $_.end] RETURN NONE", task=task.task_id, end=MOST)
         return True
 

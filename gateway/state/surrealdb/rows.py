@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from gateway.events import Event
-from gateway.state.base import NewTask, Page, StoredInput, TaskQuery
+from gateway.state.base import NewTask, Page, StoredInput, TaskQuery, Usage
 from gateway.state.surrealdb.database import MOST, OverDatabase, record, within
 from gateway.state.task_columns import decode, decode_outcome, encode, encode_outcome, encode_task
 from gateway.tasks import COLUMNS, Fence, Outcome, TaskRecord
@@ -139,7 +139,8 @@ class Rows(OverDatabase):
     async def add_task(self, task: TaskRecord, data: bytes) -> None:
         """See `Tables.add_task`."""
         pairs = [_pair(*label) for label in task.labels.items()]
-        row = encode_task(task) | {"label_pairs": pairs, "rev": 0}
+        row = encode_task(task) | {"label_pairs": pairs, "rev": 0, "rows_bytes": len(data)}
+        row["stored_bytes"] = len(data)
         self._do("CREATE $_.id CONTENT $_.row RETURN NONE", id=record("task", task.task_id), row=row)
         self._do(
             "CREATE $_.id SET input = $_.input RETURN NONE",
@@ -166,6 +167,7 @@ class Rows(OverDatabase):
     async def add_events(self, task_id: str, events: Sequence[Event]) -> None:
         """See `Tables.add_events`."""
         self._do("INSERT INTO event $_.rows RETURN NONE", rows=event_rows(task_id, events))
+        self._add_weight(task_id, sum(len(event.frame) for event in events))
 
     async def set_outcome(self, task_id: str, outcome: Outcome) -> None:
         """See `Tables.set_outcome`."""
@@ -176,11 +178,36 @@ class Rows(OverDatabase):
             result=result,
             error=error,
         )
+        self._add_weight(task_id, len(result or b"") + len(error or b""))
+
+    async def weigh(self, task_id: str) -> None:
+        """See `Tables.weigh`. Rows are weighed as they come: to look at them again is to read them whole."""
+        self._do(
+            "UPDATE $_.id SET stored_bytes = (rows_bytes ?? 0) + math::sum((SELECT VALUE math::sum((SELECT VALUE size"
+            " FROM file:[$parent.set_id, 0]..[$parent.set_id, $_.end])) FROM file_set WHERE task_id = $_.task))"
+            " RETURN NONE",
+            id=record("task", task_id),
+            task=task_id,
+            end=MOST,
+        )
+
+    async def usage(self, subject: str) -> Usage:
+        """See `Tables.usage`."""
+        queued = "SELECT count() AS found FROM task WHERE status = 'pending' AND subject = $subject GROUP ALL"
+        stored = "SELECT math::sum(stored_bytes) AS found FROM task WHERE subject = $subject GROUP ALL"
+        found = [await self._ask(query, subject=subject) for query in (queued, stored)]
+        return Usage(*(rows[0]["found"] if rows else 0 for rows in found))
+
+    def _add_weight(self, task_id: str, nbytes: int) -> None:
+        self._do(
+            "UPDATE $_.id SET rows_bytes += $_.bytes RETURN NONE", id=record("task", task_id), bytes=nbytes
+        )
 
     async def add_input(self, task_id: str, sent: StoredInput) -> None:
         """See `Tables.add_input`."""
         row = {"n": sent.n, "key": sent.key, "data": sent.data, "size": len(sent.data), "eof": sent.eof}
         self._do("CREATE $_.id CONTENT $_.row RETURN NONE", id=record("task_input", task_id, sent.n), row=row)
+        self._add_weight(task_id, len(sent.data))
 
     # --- the store itself -----------------------------------------------------------------------------
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from gateway.errors import GatewayError
 from gateway.principal import SCOPES, Principal
-from gateway.sessions.quotas import Quotas, TokenBucket
+from gateway.sessions.quotas import Quotas
 from gateway.sessions.session import SessionIds, Sessions
 from gateway.settings import Settings
+from gateway.token_bucket import TokenBucket
 from tests.support.records import FakeTime, deterministic
 
 SUBJECTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)

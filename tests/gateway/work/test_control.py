@@ -10,8 +10,10 @@ from gateway.agents.sandbox import SANDBOX
 from gateway.errors import GatewayError
 from gateway.frames import InputBody, ListBody, SubmitBody
 from gateway.principal import SCOPES, Principal
+from gateway.settings import Settings
 from gateway.state.base import Created
 from gateway.tasks import Desire, TaskStatus, completed, failed
+from gateway.work.admission import Admission
 from gateway.work.control import Control
 from tests.support.records import NOW_MS
 from tests.support.work import Bench
@@ -28,7 +30,9 @@ WRITER = Principal("alice", frozenset(["tasks:write"]))
 @pytest.fixture
 def control(bench: Bench) -> Control:
     """Commands over the bench's store."""
-    return Control(bench.store, Registry([SANDBOX]), bench.clock)
+    return Control(
+        bench.store, Registry([SANDBOX]), bench.clock, Admission(bench.store.usage, Settings(_env_file=None))
+    )
 
 
 async def submit(control: Control, principal: Principal = ALICE, **fields: Any) -> Created:

@@ -10,6 +10,8 @@ from gateway.agents.sandbox import SANDBOX
 from gateway.errors import GatewayError
 from gateway.frames import CheckpointListBody, RecoverBody, WorkflowListBody
 from gateway.principal import SCOPES, Principal
+from gateway.settings import Settings
+from gateway.work.admission import Admission
 from gateway.work.control import Control
 from gateway.work.workflow_bodies import WorkflowBody, WorkflowPatchBody
 from gateway.work.workflows import Workflows
@@ -44,7 +46,9 @@ OF_ALL: dict[str, Asked] = {
 @pytest.fixture
 def control(bench: Bench) -> Control:
     """Commands on tasks."""
-    return Control(bench.store, Registry([SANDBOX]), bench.clock)
+    return Control(
+        bench.store, Registry([SANDBOX]), bench.clock, Admission(bench.store.usage, Settings(_env_file=None))
+    )
 
 
 @pytest.fixture

@@ -1,0 +1,67 @@
+"""A rate limit."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.errors import GatewayError
+
+MAX_PAUSE_S: Final = 1.0
+"""What is a peer's sign of life is read with the rest."""
+
+
+@dataclass
+class TokenBucket:
+    """A rate limit: `burst` at once, `per_s` in the long run; 0 per second means no limit."""
+
+    per_s: float
+    burst: int
+    now: Callable[[], float]
+    _tokens: float = field(init=False)
+    _at: float = field(init=False)
+    _refused: int = 0
+    """How often, less one for each that was served since: who goes on is served after each pause."""
+
+    def __post_init__(self) -> None:
+        self._tokens = float(self.burst)
+        self._at = self.now()
+
+    def take(self) -> None:
+        """Take one. Raises `GatewayError` `rate_limited`, which says when to come again."""
+        if not self.per_s:
+            return
+        self._fill()
+        if self._tokens < 1:
+            self._refused += 1
+            raise GatewayError("rate_limited", retry_after_ms=int(self._wait_s * 1000) + 1)
+        self._refused = max(0, self._refused - 1)
+        self._tokens -= 1
+
+    def has_one(self) -> bool:
+        """Take one; whether there was one."""
+        try:
+            self.take()
+        except GatewayError:
+            return False
+        return True
+
+    @property
+    def pause_s(self) -> float:
+        """How long not to listen to whom it has refused: 0, until it was told as often as it may ask at once."""
+        return min(self._wait_s, MAX_PAUSE_S) if self._refused >= self.burst else 0.0
+
+    @property
+    def _wait_s(self) -> float:
+        """Until there is one, as it was last filled."""
+        return (1 - self._tokens) / self.per_s
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is as if it were new."""
+        self._fill()
+        return self._tokens >= self.burst
+
+    def _fill(self) -> None:
+        now = self.now()
+        self._tokens = min(self.burst, self._tokens + (now - self._at) * self.per_s)
+        self._at = now
