@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 
-from gateway.server.cli import app
+from gateway.server.cli.app import app
 
 
 def main() -> None:

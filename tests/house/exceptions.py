@@ -8,9 +8,9 @@ import pytest
 CHECK = "`gateway check` meets sandboxes just as the wiring does, to say who is there"
 
 EXCEPTIONS: dict[tuple[str, str], str] = {
-    ("bridge", "gateway.server.check_sandboxes -> sandbox_bridge.bridge"): CHECK,
-    ("bridge", "gateway.server.check_sandboxes -> sandbox_bridge.connection"): CHECK,
-    ("bridge", "gateway.server.check_sandboxes -> sandbox_bridge.handshake"): CHECK,
+    ("bridge", "gateway.server.checks.sandboxes -> sandbox_bridge.bridge"): CHECK,
+    ("bridge", "gateway.server.checks.sandboxes -> sandbox_bridge.connection"): CHECK,
+    ("bridge", "gateway.server.checks.sandboxes -> sandbox_bridge.handshake"): CHECK,
     ("bridge", "gateway.server.embedded -> sandbox_bridge.connection"): (
         "part of the wiring: it dials the child process that it has started itself"
     ),

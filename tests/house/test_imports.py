@@ -115,7 +115,7 @@ def test_client_is_used_by_the_command_line_alone(graph: grimp.ImportGraph) -> N
         for importer in _own(graph)
         for imported in graph.find_modules_directly_imported_by(importer)
         if imported.startswith("gateway.client")
-        and not _is_below(importer, ("gateway.client", *(f"gateway.server.cli_{part}" for part in COMMANDS)))
+        and not _is_below(importer, ("gateway.client", *(f"gateway.server.cli.{part}" for part in COMMANDS)))
     }
     check("client", users)
 

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from gateway.server.celery_broker import made, sender
-from gateway.server.check_celery import celery
+from gateway.server.checks.celery import celery
 from gateway.server.data_dir import StartError
 from gateway.server.heavy import make_offers
 from gateway.settings import Settings

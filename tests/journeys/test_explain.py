@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.server.cli_explain import timeline, totals
+from gateway.server.cli.explain import timeline, totals
 from tests.support.gateway import GatewayProcess, client
 
 NOW = datetime(2026, 1, 1, 0, 2, 0, tzinfo=UTC)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from gateway.server.check_parts import environment, set_by_hand
+from gateway.server.checks.parts import environment, set_by_hand
 from gateway.settings import Settings
 from tests.support.gateway import client, running_gateway
 from tests.support.postgres import postgres_server

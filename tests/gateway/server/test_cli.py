@@ -280,7 +280,9 @@ async def test_token_opens_the_door(tmp_path: Path) -> None:
 
 async def test_help_is_quick(unused_tcp_port: int) -> None:
     """--help loads neither the server nor the client."""
-    listing = "import sys, gateway.server.cli; print(sorted({name.split('.')[0] for name in sys.modules}))"
+    listing = (
+        "import sys, gateway.server.cli.app; print(sorted({name.split('.')[0] for name in sys.modules}))"
+    )
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", listing, stdout=PIPE)
     out, _ = await process.communicate()
     assert not {"aiohttp", "websockets", "pydantic", "jwt", "asyncio"} & set(

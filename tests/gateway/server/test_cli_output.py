@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.server.cli_output import ERASE_LINE, Printer, exit_code, printable, table
+from gateway.server.cli.output import ERASE_LINE, Printer, exit_code, printable, table
 
 
 def event(kind: str, **data: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import jwt
 import pytest
 import typer
 
-from gateway.server.cli_token import claims_of, lifetime_s, print_token
+from gateway.server.cli.token import claims_of, lifetime_s, print_token
 
 SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105
 

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from gateway.client.connection import Frame
 from gateway.client.session import connect
-from gateway.server.cli_orders import json_or_text
-from gateway.server.cli_output import printable
-from gateway.server.cli_tasks import Command, Door
+from gateway.server.cli.orders import json_or_text
+from gateway.server.cli.output import printable
+from gateway.server.cli.tasks import Command, Door
 
 __all__ = ["Door"]
 MAX_PAGES: Final = 100

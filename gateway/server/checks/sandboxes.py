@@ -8,7 +8,7 @@ from typing import Final
 
 from gateway.clock import Clock
 from gateway.server import logs
-from gateway.server.check_parts import Finding
+from gateway.server.checks.parts import Finding
 from gateway.server.data_dir import StartError
 from gateway.server.embedded import EmbeddedSandbox
 from gateway.server.mistaken import check_sandbox_urls

@@ -7,7 +7,7 @@ from gateway.bus.base import Bus
 from gateway.clock import Clock
 from gateway.metrics import Metrics
 from gateway.server.buses import make_bus
-from gateway.server.check_parts import Finding
+from gateway.server.checks.parts import Finding
 from gateway.server.data_dir import StartError
 from gateway.settings import Settings
 

@@ -11,11 +11,11 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from gateway.server import logs
-from gateway.server.check_bus import bus
-from gateway.server.check_celery import celery
-from gateway.server.check_database import database
-from gateway.server.check_keys import keys
-from gateway.server.check_parts import (
+from gateway.server.checks.bus import bus
+from gateway.server.checks.celery import celery
+from gateway.server.checks.database import database
+from gateway.server.checks.keys import keys
+from gateway.server.checks.parts import (
     Finding,
     data_directory,
     environment,
@@ -24,7 +24,7 @@ from gateway.server.check_parts import (
     set_by_hand,
     who_may_come_in,
 )
-from gateway.server.check_sandboxes import sandboxes
+from gateway.server.checks.sandboxes import sandboxes
 from gateway.server.serve import mistakes, settings_of
 from gateway.settings import Settings
 

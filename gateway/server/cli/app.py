@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from gateway.server.cli_history import checkpoints, explain, recover, workflows
-from gateway.server.cli_options import (
+from gateway.server.cli.history import checkpoints, explain, recover, workflows
+from gateway.server.cli.options import (
     LOCAL,
     DataDir,
     Host,
@@ -20,7 +20,7 @@ from gateway.server.cli_options import (
     Url,
     flags,
 )
-from gateway.server.cli_options import part as _part
+from gateway.server.cli.options import part as _part
 
 EXIT_CODES = """\
 Exit codes of submit and watch: the task's own exit code; 1 where it failed without one; 130 where it was
@@ -109,7 +109,7 @@ def check(
     found, and what mends it. The exit code is 1 where something is wrong.
     """
     given = flags(host, port, data_dir, no_local_sandbox=no_local_sandbox)
-    raise typer.Exit(_part("check").run(as_json=as_json, **given))
+    raise typer.Exit(_part("checks.check").run(as_json=as_json, **given))
 
 
 @app.command(epilog=EXIT_CODES)
@@ -165,7 +165,7 @@ def submit(
 
       gateway submit --agent frontend_developer "A page for my bakery"
     """
-    order = _part("cli_orders").ordered(
+    order = _part("cli.orders").ordered(
         subject or [],
         agent=agent,
         parameters=parameter or [],
@@ -176,7 +176,7 @@ def submit(
         output=output,
         stdin=stdin,
     )
-    part = _part("cli_tasks")
+    part = _part("cli.tasks")
     raise typer.Exit(part.submit(part.Door(url, token), order, detach=detach, as_json=as_json))
 
 
@@ -193,7 +193,7 @@ def watch(
 
     From its beginning, or from behind an event, to its end.
     """
-    part = _part("cli_tasks")
+    part = _part("cli.tasks")
     raise typer.Exit(part.watch(part.Door(url, token), task_id, after_seq=after, as_json=as_json))
 
 
@@ -210,7 +210,7 @@ def tasks(
     as_json: Json = False,
 ) -> None:
     """List your tasks, newest first."""
-    part = _part("cli_tasks")
+    part = _part("cli.tasks")
     filters = {"status": status, "label": label, "limit": limit}
     raise typer.Exit(part.list_tasks(part.Door(url, token), filters, as_json=as_json))
 
@@ -231,7 +231,7 @@ def files(
 
     They are there once it has ended, if its submit asked for them.
     """
-    part = _part("cli_tasks")
+    part = _part("cli.tasks")
     raise typer.Exit(part.files(part.Door(url, token), task_id, folder=output, as_json=as_json))
 
 
@@ -245,7 +245,7 @@ def cancel(
     as_json: Json = False,
 ) -> None:
     """Cancel a task. Its processes get a moment to end by themselves."""
-    part = _part("cli_tasks")
+    part = _part("cli.tasks")
     raise typer.Exit(part.wish(part.Door(url, token), task_id, "cancel", reason=reason, as_json=as_json))
 
 
@@ -259,7 +259,7 @@ def pause(
     as_json: Json = False,
 ) -> None:
     """Pause a task: its processes stand still until `gateway resume`."""
-    part = _part("cli_tasks")
+    part = _part("cli.tasks")
     raise typer.Exit(part.wish(part.Door(url, token), task_id, "pause", reason=reason, as_json=as_json))
 
 
@@ -273,7 +273,7 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Let a paused task go on."""
-    part = _part("cli_tasks")
+    part = _part("cli.tasks")
     raise typer.Exit(part.wish(part.Door(url, token), task_id, "resume", reason=reason, as_json=as_json))
 
 
@@ -303,7 +303,7 @@ def send_input(
     A line, or without one whatever comes on standard input, and its end. The task must have been submitted with
     --stdin; what is sent before a command runs waits for it. With --key it is the answer to what an agent asks.
     """
-    part = _part("cli_tasks")
+    part = _part("cli.tasks")
     if key is not None:
         if text is None or eof:
             raise typer.BadParameter("an answer is a TEXT, and has no end", param_hint="--key")
@@ -363,7 +363,7 @@ def token(
     taken back by itself: keep its life short, or put its jti, or its subject, into the gateway's
     GATEWAY_REVOKED_FILE. It is written nowhere; don't put it into a URL that a server sees.
     """
-    part = _part("cli_token")
+    part = _part("cli.token")
     raise typer.Exit(
         part.print_token(
             secret, sub=sub, scopes=scope or [], tasks=task or [], expires=expires, audience=audience

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.server.cli_options import LOCAL, Json, Token, Url, part
+from gateway.server.cli.options import LOCAL, Json, Token, Url, part
 
 WorkflowId = Annotated[str, typer.Argument(metavar="ID", help="The workflow's id.")]
 
@@ -22,7 +22,7 @@ def explain(
     its sandbox, working, paused or waiting for an answer, by whom and why, each attempt, and its end; then the
     sums. Of a session: each of its tasks.
     """
-    does = part("cli_explain")
+    does = part("cli.explain")
     raise typer.Exit(does.explain(does.Door(url, token), named, as_json=as_json))
 
 
@@ -45,7 +45,7 @@ def workflows(
     A line has its id, status, step and last change. Every task belongs to a workflow, which outlives it: its
     checkpoints are what `gateway recover` goes back to.
     """
-    does = part("cli_workflows")
+    does = part("cli.workflows")
     door = does.Door(url, token)
     if workflow_id is not None:
         raise typer.Exit(does.show(door, workflow_id))
@@ -60,7 +60,7 @@ def checkpoints(
     A line has its id, when it was made, the agent that made it, and its step. With --json its data is there, too,
     up to 16 KiB.
     """
-    does = part("cli_workflows")
+    does = part("cli.workflows")
     raise typer.Exit(does.checkpoints(does.Door(url, token), workflow_id, as_json=as_json))
 
 
@@ -94,6 +94,6 @@ def recover(
 
     What was finished by then is not done again. `gateway watch` follows that task.
     """
-    does = part("cli_workflows")
+    does = part("cli.workflows")
     wanted = {"workflow_id": workflow_id, "checkpoint_id": checkpoint, "target_step": step, "fork": fork}
     raise typer.Exit(does.recover(does.Door(url, token), wanted, state, as_json=as_json))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from gateway.server.check_parts import Finding
+from gateway.server.checks.parts import Finding
 from gateway.server.data_dir import StartError
 from gateway.server.heavy import PASSED_OVER, broker, is_shared
 from gateway.settings import Settings

@@ -10,7 +10,7 @@ import typer
 
 from gateway.client.files import inline, named, size_of
 from gateway.client.session import TaskOptions
-from gateway.server.cli_output import printable
+from gateway.server.cli.output import printable
 
 INLINE_BYTES: Final = 512 << 10
 """Files up to so much go with the rest of the input, in one frame; more are uploaded."""

@@ -21,9 +21,9 @@ from gateway.client.errors import (
 from gateway.client.files import FilesError
 from gateway.client.session import Mode, connect
 from gateway.client.task import TaskHandle
-from gateway.server.cli_input import asked, standard_input
-from gateway.server.cli_orders import AgentOrder, Order, json_or_text
-from gateway.server.cli_output import CANCELLED_EXIT, Printer, exit_code, printable, table
+from gateway.server.cli.input import asked, standard_input
+from gateway.server.cli.orders import AgentOrder, Order, json_or_text
+from gateway.server.cli.output import CANCELLED_EXIT, Printer, exit_code, printable, table
 
 FAILED_EXIT: Final = 1
 USAGE_EXIT: Final = 2

@@ -1,6 +1,6 @@
 """The keys of the tokens' issuer, as `gateway check` finds them."""
 
-from gateway.server.check_parts import Finding
+from gateway.server.checks.parts import Finding
 from gateway.sessions.keys import KeysError, fetch, fetching
 from gateway.settings import Settings
 

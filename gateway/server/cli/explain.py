@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from gateway.client.errors import RequestError
 from gateway.client.session import Session, connect
-from gateway.server.cli_output import printable
-from gateway.server.cli_tasks import Command, Door
+from gateway.server.cli.output import printable
+from gateway.server.cli.tasks import Command, Door
 
 __all__ = ["Door"]
 MAX_TASKS: Final = 100
