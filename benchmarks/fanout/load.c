@@ -3,15 +3,16 @@
  * load KEY VALUE …
  *   work         events: have events made, count their deliveries · asks: ask again once answered ·
  *                handshakes: come, be welcomed, go, again · idle: come and stay until standard input ends
- *   port path header connections    where to; each `header` is a line of the request
- *   tasks        a file of task ids, a line each: connection N watches task N modulo their number
+ *   port path header connections    where to; each `header` is a line of the request; a %s in `path` is the task
+ *   tasks        a file, a line for each task, which stands for it: connection N watches task N modulo their number
  *   on           "PREFIX\tTEXT", in order: when a text that begins so comes, TEXT is said ("" says nothing; a %s in it
- *                is the task's id). After the last one the client is ready.
+ *                is the task). After the last one the client is ready.
  *   ask          the text that `asks` asks with; whatever text comes is its answer
  *   source       the port for datagrams "FIRST TASKS EVENTS AT": make events of so many tasks, which say AT (us)
  *   rate span    events a second of each task; so many tasks a datagram
  *   window       instead of a rate: so many events under way, a new one for each that all have got
  *   warm seconds how long before, and how long, it is measured
+ *   drain        how long after that it is waited for what is on its way
  *   pid          of the server, may be repeated: its CPU is read at the edges of that time
  *
  * It prints one line of JSON. An event's delivery is a text with "at":N; where it has a "seq":N, that must be one
@@ -28,7 +29,6 @@
 #include <unistd.h>
 
 enum { MOST = 1 << 16, ROUND = 512, TOGETHER = 64, RING = 1 << 14, BUFFER = 1 << 20, TIMER = -1 };
-#define DRAIN_NS 5000000000
 #define PATIENCE_NS 60000000000
 
 struct peer {
@@ -43,10 +43,10 @@ struct peer {
 static struct {
     const char *work, *path, *ask;
     int port, connections, source, span, window, pids[16], pid_count, on_count;
-    double rate, warm, seconds;
+    double rate, warm, seconds, drain;
     char header[4096], *prefix[8], *text[8], **tasks;
     int task_count;
-} given = {.work = "events", .path = "/", .ask = "", .connections = 1, .span = 1, .warm = 1, .seconds = 2};
+} given = {.work = "events", .path = "/", .ask = "", .connections = 1, .span = 1, .warm = 1, .seconds = 2, .drain = 5};
 
 static struct peer peers[MOST];
 static int epoll, source, timer, begun, ready, lost;
@@ -89,14 +89,15 @@ static void come(struct peer *peer) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(given.port)};
     inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
     int one = 1;
-    char text[6000];
+    char text[6000], path[300];
+    snprintf(path, sizeof path, given.path, task_of(peer));
     *peer = (struct peer){.fd = socket(AF_INET, SOCK_STREAM, 0), .step = -1, .since = now_ns()};
     if (peer->fd < 0 || connect(peer->fd, (void *)&address, sizeof address)) die("connect");
     setsockopt(peer->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     int size = snprintf(text, sizeof text,
                         "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n%s\r\n",
-                        given.path, given.port, given.header);
+                        path, given.port, given.header);
     if (send(peer->fd, text, size, MSG_NOSIGNAL) != size) die("send");
     struct epoll_event wanted = {.events = EPOLLIN, .data.u32 = peer - peers};
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, peer->fd, &wanted)) die("epoll_ctl");
@@ -176,7 +177,7 @@ static void hear_text(struct peer *peer, struct frame *frame, int64_t now) {
     } else if (frame->length == 1 && *frame->payload == '2') {
         say(peer, 1, "3"); /* engine.io's ping */
     } else if (is("asks") && ready >= given.connections) {
-        if (memmem(frame->payload, frame->length, "\"error\"", 7)) lost++;
+        if (memmem(frame->payload, frame->length, "\"type\":\"error\"", 14)) lost++;
         took(peer->since, now);
         done++;
         if (now < window_end) ask(peer);
@@ -303,7 +304,7 @@ static void measure(void) {
     go_until(window_begin + given.seconds * 1e9);
     struct mark to = marked();
     window_end = to.at;
-    while (is("events") && done < due && latest < window_end + DRAIN_NS) go_round(10);
+    while (is("events") && done < due && latest < window_end + given.drain * 1e9) go_round(10);
     printf("{\"seconds\":%.6f,\"done\":%ld,\"own_cpu\":%.4f,\"made\":%ld,\"due\":%ld,\"owed\":%ld,\"gaps\":%ld,\"lost\":%d,"
            "\"drain_s\":%.3f,\"p50_us\":%.0f,\"p99_us\":%.0f,\"max_us\":%.0f,\"cpu_ns\":[",
            (to.at - from.at) / 1e9, to.done - from.done, (to.own - from.own) / (double)(to.at - from.at), made, due,
@@ -348,6 +349,7 @@ static void read_word(const char *key, char *value) {
     else if (!strcmp(key, "window")) given.window = atoi(value);
     else if (!strcmp(key, "warm")) given.warm = atof(value);
     else if (!strcmp(key, "seconds")) given.seconds = atof(value);
+    else if (!strcmp(key, "drain")) given.drain = atof(value);
     else if (!strcmp(key, "pid") && given.pid_count < 16) given.pids[given.pid_count++] = atoi(value);
     else die(key);
 }

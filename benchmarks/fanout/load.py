@@ -3,7 +3,9 @@
 import json
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -78,21 +80,49 @@ def words_for(server: Server, work: Mapping[str, object], tasks: Sequence[str], 
         words += ["on", f"{prefix}\t{text}"]
     for pid in server.pids:
         words += ["pid", str(pid)]
-    if work["work"] == "asks":
-        words += ["ask", speech.ask]
+    words += ["ask", speech.ask]
     words += [str(part) for pair in work.items() for part in pair]
     return [*words, "tasks", file] if tasks else words
 
 
-def run_load(server: Server, work: Mapping[str, object]) -> Loaded:
-    """Put `work`, words of `load.c`, on `server`. Raises `CalledProcessError` where it can't be done."""
-    tasks = server.tasks()
+@contextmanager
+def _command(server: Server, work: Mapping[str, object]) -> Iterator[list[str]]:
+    tasks = server.tasks() if work["work"] in {"events", "idle"} else ()
     with tempfile.NamedTemporaryFile("w") as file:
         file.writelines(f"{task}\n" for task in tasks)
         file.flush()
-        words = words_for(server, work, tasks if work["work"] in {"events", "idle"} else (), file.name)
-        said = subprocess.run(on_core(LOAD_CORE, words), stdout=subprocess.PIPE, check=True, timeout=120)
+        yield on_core(LOAD_CORE, words_for(server, work, tasks, file.name))
+
+
+def run_load(server: Server, work: Mapping[str, object]) -> Loaded:
+    """Put `work`, words of `load.c`, on `server`. Raises `CalledProcessError` where it can't be done."""
+    with _command(server, work) as command:
+        said = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=120)
     figures = json.loads(said.stdout)
     figures["cpu_us"] = tuple(ns / 1000 for ns in figures.pop("cpu_ns"))
     del figures["made"]
     return Loaded(**figures)
+
+
+def idle_kib(server: Server, work: Mapping[str, object]) -> float:
+    """What each idle connection of `work` takes of the server's memory, in KiB; the kernel's part is not in it."""
+    before = _memory_kib(server)
+    with (
+        _command(server, work) as command,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as load,
+    ):
+        assert load.stdin is not None
+        assert load.stdout is not None
+        assert load.stdout.readline() == b"ready\n"
+        time.sleep(1)  # what a handshake leaves behind goes
+        after = _memory_kib(server)
+        load.stdin.close()
+    return (after - before) / int(str(work["connections"]))
+
+
+def _memory_kib(server: Server) -> int:
+    """What the server has for itself, and its part of what it shares."""
+    rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in server.pids]
+    return sum(
+        int(line.split()[1]) for text in rollups for line in text.splitlines() if line.startswith("Pss:")
+    )

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -81,22 +81,27 @@ class Service:
         return task_ids
 
 
+def watched_from(service: Service, task_ids: Sequence[str]) -> Callable[[], list[str]]:
+    """What stands for each task when it is watched: its id, and where its log ends by then."""
+
+    def heads() -> list[str]:
+        found = service.heads()
+        return [f'{task_id}","after_seq":{found[task_id]},"id":"1' for task_id in task_ids]
+
+    return heads
+
+
 @contextmanager
 def ours(tasks: int) -> Iterator[Server]:
     """One instance, with what it starts with but the sandbox, and so many running tasks."""
-    with disk() as folder, _instance(str(folder / "data")) as (server, service):
-        task_ids = service.running(tasks)
-
-        def logs() -> list[str]:
-            heads = service.heads()
-            return [f'{task_id}","after_seq":{heads[task_id]},"id":"1' for task_id in task_ids]
-
-        server.tasks = logs
+    with disk() as folder, instance(str(folder / "data")) as (server, service):
+        server.tasks = watched_from(service, service.running(tasks))
         yield server
 
 
 @contextmanager
-def _instance(data_dir: str, **more: str) -> Iterator[tuple[Server, Service]]:
+def instance(data_dir: str, **more: str) -> Iterator[tuple[Server, Service]]:
+    """A gateway, and its HTTP; `more` is of its environment."""
     source, bearer = free_port(), token()
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     env = OPEN | {"BENCH_SOURCE": str(source), "PYTHONPATH": paths} | more

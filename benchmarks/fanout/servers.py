@@ -15,6 +15,8 @@ from tests.support.postgres import free_port
 ROOT: Final = Path(__file__).parents[2]
 TOOLS: Final = ROOT / ".tools" / "fanout"
 """What is compiled."""
+SAID: Final = TOOLS / "said.txt"
+"""What servers say on their standard error."""
 PEERS: Final = Path(__file__).parent / "peers"
 SERVER_CORE, LOAD_CORE = 0, 1
 READY_S: Final = 30
@@ -49,6 +51,8 @@ class Speech:
         """Up to where a client is let in, or watches."""
         if not watches:
             return self.hello
+        if not self.hello:
+            return ()
         (prefix, _), *more = self.watch
         return (*self.hello[:-1], (self.hello[-1][0], prefix), *more)
 
@@ -67,6 +71,8 @@ SOCKET_IO: Final = Speech(
     hello=(("0", "40"), ('42["welcome"', "")),
     watch=(('421["subscribe","%s"]', ""), ("431", "")),
 )
+NCHAN: Final = Speech(path="/ws/%s", ask="", hello=(), watch=())
+"""Where to says what is watched."""
 
 
 @dataclass(slots=True)
@@ -89,38 +95,51 @@ Start = Callable[[int], contextlib.AbstractContextManager[Server]]
 @contextmanager
 def process(words: Sequence[str], env: dict[str, str] | None = None) -> Iterator[tuple[int, str]]:
     """A command on the servers' core, once it has said a line: its pid and the line; ended after the block."""
-    with subprocess.Popen(
-        on_core(SERVER_CORE, words), stdout=subprocess.PIPE, text=True, env=os.environ | (env or {}), cwd=ROOT
-    ) as running:
+    TOOLS.mkdir(parents=True, exist_ok=True)
+    with (
+        SAID.open("a") as errors,
+        subprocess.Popen(
+            on_core(SERVER_CORE, words),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=os.environ | (env or {}),
+            cwd=ROOT,
+        ) as running,
+    ):
         try:
             assert running.stdout is not None
             line = running.stdout.readline()
-            assert line, f"{words[:3]} did not start"
+            assert line, f"{words[:3]} did not start; see {SAID}"
             yield running.pid, line.strip()
         finally:
             running.kill()
 
 
 def peer(speech: Speech, *words: str, env: dict[str, str] | None = None) -> Start:
-    """A server that is told its port and its source, says when it is ready, and calls tasks by their numbers."""
+    """A server that is told its port and its source, and calls tasks by their numbers.
+
+    Once it is ready it says so, and which processes it is where it is not its own alone.
+    """
 
     @contextmanager
     def start(tasks: int) -> Iterator[Server]:
         port, source = free_port(), free_port()
-        with process([*words, str(port), str(source)], env) as (pid, _):
-            yield Server(port, source, [pid], speech, lambda: [str(number) for number in range(tasks)])
+        with process([*words, str(port), str(source)], env) as (pid, line):
+            others = [int(word) for word in line.split()[1:]]
+            yield Server(
+                port, source, others or [pid], speech, lambda: [str(number) for number in range(tasks)]
+            )
 
     return start
 
 
-def node(name: str) -> Start:
-    """One of `peers/*.mjs`."""
-    speech = SOCKET_IO if name == "socketio" else JSON
+def node(name: str, speech: Speech) -> Start:
+    """One of `peers/*.mjs`, on Node."""
     return peer(speech, "node", str(PEERS / f"{name}.mjs"), env={"NODE_ENV": "production"})
 
 
-def python(name: str) -> Start:
+def python(name: str, speech: Speech) -> Start:
     """One of `peers/*.py`, with the packages of `peers.lock`."""
-    speech = SOCKET_IO if name == "socketio" else JSON
     env = {"PYTHONPATH": str(ROOT / ".tools" / "peers")}
-    return peer(speech, sys.executable, str(PEERS / f"{name}.py"), env=env)
+    return peer(speech, sys.executable, str(PEERS / f"{name}_server.py"), env=env)

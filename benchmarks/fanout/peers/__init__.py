@@ -1,0 +1,1 @@
+"""The servers beside ours; they run with packages of their own."""
