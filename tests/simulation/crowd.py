@@ -61,18 +61,14 @@ class Crowd:
         self._reading += 1
         task = self._session.task(task_id)
         while not (events and is_final(events[-1])):
-            try:
-                async with asyncio.timeout(PATIENCE_S):
-                    events.append(await anext(task))
-            except TimeoutError:
-                await self._check_silence(task)
+            if not await _comes(task, events):
+                await self._check_silence(task, events)
         self._reading -= 1
 
-    async def _check_silence(self, task: TaskHandle) -> None:
-        """Nothing came for long: there must be nothing."""
+    async def _check_silence(self, task: TaskHandle, events: list[dict[str, Any]]) -> None:
+        """Nothing came for long: there must be nothing. Who does not read is not subscribed, so it reads on."""
         log_has, came = (await self._session.get_task(task.task_id))["last_seq"], task.last_seq
-        await let_pass(PATIENCE_S)
-        if log_has > came == task.last_seq:
+        if log_has > came and not await _comes(task, events):
             raise HistoryError(f"tail: the log has {log_has}, and nothing came after {came} to the client")
 
     def _heard(self, state: str) -> None:
@@ -84,3 +80,13 @@ class Crowd:
         """It saw what the others saw. Raises `HistoryError`."""
         if task_id in self._seen and self._seen[task_id] != [json.loads(frame) for frame in frames]:
             raise HistoryError(f"client: it saw {len(self._seen[task_id])} of {len(frames)}, or others")
+
+
+async def _comes(task: TaskHandle, events: list[dict[str, Any]]) -> bool:
+    """Take the next event; False where none comes for long."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            events.append(await anext(task))
+    except TimeoutError:
+        return False
+    return True
