@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 import structlog
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic_core import to_jsonable_python
 
 from gateway.agents.base import AsyncBaseAgent, result_of
@@ -26,9 +26,11 @@ from gateway.agents.runner import (
     UnableError,
 )
 from gateway.agents.running_time import RunningTime
+from gateway.agents.schemas import schema_of, with_defaults
 from gateway.agents.sites import AS_SAID, AsSaid, Sites
 from gateway.agents.unwinding import is_unwinding
 from gateway.errors import LeaseLostError
+from gateway.frames import bad_frame
 from gateway.tasks import Task
 from sandbox_bridge.errors import SandboxBusy, SandboxLost
 
@@ -52,12 +54,13 @@ class TextInput(BaseModel):
 def hosted(name: str, kind: type[AsyncBaseAgent], *, sites: Sites | AsSaid = AS_SAID) -> Agent:
     """An agent of a class that was written on `AsyncBaseAgent`."""
     model = _input_model(name, kind)
-    check = functools.partial(_checked, model)
     return Agent(
         name=name,
         input_model=model,
-        check=check,
-        run=functools.partial(_run, functools.partial(_made, name, kind, sites), check),
+        check=functools.partial(_accepted, model, schema_of(model)),
+        run=functools.partial(
+            _run, functools.partial(_made, name, kind, sites), functools.partial(_checked, model)
+        ),
         want=lambda _input, _subject: None,
         takes_sandbox=takes_tool(kind),
         is_heavy=kind.is_heavy and not takes_tool(kind),
@@ -76,6 +79,13 @@ def _input_model(name: str, kind: type[AsyncBaseAgent]) -> type[BaseModel]:
     return model if "task" in model.model_fields else create_model(name, __base__=model, task=(str, ...))
 
 
+def _accepted(model: type[BaseModel], schema: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The input that the model takes, with the defaults that an instance without the model would fill in, too."""
+    _checked(model, given)
+    filled: dict[str, Any] = with_defaults(schema, given)
+    return filled
+
+
 def _checked(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
     """The input with the model's defaults. As JSON, so that a date is a text, and a text no number."""
     return {
@@ -88,8 +98,9 @@ async def _run(make: Make, check: Check, context: RunContext) -> dict[str, Any]:
     try:
         async with asyncio.timeout(context.time_left_s) as scope:
             conversation = Conversation(context, RunningTime(scope))
+            task = _task_of(check, context)
             with _authors_errors(context):
-                agent, task = make(context), _task_of(check, context)
+                agent = make(context)
                 await _settled(agent, context, conversation)
             return await _steered(agent, task, context, conversation)
     except TimeoutError:
@@ -105,7 +116,12 @@ async def _settled(agent: AsyncBaseAgent, context: RunContext, conversation: Con
 
 
 def _task_of(check: Check, context: RunContext) -> Task:
-    given = check(context.input)
+    try:
+        given = check(context.input)
+    except ValidationError as error:
+        # It was submitted where nobody has the model, or to another version of it.
+        found = bad_frame(error, within=["input"])
+        raise TaskFailedError("bad_input", found.message, errors=found.details["errors"]) from None
     return Task(task_id=context.task.task_id, task=given["task"], input=given)
 
 

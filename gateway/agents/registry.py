@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from gateway.agents.runner import Agent
+from gateway.agents.schemas import schema_of
 from gateway.errors import GatewayError
 from gateway.frames import bad_frame
 
@@ -20,6 +21,11 @@ class Registry:
     def names(self) -> list[str]:
         """Every agent's name, in the order of registration."""
         return list(self._agents)
+
+    @property
+    def schemas(self) -> dict[str, Any]:
+        """What the input of each must be, as JSON Schema."""
+        return {name: schema_of(agent.input_model) for name, agent in self._agents.items()}
 
     def __contains__(self, name: str) -> bool:
         return name in self._agents

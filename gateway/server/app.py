@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from structlog.typing import FilteringBoundLogger
 
 from gateway.agents.catalogue import all_agents
+from gateway.agents.directory import Directory
 from gateway.agents.registry import Registry
 from gateway.agents.sandboxes import Described, Sandboxes
 from gateway.agents.sites import Sites
@@ -50,6 +51,7 @@ from gateway.tasks import Commit
 from gateway.work.admission import Admission
 from gateway.work.control import Control
 from gateway.work.dispatcher import Dispatcher
+from gateway.work.leases import Told
 from gateway.work.retention import sweep
 from gateway.work.workflows import Workflows
 from sandbox_bridge.bridge import Bridge
@@ -80,17 +82,17 @@ class Gateway:
         self._reads = asyncio.Semaphore(READS_AT_ONCE)
         self._bus = (world.bus or functools.partial(make_bus, settings, self._metrics))(self._instance)
         self._store.on_commit = self._committed
-        self._owning = Owning(
-            settings, self._store, clock, self._about, instance=self._instance, log=self._log
-        )
-        hub, attendance = Hub(), self._owning.attendance
-        hub.on_first, hub.on_last = attendance.came, attendance.went
-        self._relay = Relay(self._bus, hub)
-        self._watch = Watch(self._store, self._bus)
         self._pool = Pool()
         self._sandboxes = Sandboxes(self._pool, instance=self._instance)
         self._sites = _sites(settings, self._store, self._sandboxes, world, self._log)
         self._registry = Registry(all_agents(settings.agents, self._sites))
+        told = Told(self._about, self._registry.schemas)
+        self._owning = Owning(settings, self._store, clock, told, instance=self._instance, log=self._log)
+        self._agents = Directory(self._registry, self._owning.view.schemas)
+        hub, attendance = Hub(), self._owning.attendance
+        hub.on_first, hub.on_last = attendance.came, attendance.went
+        self._relay = Relay(self._bus, hub)
+        self._watch = Watch(self._store, self._bus)
         self._started_at = rfc3339(clock.now_ms())
         self._endpoint: Endpoint | None = None
         self.leave_now: Callable[[], None] = lambda: None  # see `Endpoint.leave_now`
@@ -107,10 +109,10 @@ class Gateway:
         self._sandbox_door = SandboxEndpoint(authenticator, _door_of(listener), audit, log=self._log)
         sandbox_state = functools.partial(_state_of, self._pool, self._embedded)
         self._health = Health(self._store, self._bus, sandbox_state, self._metrics, keys=self._keys)
-        control = Control(self._store, self._registry, clock, Admission(self._store.usage, settings))
+        control = Control(self._store, self._agents, clock, Admission(self._store.usage, settings))
         self._services = Services(
             control=control,
-            workflows=Workflows(self._store, self._registry, clock, control),
+            workflows=Workflows(self._store, self._agents, clock, control),
             relay=self._relay,
             read_log=self._read_log,
             watched=_lists(self._watch, self._sandbox_watch, self._instance_watch),
@@ -301,7 +303,7 @@ class Gateway:
             settings=self._settings,
             services=self._services,
             store=self._store,
-            registry=self._registry,
+            agents=self._agents,
             ids=ids,
             sites=self._sites,
             hops=hops,

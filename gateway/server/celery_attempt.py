@@ -28,7 +28,7 @@ from gateway.server.world import World
 from gateway.settings import Settings
 from gateway.state.base import StateStore
 from gateway.tasks import Change, TaskRecord, claimed
-from gateway.work.leases import Lease
+from gateway.work.leases import Lease, Told
 from gateway.work.run import Run
 
 
@@ -68,7 +68,7 @@ class _Attempt:
         self._agents = {name: hosted(name, kind) for name, kind in load_agents(settings.agents).items()}
         self._begun_at = rfc3339(clock.now_ms())
         times = {"lease_s": settings.lease_s, "renew_s": settings.lease_renew_s}
-        self._lease = Lease(store, instance, self._about, **times, log=log)
+        self._lease = Lease(store, instance, Told(self._about), **times, log=log)
 
     def _about(self) -> Mapping[str, Any]:
         about = {"role": "worker", "started_at": self._begun_at, "draining": False}

@@ -12,8 +12,8 @@ from gateway.server.data_dir import succeed
 from gateway.settings import Settings
 from gateway.state.base import StateStore
 from gateway.work.dispatcher import Dispatcher
-from gateway.work.fleet_view import About, FleetView
-from gateway.work.leases import Alone, Lease
+from gateway.work.fleet_view import FleetView
+from gateway.work.leases import Alone, Lease, Told
 from gateway.work.recovery import Recovery, take_over
 
 
@@ -25,7 +25,7 @@ class Owning:
         settings: Settings,
         store: StateStore,
         clock: Clock,
-        about: About,
+        told: Told,
         *,
         instance: str,
         log: FilteringBoundLogger,
@@ -35,11 +35,11 @@ class Owning:
         self._clock = clock
         self._instance = instance
         self._log = log
-        self.view = FleetView(store, instance, about, log=log)
+        self.view = FleetView(store, instance, told.about, log=log)
         self._lease: Lease | None = None
         if not settings.is_alone:
             times = {"lease_s": settings.lease_s, "renew_s": settings.lease_renew_s}
-            self._lease = Lease(store, instance, about, **times, log=log)
+            self._lease = Lease(store, instance, told, **times, log=log)
         self.holding: Alone | Lease = self._lease or Alone()
         living = self._living if self._lease is not None else None
         self.attendance = Attendance(store, clock, instance=instance, living=living, log=log)

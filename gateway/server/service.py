@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.agents.registry import Registry
+from gateway.agents.directory import Directory
 from gateway.agents.sandboxes import Described
 from gateway.fanout.watch_few import visible
 from gateway.server.routes import JSON, Answer, Asked, Route, json_answer
@@ -18,12 +18,12 @@ class Service:
 
     def __init__(
         self,
-        registry: Registry,
+        agents: Directory,
         sandboxes: Callable[[], Mapping[tuple[str, str], Described]],
         instances: Callable[[], list[dict[str, Any]]],
         share_max_s: int | None,
     ) -> None:
-        self._registry = registry
+        self._agents = agents
         self._sandboxes = sandboxes
         self._instances = instances
         self._share_max_s = share_max_s
@@ -57,10 +57,8 @@ class Service:
 
     async def agents(self, _asked: Asked) -> web.StreamResponse:
         """Each with the JSON Schema of its input."""
-        found = [self._registry.get(name) for name in self._registry.names]
-        return json_answer(
-            {"agents": [{"name": a.name, "input_schema": a.input_model.model_json_schema()} for a in found]}
-        )
+        found = self._agents.schemas.items()
+        return json_answer({"agents": [{"name": name, "input_schema": schema} for name, schema in found]})
 
     async def sandboxes(self, asked: Asked) -> web.StreamResponse:
         """Those that the asker may see."""

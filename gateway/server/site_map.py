@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from gateway.agents.registry import Registry
+from gateway.agents.directory import Directory
 from gateway.agents.sandboxes import Described
 from gateway.agents.sites import Sites
 from gateway.server import dashboard
@@ -40,7 +40,7 @@ class Parts:
     settings: Settings
     services: Services
     store: StateStore
-    registry: Registry
+    agents: Directory
     ids: SessionIds
     sites: Sites
     hops: Hops
@@ -86,7 +86,7 @@ def routes(parts: Parts, bodies: Bodies) -> list[Route]:
         *Downloads(services, store).routes(),
         *Shares(services, parts.settings).routes(),
         *WorkflowApi(services).routes(),
-        *Service(parts.registry, parts.sandboxes, parts.instances, share_bound(parts.settings)).routes(),
+        *Service(parts.agents, parts.sandboxes, parts.instances, share_bound(parts.settings)).routes(),
         *parts.health.routes(),
     ]
     return [*described, *Documents(described).routes()]

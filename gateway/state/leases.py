@@ -9,25 +9,33 @@ from gateway.tasks import Change, TaskRecord
 FORGET_INSTANCES_MS: Final = 3600 * 1000
 """How long after its end a lease is remembered: longer than anybody waits for its instance."""
 
+Schemas = Mapping[str, Any]
+"""Agents' names -> what the input of each must be, as JSON Schema."""
 DecideOwner = Callable[[TaskRecord, Standing], Change]
 
 
 class Leases(Protocol):
     """The port; a part of `StateStore`, whose errors are its own, too."""
 
-    async def renew(
-        self, instance: str, lease_ms: int, about: Mapping[str, Any], *, anew: bool = False
-    ) -> bool:
-        """Let the lease of `instance` live for `lease_ms` from now, by the store's clock; what it tells of itself.
+    async def begin(
+        self, instance: str, lease_ms: int, about: Mapping[str, Any], agents: Schemas | None = None
+    ) -> None:
+        """Let the lease of `instance` live for `lease_ms` from now, by the store's clock, whatever was before.
 
-        False where it is over, and is not begun `anew`.
+        `about` is what it tells of itself, `agents` what the input of its agents must be, which stays as it is.
         """
+
+    async def renew(self, instance: str, lease_ms: int, about: Mapping[str, Any]) -> bool:
+        """As `begin`, for a lease that lives; False where it is over."""
 
     async def end(self, instance: str) -> None:
         """Forget an instance: whatever it still owns is an orphan at once."""
 
     async def fleet(self) -> Fleet:
         """The instances that are known, also those whose lease is over."""
+
+    async def agents(self, instance: str) -> Schemas:
+        """What an instance has told of its agents; nothing where it is not known."""
 
     async def assign(self, task_id: str, instance: str, decide: DecideOwner) -> TaskRecord:
         """As `StateStore.change_task`, for decisions on who owns a task: `decide` is told how `instance` stands to it.

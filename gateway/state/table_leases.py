@@ -5,34 +5,44 @@ from typing import Any
 
 from gateway.clock import Clock
 from gateway.fleet import Fleet
-from gateway.state.leases import DecideOwner
+from gateway.state.leases import DecideOwner, Schemas
 from gateway.state.tables import Tables
 from gateway.state.transaction import Transaction
 from gateway.tasks import TaskRecord
 
 
 class TableLeases:
-    """See `Leases`; `write` and `read` are its store's."""
+    """See `Leases`; `write` and `read` are its store's, `renew` writes what must not wait for others."""
 
     def __init__(
-        self, write: Callable[..., Awaitable[Any]], read: Callable[..., Awaitable[Any]], clock: Clock
+        self,
+        write: Callable[..., Awaitable[Any]],
+        read: Callable[..., Awaitable[Any]],
+        clock: Clock,
+        *,
+        renew: Callable[..., Awaitable[Any]],
     ) -> None:
         self._write = write
+        self._renew = renew
         self._read = read
         self._clock = clock
 
-    async def renew(
-        self, instance: str, lease_ms: int, about: Mapping[str, Any], *, anew: bool = False
-    ) -> bool:
-        """See `Leases.renew`."""
+    async def begin(
+        self, instance: str, lease_ms: int, about: Mapping[str, Any], agents: Schemas | None = None
+    ) -> None:
+        """See `Leases.begin`."""
 
-        async def write(tx: Transaction) -> bool:
-            if not anew:
-                return await tx.tables.renew_lease(instance, lease_ms, about, tx.now_ms)
+        async def write(tx: Transaction) -> None:
             await tx.tables.begin_lease(instance, lease_ms, about, tx.now_ms)
-            return True
+            await tx.tables.put_agents(instance, agents or {})
 
-        renewed: bool = await self._write(write)
+        await self._renew(write)
+
+    async def renew(self, instance: str, lease_ms: int, about: Mapping[str, Any]) -> bool:
+        """See `Leases.renew`."""
+        renewed: bool = await self._renew(
+            lambda tx: tx.tables.renew_lease(instance, lease_ms, about, tx.now_ms)
+        )
         return renewed
 
     async def end(self, instance: str) -> None:
@@ -43,6 +53,11 @@ class TableLeases:
         """See `Leases.fleet`."""
         fleet: Fleet = await self._read(lambda tables: tables.fleet(self._clock.now_ms()))
         return fleet
+
+    async def agents(self, instance: str) -> Schemas:
+        """See `Leases.agents`."""
+        found: Schemas = await self._read(lambda tables: tables.agents(instance))
+        return found
 
     async def assign(self, task_id: str, instance: str, decide: DecideOwner) -> TaskRecord:
         """See `Leases.assign`."""

@@ -42,7 +42,7 @@ class TableStore(ABC):
     def __init__(self, clock: Clock) -> None:
         self.on_commit: OnCommit = lambda _commit: None
         self._clock = clock
-        self.leases: Leases = TableLeases(self._write, self._read, clock)
+        self.leases: Leases = TableLeases(self._write, self._read, clock, renew=self._renew)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
@@ -61,6 +61,10 @@ class TableStore(ABC):
 
         Those of one `task_id` are published in the order of their commits.
         """
+
+    async def _renew(self, write: Write[Value]) -> Value:
+        """As `_write`, for a lease that must be renewed however much else is asked of the database."""
+        return await self._write(write)
 
     @abstractmethod
     async def _read(self, read: Read[Value]) -> Value:

@@ -15,6 +15,7 @@ from gateway.fleet import Fleet, Standing
 from gateway.sites import Site
 from gateway.state.base import NewTask, Page, Size, StoredInput, TaskQuery, Usage
 from gateway.state.checkpoint_columns import Place
+from gateway.state.leases import Schemas
 from gateway.tasks import Fence, Outcome, TaskRecord
 from gateway.workflow_record import WorkflowQuery, WorkflowRecord
 
@@ -198,7 +199,13 @@ class Tables(Protocol):
         """Let it live for `lease_ms` from now, if it lives."""
 
     async def end_lease(self, instance: str) -> None:
-        """Forget an instance."""
+        """Forget an instance, and what it has told."""
+
+    async def put_agents(self, instance: str, agents: Schemas) -> None:
+        """Keep what an instance tells of its agents; what those have told that are not known goes."""
+
+    async def agents(self, instance: str) -> Schemas:
+        """What an instance has told of its agents, or nothing."""
 
     async def fleet(self, now_ms: int, /) -> Fleet:
         """The instances that are known, by their ids."""

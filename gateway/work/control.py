@@ -7,7 +7,7 @@ from typing import Any, Final
 import orjson
 
 from gateway import wishes
-from gateway.agents.registry import Registry
+from gateway.agents.directory import Directory
 from gateway.clock import Clock
 from gateway.errors import GatewayError
 from gateway.files import MAX_FILES, Upload, conflicts, to_entry
@@ -25,17 +25,17 @@ RETRY_AFTER_MS: Final = 5000
 class Control:
     """Commands on tasks, each in the name of a principal; what a principal may not see does not exist for it."""
 
-    def __init__(self, store: StateStore, registry: Registry, clock: Clock, admission: Admission) -> None:
+    def __init__(self, store: StateStore, agents: Directory, clock: Clock, admission: Admission) -> None:
         self.draining = False
         self._store = store
-        self._registry = registry
+        self._agents = agents
         self._clock = clock
         self._admission = admission
 
     def check(self, principal: Principal, body: SubmitBody) -> dict[str, Any]:
         """The input with its defaults. Raises what `submit` would, as far as it can be told from that."""
         self.check_asker(principal)
-        return self._registry.checked_input(body.agent, body.input)
+        return self._agents.checked_input(body.agent, body.input)
 
     def check_asker(self, principal: Principal) -> None:
         """Raise what `submit` would, as far as it can be told from who asks."""
@@ -58,7 +58,7 @@ class Control:
         """A durable task. Raises `GatewayError`: `bad_frame`, `unknown_agent`, `forbidden`, `workflow_not_found`…"""
         filled = self.check(principal, body)
         if upload is not None:
-            _check_upload(body, upload, taken=self._registry.get(body.agent).takes_files)
+            _check_upload(body, upload, taken=self._agents.takes_files(body.agent))
         await self.admit(principal)
         now_ms = self._clock.now_ms()
         task = TaskRecord(
@@ -76,7 +76,7 @@ class Control:
             detach_after_s=body.detach_after_s,
             created_at=now_ms,
             updated_at=now_ms,
-            takes_input=self._registry.get(body.agent).takes_input(body.input),
+            takes_input=self._agents.takes_input(body.agent, body.input),
         )
         return await self._store.create_task(
             NewTask(
@@ -118,8 +118,7 @@ class Control:
         """Keep what is sent to the task. Raises `GatewayError`: `invalid_state`, `overloaded`, `too_large`…"""
         principal.require("tasks:write")
         task = _must_see(principal, await self._store.get_task(task_id))
-        text = task.agent in self._registry and self._registry.get(task.agent).takes_text
-        if text and not isinstance(body.data, str):
+        if self._agents.takes_text(task.agent) and not isinstance(body.data, str):
             problem = {"loc": ["data"], "msg": "Input should be a valid string"}
             raise GatewayError("bad_frame", "data: Input should be a valid string", errors=[problem])
         new = NewInput(orjson.dumps(body.data), body.eof, body.key)

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -25,7 +25,7 @@ from gateway.work.leases import Holding
 from gateway.work.offers import Offers
 from gateway.work.run import Run
 from gateway.work.runs import Runs
-from gateway.work.waiting import Waiting
+from gateway.work.waiting import OthersFit, Waiting
 from sandbox_bridge.bridge import Bridge, SandboxInfo
 from sandbox_bridge.pool import Pool, Want
 
@@ -62,7 +62,7 @@ class Dispatcher:
     """Claims tasks for this instance and owns their runs.
 
     `separate` are the addresses of sandboxes that don't end with this process; `others_fit` says whether another
-    instance has one that would do. With `offers`, tasks of heavy agents are claimed elsewhere.
+    instance has the agent, and one that would do. With `offers`, tasks of heavy agents are claimed elsewhere.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Dispatcher:
         pause_hold_s: float,
         offers: Offers | None = None,
         separate: Collection[str] = (),
-        others_fit: Callable[[Want | None], bool] = lambda _want: False,
+        others_fit: OthersFit = lambda _want, _agent: False,
     ) -> None:
         self.instance = instance
         self._holding = holding
@@ -248,7 +248,7 @@ class Dispatcher:
             bridge = self._pool.choose(want, taken=self._runs.placed)
             if bridge is None:
                 return await self._no_place(task, want)
-            self._waiting.placed(want)
+            self._waiting.placed(task, want)
         return await self._claim(task, agent, bridge, runs)
 
     async def _claim(

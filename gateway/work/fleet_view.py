@@ -10,6 +10,7 @@ from gateway.agents.sandboxes import Described, told_fits, told_sandboxes
 from gateway.errors import StoreUnavailableError
 from gateway.fleet import Fleet, Instance
 from gateway.state.base import StateStore
+from gateway.state.leases import Schemas
 from sandbox_bridge.pool import Want
 
 LOOK_S: Final = 1.0
@@ -30,15 +31,27 @@ class FleetView:
         self._about = about
         self._log = log
         self._fleet = Fleet(0)
+        # What those that live told of their agents; those that tell the same share it.
+        self._told: dict[str, Schemas] = {}
 
     async def run(self) -> None:
         """Look at the others until cancelled."""
         while True:
             try:
                 self._fleet = await self._store.leases.fleet()
+                await self._learn()
             except StoreUnavailableError as error:
                 self._log.warning("store unavailable, the others are not seen", error=str(error))
             await asyncio.sleep(LOOK_S)
+
+    async def _learn(self) -> None:
+        self._told = {
+            one.instance: self._told[one.instance] for one in self._others if one.instance in self._told
+        }
+        for one in self._others:
+            if one.instance not in self._told:
+                told = await self._store.leases.agents(one.instance)
+                self._told[one.instance] = next((same for same in self._told.values() if same == told), told)
 
     @property
     def _others(self) -> list[Instance]:
@@ -67,6 +80,14 @@ class FleetView:
         """The names of the agents that any of them has."""
         return list(dict.fromkeys(name for _, about in self._abouts for name in about["instance"]["agents"]))
 
+    def schemas(self) -> dict[str, Any]:
+        """What the agents of the others take, by name; nothing is known of one that was not told of."""
+        return {
+            name: self._told.get(one.instance, {}).get(name, {})
+            for one in reversed(self._others)
+            for name in one.about["instance"]["agents"]
+        }
+
     def sandboxes(self) -> dict[tuple[str, str], Described]:
         """Those of the others, by instance and address, and by id."""
         return {
@@ -75,6 +96,7 @@ class FleetView:
             for (address, sandbox_id), described in told_sandboxes(one.about["sandboxes"]).items()
         }
 
-    def others_fit(self, want: Want | None) -> bool:
-        """Whether one of the others has a sandbox, busy or free, that would do."""
-        return any(told_fits(one.about["sandboxes"], want) for one in self._others)
+    def others_fit(self, want: Want | None, agent: str) -> bool:
+        """Whether one of the others that have the agent has a sandbox, busy or free, that would do."""
+        able = [one for one in self._others if agent in one.about["instance"]["agents"]]
+        return any(told_fits(one.about["sandboxes"], want) for one in able)

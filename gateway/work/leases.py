@@ -4,13 +4,16 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway.agents.schemas import told
 from gateway.errors import StoreUnavailableError
 from gateway.fleet import stops_after_s
 from gateway.state.base import StateStore
+from gateway.state.leases import Schemas
 
 AGAIN_S: Final = 0.5
 """How soon a renewal that failed is tried again."""
@@ -18,6 +21,14 @@ CALM_S: Final = 0.5
 """How long what an instance tells of itself is gathered before the others are told."""
 
 About = Callable[[], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What an instance tells the others of itself: `about` anew with each renewal, what its `agents` take once."""
+
+    about: About
+    agents: Schemas = field(default_factory=dict)
 
 
 class Holding(Protocol):
@@ -41,7 +52,7 @@ class Alone:
 class Lease:
     """The right of one of many: what it runs has to stop when `on_lost` is called, which may happen again and again.
 
-    `about` is what it tells the others of itself with each renewal; `on_renewed` is called after each.
+    `told` is what it tells the others of itself.
     """
 
     is_leased = True
@@ -50,7 +61,7 @@ class Lease:
         self,
         store: StateStore,
         instance: str,
-        about: About,
+        told: Told,
         *,
         lease_s: float,
         renew_s: float,
@@ -59,7 +70,7 @@ class Lease:
         self.on_lost: Callable[[], None] = lambda: None
         self._store = store
         self._instance = instance
-        self._about = about
+        self._told = told
         self._lease_s = lease_s
         self._renew_s = renew_s
         self._log = log
@@ -105,12 +116,18 @@ class Lease:
     async def renew(self) -> None:
         """Renew it once; one that is over is begun anew. Raises `StoreUnavailableError`."""
         asked_at = asyncio.get_running_loop().time()
-        anew = not self._begun
-        lease_ms = round(self._lease_s * 1000)
-        if await self._store.leases.renew(self._instance, lease_ms, self._about(), anew=anew):
+        if await self._asked(round(self._lease_s * 1000)):
             self._hold(asked_at + stops_after_s(self._lease_s))
         elif not self._ended:
             self._lose()
+
+    async def _asked(self, lease_ms: int) -> bool:
+        """Whether the store has it live from now on."""
+        about = self._told.about()
+        if self._begun:
+            return await self._store.leases.renew(self._instance, lease_ms, about)
+        await self._store.leases.begin(self._instance, lease_ms, about, told(self._told.agents))
+        return True
 
     async def end(self) -> None:
         """Give it up, now that nothing runs: whatever is left is the others' at once."""

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from functools import partial
 from typing import Any
 
-from gateway.agents.registry import Registry
+from gateway.agents.directory import Directory
 from gateway.checkpoints import Checkpoint, CheckpointTooLargeError, new_checkpoint
 from gateway.checkpoints import to_wire as checkpoint_to_wire
 from gateway.clock import Clock
@@ -36,9 +36,9 @@ from gateway.workflow_record import (
 class Workflows:
     """Commands on workflows, each in the name of a principal; what it may not see does not exist for it."""
 
-    def __init__(self, store: StateStore, registry: Registry, clock: Clock, control: Control) -> None:
+    def __init__(self, store: StateStore, agents: Directory, clock: Clock, control: Control) -> None:
         self._store = store
-        self._registry = registry
+        self._agents = agents
         self._clock = clock
         self._control = control
 
@@ -162,7 +162,7 @@ class Workflows:
     async def _again(self, former: TaskRecord, workflow_id: str) -> NewTask:
         """A task with the agent, input and options of `former`."""
         given = await self._store.get_input(former.task_id)
-        self._registry.get(former.agent)  # raises where nobody has it any more
+        self._agents.require(former.agent)  # raises where nobody has it any more
         now_ms = self._clock.now_ms()
         names = ("subject", "agent", "session_id", "mode", "labels", "priority", "max_attempts", "timeout_s")
         same = {name: getattr(former, name) for name in (*names, "detach", "detach_after_s", "takes_input")}

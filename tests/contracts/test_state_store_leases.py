@@ -51,8 +51,8 @@ async def test_lease_lives_until_it_is_over_and_is_then_begun_anew(backend: Back
     async with backend.opened() as store:
         assert not await store.leases.renew("a", MINUTE_MS, {})
         assert (await store.leases.fleet()).instances == []
-        assert await store.leases.renew("a", MINUTE_MS, {"n": [1, "\0"]}, anew=True)
-        assert await store.leases.renew("b", MINUTE_MS, {}, anew=True)
+        await store.leases.begin("a", MINUTE_MS, {"n": [1, "\0"]})
+        await store.leases.begin("b", MINUTE_MS, {})
         assert await store.leases.renew("a", MINUTE_MS, {"n": 2})
         assert await store.leases.renew("b", 0, {})
         assert not await store.leases.renew("b", MINUTE_MS, {})
@@ -61,31 +61,46 @@ async def test_lease_lives_until_it_is_over_and_is_then_begun_anew(backend: Back
         assert [(one.instance, one.about) for one in fleet.instances] == [("a", {"n": 2}), ("b", {})]
         assert [one.instance for one in fleet.living] == ["a"]
         assert 0 < fleet.living[0].lease_until - fleet.now_ms <= MINUTE_MS
-        assert await store.leases.renew("b", MINUTE_MS, {}, anew=True)
+        await store.leases.begin("b", MINUTE_MS, {})
         assert [one.instance for one in (await store.leases.fleet()).living] == ["a", "b"]
 
 
 async def test_lease_that_is_ended_is_forgotten(store: StateStore) -> None:
     """It can't be renewed; to end it twice does nothing."""
-    await store.leases.renew("a", MINUTE_MS, {}, anew=True)
+    await store.leases.begin("a", MINUTE_MS, {})
     await store.leases.end("a")
     await store.leases.end("a")
     assert not await store.leases.renew("a", MINUTE_MS, {})
     assert (await store.leases.fleet()).instances == []
 
 
+async def test_what_agents_take_is_told_once_and_kept_with_the_instance(store: StateStore) -> None:
+    """A renewal leaves it as it is, a new beginning tells it anew; with the instance it goes."""
+    schema = {"properties": {"task": {"type": "string", "pattern": "^[^\\0]*$", "title": "\0"}}}
+    await store.leases.begin("a", MINUTE_MS, {}, {"gardener": schema})
+    await store.leases.begin("b", MINUTE_MS, {})
+    assert await store.leases.renew("a", MINUTE_MS, {"n": 2})
+    assert await store.leases.agents("a") == {"gardener": schema}
+    assert await store.leases.agents("b") == await store.leases.agents("unknown") == {}
+    await store.leases.begin("a", MINUTE_MS, {}, {"baker": {}})
+    assert await store.leases.agents("a") == {"baker": {}}
+    await store.leases.end("a")
+    assert await store.leases.agents("a") == {}
+
+
 async def test_lease_long_over_is_forgotten_by_who_comes(store: StateStore) -> None:
     """Every instance leaves a row, and rows don't pile up."""
-    await store.leases.renew("old", -FORGET_INSTANCES_MS - MINUTE_MS, {}, anew=True)
-    await store.leases.renew("dead", 0, {}, anew=True)
-    await store.leases.renew("new", MINUTE_MS, {}, anew=True)
+    await store.leases.begin("old", -FORGET_INSTANCES_MS - MINUTE_MS, {}, {"gardener": {}})
+    await store.leases.begin("dead", 0, {})
+    await store.leases.begin("new", MINUTE_MS, {})
     assert [one.instance for one in (await store.leases.fleet()).instances] == ["dead", "new"]
+    assert await store.leases.agents("old") == {}
 
 
 async def test_decision_on_an_owner_is_told_of_both_leases(store: StateStore) -> None:
     """By the store's clock: whether they live, are over, or are not known."""
-    await store.leases.renew("lives", MINUTE_MS, {}, anew=True)
-    await store.leases.renew("over", 0, {}, anew=True)
+    await store.leases.begin("lives", MINUTE_MS, {})
+    await store.leases.begin("over", 0, {})
     task = await run(store)
     for owner, mine in [("lives", "over"), ("over", "lives"), ("unknown", "lives"), ("lives", "unknown")]:
         await store.change_task(task.task_id, lambda _row, owner=owner: Change({"owner": owner}))  # type: ignore[misc]
@@ -97,7 +112,7 @@ async def test_decision_on_an_owner_is_told_of_both_leases(store: StateStore) ->
 
 async def test_decision_is_made_as_any_other(store: StateStore) -> None:
     """What it raises is raised, and what it changes nothing of stays as it is."""
-    await store.leases.renew("a", MINUTE_MS, {}, anew=True)
+    await store.leases.begin("a", MINUTE_MS, {})
     task_id = await pending(store)
     owned = await store.leases.assign(task_id, "a", claim_by("a"))
     assert (owned.status, owned.owner, owned.epoch, owned.last_seq) == (TaskStatus.RUNNING, "a", 1, 2)
@@ -108,7 +123,7 @@ async def test_decision_is_made_as_any_other(store: StateStore) -> None:
 
 async def test_instance_without_a_lease_claims_nothing(store: StateStore) -> None:
     """Neither one whose lease is over nor one that nobody knows."""
-    await store.leases.renew("over", 0, {}, anew=True)
+    await store.leases.begin("over", 0, {})
     task_id = await pending(store)
     for instance in ("over", "unknown"):
         assert (await store.leases.assign(task_id, instance, claim_by(instance))).owner is None
@@ -116,8 +131,8 @@ async def test_instance_without_a_lease_claims_nothing(store: StateStore) -> Non
 
 async def test_subject_runs_no_more_than_its_limit_whoever_claims_at_once(store: StateStore) -> None:
     """Counted in the store, of all instances; paused tasks and those of others don't count."""
-    await store.leases.renew("a", MINUTE_MS, {}, anew=True)
-    await store.leases.renew("b", MINUTE_MS, {}, anew=True)
+    await store.leases.begin("a", MINUTE_MS, {})
+    await store.leases.begin("b", MINUTE_MS, {})
     paused = await run(store)
     await store.change_task(paused.task_id, lambda _row: Change({"status": TaskStatus.PAUSED}))
     await run(store, subject="bob")
@@ -133,8 +148,8 @@ async def test_subject_runs_no_more_than_its_limit_whoever_claims_at_once(store:
 
 async def test_one_of_two_who_claim_a_task_gets_it(store: StateStore) -> None:
     """The other is refused, and nothing of its claim is written."""
-    await store.leases.renew("a", MINUTE_MS, {}, anew=True)
-    await store.leases.renew("b", MINUTE_MS, {}, anew=True)
+    await store.leases.begin("a", MINUTE_MS, {})
+    await store.leases.begin("b", MINUTE_MS, {})
     task_id = await pending(store)
     claims = [store.leases.assign(task_id, instance, claim_by(instance)) for instance in "ab"]
     won, lost = sorted(
@@ -149,7 +164,7 @@ async def test_orphans_are_those_of_lost_owners_and_ones_own(store: StateStore) 
     """Lost is an owner whose lease has been over for the grace, or that nobody knows; as `is_orphan` has it."""
     leases = {"lives": MINUTE_MS, "over": 0, "long-over": -MINUTE_MS}
     for instance, lease_ms in leases.items():
-        await store.leases.renew(instance, lease_ms, {}, anew=True)
+        await store.leases.begin(instance, lease_ms, {})
     owned = {}
     for owner in (*leases, "unknown"):
         task = await run(store)

@@ -18,6 +18,7 @@ ENGINES: dict[str, tuple[str, ...]] = {
     "aiohttp": ("gateway.sessions", "gateway.server"),
     "celery": ("gateway.server.celery_broker",),
     "asyncpg": ("gateway.state.postgresql",),
+    "jsonschema_rs": ("gateway.agents.schemas",),
     "jwt": ("gateway.sessions.auth", "gateway.sessions.keys", "gateway.server"),
     "multidict": ("gateway.server.forward",),  # aiohttp's headers, as yarl is its addresses
     "orjson": EVERYWHERE,

@@ -1,5 +1,6 @@
 """Instances that are lost, over one store and one Redis: another goes on with what they had, and nothing is doubled."""
 
+import json
 import os
 import signal
 import time
@@ -16,6 +17,7 @@ from tests.support.history import check_all
 from tests.support.postgres import QUICK, postgres_server
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.waiting import eventually
+from tests.support.web import read
 
 pytestmark = pytest.mark.journey
 
@@ -208,3 +210,31 @@ async def test_worker_runs_what_gateways_take(tmp_path: Path, redis: RedisServer
 
             # Who has just come is seen by the others within a second.
             await eventually(sees_both)
+
+
+async def test_agent_that_only_another_has_is_everybodys(tmp_path: Path, one_file: Mapping[str, str]) -> None:
+    """It is listed where it is not, its input is refused there, and its task is run, answered and ended from there."""
+    has = {**one_file, "GATEWAY_AGENTS": "gardener=tests.support.own_agents:Gardener"}
+    folder = tmp_path / "shared"
+    async with AsyncExitStack() as held:
+        lacking = await held.enter_async_context(running_gateway(folder, "--no-local-sandbox", env=one_file))
+        having = await held.enter_async_context(running_gateway(folder, env=has))
+        listed = {}
+        for gateway in (having, lacking):
+
+            async def names_it(url: str = gateway.url) -> bool:
+                told = json.loads(await read(f"{url}/v1/agents"))["agents"]
+                listed[url] = {one["name"]: one["input_schema"] for one in told}
+                return "gardener" in listed[url]
+
+            await eventually(names_it)
+        assert listed[lacking.url] == listed[having.url]
+        me = await held.enter_async_context(client(lacking.socket_url))
+        assert "gardener" in me.welcome["agents"]
+        refused = await me.ask("submit_task", agent="gardener", input={"task": "dig", "rows": 10})
+        assert (refused["code"], refused["details"]["errors"][0]["loc"]) == ("bad_frame", ["input", "rows"])
+        task_id = await me.submit(agent="gardener", input={"task": "dig", "rows": 2})
+        await me.until_event(task_id, "input_requested")
+        await me.ask("send_input", task_id=task_id, key="plant", data={"plant": "rose"})
+        assert (await me.until_ended(task_id))[-1]["data"]["status"] == "completed"
+        check_all([me.frames[task_id]])

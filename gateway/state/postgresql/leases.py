@@ -6,7 +6,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.fleet import Fleet, Instance, Standing
-from gateway.state.leases import FORGET_INSTANCES_MS
+from gateway.state.leases import FORGET_INSTANCES_MS, Schemas
 from gateway.state.postgresql.pool import OverConnection
 from gateway.tasks import TaskRecord
 
@@ -37,12 +37,31 @@ class LeaseRows(OverConnection):
     async def end_lease(self, instance: str) -> None:
         """See `Tables.end_lease`."""
         await self._db.execute("DELETE FROM instance WHERE instance = $1", instance)
+        await self._db.execute("DELETE FROM instance_agents WHERE instance = $1", instance)
+
+    async def put_agents(self, instance: str, agents: Schemas) -> None:
+        """See `Tables.put_agents`."""
+        await self._db.execute(
+            "DELETE FROM instance_agents WHERE instance NOT IN (SELECT instance FROM instance)"
+        )
+        await self._db.execute(
+            "INSERT INTO instance_agents VALUES ($1, $2) ON CONFLICT (instance) DO UPDATE SET agents = $2",
+            *(instance, orjson.dumps(agents).decode()),
+        )
+
+    async def agents(self, instance: str) -> Schemas:
+        """See `Tables.agents`."""
+        told = await self._db.fetchval("SELECT agents FROM instance_agents WHERE instance = $1", instance)
+        return {} if told is None else dict(orjson.loads(told))
 
     async def fleet(self, _now_ms: int) -> Fleet:
         """See `Tables.fleet`."""
-        now_ms = await self._db.fetchval(f"SELECT {_NOW}")
-        rows = await self._db.fetch("SELECT instance, lease_until, about FROM instance ORDER BY instance")
-        return Fleet(now_ms, [Instance(name, until, orjson.loads(about)) for name, until, about in rows])
+        rows = await self._db.fetch(
+            f"SELECT now_ms, instance.* FROM (SELECT {_NOW} AS now_ms) AS clock LEFT JOIN instance ON TRUE"
+            " ORDER BY instance"
+        )
+        known = [(name, until, about) for _, name, until, about in rows if name is not None]
+        return Fleet(rows[0][0], [Instance(name, until, orjson.loads(about)) for name, until, about in known])
 
     async def standing(self, task: TaskRecord, instance: str, _now_ms: int) -> Standing:
         """See `Tables.standing`."""

@@ -23,11 +23,15 @@ Value = TypeVar("Value")
 
 
 class PostgresqlStore(TableStore):
-    """The `StateStore` in the database that `dsn` names, over at most `connections`."""
+    """The `StateStore` in the database that `dsn` names, over at most `connections`, which are two or more.
+
+    One of them renews leases and does nothing else: however slow the others' statements are, the instance lives.
+    """
 
     def __init__(self, dsn: str, *, clock: Clock, connections: int) -> None:
         super().__init__(clock)
-        self._database = Database(dsn, connections=connections)
+        self._database = Database(dsn, connections=connections - 1)
+        self._renewing = Database(dsn, connections=1)
         self._settled = Settled()
         self._appends = Appends(self._database, clock, self._committed)
         # A task's writes are made one after another, so that its events are published in the order of their numbers.
@@ -36,10 +40,12 @@ class PostgresqlStore(TableStore):
     async def open(self) -> None:
         """Connect, create or migrate the schema. Raises `StoreUnavailableError`, also for a newer schema than ours."""
         await self._database.open()
+        await self._renewing.open()
 
     async def aclose(self) -> None:
         """Settle what was asked, then close every connection."""
         await self._settled.settle()
+        await self._renewing.aclose()
         await self._database.aclose()
 
     async def _append(self, fence: Fence, what: Append) -> Fence:
@@ -54,17 +60,20 @@ class PostgresqlStore(TableStore):
     async def _write(self, write: Write[Value], *, task_id: str | None = None) -> Value:
         async def in_turn(task_id: str) -> Value:
             async with self._turn(task_id):
-                return await self._transacted(write)
+                return await self._transacted(write, self._database)
 
-        doing = self._transacted(write) if task_id is None else in_turn(task_id)
+        doing = self._transacted(write, self._database) if task_id is None else in_turn(task_id)
         return await self._settled.run(doing)
 
-    async def _transacted(self, write: Write[Value]) -> Value:
+    async def _renew(self, write: Write[Value]) -> Value:
+        return await self._settled.run(self._transacted(write, self._renewing))
+
+    async def _transacted(self, write: Write[Value], database: Database) -> Value:
         async def work(connection: Connection) -> tuple[Value, Commit]:
             tx = Transaction(PostgresqlTables(connection), self._clock.now_ms())
             return await write(tx), tx.commit()
 
-        value, commit = await self._database.transact(work)
+        value, commit = await database.transact(work)
         tell(self._committed, commit)
         return value
 

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from gateway.fleet import Fleet, Instance, Standing
-from gateway.state.leases import FORGET_INSTANCES_MS
+from gateway.state.leases import FORGET_INSTANCES_MS, Schemas
 from gateway.state.sqlite.connection import OverConnection
 from gateway.tasks import TaskRecord
 
@@ -29,6 +29,19 @@ class LeaseRows(OverConnection):
     async def end_lease(self, instance: str) -> None:
         """See `Tables.end_lease`."""
         self._db.execute("DELETE FROM instance WHERE instance = ?", (instance,))
+        self._db.execute("DELETE FROM instance_agents WHERE instance = ?", (instance,))
+
+    async def put_agents(self, instance: str, agents: Schemas) -> None:
+        """See `Tables.put_agents`."""
+        self._db.execute("DELETE FROM instance_agents WHERE instance NOT IN (SELECT instance FROM instance)")
+        values = (instance, orjson.dumps(agents).decode())
+        self._db.execute("INSERT OR REPLACE INTO instance_agents VALUES (?, ?)", values)
+
+    async def agents(self, instance: str) -> Schemas:
+        """See `Tables.agents`."""
+        sql = "SELECT agents FROM instance_agents WHERE instance = ?"
+        row = self._db.execute(sql, (instance,)).fetchone()
+        return {} if row is None else dict(orjson.loads(row[0]))
 
     async def fleet(self, now_ms: int) -> Fleet:
         """See `Tables.fleet`."""

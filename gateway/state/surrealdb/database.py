@@ -4,6 +4,7 @@ What is asked has parameters only, never a value in its text. Neither engine nor
 one call to the next: a write reads what it needs, gathers its statements, and they are one transaction, which begins
 by making sure that what was read still holds. Where it does not, the write is made anew.
 
+A transaction upserts a row once: of two the engine shows the second, and has the first when it is opened anew.
 The engine knows no lock, and two processes over one folder lose each other's writes: a file beside it is locked for
 that. It syncs what it commits only where the environment says so before it starts.
 """
@@ -191,10 +192,13 @@ class Database:
         """All that is missing of it; several that start at once over a server migrate it once."""
         schema = record("meta", "schema")
         version = await self.ask("SELECT VALUE version FROM ONLY $id", id=schema)
-        for number, script in migrations("surrealdb", version or 0):
-            statements.check(schema, "version", None if number == 1 else number - 1)
+        missing = migrations("surrealdb", version or 0)
+        if not missing:
+            return
+        statements.check(schema, "version", version)
+        for _, script in missing:
             statements.add(script.rstrip().removesuffix(";"))
-            statements.add("UPSERT $_.id SET version = $_.number", id=schema, number=number)
+        statements.add("UPSERT $_.id SET version = $_.number", id=schema, number=missing[-1][0])
 
 
 async def _asked(connection: Any, query: str, values: Mapping[str, Any]) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from gateway.fleet import Fleet, Instance, Standing
-from gateway.state.leases import FORGET_INSTANCES_MS
+from gateway.state.leases import FORGET_INSTANCES_MS, Schemas
 from gateway.state.surrealdb.database import OverDatabase, record
 from gateway.tasks import TaskRecord
 
@@ -37,6 +37,18 @@ class LeaseRows(OverDatabase):
     async def end_lease(self, instance: str) -> None:
         """See `Tables.end_lease`."""
         self._do("DELETE $_.id RETURN NONE", id=_id(instance))
+        self._do("DELETE $_.id RETURN NONE", id=_agents_id(instance))
+
+    async def put_agents(self, instance: str, agents: Schemas) -> None:
+        """See `Tables.put_agents`."""
+        self._do("DELETE instance_agents WHERE instance NOT IN (SELECT VALUE instance FROM instance)")
+        row = {"instance": instance, "agents": orjson.dumps(agents).decode()}
+        self._do("UPSERT $_.id CONTENT $_.row RETURN NONE", id=_agents_id(instance), row=row)
+
+    async def agents(self, instance: str) -> Schemas:
+        """See `Tables.agents`."""
+        told = await self._ask("SELECT VALUE agents FROM ONLY $id", id=_agents_id(instance))
+        return {} if told is None else dict(orjson.loads(told))
 
     async def fleet(self, now_ms: int) -> Fleet:
         """See `Tables.fleet`."""
@@ -85,3 +97,7 @@ class LeaseRows(OverDatabase):
 
 def _id(instance: str) -> Any:
     return record("instance", instance)
+
+
+def _agents_id(instance: str) -> Any:
+    return record("instance_agents", instance)

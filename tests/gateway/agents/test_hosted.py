@@ -221,6 +221,17 @@ def test_input_is_taken_as_json_says_it(given: dict[str, Any]) -> None:
         agent.check({"task": "text"} | given)
 
 
+async def test_input_that_the_agent_does_not_take_after_all_is_bad_input(table: Bench) -> None:
+    """As it was submitted where nobody has the agent's model: the outcome says where it is wrong."""
+    agent = hosted("scripted", type("It", (Scripted,), {"input_model": Bed, "stream_execution": looping}))
+    attempt = await begun(table, agent, {"rows": "3"})
+    await attempt.run.execute()
+    error = (await table.store.get_outcome(attempt.task_id)).error
+    assert error is not None
+    assert (error["code"], error["details"]["errors"][0]["loc"]) == ("bad_input", ["input", "rows"])
+    assert (await attempt.row()).status is TaskStatus.FAILED
+
+
 async def test_constructor_that_raises_is_the_agents_error(table: Bench) -> None:
     """The task ends for it."""
 

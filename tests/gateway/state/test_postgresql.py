@@ -10,7 +10,7 @@ import pytest
 from gateway.errors import StoreUnavailableError
 from gateway.server import logs
 from gateway.state.base import Append, NewTask, StateStore
-from gateway.state.postgresql.pool import Connection
+from gateway.state.postgresql.pool import Connection, Database
 from gateway.state.postgresql.store import PostgresqlStore
 from gateway.state.schema import escape, unescape
 from gateway.tasks import Fence, TaskRecord
@@ -98,6 +98,33 @@ async def test_server_that_is_not_there_is_unavailable(
         async with asyncio.timeout(DEADLINE_S):
             assert await store.get_task(task.task_id) == task
             await store.append(fence_of(task), Append([output("x")]))
+
+
+async def test_lease_is_renewed_while_every_other_connection_is_busy(backend: PostgresqlBackend) -> None:
+    """Slow statements of any number keep no instance from living on."""
+    async with backend.opened() as store:
+        assert isinstance(store, PostgresqlStore)
+        await store.leases.begin("me", 60_000, {})
+        slow = [asyncio.create_task(sleeping(store)) for _ in range(20)]
+        try:
+            await until(lambda: all_busy(store._database), within_s=DEADLINE_S, what="a pool that is busy")
+            assert await store.leases.renew("me", 60_000, {})
+        finally:
+            for one in slow:
+                one.cancel()
+            await asyncio.wait(slow)
+
+
+def all_busy(database: Database) -> bool:
+    """Whether all connections that there may be are made and in use."""
+    pool = database._pool
+    return pool is not None and (pool.get_size(), pool.get_idle_size()) == (pool.get_max_size(), 0)
+
+
+async def sleeping(store: PostgresqlStore) -> None:
+    """A statement that takes longer than anybody waits for a connection."""
+    async with store._database.connection() as connection:
+        await connection.execute("SELECT pg_sleep(25)")
 
 
 async def test_commit_whose_answer_was_lost_counts(

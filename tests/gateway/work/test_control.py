@@ -5,8 +5,11 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.agents.directory import Directory
+from gateway.agents.hosted import hosted
 from gateway.agents.registry import Registry
 from gateway.agents.sandbox import SANDBOX
+from gateway.agents.schemas import schema_of
 from gateway.errors import GatewayError
 from gateway.frames import InputBody, ListBody, SubmitBody
 from gateway.principal import SCOPES, Principal
@@ -15,6 +18,7 @@ from gateway.state.base import Created
 from gateway.tasks import Desire, TaskStatus, completed, failed
 from gateway.work.admission import Admission
 from gateway.work.control import Control
+from tests.support.planter import Planter
 from tests.support.records import NOW_MS
 from tests.support.work import Bench
 
@@ -31,7 +35,10 @@ WRITER = Principal("alice", frozenset(["tasks:write"]))
 def control(bench: Bench) -> Control:
     """Commands over the bench's store."""
     return Control(
-        bench.store, Registry([SANDBOX]), bench.clock, Admission(bench.store.usage, Settings(_env_file=None))
+        bench.store,
+        Directory(Registry([SANDBOX])),
+        bench.clock,
+        Admission(bench.store.usage, Settings(_env_file=None)),
     )
 
 
@@ -96,6 +103,20 @@ async def test_replay_is_told_by_all_but_mode_and_key(control: Control) -> None:
         assert await code_of(asked) == "idempotency_conflict"
     explicit = await submit(control, idempotency_key="k", input=again, timeout_s=300, labels={})
     assert explicit.replayed
+
+
+async def test_repeat_of_a_submit_is_known_at_an_instance_without_the_agent(bench: Bench) -> None:
+    """The same key and input are the same task, whether its defaults are written or not."""
+    body: dict[str, Any] = {"agent": "planter", "idempotency_key": "k"}
+    planter = hosted("planter", Planter)
+    admission = Admission(bench.store.usage, Settings(_env_file=None))
+    here = Control(bench.store, Directory(Registry([planter])), bench.clock, admission)
+    others = {"planter": schema_of(planter.input_model)}
+    there = Control(bench.store, Directory(Registry([SANDBOX]), lambda: others), bench.clock, admission)
+    first = await submit(here, input={"task": "dig"}, **body)
+    again = await submit(there, input={"task": "dig", "rows": 1, "tags": []}, **body)
+    assert (again.replayed, again.task.task_id) == (True, first.task.task_id)
+    assert again.task.takes_input
 
 
 @pytest.mark.parametrize(

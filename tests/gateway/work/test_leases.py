@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.fleet import stops_after_s
-from gateway.work.leases import Lease
+from gateway.work.leases import Lease, Told
 from tests.support.waiting import held_by_another, let_pass
 from tests.support.work import LOG, OWNER, Bench
 
@@ -25,7 +25,7 @@ class Held:
         self.lost: list[float] = []
         self.told = 0
         self.lease = Lease(
-            bench.store, OWNER, lambda: {"told": self.told}, lease_s=lease_s, renew_s=RENEW_S, log=LOG
+            bench.store, OWNER, Told(lambda: {"told": self.told}), lease_s=lease_s, renew_s=RENEW_S, log=LOG
         )
         self.lease.on_lost = lambda: self.lost.append(now())
 

@@ -14,7 +14,7 @@ from gateway.metrics import Metrics
 from gateway.tasks import TaskStatus
 from gateway.wishes import wish_cancel, wish_pause
 from gateway.work.dispatcher import Dispatcher
-from gateway.work.leases import Alone, Lease
+from gateway.work.leases import Alone, Lease, Told
 from gateway.work.recovery import LOOK_S, Recovery
 from sandbox_bridge.pool import Pool
 from tests.support.agents import agent_that
@@ -33,7 +33,7 @@ class Lone:
     """An instance that looks for orphans; it runs nothing unless told to."""
 
     def __init__(self, bench: Bench) -> None:
-        self.lease = Lease(bench.store, ME, dict, lease_s=10, renew_s=3, log=LOG)
+        self.lease = Lease(bench.store, ME, Told(dict), lease_s=10, renew_s=3, log=LOG)
         self.began = asyncio.Event()
         bus = MemoryBus()
         bench.store.on_commit = lambda commit: announce(bus, commit)
@@ -77,7 +77,7 @@ async def looking(bench: Bench, *, runs: bool = False) -> AsyncIterator[Lone]:
 
 async def test_orphan_is_put_back_when_its_owner_has_been_lost_for_long_enough(bench: Bench) -> None:
     """Not before its lease and the grace are over, and within a look of that."""
-    await bench.store.leases.renew(DEAD, LEASE_MS, {}, anew=True)
+    await bench.store.leases.begin(DEAD, LEASE_MS, {})
     task = await bench.claim((await bench.pending()).task_id, DEAD)
     async with looking(bench):
         await let_pass(LEASE_MS / 1000 + GRACE_S - 0.1)
@@ -104,7 +104,7 @@ async def test_wishes_take_effect_with_the_takeover(bench: Bench) -> None:
 async def test_owner_that_renews_keeps_what_it_has(bench: Bench) -> None:
     """However long it takes."""
     task = await bench.claim((await bench.pending()).task_id, DEAD)
-    await bench.store.leases.renew(DEAD, LEASE_MS, {}, anew=True)
+    await bench.store.leases.begin(DEAD, LEASE_MS, {})
     async with looking(bench):
         for _ in range(30):
             await let_pass(2)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from gateway.agents.directory import Directory
 from gateway.agents.registry import Registry
 from gateway.agents.sandbox import SANDBOX
 from gateway.errors import GatewayError
@@ -47,14 +48,17 @@ OF_ALL: dict[str, Asked] = {
 def control(bench: Bench) -> Control:
     """Commands on tasks."""
     return Control(
-        bench.store, Registry([SANDBOX]), bench.clock, Admission(bench.store.usage, Settings(_env_file=None))
+        bench.store,
+        Directory(Registry([SANDBOX])),
+        bench.clock,
+        Admission(bench.store.usage, Settings(_env_file=None)),
     )
 
 
 @pytest.fixture
 def flows(bench: Bench, control: Control) -> Workflows:
     """Commands over the bench's store."""
-    return Workflows(bench.store, Registry([SANDBOX]), bench.clock, control)
+    return Workflows(bench.store, Directory(Registry([SANDBOX])), bench.clock, control)
 
 
 async def code_of(asked: Awaitable[Any]) -> str:
