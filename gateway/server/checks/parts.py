@@ -157,6 +157,7 @@ def networks(settings: Settings) -> Iterator[Finding]:
     yield _port(settings)
     if settings.preview_host is not None:
         yield _preview_host(settings.preview_host)
+        yield from _reached_by_others(settings)
     elif not settings.loopback:
         fix = "set GATEWAY_PREVIEW_HOST to a name with a wildcard DNS record and certificate"
         yield Finding("sites", "warn", "sites of tasks have no URL that others can open", fix)
@@ -201,6 +202,14 @@ def _preview_host(name: str) -> Finding:
         fix = f"add a DNS record for *.{name.partition(':')[0]} that leads here"
         return Finding("sites", "fail", f"{label} has no address: {error.strerror or error}", fix)
     return Finding("sites", "ok", f"names below {name} have an address")
+
+
+def _reached_by_others(settings: Settings) -> Iterator[Finding]:
+    url = f"http://{settings.host}:{settings.port}"
+    if not settings.is_alone and settings.advertised(url) is None:
+        message = f"the other instances don't know where this one is, which listens on every address ({settings.host})"
+        fix = "they can't show its sandboxes' sites: set GATEWAY_ADVERTISE_URL to where they reach it, http://host:port"
+        yield Finding("sites", "warn", message, fix)
 
 
 def open_files(settings: Settings) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from gateway.server.checks.parts import environment, set_by_hand
+from gateway.server.checks.parts import environment, networks, set_by_hand
 from gateway.settings import Settings
 from tests.support.gateway import client, running_gateway
 from tests.support.postgres import postgres_server
@@ -184,6 +184,29 @@ def test_secrets_are_not_shown() -> None:
     assert not any("sss" in message for message in told)
     assert any("GATEWAY_JWT_SECRET = (a secret of 40 characters)" in message for message in told)
     assert any(m.startswith("GATEWAY_HEARTBEAT_MS = 1000: How often") for m in told)
+
+
+@pytest.mark.parametrize(
+    ("differs", "warned"),
+    [
+        ({}, True),
+        ({"advertise_url": "http://10.0.0.7:8080"}, False),
+        ({"host": "127.0.0.1"}, False),
+        ({"event_bus_backend": "memory"}, False),
+    ],
+)
+def test_instance_that_others_cannot_find_is_told(differs: dict[str, Any], warned: bool) -> None:
+    """One of many, on every address, with previews: they must be told where its sites are asked for."""
+    of_a_fleet: dict[str, Any] = {
+        "host": "0.0.0.0",  # noqa: S104 - nothing listens
+        "port": 0,
+        "auth": "jwt",
+        "jwt_secret": SecretStr("s" * 32),
+        "event_bus_backend": "redis",
+        "preview_host": "preview.localhost",
+    }
+    found = [finding.fix or "" for finding in networks(Settings(**(of_a_fleet | differs)))]
+    assert any("GATEWAY_ADVERTISE_URL" in fix for fix in found) == warned
 
 
 def test_variables_of_others_are_no_mistakes() -> None:
