@@ -52,7 +52,7 @@ async def test_fleet_loses_no_event_and_no_task(tmp_path: Path, capsys: pytest.C
 async def test_redis_dies_ten_times_under_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Killed with -9 and started empty, its subscribers cut every 60 ms in between: all streams are whole."""
     seed, dead, cut = seed_of(capsys), "Redis killed, empty", "Redis' subscribers killed"
-    plan = Plan(seed=seed, seconds=60.0, tasks=60, followers=3, lanes=[[dead, cut]], longest_s=2.0)
+    plan = Plan(seed=seed, seconds=90.0, tasks=60, followers=3, lanes=[[dead, cut]], longest_s=2.0)
     async with running_fleet(tmp_path, gateways=3, env=ENV) as fleet:
         storm = Storm(fleet, plan)
         await storm.rages()

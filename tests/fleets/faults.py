@@ -1,12 +1,14 @@
 """What can befall a fleet. Each fault lasts for a while, is mended, and says whether it has really happened.
 
 A fault is *shown* by who suffered it: the proxy counts what it held up, the kernel says that a process stands still,
-Redis counts what it refused, PostgreSQL's log tells of its recovery.
+Redis counts what it refused, PostgreSQL's log tells of its recovery. All but two, which are blows again and again, are
+a cause that lasts and a trace that it leaves.
 """
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
 from tests.support.fleet import Fleet, Instance
@@ -16,11 +18,29 @@ from tests.support.waiting import eventually, let_pass
 
 Fault = Callable[[Fleet, Instance, float], Awaitable[bool]]
 """Befalls the fleet, or an instance of it, for so many seconds; whether it happened."""
+Cause = Callable[[Fleet, Instance], AbstractAsyncContextManager[None]]
+"""It is so inside the block, and mended after it."""
+Trace = Callable[[Fleet, Instance], Sequence[object]]
+"""All of it is different once it has happened."""
 LONG_WAY_S: Final = 0.05
 RETRANSMITTED_S: Final = 0.3
 LOST_SHARE: Final = 0.1
-BEYOND_THE_LEASE_S: Final = 15.0
-"""Longer than `GATEWAY_TAKEOVER_S`."""
+TAKEOVER_S: Final = 13.0
+"""`GATEWAY_TAKEOVER_S`, where a fleet names no other."""
+
+
+def lasting(cause: Cause, trace: Trace, *, while_it_lasts: bool = False) -> Fault:
+    """A fault by its cause; its trace is looked for afterwards, or while it lasts."""
+
+    async def fault(fleet: Fleet, instance: Instance, seconds: float) -> bool:
+        before = trace(fleet, instance)
+        async with cause(fleet, instance):
+            await let_pass(seconds)
+            during = trace(fleet, instance) if while_it_lasts else ()
+        after = during or trace(fleet, instance)
+        return all(then != now for then, now in zip(before, after, strict=True))
+
+    return fault
 
 
 # --- the network between an instance and its servers -----------------------------------------------------------
@@ -29,17 +49,18 @@ BEYOND_THE_LEASE_S: Final = 15.0
 def network(change: Callable[[Proxy], None], *ways: str, shown_by: str) -> Fault:
     """A fault of an instance's `ways` (`redis`, `postgres`), and what of a proxy's counts shows it."""
 
-    async def fault(_fleet: Fleet, instance: Instance, seconds: float) -> bool:
-        proxies: list[Proxy] = [getattr(instance, way) for way in ways]
-        before = [proxy.hits[shown_by] for proxy in proxies]
-        for proxy in proxies:
-            change(proxy)
-        await let_pass(seconds)
-        for proxy in proxies:
-            proxy.flow()
-        return all(proxy.hits[shown_by] > then for proxy, then in zip(proxies, before, strict=True))
+    def proxies(instance: Instance) -> list[Proxy]:
+        return [getattr(instance, way) for way in ways]
 
-    return fault
+    @asynccontextmanager
+    async def changed(_fleet: Fleet, instance: Instance) -> AsyncIterator[None]:
+        for proxy in proxies(instance):
+            change(proxy)
+        yield
+        for proxy in proxies(instance):
+            proxy.flow()
+
+    return lasting(changed, lambda _, instance: [proxy.hits[shown_by] for proxy in proxies(instance)])
 
 
 def _cut(proxy: Proxy) -> None:
@@ -58,36 +79,37 @@ def _lossy(proxy: Proxy) -> None:
 # --- Redis -----------------------------------------------------------------------------------------------------
 
 
-async def redis_killed(fleet: Fleet, _instance: Instance, seconds: float) -> bool:
+def told(section: str, pattern: bytes) -> Trace:
+    """What Redis says of itself."""
+    return lambda fleet, _: re.findall(pattern, fleet.redis.ask("INFO", section)) or [None]
+
+
+@asynccontextmanager
+async def redis_killed(fleet: Fleet, _instance: Instance) -> AsyncIterator[None]:
     """Killed with -9, and started empty."""
-    run_id = re.search(rb"run_id:(\w+)", fleet.redis.ask("INFO", "server"))
     await asyncio.to_thread(fleet.redis.kill)
-    await let_pass(seconds)
+    yield
     await asyncio.to_thread(fleet.redis.start)
-    return run_id is not None and run_id[1] not in fleet.redis.ask("INFO", "server")
 
 
-async def redis_frozen(fleet: Fleet, _instance: Instance, seconds: float) -> bool:
+@asynccontextmanager
+async def redis_frozen(fleet: Fleet, _instance: Instance) -> AsyncIterator[None]:
     """Accepts connections, by its kernel, and answers nothing."""
     fleet.redis.freeze()
-    await let_pass(seconds)
-    stood = fleet.redis.process is not None and is_stopped(fleet.redis.process.pid)
+    yield
     fleet.redis.thaw()
-    return stood
 
 
-async def redis_full(fleet: Fleet, _instance: Instance, seconds: float) -> bool:
+@asynccontextmanager
+async def redis_full(fleet: Fleet, _instance: Instance) -> AsyncIterator[None]:
     """No memory left for anything that is written."""
-    before = _refused(fleet)
     fleet.redis.ask("CONFIG", "SET", "maxmemory", "1")
-    await let_pass(seconds)
+    yield
     fleet.redis.ask("CONFIG", "SET", "maxmemory", "0")
-    return _refused(fleet) > before
 
 
-def _refused(fleet: Fleet) -> int:
-    found = re.search(rb"errorstat_OOM:count=(\d+)", fleet.redis.ask("INFO", "errorstats"))
-    return int(found[1]) if found else 0
+def _redis_stands(fleet: Fleet, _instance: Instance) -> Sequence[object]:
+    return [fleet.redis.process is not None and is_stopped(fleet.redis.process.pid)]
 
 
 async def redis_slow(fleet: Fleet, _instance: Instance, seconds: float) -> bool:
@@ -114,56 +136,60 @@ async def redis_subscribers_killed(fleet: Fleet, _instance: Instance, seconds: f
 # --- PostgreSQL ------------------------------------------------------------------------------------------------
 
 
-async def postgres_restarted(fleet: Fleet, _instance: Instance, seconds: float) -> bool:
-    """As an operator does: sessions are ended, what is open is rolled back."""
-    before = fleet.postgres.shutdowns
-    await asyncio.to_thread(fleet.postgres.stop, "fast")
-    await let_pass(seconds)
-    await asyncio.to_thread(fleet.postgres.start)
-    return fleet.postgres.shutdowns > before
+def postgres_stopped(mode: str) -> Cause:
+    """Stopped and started again; `fast` as an operator does, where what is open is rolled back, `immediate` is a crash,
+    from which it comes back by its own log."""
 
+    @asynccontextmanager
+    async def stopped(fleet: Fleet, _instance: Instance) -> AsyncIterator[None]:
+        await asyncio.to_thread(fleet.postgres.stop, mode)
+        yield
+        await asyncio.to_thread(fleet.postgres.start)
 
-async def postgres_crashed(fleet: Fleet, _instance: Instance, seconds: float) -> bool:
-    """Without a word, and back by its own log."""
-    before = fleet.postgres.recoveries
-    await asyncio.to_thread(fleet.postgres.stop, "immediate")
-    await let_pass(seconds)
-    await asyncio.to_thread(fleet.postgres.start)
-    return fleet.postgres.recoveries > before
+    return stopped
 
 
 # --- instances -------------------------------------------------------------------------------------------------
 
 
-async def killed(_fleet: Fleet, instance: Instance, seconds: float) -> bool:
+@asynccontextmanager
+async def killed(_fleet: Fleet, instance: Instance) -> AsyncIterator[None]:
     """With -9; started again later, at the same address."""
-    process = instance.process.process
     await instance.kill()
-    await let_pass(seconds)
+    yield
     await _started(instance)
-    return process.returncode == -9
 
 
-async def drained(_fleet: Fleet, instance: Instance, seconds: float) -> bool:
+@asynccontextmanager
+async def drained(_fleet: Fleet, instance: Instance) -> AsyncIterator[None]:
     """Ended politely, and started again."""
-    code = await instance.stop()
-    await let_pass(seconds)
+    await instance.stop()
+    yield
     await _started(instance)
-    return code == 0
 
 
-async def frozen(_fleet: Fleet, instance: Instance, seconds: float) -> bool:
+@asynccontextmanager
+async def frozen(_fleet: Fleet, instance: Instance) -> AsyncIterator[None]:
     """SIGSTOP, then on with everything that it believed."""
     instance.freeze()
-    await let_pass(seconds)
-    stood = is_stopped(instance.process.pid)
+    yield
     instance.thaw()
-    return stood
 
 
-async def zombie(fleet: Fleet, instance: Instance, _seconds: float) -> bool:
+@asynccontextmanager
+async def zombie(fleet: Fleet, instance: Instance) -> AsyncIterator[None]:
     """SIGSTOP for so long that others have taken over what it has when it goes on."""
-    return await frozen(fleet, instance, BEYOND_THE_LEASE_S)
+    async with frozen(fleet, instance):
+        await let_pass(float(instance.env.get("GATEWAY_TAKEOVER_S", TAKEOVER_S)) + 1)
+        yield
+
+
+def _stands(_fleet: Fleet, instance: Instance) -> Sequence[object]:
+    return [is_stopped(instance.process.pid)]
+
+
+def _ended(code: int) -> Trace:
+    return lambda _, instance: [instance.ends[code]]
 
 
 async def _started(instance: Instance) -> None:
@@ -191,18 +217,20 @@ OF_THE_NETWORK: Final[dict[str, Fault]] = {
     )
 }
 OF_SERVERS: Final[dict[str, Fault]] = {
-    "Redis killed, empty": redis_killed,
-    "Redis frozen": redis_frozen,
-    "Redis out of memory": redis_full,
+    "Redis killed, empty": lasting(redis_killed, told("server", rb"run_id:(\w+)")),
+    "Redis frozen": lasting(redis_frozen, _redis_stands, while_it_lasts=True),
+    "Redis out of memory": lasting(redis_full, told("errorstats", rb"errorstat_OOM:count=(\d+)")),
     "Redis slow": redis_slow,
     "Redis' subscribers killed": redis_subscribers_killed,
-    "PostgreSQL restarted": postgres_restarted,
-    "PostgreSQL crashed": postgres_crashed,
+    "PostgreSQL restarted": lasting(postgres_stopped("fast"), lambda fleet, _: [fleet.postgres.shutdowns]),
+    "PostgreSQL crashed": lasting(
+        postgres_stopped("immediate"), lambda fleet, _: [fleet.postgres.recoveries]
+    ),
 }
 OF_INSTANCES: Final[dict[str, Fault]] = {
-    "killed": killed,
-    "drained": drained,
-    "frozen": frozen,
-    "frozen beyond its lease": zombie,
+    "killed": lasting(killed, _ended(-9)),
+    "drained": lasting(drained, _ended(0)),
+    "frozen": lasting(frozen, _stands, while_it_lasts=True),
+    "frozen beyond its lease": lasting(zombie, _stands, while_it_lasts=True),
 }
 FAULTS: Final = OF_THE_NETWORK | OF_SERVERS | OF_INSTANCES

@@ -8,6 +8,7 @@ import asyncio
 import random
 import shutil
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ class Instance:
     """Its way to PostgreSQL."""
     role: str = "serve"
     port: int = field(default_factory=free_port)
+    ends: Counter[int] = field(default_factory=Counter)
+    """How often it has ended with which code."""
     _held: AsyncExitStack = field(default_factory=AsyncExitStack)
     _process: GatewayProcess | None = None
 
@@ -82,11 +85,13 @@ class Instance:
     async def kill(self) -> None:
         """As a crash."""
         await self.process.kill()
+        self.ends[self.process.process.returncode or 0] += 1
         await self._held.aclose()
 
     async def stop(self) -> int:
         """Drain it; its exit code."""
         code = await self.process.stop()
+        self.ends[code] += 1
         await self._held.aclose()
         return code
 
