@@ -1,26 +1,19 @@
 """A fleet is restarted, one instance after the other, under work: nobody misses an event, nothing runs twice."""
 
 import asyncio
-import contextlib
-import json
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
+from tests.fleets.balanced import CLIENTS, TASKS, Crowd, check_counted, submitted
 from tests.fleets.storm import AGENTS
 from tests.support.fleet import Fleet, running_fleet
-from tests.support.gateway import Client, client, is_final
-from tests.support.history import check_all
 from tests.support.processes import until
 from tests.support.waiting import let_pass
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(600)]
 
-TASKS = 12
-CLIENTS = 40
-GONE = (ConnectionClosed, InvalidHandshake, OSError, EOFError, TimeoutError)
 NEWER = b'{"kind":"of a version to come","v":2}'
 
 
@@ -39,49 +32,9 @@ async def test_rolling_restart_costs_nobody_an_event(tmp_path: Path) -> None:
                 await instance.start()
             await asyncio.wait(following)
             newer.cancel()
-        for task_id in task_ids:
-            histories = [done.result()[1] for done in following if done.result()[0] == task_id]
-            check_all(histories)
-            end = json.loads(histories[0][-1])["data"]
-            assert (end["status"], end["result"]) == ("completed", {"ticks": 60})
+        check_counted([done.result() for done in following])
     assert len(crowd.off) >= CLIENTS // 4, "too few were sent off"
     assert len(set(crowd.off)) > len(crowd.off) // 2, "many were told the same time"
-
-
-async def submitted(fleet: Fleet) -> list[str]:
-    """Tasks that last as long as the restart: 15 s each, and more for what is done anew."""
-    given = {"agent": "ticker", "input": {"task": "count", "ticks": 60, "every_s": 0.25}}
-    async with client(fleet.socket_url) as me:
-        return [await me.submit(mode="background", **given) for _ in range(TASKS)]
-
-
-class Crowd:
-    """Clients of the balancer: how often one came, and when those that were sent off were told to come back, in ms."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self.came = 0
-        self.off: list[int] = []
-        self._fleet = fleet
-
-    async def follows(self, task_id: str) -> tuple[str, list[str]]:
-        """All of a task, over as many connections as it takes."""
-        frames: list[str] = []
-        while not (frames and is_final(json.loads(frames[-1]))):
-            with contextlib.suppress(*GONE):
-                async with client(self._fleet.socket_url) as me:
-                    await self._reads(me, task_id, frames)
-            await let_pass(0.1)
-        return task_id, frames
-
-    async def _reads(self, me: Client, task_id: str, frames: list[str]) -> None:
-        answer = await me.ask("subscribe", task_id=task_id, after_seq=len(frames))
-        self.came += "task" in answer
-        try:
-            await me.until_ended(task_id)
-        finally:
-            frames += me.frames.get(task_id, [])
-            if me.goodbye is not None:
-                self.off.append(me.goodbye["reconnect_in_ms"])
 
 
 async def newer_speaks(fleet: Fleet) -> None:

@@ -44,6 +44,8 @@ class Instance:
     """Its way to PostgreSQL."""
     role: str = "serve"
     port: int = field(default_factory=free_port)
+    folder: Path | None = None
+    """Where its code is; None for what is here."""
     ends: Counter[int] = field(default_factory=Counter)
     """How often it has ended with which code."""
     _held: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -79,7 +81,9 @@ class Instance:
     async def start(self) -> None:
         """Start it, and wait until it is ready."""
         options = ("--port", str(self.port), *self.options)
-        running = running_gateway(self.data_dir, *options, env=self.env, under=APART, role=self.role)
+        running = running_gateway(
+            self.data_dir, *options, env=self.env, under=APART, role=self.role, folder=self.folder
+        )
         self._process = await self._held.enter_async_context(running)
 
     async def kill(self) -> None:
@@ -145,10 +149,12 @@ async def running_fleet(
     env: Mapping[str, str] | None = None,
     port: int | None = None,
     rng: random.Random | None = None,
+    build: Path | None = None,
 ) -> AsyncIterator[Fleet]:
     """A fleet that runs inside the block in `folder`, which is there; all of it ready.
 
-    Workers hold the sandboxes. `port` is the balancer's, `rng` decides which bytes a bad network hits.
+    Workers hold the sandboxes. `port` is the balancer's, `rng` decides which bytes a bad network hits, `build` is where
+    the code of all of them is, if not here.
     """
     async with AsyncExitStack() as held:
         redis = held.enter_context(redis_server())
@@ -158,7 +164,8 @@ async def running_fleet(
             to_redis = await held.enter_async_context(proxy_to("127.0.0.1", redis.port, rng=rng))
             to_postgres = await held.enter_async_context(proxy_to("127.0.0.1", postgres.port, rng=rng))
             given = _env(to_redis, postgres.dsn(port=to_postgres.port)) | dict(env or {})
-            return Instance(name, options, given, folder / name, to_redis, to_postgres, role)
+            way = (to_redis, to_postgres, role)
+            return Instance(name, options, given, folder / name, *way, folder=build)
 
         serving = [await made("serve", f"gateway-{n + 1}", "--no-local-sandbox") for n in range(gateways)]
         working = [await made("worker", f"worker-{n + 1}") for n in range(workers)]

@@ -16,8 +16,8 @@ from websockets.asyncio.client import ClientConnection, connect
 
 PROGRAM: Final = ("-m", "gateway")
 """What Python is to run."""
-READY_S = 30.0
-"""A gateway that is not ready by then is broken."""
+READY_S = 90.0
+"""A gateway that is not ready by then is broken, however loaded the machine is."""
 ANSWER_S = 30.0
 """A frame that has not come by then will not come."""
 
