@@ -202,7 +202,7 @@ async def _started(instance: Instance) -> None:
             await instance.aclose()
         return instance.is_up
 
-    await eventually(up, within_s=60)
+    await eventually(up, within_s=180)
 
 
 OF_THE_NETWORK: Final[dict[str, Fault]] = {

@@ -116,7 +116,10 @@ class Storm:
             async with asyncio.TaskGroup() as lanes:
                 for lane in range(len(plan.lanes)):
                     lanes.create_task(self._strikes(lane))
-            said = await all_say(crowd, "followed", within_s=SETTLED_S)
+            try:
+                said = await all_say(crowd, "followed", within_s=SETTLED_S)
+            except TimeoutError as error:
+                raise AssertionError(f"not all is over: {await self._unfinished()}") from error
         for words in said:
             self.counts.update(words["counts"])
         await self._hold(
@@ -134,6 +137,18 @@ class Storm:
             victim = self.fleet.instances[strike.victim % len(self.fleet.instances)]
             shown = await FAULTS[strike.fault](self.fleet, victim, strike.lasts_s)
             (self.happened if shown else self.missed)[strike.fault] += 1
+
+    async def _unfinished(self) -> list[str]:
+        """What is known of tasks that should have ended, and of the instances; in short."""
+        async with client(self.fleet.gateways[0].socket_url) as me:
+            tasks = [task for task in await _all_tasks(me) if task["ended_at"] is None]
+            instances = (await me.ask("watch", topic="instances"))["items"]
+        names = ("task_id", "agent", "status", "desire", "attempt", "last_seq", "updated_at", "instance")
+        return [
+            str(self.happened),
+            str(instances)[:2000],
+            *(" ".join(f"{task[name]}" for name in names) for task in tasks),
+        ]
 
     async def _hold(self, seen: list[dict[str, Any]], problems: list[str]) -> None:
         """Nobody saw a gap, repeat or disorder, all the same; each submit is one task, with one end, the right one."""
