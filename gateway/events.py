@@ -49,15 +49,20 @@ class TaskEvents:
     task_id: str
     events: Sequence[Event]
 
-    @property
+    @cached_property
     def first_seq(self) -> int:
         """The seq of the first of them."""
         return self.events[0].seq
 
-    @property
+    @cached_property
     def last_seq(self) -> int:
         """The seq of the last of them."""
         return self.events[-1].seq
+
+    @cached_property
+    def is_last(self) -> bool:
+        """Whether the last of them is the last of the log."""
+        return self.events[-1].final
 
     @cached_property
     def wire(self) -> bytes:

@@ -71,6 +71,10 @@ class Hub:
         for follower in tuple(self._followers.get(task_id, ())):
             follower.catch_up(head)
 
+    def count(self, task_id: str) -> int:
+        """How many follow the task."""
+        return len(self._followers.get(task_id, ()))
+
     def deliver(self, batch: TaskEvents) -> None:
         """Offer `batch` to all who follow its task."""
         for follower in tuple(self._followers.get(batch.task_id, ())):

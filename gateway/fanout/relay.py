@@ -16,6 +16,7 @@ from gateway.bus.base import Bus, Message, Missed, task_channel
 from gateway.errors import StoreUnavailableError
 from gateway.events import TaskEvents
 from gateway.fanout.hub import Follower, Hub
+from gateway.fanout.joining import Joining
 
 ReadHeads = Callable[[Collection[str]], Awaitable[dict[str, int]]]
 """Task ids -> the last seq of each that is there."""
@@ -35,6 +36,7 @@ class Relay:
     def __init__(self, bus: Bus, hub: Hub) -> None:
         self._bus = bus
         self._hub = hub
+        self._joining = Joining(hub.deliver, hub.count)
         self.closing = False
         self._missed = asyncio.Event()
         bus.on_message(self._deliver)
@@ -83,6 +85,6 @@ class Relay:
 
     def _deliver(self, _channel: str, message: Message) -> None:
         if isinstance(message, TaskEvents):
-            self._hub.deliver(message)
+            self._joining.take(message)
         elif isinstance(message, Missed):
             self._missed.set()

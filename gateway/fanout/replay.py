@@ -41,6 +41,9 @@ class Sink(Protocol):
     def room(self) -> int:
         """Bytes of events it would take now; negative or 0 when it is full."""
 
+    def take(self, batch: TaskEvents) -> bool:
+        """Take them if there is room; whether there was."""
+
     def send_events(self, batch: TaskEvents) -> None:
         """Take them."""
 
@@ -50,6 +53,18 @@ class Sink(Protocol):
 
 class Subscription:
     """One follower of one task; see the theory above. `on_end` is called once, after the last event."""
+
+    __slots__ = (
+        "_on_behind",
+        "_on_end",
+        "_sink",
+        "closed",
+        "cursor",
+        "head",
+        "live",
+        "minded",
+        "task_id",
+    )
 
     def __init__(
         self,
@@ -92,15 +107,21 @@ class Subscription:
 
     def offer(self, batch: TaskEvents) -> None:
         """A batch as it was committed; see `Follower.offer`."""
+        if self.live and batch.first_seq == self.cursor + 1 and self._sink.take(batch):
+            # What almost every event of almost every follower comes to.
+            self.cursor = self.head = batch.last_seq
+            if batch.is_last:
+                self._end()
+        else:
+            self._offered_else(batch)
+
+    def _offered_else(self, batch: TaskEvents) -> None:
         if self.closed or batch.last_seq <= self.cursor:
             return
         self.head = max(self.head, batch.last_seq)
-        if not self.live:
-            return
-        fresh = batch.after(self.cursor)
-        if fresh.first_seq == self.cursor + 1 and len(fresh.wire) <= self._sink.room():
-            self._hand_on(fresh)
-        else:
+        if self.live and batch.first_seq <= self.cursor:
+            self.offer(batch.after(self.cursor))
+        elif self.live:
             self.live = False
             self._on_behind(self)
 
@@ -137,7 +158,7 @@ class Subscription:
     def _hand_on(self, batch: TaskEvents) -> None:
         self.cursor = batch.last_seq
         self._sink.send_events(batch)
-        if batch.events[-1].final:
+        if batch.is_last:
             self._end()
 
     def _end(self) -> None:

@@ -42,6 +42,7 @@ from gateway.sessions.auth import Authenticator
 from gateway.sessions.commands import Services
 from gateway.sessions.endpoint import Endpoint
 from gateway.sessions.keys import published_keys
+from gateway.sessions.outgoing import Outgoing
 from gateway.sessions.quotas import Quotas
 from gateway.sessions.sandboxes import Accept, SandboxEndpoint
 from gateway.sessions.session import SessionIds, Sessions
@@ -114,6 +115,7 @@ class Gateway:
             control=control,
             workflows=Workflows(self._store, self._agents, clock, control),
             relay=self._relay,
+            outgoing=Outgoing(),
             read_log=self._read_log,
             watched=_lists(self._watch, self._sandbox_watch, self._instance_watch),
             authenticator=authenticator,

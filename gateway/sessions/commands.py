@@ -18,6 +18,7 @@ from gateway.metrics import Metrics
 from gateway.principal import Principal
 from gateway.sessions.audit import READING, Audit
 from gateway.sessions.auth import Authenticator
+from gateway.sessions.outgoing import Outgoing
 from gateway.sessions.quotas import Quotas
 from gateway.shapes.base import Empty, Shape
 from gateway.shapes.socket import Pong, Renewed, Watching
@@ -37,6 +38,7 @@ class Services:
     control: Control
     workflows: Workflows
     relay: Relay
+    outgoing: Outgoing
     read_log: ReadLog
     watched: Mapping[str, Watched]
     """The lists that can be watched, by topic."""

@@ -98,7 +98,7 @@ class Connection:
         log: FilteringBoundLogger,
     ) -> None:
         self.principal = principal
-        self.outbox = Outbox(transport)
+        self.outbox = Outbox(transport, services.outgoing)
         self._socket = socket
         self._session = session
         self._services = services

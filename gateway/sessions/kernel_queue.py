@@ -25,6 +25,8 @@ _SIOCOUTQ: Final = 0x5411  # the same, and those that were sent and not acknowle
 class KernelQueue:
     """The kernel's part of one connection's way out; of what is no TCP socket of Linux nothing is known."""
 
+    __slots__ = ("_socket",)
+
     def __init__(self, transport: asyncio.Transport) -> None:
         self._socket = transport.get_extra_info("socket") if sys.platform == "linux" else None
         if self._socket is not None:

@@ -1,4 +1,4 @@
-"""What is on its way to one client: bounded, counted in bytes, written once per tick of the loop.
+"""What is on its way to one client: bounded, counted in bytes, written once per turn of the loop.
 
 Frames are written as ready bytes on the transport that aiohttp gives out (`request.transport`). Nothing can
 come between: aiohttp writes its own frames (pong, close) whole and on the same transport, compression is off,
@@ -11,6 +11,7 @@ from typing import Final
 
 from gateway.events import TaskEvents
 from gateway.sessions.kernel_queue import KernelQueue
+from gateway.sessions.outgoing import Outgoing
 from gateway.wire import PING, close_frame, text_frame
 
 MAX_EVENT_BYTES: Final = 256 << 10
@@ -24,18 +25,36 @@ _LOOKS_S: Final = (0.0, 0.001, 0.005, 0.02, 0.05, 0.1, 0.25)
 
 
 class Outbox:
-    """The way out of one connection."""
+    """The way out of one connection; `outgoing` has it written, in turn with the others.
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    What is done for each event and client is written out here: a call more is a tenth of what is not the kernel's.
+    """
+
+    __slots__ = (
+        "_closed",
+        "_kernel",
+        "_now",
+        "_outgoing",
+        "_queue",
+        "_queued_bytes",
+        "_said_at",
+        "_said_bytes",
+        "_taken_bytes",
+        "_took_at",
+        "_transport",
+    )
+
+    def __init__(self, transport: asyncio.Transport, outgoing: Outgoing) -> None:
         self._transport = transport
+        self._outgoing = outgoing
+        self._now = asyncio.get_running_loop().time
         self._kernel = KernelQueue(transport)
         self._queue: list[bytes] = []
         self._queued_bytes = 0
-        self._flush_handle: asyncio.Handle | None = None
         self._closed = False
-        # Of all but pings: how much was said, when, and how much of it the client had taken when it was last looked.
+        # Of all but pings: how much was said, and how much of it the client had taken when it was last looked.
         self._said_bytes = 0
-        self._said_at = self._took_at = asyncio.get_running_loop().time()
+        self._said_at = self._took_at = self._now()  # of the turn in which anything was last written
         self._taken_bytes = 0
 
     @property
@@ -59,8 +78,21 @@ class Outbox:
 
     def room(self) -> int:
         """See `Sink.room`."""
-        is_slow = self._transport.get_write_buffer_size() > SLOW_BYTES
-        return 0 if is_slow else MAX_EVENT_BYTES - self.unsent_bytes
+        held = self._transport.get_write_buffer_size()
+        return 0 if held > SLOW_BYTES else MAX_EVENT_BYTES - held - self._queued_bytes
+
+    def take(self, batch: TaskEvents) -> bool:
+        """See `Sink.take`."""
+        frames, held = batch.wire, self._transport.get_write_buffer_size()
+        size = len(frames)
+        if held > SLOW_BYTES or size > MAX_EVENT_BYTES - held - self._queued_bytes:
+            return False
+        if not self._queue:
+            self._outgoing.in_turn(self)
+        self._queue.append(frames)
+        self._queued_bytes += size
+        self._said_bytes += size
+        return True
 
     def send_events(self, batch: TaskEvents) -> None:
         """See `Sink.send_events`."""
@@ -86,13 +118,16 @@ class Outbox:
 
     def flush(self) -> None:
         """Write what is queued, in one write."""
-        if self._flush_handle is not None:
-            self._flush_handle.cancel()
-            self._flush_handle = None
-        data, self._queue, self._queued_bytes = self._queue, [], 0
+        queue = self._queue
+        if not queue:
+            return
+        data = queue[0] if len(queue) == 1 else b"".join(queue)
+        queue.clear()
+        self._queued_bytes = 0
         # uvloop raises on a write to a closed transport; what is lost here is in the log.
-        if data and not self._transport.is_closing():
-            self._transport.write(b"".join(data) if len(data) > 1 else data[0])
+        if not self._transport.is_closing():
+            self._transport.write(data)
+            self._said_at = self._outgoing.turn_at
 
     def close(self) -> None:
         """Write what is queued and take nothing more."""
@@ -106,9 +141,8 @@ class Outbox:
 
     async def settle(self, within_s: float) -> None:
         """Give the client `within_s` to take what is left, then cut it off: a socket nobody reads must not stay."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + within_s
-        while self._transport.get_write_buffer_size() and loop.time() < deadline:  # noqa: ASYNC110 - nobody tells us
+        deadline = self._now() + within_s
+        while self._transport.get_write_buffer_size() and self._now() < deadline:  # noqa: ASYNC110 - nobody tells us
             await asyncio.sleep(0.01)
         if self._transport.get_write_buffer_size():
             self._transport.abort()
@@ -124,14 +158,12 @@ class Outbox:
         self._transport.write(close_frame(code))
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + within_s
-        while not self._transport.is_closing() and loop.time() < deadline:  # noqa: ASYNC110 - nobody tells us
+        deadline = self._now() + within_s
+        while not self._transport.is_closing() and self._now() < deadline:  # noqa: ASYNC110 - nobody tells us
             await asyncio.sleep(0.01)
 
     def _say(self, frame: bytes) -> None:
         self._said_bytes += len(frame)
-        self._said_at = asyncio.get_running_loop().time()
         self._put(frame)
 
     def _put(self, frame: bytes) -> None:
@@ -139,8 +171,7 @@ class Outbox:
             return
         self._queue.append(frame)
         self._queued_bytes += len(frame)
-        if self._flush_handle is None:
-            self._flush_handle = asyncio.get_running_loop().call_soon(self.flush)
+        self._outgoing.next(self)
 
     async def _wait_until(self, holds: Callable[[], bool]) -> None:
         looks = 0

@@ -39,6 +39,13 @@ class BoundedSink:
         """See `Sink.room`."""
         return self.space
 
+    def take(self, batch: TaskEvents) -> bool:
+        """See `Sink.take`."""
+        fits = len(batch.wire) <= self.room()
+        if fits:
+            self.send_events(batch)
+        return fits
+
     def send_events(self, batch: TaskEvents) -> None:
         """Take a batch; one that is larger than the room must be a single event, from the log."""
         assert batch.events

@@ -140,7 +140,15 @@ def _handing_on(change: Callable[[TaskEvents], list[TaskEvents]]) -> Patch:
             if batch.events[-1].final:
                 self._end()
 
+        def offer(self: Subscription, batch: TaskEvents) -> None:
+            if self.live and batch.first_seq == self.cursor + 1 and len(batch.wire) <= self._sink.room():
+                self.head = batch.last_seq
+                hand_on(self, batch)
+            else:
+                self._offered_else(batch)
+
         patch.setattr(Subscription, "_hand_on", hand_on)
+        patch.setattr(Subscription, "offer", offer)
 
     return plant
 

@@ -72,6 +72,13 @@ class Client:
         """See `Sink.room`."""
         return self.size - self._used
 
+    def take(self, batch: TaskEvents) -> bool:
+        """See `Sink.take`."""
+        fits = len(batch.wire) <= self.room()
+        if fits:
+            self.send_events(batch)
+        return fits
+
     def send_events(self, batch: TaskEvents) -> None:
         """See `Sink.send_events`."""
         self.got += [event.seq for event in batch.events]

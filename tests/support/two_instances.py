@@ -35,6 +35,13 @@ class Reader:
         """See `Sink.room`."""
         return 1 << 20
 
+    def take(self, batch: TaskEvents) -> bool:
+        """See `Sink.take`."""
+        fits = len(batch.wire) <= self.room()
+        if fits:
+            self.send_events(batch)
+        return fits
+
     def send_events(self, batch: TaskEvents) -> None:
         """See `Sink.send_events`."""
         self.frames += [event.frame.decode() for event in batch.events]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.sessions.outbox import MAX_ANSWER_BYTES, MAX_EVENT_BYTES, SLOW_BYTES, Outbox
+from gateway.sessions.outgoing import Outgoing
 from gateway.wire import PING, text_frame
 from tests.support.records import batch_of
 
@@ -52,7 +53,7 @@ async def a_tick() -> None:
 
 async def test_frames_of_one_tick_are_one_write_in_order(wire: Wire) -> None:
     """Answers, events and pings go out as they were put in, in a single write."""
-    outbox = Outbox(wire)
+    outbox = Outbox(wire, Outgoing())
     batch = batch_of("t1", 1, 3)
     outbox.send(b"one")
     outbox.send_events(batch)
@@ -68,7 +69,7 @@ async def test_frames_of_one_tick_are_one_write_in_order(wire: Wire) -> None:
 
 async def test_flush_writes_at_once_and_only_once(wire: Wire) -> None:
     """What was flushed is not written again by the tick; flushing nothing writes nothing."""
-    outbox = Outbox(wire)
+    outbox = Outbox(wire, Outgoing())
     outbox.send(b"one")
     outbox.flush()
     outbox.flush()
@@ -83,7 +84,7 @@ async def test_lone_frame_is_written_as_the_bytes_it_came_as(
     kept: list[object] = []
     monkeypatch.setattr(wire, "write", kept.append)
     batch = batch_of("t1", 1, 3)
-    outbox = Outbox(wire)
+    outbox = Outbox(wire, Outgoing())
     outbox.send_events(batch)
     outbox.flush()
     assert kept[0] is batch.wire
@@ -91,7 +92,7 @@ async def test_lone_frame_is_written_as_the_bytes_it_came_as(
 
 async def test_close_writes_what_is_queued_and_takes_nothing_more(wire: Wire) -> None:
     """The goodbye is the last frame."""
-    outbox = Outbox(wire)
+    outbox = Outbox(wire, Outgoing())
     outbox.send(b"goodbye")
     outbox.close()
     outbox.send(b"late")
@@ -104,7 +105,7 @@ async def test_close_writes_what_is_queued_and_takes_nothing_more(wire: Wire) ->
 
 async def test_closed_transport_is_not_written_to(wire: Wire) -> None:
     """What comes after the connection went is dropped; it is in the log."""
-    outbox = Outbox(wire)
+    outbox = Outbox(wire, Outgoing())
     outbox.send(b"one")
     wire.closing = True
     outbox.flush()
@@ -114,7 +115,7 @@ async def test_closed_transport_is_not_written_to(wire: Wire) -> None:
 
 async def test_room_counts_what_is_queued_and_what_is_unread(wire: Wire) -> None:
     """Room is what is left of 256 KiB, whether bytes still wait here or in the transport."""
-    outbox = Outbox(wire)
+    outbox = Outbox(wire, Outgoing())
     assert outbox.room() == MAX_EVENT_BYTES == 256 << 10
     outbox.send(b"x" * 1000)
     queued = outbox.room()
@@ -133,7 +134,7 @@ async def reached(waiting: "asyncio.Task[None]", within_s: float) -> bool:
 
 async def test_client_whose_transport_fills_has_no_room(wire: Wire) -> None:
     """Events that come live are for whoever takes them; a thousand who don't must not hold 256 KiB each."""
-    outbox = Outbox(wire)
+    outbox = Outbox(wire, Outgoing())
     wire.unread = SLOW_BYTES
     assert outbox.room() == MAX_EVENT_BYTES - SLOW_BYTES
     wire.unread += 1
@@ -142,7 +143,7 @@ async def test_client_whose_transport_fills_has_no_room(wire: Wire) -> None:
 
 async def test_wait_room_returns_when_nothing_is_left(wire: Wire) -> None:
     """A full client is fed again when the kernel has taken all that it has been sent, and soon after that."""
-    outbox = Outbox(wire)
+    outbox = Outbox(wire, Outgoing())
     wire.unread = MAX_EVENT_BYTES
     waiting = asyncio.ensure_future(outbox.wait_room())
     assert not await reached(waiting, 60)
@@ -154,14 +155,14 @@ async def test_wait_room_returns_when_nothing_is_left(wire: Wire) -> None:
 
 async def test_wait_room_is_at_once_where_there_is_room(wire: Wire, looptime: Any) -> None:
     """No time is lost."""
-    await Outbox(wire).wait_room()
+    await Outbox(wire, Outgoing()).wait_room()
     assert looptime == 0
 
 
 @pytest.mark.parametrize("how", ["outbox", "transport"])
 async def test_waiting_ends_with_the_connection(wire: Wire, how: str) -> None:
     """Nobody waits for a client that has gone."""
-    outbox = Outbox(wire)
+    outbox = Outbox(wire, Outgoing())
     wire.unread = 2 * MAX_ANSWER_BYTES
     waits = [asyncio.ensure_future(wait()) for wait in (outbox.wait_room, outbox.wait_for_reader)]
     assert not any([await reached(wait, 10) for wait in waits])
@@ -174,7 +175,7 @@ async def test_waiting_ends_with_the_connection(wire: Wire, how: str) -> None:
 
 async def test_wait_for_reader_bounds_the_answers(wire: Wire) -> None:
     """A client that does not read its answers is asked for nothing more once 4 MiB of them wait."""
-    outbox = Outbox(wire)
+    outbox = Outbox(wire, Outgoing())
     wire.unread = MAX_ANSWER_BYTES
     await outbox.wait_for_reader()
     wire.unread += 1

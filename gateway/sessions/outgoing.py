@@ -1,0 +1,61 @@
+"""Which connections have something to write, and when each gets to it.
+
+What one turn of the loop has for a client goes out in one write, behind all that the turn decides: so a commit of
+fifty tasks that one client follows is one system call. Answers go out with the next turn. An event for thousands
+of clients is written in slices, and between them the loop reads, answers and keeps its times.
+"""
+
+import asyncio
+from typing import Final, Protocol
+
+SLICE: Final = 500
+"""Writes of events in one turn of the loop: some 5 ms."""
+
+
+class Flushed(Protocol):
+    """Whoever has something to write."""
+
+    def flush(self) -> None:
+        """Write it; must not raise. Nothing is left then, and to be called again does nothing."""
+
+
+class Outgoing:
+    """The queue of one process; a connection may stand in it twice."""
+
+    def __init__(self) -> None:
+        self._next: list[Flushed] = []
+        self._in_turn: list[Flushed] = []
+        self._is_scheduled = False
+        self.turn_at = 0.0
+        """When it last had something written, by the loop's clock."""
+
+    def __repr__(self) -> str:
+        return f"<Outgoing {len(self._next)} next, {len(self._in_turn)} in turn>"
+
+    def next(self, one: Flushed) -> None:
+        """Flush it with the loop's next turn: it has an answer."""
+        self._next.append(one)
+        if not self._is_scheduled:
+            self._schedule()
+
+    def in_turn(self, one: Flushed) -> None:
+        """Flush it when those are done that came before it: it has events."""
+        self._in_turn.append(one)
+        if not self._is_scheduled:
+            self._schedule()
+
+    def _schedule(self) -> None:
+        self._is_scheduled = True
+        asyncio.get_running_loop().call_soon(self._write)
+
+    def _write(self) -> None:
+        answering, self._next = self._next, []
+        slice_, self._in_turn = self._in_turn[:SLICE], self._in_turn[SLICE:]
+        self._is_scheduled = False
+        self.turn_at = asyncio.get_running_loop().time()
+        if self._in_turn:
+            self._schedule()
+        for one in answering:
+            one.flush()
+        for one in slice_:
+            one.flush()

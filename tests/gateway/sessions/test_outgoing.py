@@ -1,0 +1,73 @@
+"""Who is flushed when."""
+
+import asyncio
+
+import pytest
+
+from gateway.sessions.outgoing import SLICE, Outgoing
+
+pytestmark = pytest.mark.looptime
+
+
+class Client:
+    """Notes when it is flushed, by the turn of the loop."""
+
+    def __init__(self, turns: "Turns") -> None:
+        self._turns = turns
+        self.flushed: list[int] = []
+
+    def flush(self) -> None:
+        """See `Flushed.flush`."""
+        self.flushed.append(self._turns.number)
+
+
+class Turns:
+    """Counts the turns of the loop."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    async def pass_some(self, turns: int) -> None:
+        """Let so many pass."""
+        for _ in range(turns):
+            self.number += 1
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("slices", [1, 3])
+async def test_a_broadcast_goes_out_in_slices(slices: int) -> None:
+    """Each turn of the loop writes to so many clients and no more, in the order in which they came."""
+    turns, outgoing = Turns(), Outgoing()
+    clients = [Client(turns) for _ in range(slices * SLICE)]
+    for client in clients:
+        outgoing.in_turn(client)
+    await turns.pass_some(slices + 2)
+    assert [client.flushed for client in clients] == [[1 + n // SLICE] for n in range(slices * SLICE)]
+
+
+async def test_an_answer_does_not_wait_for_a_broadcast() -> None:
+    """It goes out with the next turn, however many clients are due an event."""
+    turns, outgoing = Turns(), Outgoing()
+    for _ in range(3 * SLICE):
+        outgoing.in_turn(Client(turns))
+    await turns.pass_some(1)
+    asker = Client(turns)
+    outgoing.next(asker)
+    await turns.pass_some(5)
+    assert asker.flushed == [2]
+
+
+async def test_who_comes_while_others_are_flushed_has_its_turn() -> None:
+    """Nothing is forgotten that is put in by a flush itself."""
+    turns, outgoing = Turns(), Outgoing()
+    late = Client(turns)
+
+    class Adding(Client):
+        def flush(self) -> None:
+            super().flush()
+            outgoing.next(late)
+
+    outgoing.in_turn(Adding(turns))
+    await turns.pass_some(4)
+    assert late.flushed == [2]
+    assert repr(outgoing) == "<Outgoing 0 next, 0 in turn>"
