@@ -6,8 +6,7 @@ whose `frame` is the JSON that is stored, relayed and sent; nobody parses it aga
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
@@ -42,32 +41,34 @@ class Event:
     final: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class TaskEvents:
-    """Some consecutive events of one task, as one commit made them or one read found them; never none."""
+    """Some consecutive events of one task, as one commit made them or one read found them; never none.
+
+    Not to be changed: what each of a thousand followers asks is worked out once.
+    """
 
     task_id: str
     events: Sequence[Event]
+    first_seq: int = field(init=False, repr=False, compare=False)
+    """The seq of the first of them."""
+    last_seq: int = field(init=False, repr=False, compare=False)
+    """The seq of the last of them."""
+    is_last: bool = field(init=False, repr=False, compare=False)
+    """Whether the last of them is the last of the log."""
+    _wire: bytes = field(default=b"", init=False, repr=False, compare=False)
 
-    @cached_property
-    def first_seq(self) -> int:
-        """The seq of the first of them."""
-        return self.events[0].seq
+    def __post_init__(self) -> None:
+        last = self.events[-1]
+        self.first_seq, self.last_seq, self.is_last = self.events[0].seq, last.seq, last.final
 
-    @cached_property
-    def last_seq(self) -> int:
-        """The seq of the last of them."""
-        return self.events[-1].seq
-
-    @cached_property
-    def is_last(self) -> bool:
-        """Whether the last of them is the last of the log."""
-        return self.events[-1].final
-
-    @cached_property
+    @property
     def wire(self) -> bytes:
         """All of them as WebSocket frames: made once, the same bytes for every client."""
-        return b"".join(piece for event in self.events for piece in (text_header(event.frame), event.frame))
+        if not self._wire:
+            pieces = [piece for event in self.events for piece in (text_header(event.frame), event.frame)]
+            self._wire = b"".join(pieces)
+        return self._wire
 
     def after(self, seq: int) -> "TaskEvents":
         """Those newer than `seq`."""

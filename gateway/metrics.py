@@ -25,6 +25,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._asked: dict[tuple[str, str], Counter] = {}
         r = self.registry
         self.connections = Gauge("gateway_connections", "Client sockets open now.", registry=r)
         self.closes = Counter("gateway_closes", "Connections ended, by close code.", ["code"], registry=r)
@@ -70,6 +71,14 @@ class Metrics:
             list(_ISOLATION),
             registry=r,
         )
+
+    def asked(self, kind: str, code: str) -> None:
+        """Count a request of a client: its type, or `none`, and how it was answered."""
+        counter = self._asked.get((kind, code))
+        if counter is None:
+            # To find it by its labels takes as long as to read the request.
+            counter = self._asked[kind, code] = self.requests.labels(kind, code)
+        counter.inc()
 
     def show_sandboxes(self, isolations: Iterable[Mapping[str, Any]]) -> None:
         """Count the connected sandboxes anew, each by its `isolation`."""

@@ -46,6 +46,14 @@ class TokenBucket:
         return True
 
     @property
+    def is_empty(self) -> bool:
+        """Whether it would refuse; to ask counts as nothing."""
+        if not self.per_s:
+            return False
+        self._fill()
+        return self._tokens < 1
+
+    @property
     def pause_s(self) -> float:
         """How long not to listen to whom it has refused: 0, until it was told as often as it may ask at once."""
         return min(self._wait_s, MAX_PAUSE_S) if self._refused >= self.burst else 0.0

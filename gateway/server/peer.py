@@ -15,8 +15,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_request import BaseRequest
 
 from gateway.server.crowd import Crowd
-from gateway.server.guard import Guard
 from gateway.sessions.auth import MAX_TOKEN_BYTES
+from gateway.sessions.guard import Guard
 from gateway.sessions.problems import plain_problem
 
 MAX_HEADER_BYTES: Final = MAX_TOKEN_BYTES + 64
@@ -26,7 +26,7 @@ MAX_HEADER_BYTES: Final = MAX_TOKEN_BYTES + 64
 class Peer(web.RequestHandler):
     """One connection, with one request at a time."""
 
-    __slots__ = ("_address", "crowd", "on_gone")
+    __slots__ = ("_address", "crowd", "guard", "on_gone")
 
     def __init__(
         self, manager: web.Server, crowd: Crowd, *, loop: asyncio.AbstractEventLoop, **options: Any
@@ -42,6 +42,8 @@ class Peer(web.RequestHandler):
         self.on_gone: Callable[[], None] | None = None
         self.crowd = crowd
         self._address: str | None = None
+        self.guard: Guard | None = None
+        """What stands before the parser of a WebSocket."""
 
     @property
     def has_gone(self) -> bool:
@@ -50,7 +52,8 @@ class Peer(web.RequestHandler):
 
     def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
         """From here on it is a WebSocket's: its client's frames are looked at first."""
-        super().set_parser(Guard(parser, asyncio.get_running_loop().time), data_received_cb)  # type: ignore[arg-type]
+        self.guard = Guard(parser, asyncio.get_running_loop().time)
+        super().set_parser(self.guard, data_received_cb)  # type: ignore[arg-type]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""

@@ -1,7 +1,6 @@
 """What each request of a client does, and the one border where an exception becomes an answer on the socket."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -20,12 +19,12 @@ from gateway.sessions.audit import READING, Audit
 from gateway.sessions.auth import Authenticator
 from gateway.sessions.outgoing import Outgoing
 from gateway.sessions.quotas import Quotas
+from gateway.sessions.subscriptions import Subscriptions
 from gateway.shapes.base import Empty, Shape
 from gateway.shapes.socket import Pong, Renewed, Watching
 from gateway.shapes.tasks import Submitted, Subscribed, TaskAnswer, TaskPage
 from gateway.shapes.workflows import CheckpointPage, Recovered, WorkflowAnswer, WorkflowPage
 from gateway.state.base import Created
-from gateway.tasks import TaskRecord
 from gateway.work.control import Control
 from gateway.work.workflows import Workflows, without_data
 from gateway.workflow_record import to_wire
@@ -65,20 +64,12 @@ class Caller(Watcher, Protocol):
     def session_id(self) -> str:
         """The session behind it."""
 
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """The tasks that it follows."""
+
     async def renew(self, principal: Principal) -> None:
         """Go on as `principal`; what it may not see is followed no more."""
-
-    def place_for_subscription(self) -> AbstractContextManager[None]:
-        """Keep a place for one that is to come. Raises `GatewayError` `overloaded`."""
-
-    async def subscribe(self, task: TaskRecord, after_seq: int, *, head: int) -> Callable[[], None]:
-        """Follow a task in place of any earlier following of it; call the result once the answer is queued.
-
-        `head` is the newest seq that can be known: of `task`, or heard of since it was read.
-        """
-
-    async def unsubscribe(self, task_id: str) -> None:
-        """Follow a task no more."""
 
 
 async def answer(
@@ -102,7 +93,7 @@ async def answer(
         code = "internal"
         return frames.error(request.id, internal_error(services, error)), _nothing
     finally:
-        services.metrics.requests.labels(request.type, code).inc()
+        services.metrics.asked(request.type, code)
         if request.type not in READING or code == "forbidden":
             flow = getattr(request, "workflow_id", None)
             services.audit.note(
@@ -123,10 +114,10 @@ def _nothing() -> None:
 
 async def _submit_task(services: Services, caller: Caller, request: frames.SubmitTask) -> Reply:
     if request.mode == "streaming":
-        with caller.place_for_subscription():
+        with caller.subscriptions.place():
             created = await _submit(services, caller, request)
             task = created.task
-            then = await caller.subscribe(task, task.first_seq - 1, head=task.last_seq)
+            then = await caller.subscriptions.add(task, task.first_seq - 1, head=task.last_seq)
         described = await services.control.describe(caller.principal, created.task)
         return Reply({"task": described, "replayed": created.replayed}, then)
     created = await _submit(services, caller, request)
@@ -151,7 +142,7 @@ async def _subscribe(services: Services, caller: Caller, request: frames.Subscri
         if request.after_seq > task.last_seq:
             raise GatewayError("invalid_cursor", last_seq=task.last_seq)
         after_seq = max(request.after_seq, task.first_seq - 1)
-        then = await caller.subscribe(task, after_seq, head=max(task.last_seq, heard.head))
+        then = await caller.subscriptions.add(task, after_seq, head=max(task.last_seq, heard.head))
     described = await services.control.describe(caller.principal, task)
     recovered = after_seq == request.after_seq
     return Reply({"task": described, "recovered": recovered, "first_seq": after_seq + 1}, then)
@@ -159,7 +150,7 @@ async def _subscribe(services: Services, caller: Caller, request: frames.Subscri
 
 async def _unsubscribe(services: Services, caller: Caller, request: frames.Unsubscribe) -> Reply:
     await services.control.get(caller.principal, request.task_id)
-    await caller.unsubscribe(request.task_id)
+    await caller.subscriptions.remove(request.task_id)
     return Reply({})
 
 
@@ -274,6 +265,9 @@ _COMMANDS: Final[dict[type, Callable[[Services, Caller, Any], Awaitable[Reply]]]
     frames.Authenticate: _authenticate,
     frames.Ping: _ping,
 }
+
+AT_ONCE: Final[frozenset[type]] = frozenset({frames.Ping, frames.Unwatch})
+"""Those that wait for nothing."""
 
 RESULTS: Final[Mapping[type, type[Shape]]] = {
     frames.SubmitTask: Submitted,

@@ -12,14 +12,15 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway import frames
 from gateway.errors import CLOSES, Close, GatewayError
-from gateway.fanout.replay import Feeder, Subscription
 from gateway.principal import Principal
-from gateway.sessions.commands import Services, answer
+from gateway.run_now import run_now
+from gateway.sessions.commands import AT_ONCE, Services, answer
+from gateway.sessions.guard import Guard
 from gateway.sessions.outbox import Outbox
 from gateway.sessions.session import Session
+from gateway.sessions.subscriptions import Subscriptions
 from gateway.sessions.turns import Turns
 from gateway.settings import Settings
-from gateway.tasks import TaskRecord
 from gateway.token_bucket import TokenBucket
 
 BAD_FRAMES: Final = 20
@@ -95,6 +96,7 @@ class Connection:
         principal: Principal,
         services: Services,
         settings: Settings,
+        guard: Guard | None,
         log: FilteringBoundLogger,
     ) -> None:
         self.principal = principal
@@ -103,17 +105,23 @@ class Connection:
         self._session = session
         self._services = services
         self._settings = settings
+        self._guard = guard
         self._log = log
-        self._feeder = Feeder(self.outbox, services.read_log, on_failure=self._feeding_failed)
-        self._subscriptions: dict[str, Subscription] = {}
-        self._subscribing = asyncio.Lock()
-        self._places_kept = 0
+        self.subscriptions = Subscriptions(
+            self.outbox,
+            services.relay,
+            services.read_log,
+            most=settings.max_subscriptions,
+            on_behind=services.metrics.lagging.inc,
+            on_failure=self._feeding_failed,
+        )
         self._in_flight = 0
         self._bad_frames: deque[float] = deque(maxlen=BAD_FRAMES)
-        self._controls = TokenBucket(CONTROLS_PER_S, CONTROLS_BURST, asyncio.get_running_loop().time)
+        self._now = asyncio.get_running_loop().time
+        self._controls = TokenBucket(CONTROLS_PER_S, CONTROLS_BURST, self._now)
         self._close_code: int | None = None
         self._goodbye: tuple[str, int | None] = ("", None)
-        self._heard_at = asyncio.get_running_loop().time()
+        self._heard_at = self._now()
         self._told = asyncio.Event()
         socket.on_close = self._say_goodbye
         socket.cut_off = transport.abort
@@ -130,7 +138,8 @@ class Connection:
         try:
             async with asyncio.TaskGroup() as requests:
                 closer = requests.create_task(self._close_when_told(), name="closer")
-                await self._read(turns := Turns(requests))
+                with self._taking_at_once(turns := Turns(requests)):
+                    await self._read(turns)
                 self._told.set()
                 await closer
                 await turns.settle(CLOSE_TIMEOUT_S)
@@ -140,9 +149,7 @@ class Connection:
         finally:
             self.outbox.close()
             self._unwatch_all()
-            await self._feeder.aclose()
-            for task_id in list(self._subscriptions):
-                self._drop(task_id)
+            await self.subscriptions.aclose()
             await self.outbox.settle(CLOSE_TIMEOUT_S)
         return self._close_code or self._socket.close_code or 1006
 
@@ -189,10 +196,48 @@ class Connection:
 
     # --- in ---------------------------------------------------------------------------------------------
 
+    @contextlib.contextmanager
+    def _taking_at_once(self, requests: Turns) -> Iterator[None]:
+        """Inside the block a good request begins in the turn of the loop that reads it."""
+        if self._guard is None:
+            yield
+            return
+        self._guard.on_text = partial(self._take_at_once, requests)
+        try:
+            yield
+        finally:
+            self._guard.on_text = None
+
+    def _take_at_once(self, requests: Turns, text: str) -> bool:
+        """Take a request, unless something about it, or about the connection, needs care; whether it was taken."""
+        has_room = self._in_flight < self._settings.max_inflight and self.outbox.has_room_for_answers()
+        if self._close_code is not None or not has_room:
+            return False
+        try:
+            request = frames.parse_request(text)
+        except GatewayError:
+            return False
+        if self._session.bucket.is_empty:
+            return False
+        self._session.bucket.take()
+        self._heard_at = self._now()
+        if type(request) in AT_ONCE:
+            self._in_flight += 1
+            run_now(self._answer(request))
+        else:
+            self._begin(request, requests)
+        return True
+
+    def _begin(self, request: frames.Request, requests: Turns) -> None:
+        self._in_flight += 1
+        requests.begin(request.about, partial(self._answer, request), name=f"request {request.type}")
+
     async def _read(self, requests: Turns) -> None:
         while self._close_code is None:
             message = await self._socket.receive()
-            self._heard_at = asyncio.get_running_loop().time()
+            if self._guard is not None:
+                self._guard.was_read()
+            self._heard_at = self._now()
             if message.type is WSMsgType.TEXT:
                 await self._take(message.data, requests)
             elif not await self._take_other(message):
@@ -222,12 +267,11 @@ class Connection:
             self._session.bucket.take()
             self._admit()
         except GatewayError as problem:
-            self._services.metrics.requests.labels(request.type, problem.code).inc()
+            self._services.metrics.asked(request.type, problem.code)
             self.outbox.send(frames.error(request.id, problem))
             await asyncio.sleep(self._session.bucket.pause_s)
         else:
-            self._in_flight += 1
-            requests.begin(request.about, partial(self._answer, request), name=f"request {request.type}")
+            self._begin(request, requests)
         await self.outbox.wait_for_reader()
 
     def _admit(self) -> None:
@@ -237,9 +281,9 @@ class Connection:
             )
 
     def _bad_frame(self, request_id: str | None, problem: GatewayError) -> None:
-        self._services.metrics.requests.labels("none", problem.code).inc()
+        self._services.metrics.asked("none", problem.code)
         self.outbox.send(frames.error(request_id, problem))
-        now = asyncio.get_running_loop().time()
+        now = self._now()
         self._bad_frames.append(now)
         if len(self._bad_frames) == BAD_FRAMES and now - self._bad_frames[0] < BAD_FRAMES_S:
             self.close(Close.BAD_FRAMES)
@@ -262,59 +306,9 @@ class Connection:
         self.principal = principal
         if not principal.has("tasks:read") or principal.tasks is not None:
             self._unwatch_all()
-        for task_id in list(self._subscriptions):
-            if not await self._services.control.may_read(principal, task_id):
-                self._drop(task_id)
-
-    async def subscribe(self, task: TaskRecord, after_seq: int, *, head: int) -> Callable[[], None]:
-        """See `Caller.subscribe`. Raises `GatewayError` `overloaded`."""
-        task_id = task.task_id
-        async with self._subscribing:
-            self._drop(task_id)
-            if not self._places_kept:
-                self._check_place()
-            subscription = Subscription(
-                task_id, after_seq, self.outbox, on_behind=self._behind, on_end=self._ended, minded=task.minds
-            )
-            self._subscriptions[task_id] = subscription
-            await self._services.relay.join(subscription)
-        return lambda: subscription.begin(head, complete=task.ended, feed=self._feeder.add)
-
-    def _check_place(self) -> None:
-        taken = len(self._subscriptions) + self._places_kept
-        if taken >= self._settings.max_subscriptions:
-            raise GatewayError(
-                "overloaded", f"{taken} subscriptions are open on this connection.", retry_after_ms=1000
-            )
-
-    @contextlib.contextmanager
-    def place_for_subscription(self) -> Iterator[None]:
-        """See `Caller.place_for_subscription`."""
-        self._check_place()
-        self._places_kept += 1
-        try:
-            yield
-        finally:
-            self._places_kept -= 1
-
-    async def unsubscribe(self, task_id: str) -> None:
-        """See `Caller.unsubscribe`."""
-        async with self._subscribing:
-            self._drop(task_id)
-
-    def _drop(self, task_id: str) -> None:
-        subscription = self._subscriptions.pop(task_id, None)
-        if subscription is not None:
-            subscription.close()
-            self._services.relay.leave(subscription)
-
-    def _behind(self, subscription: Subscription) -> None:
-        self._services.metrics.lagging.inc()
-        self._feeder.add(subscription)
-
-    def _ended(self, subscription: Subscription) -> None:
-        if self._subscriptions.get(subscription.task_id) is subscription:
-            self._drop(subscription.task_id)
+        for subscription in self.subscriptions:
+            if not await self._services.control.may_read(principal, subscription.task_id):
+                self.subscriptions.drop(subscription.task_id)
 
     def _feeding_failed(self, error: Exception) -> None:
         self._log.warning("can't feed from the log", error=repr(error))

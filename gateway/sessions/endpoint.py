@@ -121,6 +121,7 @@ class Endpoint:
             principal=principal,
             services=self._services,
             settings=self._settings,
+            guard=getattr(request.protocol, "guard", None),
             log=log,
         )
         metrics = self._services.metrics

@@ -108,9 +108,13 @@ class Outbox:
         """Send one text frame, after what is queued."""
         self._say(text_frame(payload))
 
+    def has_room_for_answers(self) -> bool:
+        """Whether the client has taken enough of its answers to be asked for more."""
+        return self.unsent_bytes <= MAX_ANSWER_BYTES
+
     async def wait_for_reader(self) -> None:
-        """Return when the client has taken enough of its answers to be asked for more."""
-        await self._wait_until(lambda: self.unsent_bytes <= MAX_ANSWER_BYTES)
+        """Return when there is room for answers."""
+        await self._wait_until(self.has_room_for_answers)
 
     def ping(self) -> None:
         """Send a ping frame."""

@@ -59,7 +59,7 @@ class Journal:
         self._pending: list[_Said | _Step | _Decision] = []
         self._noted: dict[str, Any] = {}
         self._pending_bytes = 0
-        self._moved = asyncio.Condition()
+        self._moved = asyncio.Event()  # set for a moment after each write
         self._failure: Exception | None = None
         # Lives while something is pending; ended by `aclose`.
         self._writing: asyncio.Task[None] | None = None
@@ -133,10 +133,14 @@ class Journal:
             self._writing = asyncio.get_running_loop().create_task(self._write_all(), name="journal")
 
     async def _wait(self, reached: Callable[[], bool]) -> None:
-        async with self._moved:
-            await self._moved.wait_for(lambda: self._failure is not None or reached())
+        while self._failure is None and not reached():
+            await self._moved.wait()
         if self._failure is not None:
             raise self._failure
+
+    def _wake(self) -> None:
+        self._moved.set()
+        self._moved.clear()
 
     async def _write_all(self) -> None:
         try:
@@ -148,8 +152,7 @@ class Journal:
             self._failure = error
         finally:
             self._writing = None
-            async with self._moved:
-                self._moved.notify_all()
+            self._wake()
 
     async def _write(self, part: _Said | _Step | _Decision) -> None:
         match part:
@@ -161,8 +164,7 @@ class Journal:
                 part.is_done = True
             case _Said():
                 await self._append(gather(part.drafts), part.fields)
-        async with self._moved:
-            self._moved.notify_all()
+        self._wake()
 
     async def _settle(self, decision: _Decision) -> None:
         fence = self.fence

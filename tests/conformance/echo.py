@@ -6,8 +6,8 @@ import sys
 
 from aiohttp import WSMsgType, web
 
-from gateway.server import guard
 from gateway.server.peer import Peer
+from gateway.sessions import guard
 from gateway.sessions.connection import ClientSocket
 from gateway.settings import Settings
 

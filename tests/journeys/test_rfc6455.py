@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from gateway.server.guard import MAX_PIECES
+from gateway.sessions.guard import MAX_PIECES
 from tests.support.gateway import GatewayProcess
 from tests.support.raw_websocket import (
     BINARY,

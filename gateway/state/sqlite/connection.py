@@ -1,14 +1,12 @@
 """A connection to the file, its errors translated, and what is done over it at once."""
 
 import sqlite3
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from gateway.errors import StoreUnavailableError
-
-Value = TypeVar("Value")
 
 BUSY_TIMEOUT_S: Final = 5.0
 """How long a write waits for another process that holds the file."""
@@ -28,17 +26,6 @@ class OverConnection:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
-
-
-def run_now(work: Coroutine[Any, Any, Value]) -> Value:
-    """What `work` gives, which must not suspend: it runs on this thread, without an event loop."""
-    try:
-        work.send(None)
-    except StopIteration as done:
-        value: Value = done.value
-        return value
-    work.close()
-    raise AssertionError("it suspended, and nobody would wake it")
 
 
 def connect(path: Path) -> sqlite3.Connection:

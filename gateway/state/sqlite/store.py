@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from gateway.clock import Clock
+from gateway.run_now import run_now
 from gateway.state.base import Retained, Retention
 from gateway.state.group_commit import GroupCommit
-from gateway.state.sqlite.connection import connect, errors_translated, run_now
+from gateway.state.sqlite.connection import connect, errors_translated
 from gateway.state.sqlite.group_read import GroupRead
 from gateway.state.sqlite.rows import add_functions
 from gateway.state.sqlite.tables import SqliteTables

@@ -17,9 +17,10 @@ from typing import Any, Final
 
 from gateway.clock import Clock
 from gateway.errors import StoreUnavailableError
+from gateway.run_now import run_now
 from gateway.state.group_commit import Batch, joined
 from gateway.state.schema import migrations
-from gateway.state.sqlite.connection import connect, errors_translated, primary_code, run_now
+from gateway.state.sqlite.connection import connect, errors_translated, primary_code
 from gateway.state.sqlite.tables import SqliteTables
 from gateway.state.transaction import Transaction
 from gateway.tasks import Commit

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.errors import LeaseLostError
 from gateway.events import MAX_DATA_BYTES, Draft
-from gateway.state.sqlite.connection import run_now
+from gateway.run_now import run_now
 from gateway.state.sqlite.tables import SqliteTables
 from gateway.tasks import Commit, Fence, TaskRecord, lost
 from gateway.work.journal import MAX_PENDING_BYTES, Journal

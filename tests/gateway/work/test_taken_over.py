@@ -19,8 +19,8 @@ from gateway.agents.sandbox import SANDBOX
 from gateway.bus.base import announce
 from gateway.bus.memory import MemoryBus
 from gateway.metrics import Metrics
+from gateway.run_now import run_now
 from gateway.state.base import NewInput
-from gateway.state.sqlite.connection import run_now
 from gateway.state.sqlite.tables import SqliteTables
 from gateway.tasks import Commit, TaskRecord, TaskStatus
 from gateway.wishes import send_input, wish_cancel, wish_pause, wish_resume
