@@ -7,7 +7,6 @@ from celery import Celery
 from celery.signals import worker_process_init
 
 from gateway.server.data_dir import StartError
-from gateway.server.heavy import is_shared
 from gateway.settings import Settings
 from gateway.work.offers import Offer
 
@@ -22,7 +21,7 @@ def made(settings: Settings) -> Any:
     """Our Celery application. Raises `StartError` where the settings name no broker, or nobody could share a store."""
     if settings.celery_broker_url is None:
         raise StartError("CELERY_BROKER_URL is not set")
-    if not is_shared(settings):
+    if settings.is_alone:
         raise StartError(
             "no gateway would share its store with a worker: give all of them EVENT_BUS_BACKEND=redis, and SQLite,"
             " PostgreSQL or a server of SurrealDB's"
@@ -36,6 +35,8 @@ def made(settings: Settings) -> Any:
         # Who was told has been told: what is lost here is told again, by whoever has the task's row.
         task_acks_late=False,
         worker_prefetch_multiplier=1,
+        # Who is busy takes no message that an idle one could act on (Redis; other brokers don't know how).
+        worker_disable_prefetch=True,
         # A process a run: it ends with it, whatever its code still does.
         worker_max_tasks_per_child=1,
         # Standard error is where our logs go: turned into logs again they would wait for themselves.

@@ -19,15 +19,10 @@ def make_offers(settings: Settings, log: FilteringBoundLogger) -> Offers | None:
     """To Celery's workers, where the settings name a broker and those can have the store, too. Raises `StartError`."""
     if settings.celery_broker_url is None:
         return None
-    if not is_shared(settings):
+    if settings.is_alone:
         log.warning(PASSED_OVER)
         return None
     return Offers(broker().sender(settings), log=log)
-
-
-def is_shared(settings: Settings) -> bool:
-    """Whether other processes can have this gateway's store."""
-    return not (settings.is_alone or settings.serves_alone)
 
 
 def broker() -> Any:

@@ -225,8 +225,10 @@ class StateStore(Protocol):
     async def last_checkpoint(self, workflow_id: str, step_name: str | None = None) -> Checkpoint | None:
         """The last of a workflow, or of a step of it, or None."""
 
-    async def list_checkpoints(self, workflow_id: str, *, after: str = "", limit: int) -> list[Checkpoint]:
-        """Those behind the id `after`, oldest first, without data that is more than `SHOWN_BYTES`."""
+    async def list_checkpoints(
+        self, workflow_id: str, *, after: str = "", limit: int, newest: bool = False
+    ) -> list[Checkpoint]:
+        """The first behind the id `after`, or the `newest`; oldest first, without data over `SHOWN_BYTES`."""
 
     async def list_tasks(self, query: TaskQuery) -> list[TaskRecord]:
         """At most `query.limit` rows, newest first."""

@@ -116,11 +116,12 @@ class WorkflowStateManager:
         return state_of(await store.get_workflow(row.workflow_id) or row)
 
     async def get_workflow(self, workflow_id: UUID | str) -> WorkflowState | None:
-        """The workflow with its first checkpoints, or None."""
+        """The workflow with its newest checkpoints, oldest first, or None."""
         row = await self._row(workflow_id)
         if row is None:
             return None
-        kept = await (await self._store()).list_checkpoints(row.workflow_id, limit=MAX_CHECKPOINTS)
+        store = await self._store()
+        kept = await store.list_checkpoints(row.workflow_id, limit=MAX_CHECKPOINTS, newest=True)
         return state_of(row, kept)
 
     async def list_workflows(

@@ -160,9 +160,14 @@ class TableStore(ABC):
         """See `StateStore.last_checkpoint`."""
         return await self._read(lambda tables: tables.last_checkpoint(workflow_id, step_name))
 
-    async def list_checkpoints(self, workflow_id: str, *, after: str = "", limit: int) -> list[Checkpoint]:
+    async def list_checkpoints(
+        self, workflow_id: str, *, after: str = "", limit: int, newest: bool = False
+    ) -> list[Checkpoint]:
         """See `StateStore.list_checkpoints`."""
-        return await self._read(lambda tables: tables.list_checkpoints(workflow_id, after, limit))
+        found = await self._read(
+            lambda tables: tables.list_checkpoints(workflow_id, after, limit, newest=newest)
+        )
+        return found[::-1] if newest else found
 
     async def get_workflow(self, workflow_id: str) -> WorkflowRecord | None:
         """See `StateStore.get_workflow`."""

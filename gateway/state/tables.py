@@ -137,8 +137,10 @@ class Tables(Protocol):
     async def last_checkpoint(self, workflow_id: str, step_name: str | None) -> Checkpoint | None:
         """The last of a workflow, or of a step of it, or None."""
 
-    async def list_checkpoints(self, workflow_id: str, after: str, limit: int) -> list[Checkpoint]:
-        """Those behind the id `after`."""
+    async def list_checkpoints(
+        self, workflow_id: str, after: str, limit: int, *, newest: bool
+    ) -> list[Checkpoint]:
+        """Those behind the id `after`, from the first or from the `newest` on."""
 
     # --- files ----------------------------------------------------------------------------------------
 

@@ -189,6 +189,7 @@ async def test_checkpoints_are_listed_oldest_first(store: StateStore) -> None:
         await checkpoint(store, task.task_id, number, f"step-{number % 2}", data)
     first = await store.list_checkpoints(task.workflow_id, limit=3)
     rest = await store.list_checkpoints(task.workflow_id, after=first[-1].checkpoint_id, limit=3)
+    assert await store.list_checkpoints(task.workflow_id, limit=2, newest=True) == (first + rest)[-2:]
     assert [one.checkpoint_id for one in (*first, *rest)] == [f"checkpoint-{n:03d}" for n in range(5)]
     assert [one.checkpoint_data is None for one in (*first, *rest)] == [False, False, True, False, False]
     newest = await store.last_checkpoint(task.workflow_id)

@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ class Place:
     gateway: GatewayProcess
     worker: asyncio.subprocess.Process
     settings: Settings
+    env: dict[str, str]
 
     @property
     def url(self) -> str:
@@ -87,7 +89,7 @@ async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]
             running_gateway(folder / "data", "--no-local-sandbox", env=env) as gateway,
             working(env, folder / "celery.log") as worker,
         ):
-            yield Place(gateway, worker, settings)
+            yield Place(gateway, worker, settings, env)
 
 
 async def begun(me: Client, folder: Path) -> tuple[str, int]:
@@ -141,6 +143,68 @@ async def test_killed_process_is_taken_over_from(here: Place, tmp_path: Path) ->
     told: list[Any] = [event["data"]["status"] for event in events if event["event"] == "status"]
     assert told == ["pending", "running", "pending", "running", "completed"]
     assert len(runs(tmp_path)) == 2
+
+
+async def test_killed_worker_costs_no_task(here: Place, tmp_path: Path) -> None:
+    """One of two, as on another machine, is killed with its processes: each of its tasks has one end, by the other."""
+    folders = made_folders(tmp_path, 3)
+    async with working(here.env, tmp_path / "other.log") as other, client(here.url) as me:
+        await asyncio.to_thread(wait_for_workers, here.settings, 2)
+        tasks = dict([await begun(me, folder) for folder in folders])
+        await asyncio.to_thread(kill_all, other.pid)
+        lost = [task_id for task_id, pid in tasks.items() if not here.is_ours(pid)]
+        assert lost, "the other worker had none"
+        for folder in folders:
+            (folder / "busy").unlink()
+        for task_id in tasks:
+            end = (await me.until_ended(task_id))[-1]["data"]
+            assert end["status"] == "completed"
+            assert end["attempt"] > 1 or task_id not in lost
+            check_one(me.frames[task_id])
+
+
+def wait_for_workers(settings: Settings, count: int) -> None:
+    """Until so many answer."""
+    control = made(settings).control
+    deadline = time.monotonic() + 90
+    while len(control.ping(timeout=1.0, limit=count)) < count:
+        assert time.monotonic() < deadline, "no second worker answers"
+
+
+def made_folders(folder: Path, count: int) -> list[Path]:
+    """So many, a task's each."""
+    folders = [folder / str(number) for number in range(count)]
+    for each in folders:
+        each.mkdir()
+    return folders
+
+
+def kill_all(worker: int) -> None:
+    """As a machine that loses its power: the main process first, which would replace the others."""
+    family = [worker, *children_of(worker)]
+    for pid in family:
+        os.kill(pid, signal.SIGKILL)
+
+
+async def test_orphaned_process_does_its_task_to_the_end(here: Place, tmp_path: Path) -> None:
+    """Where the main process alone is killed, who runs a task holds its own lease, and goes on."""
+    async with working(here.env, tmp_path / "other.log") as other, client(here.url) as me:
+        await asyncio.to_thread(wait_for_workers, here.settings, 2)
+        tasks = dict([await begun(me, folder) for folder in made_folders(tmp_path, 3)])
+        orphans = [pid for pid in children_of(other.pid) if pid in tasks.values()]
+        os.kill(other.pid, signal.SIGKILL)
+        assert orphans, "the other worker had none"
+        for number in range(3):
+            (tmp_path / str(number) / "busy").unlink()
+        ends = {task_id: (await me.until_ended(task_id))[-1] for task_id in tasks}
+        for task_id in tasks:
+            check_one(me.frames[task_id])
+        await until(
+            lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans),
+            within_s=30,
+            what="the orphans are gone",
+        )
+    assert {end["data"]["status"] for end in ends.values()} == {"completed"}
 
 
 async def test_check_finds_a_worker_that_answers(here: Place, tmp_path: Path) -> None:

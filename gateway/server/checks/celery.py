@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from gateway.server.checks.parts import Finding
 from gateway.server.data_dir import StartError
-from gateway.server.heavy import PASSED_OVER, broker, is_shared
+from gateway.server.heavy import PASSED_OVER, broker
 from gateway.settings import Settings
 
 
@@ -12,7 +12,7 @@ def celery(settings: Settings) -> Iterator[Finding]:
     """Whether its broker takes messages, and workers of it answer; nothing where none is named."""
     if settings.celery_broker_url is None:
         return
-    if not is_shared(settings):
+    if settings.is_alone:
         yield Finding("celery", "warn", PASSED_OVER, "or take CELERY_BROKER_URL out")
         return
     try:

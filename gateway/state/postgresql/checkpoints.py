@@ -36,11 +36,14 @@ class Checkpoints(OverConnection):
             return await self._found(f"workflow_id = $1 {order}", workflow_id)
         return await self._found(f"workflow_id = $1 AND step_name = $2 {order}", workflow_id, step_name)
 
-    async def list_checkpoints(self, workflow_id: str, after: str, limit: int) -> list[Checkpoint]:
+    async def list_checkpoints(
+        self, workflow_id: str, after: str, limit: int, *, newest: bool
+    ) -> list[Checkpoint]:
         """See `Tables.list_checkpoints`."""
+        order = "DESC" if newest else "ASC"
         sql = (
             f"SELECT {_COLUMNS} FROM checkpoint WHERE workflow_id = $1 AND checkpoint_id > $2"
-            " ORDER BY checkpoint_id LIMIT $3"
+            f" ORDER BY checkpoint_id {order} LIMIT $3"
         )
         rows = await self._db.fetch(sql, workflow_id, after, limit)
         return [await self._checkpoint(row, max_bytes=SHOWN_BYTES) for row in rows]

@@ -36,11 +36,14 @@ class Checkpoints(OverConnection):
             return self._found(f"workflow_id = ? {order}", workflow_id)
         return self._found(f"workflow_id = ? AND step_name = ? {order}", workflow_id, step_name)
 
-    async def list_checkpoints(self, workflow_id: str, after: str, limit: int) -> list[Checkpoint]:
+    async def list_checkpoints(
+        self, workflow_id: str, after: str, limit: int, *, newest: bool
+    ) -> list[Checkpoint]:
         """See `Tables.list_checkpoints`."""
+        order = "DESC" if newest else "ASC"
         sql = (
             f"SELECT {_COLUMNS} FROM checkpoint WHERE workflow_id = ? AND checkpoint_id > ?"
-            " ORDER BY checkpoint_id LIMIT ?"
+            f" ORDER BY checkpoint_id {order} LIMIT ?"
         )
         rows = self._db.execute(sql, (workflow_id, after, limit)).fetchall()
         return [self._checkpoint(row, max_bytes=SHOWN_BYTES) for row in rows]

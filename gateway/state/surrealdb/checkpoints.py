@@ -34,11 +34,14 @@ class Checkpoints(OverDatabase):
         where = f"workflow_id = $workflow{step} ORDER BY checkpoint_id DESC LIMIT 1"
         return await self._found(f"checkpoint WHERE {where}", workflow=workflow_id, step=step_name)
 
-    async def list_checkpoints(self, workflow_id: str, after: str, limit: int) -> list[Checkpoint]:
+    async def list_checkpoints(
+        self, workflow_id: str, after: str, limit: int, *, newest: bool
+    ) -> list[Checkpoint]:
         """See `Tables.list_checkpoints`."""
+        order = "DESC" if newest else "ASC"
         rows = await self._ask(
             "SELECT * FROM checkpoint WHERE workflow_id = $workflow AND checkpoint_id > $after"
-            " ORDER BY checkpoint_id LIMIT $limit",
+            f" ORDER BY checkpoint_id {order} LIMIT $limit",
             workflow=workflow_id,
             after=after,
             limit=limit,
