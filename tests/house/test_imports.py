@@ -136,6 +136,23 @@ def test_modules_import_without_a_warning() -> None:
     assert run.returncode == 0, run.stderr
 
 
+@pytest.mark.parametrize(
+    ("program", "allowed"),
+    [
+        ("from gateway.server.cli.app import app; app(['--help'], standalone_mode=False)", {"typer"}),
+        ("import gateway.server.serve", set(ENGINES) - {"asyncpg", "celery", "redis", "surrealdb"}),
+    ],
+    ids=["help", "serve"],
+)
+def test_start_loads_what_it_needs(program: str, allowed: set[str]) -> None:
+    """Help loads no engine but the command line's, a gateway none that its settings did not choose."""
+    loaded = f"import sys; {program}\nsys.stderr.write(' '.join(sys.modules))"
+    run = subprocess.run(
+        [sys.executable, "-c", loaded], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert {name for name in run.stderr.split() if name in ENGINES} - allowed == set()
+
+
 def _own(graph: grimp.ImportGraph) -> list[str]:
     return sorted(name for name in graph.modules if name.partition(".")[0] in PRODUCT)
 
