@@ -37,9 +37,10 @@ class Loaded:
     """What each process of the server had of a core in that time, in us."""
     own_cpu: float
     """What the load had of its core: 1 is all of it."""
+    made: int
     due: int
     owed: int
-    """Deliveries that were to come in all, and those that did not, not even later."""
+    """Events that were asked for in all, the deliveries that were to come of them, and those that did not, ever."""
     gaps: int
     """Breaks in the numbers of events."""
     lost: int
@@ -100,13 +101,12 @@ def run_load(server: Server, work: Mapping[str, object]) -> Loaded:
         said = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=120)
     figures = json.loads(said.stdout)
     figures["cpu_us"] = tuple(ns / 1000 for ns in figures.pop("cpu_ns"))
-    del figures["made"]
     return Loaded(**figures)
 
 
 def idle_kib(server: Server, work: Mapping[str, object]) -> float:
     """What each idle connection of `work` takes of the server's memory, in KiB; the kernel's part is not in it."""
-    before = _memory_kib(server)
+    before = memory_kib(server)
     with (
         _command(server, work) as command,
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as load,
@@ -115,12 +115,12 @@ def idle_kib(server: Server, work: Mapping[str, object]) -> float:
         assert load.stdout is not None
         assert load.stdout.readline() == b"ready\n"
         time.sleep(1)  # what a handshake leaves behind goes
-        after = _memory_kib(server)
+        after = memory_kib(server)
         load.stdin.close()
     return (after - before) / int(str(work["connections"]))
 
 
-def _memory_kib(server: Server) -> int:
+def memory_kib(server: Server) -> int:
     """What the server has for itself, and its part of what it shares."""
     rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in server.pids]
     return sum(

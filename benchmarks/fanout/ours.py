@@ -18,18 +18,26 @@ from tests.support.postgres import free_port
 
 SECRET: Final = "a secret of the benchmark's, long enough"  # noqa: S105 - it opens what lives for seconds
 RUNNING_S: Final = 60
+# One subject does what thousands would; the limits are counted all the same.
 OPEN: Final = {
     "GATEWAY_AGENTS": "bench=benchmarks.fanout.agent:Bench",
     "GATEWAY_AUTH": "jwt",
     "GATEWAY_JWT_SECRET": SECRET,
     "GATEWAY_LOG_LEVEL": "error",
-    # One subject does what thousands would; the limits are counted all the same.
-    "GATEWAY_MAX_RUNNING_PER_SUBJECT": "1000000",
-    "GATEWAY_MAX_CONNECTIONS_PER_SUBJECT": "1000000",
-    "GATEWAY_MAX_CONNECTIONS": "1000000",
-    "GATEWAY_REQUESTS_PER_S": "1000000",
-    "GATEWAY_REQUEST_BURST": "1000000",
-}
+} | dict.fromkeys(
+    (
+        "GATEWAY_MAX_CONNECTIONS",
+        "GATEWAY_MAX_CONNECTIONS_PER_ADDRESS",
+        "GATEWAY_MAX_CONNECTIONS_PER_SUBJECT",
+        "GATEWAY_MAX_QUEUED_PER_SUBJECT",
+        "GATEWAY_MAX_RUNNING_PER_SUBJECT",
+        "GATEWAY_REQUESTS_PER_S",
+        "GATEWAY_REQUEST_BURST",
+        "GATEWAY_SUBMITS_PER_S",
+        "GATEWAY_SUBMIT_BURST",
+    ),
+    "1000000",
+)
 
 
 def token() -> str:

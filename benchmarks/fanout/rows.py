@@ -106,8 +106,8 @@ ROWS: Final[Mapping[str, Row]] = {
         each=16,
     ),
     "redis": Row(
-        "1,000 tasks, 2 watchers each on the other of two instances",
-        {"work": "events", "connections": 2000, "rate": 10, "span": 10},
+        "1,000 tasks, 1 event/s, 2 watchers each on the other of two instances",
+        {"work": "events", "connections": 2000, "rate": 1},
         tasks=1000,
         at_most={"socketio+redis": 0.5},
         only=frozenset({"ours+redis", "socketio+redis"}),

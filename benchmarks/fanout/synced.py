@@ -31,6 +31,7 @@ def synced(seconds: float) -> Loaded:
         done=len(took) * TOGETHER,
         cpu_us=(),
         own_cpu=0,
+        made=0,
         due=0,
         owed=0,
         gaps=0,
