@@ -8,6 +8,7 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.support.gateway import Client, client, running_gateway
 from tests.support.pages import ended, lines_of, screen_of, submit, watched_page
+from tests.support.smoothness import frame_gaps, heap, most
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="package")]
 
@@ -16,20 +17,6 @@ COLOURED = f"seq 1 {LINES} | sed 's/.*/\\x1b[3'$((1))'mline &\\x1b[0m of a flood
 MAX_HEAP_BYTES = 200 << 20
 TASKS = 1_200
 """More than a dozen pages of the list."""
-GAPS = """
-() => new Promise((told) => {
-  const gaps = [];
-  let last = performance.now();
-  const step = (now) => {
-    gaps.push(now - last);
-    last = now;
-    if (window.enough) told(gaps.sort((a, b) => a - b));
-    else requestAnimationFrame(step);
-  };
-  window.enough = false;
-  requestAnimationFrame(step);
-})
-"""
 
 
 async def test_a_hundred_thousand_coloured_lines_stay_smooth(page: Page) -> None:
@@ -37,29 +24,13 @@ async def test_a_hundred_thousand_coloured_lines_stay_smooth(page: Page) -> None
     await submit(page, COLOURED)
     await ended(page)
     await expect(screen_of(page)).to_contain_text(f"line {LINES}")
-    gaps = await gaps_while_scrolling(page)
-    assert gaps[int(len(gaps) * 0.95)] <= 100
+    async with frame_gaps(page) as gaps:
+        await page.get_by_test_id("screen").hover()
+        for turn in range(60):
+            await page.mouse.wheel(0, -900 if turn < 40 else 1200)
+    assert most(gaps) <= 100
     assert (await lines_of(page))[-1] == f"line {LINES} of a flood"
     assert await heap(page) < MAX_HEAP_BYTES
-
-
-async def gaps_while_scrolling(page: Page) -> list[float]:
-    """Milliseconds between frames, sorted, while a wheel turns."""
-    await page.evaluate(f"() => {{ window.gaps = ({GAPS})(); }}")
-    await page.get_by_test_id("screen").hover()
-    for turn in range(60):
-        await page.mouse.wheel(0, -900 if turn < 40 else 1200)
-    await page.evaluate("window.enough = true")
-    gaps: list[float] = await page.evaluate("window.gaps")
-    return gaps
-
-
-async def heap(page: Page) -> int:
-    """Bytes that the page's scripts hold, once what nobody holds is gone."""
-    devtools = await page.context.new_cdp_session(page)
-    await devtools.send("HeapProfiler.collectGarbage")
-    used = await devtools.send("Runtime.getHeapUsage")
-    return int(used["usedSize"])
 
 
 async def test_a_long_list_draws_what_is_in_sight(built_page: None, browser: Browser, tmp_path: Path) -> None:

@@ -71,7 +71,15 @@ export function start(): void {
 }
 
 function takeUpdate(update: WatchUpdate<"tasks">): void {
+  if ("items" in update) dropMissing(update.items);
   for (const task of "items" in update ? update.items : [update.item]) mergeTask(task);
+}
+
+/** The newest tasks are told whole: one that is newer than the last of them, and not among them, is gone. */
+function dropMissing(newest: ListedTask[]): void {
+  const oldest = newest.at(-1)?.task_id ?? "";
+  const there = new Set(newest.map((task) => task.task_id));
+  for (const id of [...changed.keys()]) if (id > oldest && !there.has(id)) changed.delete(id);
 }
 
 export function taskById(taskId: string): KnownTask | undefined {

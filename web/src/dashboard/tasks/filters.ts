@@ -31,10 +31,22 @@ export function fits(task: KnownTask, { filter, words }: Wanted): boolean {
   if (filter.status && task.status !== filter.status) return false;
   if (filter.agent && task.agent !== filter.agent) return false;
   if (filter.label && !hasLabel(task, filter.label)) return false;
+  if (words.length === 0) return true;
+  const text = textOf(task);
+  return words.every((word) => text.includes(word));
+}
+
+const texts = new WeakMap<KnownTask, string>();
+
+/** What is searched in; made once for each state of a task, since each key that is typed searches them all. */
+function textOf(task: KnownTask): string {
+  const known = texts.get(task);
+  if (known !== undefined) return known;
   const text = [nameOf(task), task.task_id, task.agent, ...Object.entries(task.labels).flat()]
     .join(" ")
     .toLowerCase();
-  return words.every((word) => text.includes(word));
+  texts.set(task, text);
+  return text;
 }
 
 function hasLabel(task: KnownTask, label: string): boolean {
