@@ -221,10 +221,12 @@ class RunSites:
         return said | {"url": await self._shown_of(said.get("url")), "scope": scope}
 
     async def in_result(self, result: dict[str, Any] | None) -> dict[str, Any] | None:
-        """A result, in the same way."""
-        if result is None or "url" not in result:
-            return result
-        return result | {"url": await self._shown_of(result["url"])}
+        """A result, in the same way; what a `client` sandbox made says so, whatever it says of itself."""
+        if result is None:
+            return None
+        trust = {} if self._is_servers else {"trust": "client"}
+        url = {"url": await self._shown_of(result["url"])} if "url" in result else {}
+        return result | url | trust
 
     @property
     def _is_servers(self) -> bool:

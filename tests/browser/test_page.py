@@ -1,5 +1,6 @@
 """What a person does on the page, in a real browser against a real gateway."""
 
+import re
 from hashlib import sha256
 from pathlib import Path
 
@@ -125,6 +126,24 @@ async def test_an_open_list_shows_what_is_submitted_elsewhere(
     await elsewhere.get_by_role("button", name="Failed").click()
     await expect(rows).to_have_count(0)
     assert "status=failed" in elsewhere.url
+
+
+async def test_charts_and_frames_tell_how_it_went(page: Page) -> None:
+    """Events by the second, frames one by one, the load of the last minutes: all under the page's policy."""
+    await submit(page, "echo charted")
+    await ended(page)
+    await page.get_by_role("tab", name="Details").click()
+    await expect(page.get_by_role("img", name="Events over its life").locator("canvas")).to_be_visible()
+    await page.get_by_role("tab", name="Frames").click()
+    frame = (
+        page.get_by_role("region", name="Frames").locator("details").filter(has_text=re.compile(r"output \d"))
+    )
+    await frame.locator("summary").click()
+    await expect(frame.locator("pre")).to_contain_text('"text": "charted\\n"')
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("s")
+    load = page.get_by_role("img", name=re.compile("last 15 minutes: running 0, waiting 0, places now [1-9]"))
+    await expect(load.locator("canvas")).to_be_visible()
 
 
 async def test_a_task_that_is_not_there_is_said_to_be_missing(page: Page, gateway_url: str) -> None:

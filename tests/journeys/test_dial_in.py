@@ -107,7 +107,8 @@ async def test_browser_like_sandbox_works_and_shows_its_own_site(empty: GatewayP
             events = await me.until_ended(task_id)
             (told,) = [event["data"] for event in events if event["event"] == "server_ready"]
             assert (told["url"], told["scope"]) == (shown, "browser")
-            assert events[-1]["data"]["result"]["url"] == shown
+            said = events[-1]["data"]["result"]
+            assert (said["url"], said["trust"]) == (shown, "client")
 
 
 async def heard(tab: ClientConnection, kind: str) -> dict[str, Any]:

@@ -96,6 +96,7 @@ async def watched_page(browser: Browser, url: str, **options: Any) -> AsyncItera
     page = await context.new_page()
     complaints: list[str] = []
     strangers: list[str] = []
+    ours = (url.partition("/#")[0], "blob:")
 
     def listen(message: ConsoleMessage) -> None:
         # What a task's site says is the site's; a gateway that is away is told by the page.
@@ -103,7 +104,7 @@ async def watched_page(browser: Browser, url: str, **options: Any) -> AsyncItera
             complaints.append(message.text)
 
     def seen(request: Request) -> None:
-        if request.frame == page.main_frame and not request.url.startswith((url, "blob:")):
+        if request.frame == page.main_frame and not request.url.startswith(ours):
             strangers.append(request.url)
 
     page.on("console", listen)

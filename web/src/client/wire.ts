@@ -64,6 +64,8 @@ export interface SandboxResult {
   commands: CommandResult[];
   files: { path: string; size: number; sha256: string }[];
   isolation?: { [key: string]: Json };
+  /** There where it was made on a viewer's machine, for which the gateway can't vouch. */
+  trust?: "client";
 }
 
 export interface CommandResult {

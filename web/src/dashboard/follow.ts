@@ -1,6 +1,7 @@
 import { signal } from "@preact/signals";
 
 import { GatewayError, type Subscription, type Task } from "../client/index.ts";
+import { EventRate } from "./charts/event-rate.ts";
 import { Output } from "./output.ts";
 import { mergeTask, session } from "./store.ts";
 import { TaskModel } from "./task-model.ts";
@@ -10,6 +11,7 @@ export class Follower {
   readonly taskId: string;
   readonly output = new Output();
   readonly model = new TaskModel();
+  readonly rate = new EventRate();
   /** Counts the drawings that are due: one per frame, however many events came. */
   readonly version = signal(0);
   readonly failure = signal<GatewayError | null>(null);
@@ -44,6 +46,7 @@ export class Follower {
     try {
       for await (const event of this.#events) {
         this.model.push(event);
+        this.rate.push(event.time);
         this.#draw();
         await this.output.push(event);
       }

@@ -10,6 +10,7 @@ import "./style/shell.css";
 import "./style/list.css";
 import "./style/form.css";
 import "./style/task.css";
+import "./style/charts.css";
 import "./style/output.css";
 import "./style/pages.css";
 import "./style/overlays.css";

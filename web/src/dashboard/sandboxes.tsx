@@ -1,7 +1,12 @@
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useMemo } from "preact/hooks";
 
-import type { Instance, Sandbox, Topics } from "../client/index.ts";
-import { now, session } from "./store.ts";
+import type { Instance, Sandbox } from "../client/index.ts";
+import type { ChartData, Line } from "./charts/chart.ts";
+import { ChartPane } from "./charts/chart-pane.tsx";
+import { loadOf } from "./charts/load.ts";
+import { connection, loadTasks, now, session, tasks } from "./store.ts";
+import { TrustMark } from "./trust.tsx";
+import { instanceId, sandboxId, useWatched } from "./watched.ts";
 import { duration } from "./words.ts";
 
 export function Sandboxes() {
@@ -13,6 +18,7 @@ export function Sandboxes() {
       <p class="muted">
         Where tasks run, how busy it is there, and what keeps a task apart from everything else.
       </p>
+      <LoadChart places={(sandboxes ?? []).reduce((sum, { max_sessions }) => sum + max_sessions, 0)} />
       <h2>Sandboxes</h2>
       {sandboxes?.length === 0 && (
         <div class="empty">
@@ -43,32 +49,33 @@ export function Sandboxes() {
   );
 }
 
-/** What a watched list holds, by the name of its items. */
-function useWatched<T extends "sandboxes" | "instances">(topic: T, idOf: (item: Topics[T]) => string) {
-  const [items, setItems] = useState<Topics[T][] | null>(null);
-  useEffect(
-    () =>
-      session.watch(topic, (update) => {
-        if ("items" in update) setItems(update.items);
-        else setItems((known) => merged(known ?? [], update.item, idOf));
-      }),
-    [topic, idOf],
+const LINES: Line[] = [
+  { word: "running", colour: "--accent", isFilled: true },
+  { word: "waiting", colour: "--warn" },
+  { word: "places now", colour: "--line-strong", isDashed: true },
+];
+const SPAN_S = 900;
+const STEP_S = 5;
+
+/** The last quarter of an hour; each task that is known says when it waited and when it ran. */
+function LoadChart({ places }: { places: number }) {
+  const isLive = connection.value.phase === "live";
+  useEffect(() => {
+    // Those that have run for long may be older than what the list begins with.
+    if (isLive) void loadTasks({ status: "running" });
+  }, [isLive]);
+  const step = Math.floor(now.value / 1000 / STEP_S);
+  const data = useMemo(() => {
+    const { times, running, waiting } = loadOf(tasks.value, now.value, SPAN_S, STEP_S);
+    return [times, running, waiting, times.map(() => places)] as ChartData;
+  }, [tasks.value, step, places]);
+  return (
+    <section class="card" aria-labelledby="load-title">
+      <h2 id="load-title">Your tasks in the last 15 minutes</h2>
+      <ChartPane label="Tasks in the last 15 minutes" lines={LINES} data={data} />
+    </section>
   );
-  return items;
 }
-
-function merged<Item>(
-  known: Item[],
-  item: Item & { removed?: boolean },
-  idOf: (item: Item) => string,
-): Item[] {
-  const others = known.filter((other) => idOf(other) !== idOf(item));
-  if (item.removed) return others;
-  return [...others, item].sort((a, b) => idOf(a).localeCompare(idOf(b)));
-}
-
-const sandboxId = (sandbox: Sandbox) => `${sandbox.instance} ${sandbox.sandbox_id}`;
-const instanceId = (instance: Instance) => instance.instance;
 
 function SandboxCard({ sandbox }: { sandbox: Sandbox }) {
   const { active, max_sessions, isolation, capabilities, labels } = sandbox;
@@ -80,7 +87,7 @@ function SandboxCard({ sandbox }: { sandbox: Sandbox }) {
           {sandbox.connected ? "connected" : "away"}
         </span>
         <span class="exit">{sandbox.runtime}</span>
-        <span class="exit">trust: {sandbox.trust}</span>
+        {sandbox.trust === "client" && <TrustMark subject={sandbox.subject} />}
       </div>
       {sandbox.problem !== null && <p class="error-text">{sandbox.problem}</p>}
       <Load word="places taken" used={active} of={max_sessions} />

@@ -59,6 +59,12 @@ export class TaskModel {
     return this.moments.at(-1)?.status ?? null;
   }
 
+  /** Whether what it came to, or shows, was made on a viewer's machine. */
+  get isClients(): boolean {
+    const made = (this.error?.details?.result ?? this.result) as { trust?: unknown } | null;
+    return made?.trust === "client" || !this.isSiteOurs;
+  }
+
   /** The task's exit code where it has ended and its agent tells one. */
   get exitCode(): number | null {
     const code = (this.error?.details ?? this.result)?.exit_code;

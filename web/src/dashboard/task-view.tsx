@@ -47,7 +47,7 @@ function Followed({ follower }: { follower: Follower }) {
   const failure = follower.failure.value;
   const status = model.status ?? task?.status ?? null;
   const isOver = status !== null && TERMINAL.has(status);
-  const name = task?.labels.name || model.firstCommand || task?.agent || "Task";
+  const name = task?.labels.name || model.firstCommand || textOf(task) || task?.agent || "Task";
   useEffect(() => {
     document.title = status === null ? `${name} – Gateway` : `${STATUS_WORDS[status]}: ${name} – Gateway`;
     return () => {
@@ -76,6 +76,12 @@ function Followed({ follower }: { follower: Follower }) {
   );
 }
 
+/** What an agent was asked to do. */
+function textOf(task: KnownTask | undefined): string {
+  const text = task?.input?.task;
+  return typeof text === "string" ? text : "";
+}
+
 interface ViewProps {
   follower: Follower;
   task: KnownTask | undefined;
@@ -85,7 +91,6 @@ interface ViewProps {
 /** One view at a time, named in the address; the output stays as it is while another is looked at. */
 function Views({ follower, task, isOver }: ViewProps) {
   const { model } = follower;
-  const current = route.value.query.get("view") ?? "output";
   const takesInput = task?.input?.stdin === true && !isOver && canSteer.value;
   const tabs = [
     { id: "output", word: "Output" },
@@ -97,6 +102,8 @@ function Views({ follower, task, isOver }: ViewProps) {
     { id: "details", word: "Details" },
     { id: "frames", word: "Frames" },
   ];
+  const wanted = route.value.query.get("view");
+  const current = tabs.find(({ id }) => id === wanted)?.id ?? "output";
   return (
     <div class="views">
       <Tabs label="Views of the task" tabs={tabs} current={current} onChange={(view) => setQuery({ view })} />
@@ -123,7 +130,7 @@ function View({ name, follower, task }: { name: string; follower: Follower; task
   if (name === "checkpoints") {
     return <Checkpoints workflowId={task.workflow_id} version={model.checkpoints.length} />;
   }
-  return <Details task={task} model={model} />;
+  return <Details task={task} follower={follower} />;
 }
 
 function BackLink() {

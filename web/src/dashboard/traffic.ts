@@ -13,7 +13,7 @@ export interface Seen {
 }
 
 const MAX_FRAMES = 400;
-const SHOWN_CHARS = 1_000;
+const SHOWN_CHARS = 4_000;
 const TASK_ID = /"task_id":"([^"]{1,64})"/;
 
 class Traffic {

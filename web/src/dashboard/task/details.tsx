@@ -1,16 +1,23 @@
 import type { ComponentChildren } from "preact";
-import { setQuery, workflowHref } from "../route.ts";
+import { useMemo } from "preact/hooks";
+
+import type { Line } from "../charts/chart.ts";
+import { ChartPane } from "../charts/chart-pane.tsx";
+import type { Follower } from "../follow.ts";
+import { workflowHref } from "../route.ts";
 import { ScrollText } from "../scroll-text.tsx";
 import { StatusBadge } from "../status.tsx";
 import { type KnownTask, now } from "../store.ts";
-import type { Moment, TaskModel } from "../task-model.ts";
+import type { Moment } from "../task-model.ts";
+import { useThrottled } from "../throttled.ts";
 import { preciseDuration } from "../words.ts";
 import { Why } from "./timeline.tsx";
 
 /** Long texts of an input are cut here; the gateway has them whole. */
 const MAX_JSON_CHARS = 20_000;
 
-export function Details({ task, model }: { task: KnownTask; model: TaskModel }) {
+export function Details({ task, follower }: { task: KnownTask; follower: Follower }) {
+  const { model } = follower;
   return (
     <div class="details">
       <section aria-labelledby="attempts-title">
@@ -26,6 +33,10 @@ export function Details({ task, model }: { task: KnownTask; model: TaskModel }) 
             </li>
           ))}
         </ol>
+      </section>
+      <section aria-labelledby="rate-title">
+        <h2 id="rate-title">Events</h2>
+        <Rate follower={follower} />
       </section>
       <section aria-labelledby="facts-title">
         <h2 id="facts-title">Facts</h2>
@@ -53,11 +64,16 @@ export function Details({ task, model }: { task: KnownTask; model: TaskModel }) 
       {task.input !== undefined && <Json title="Input" value={task.input} />}
       {model.result !== null && <Json title="Result" value={model.result} />}
       {model.error?.details != null && <Json title="Error" value={model.error.details} />}
-      <button type="button" class="small" onClick={() => setQuery({ view: "frames" })}>
-        See the frames
-      </button>
     </div>
   );
+}
+
+const EVENTS: Line[] = [{ word: "events a second", colour: "--accent", isFilled: true }];
+
+function Rate({ follower }: { follower: Follower }) {
+  const version = useThrottled(follower.version.value, 1_000);
+  const data = useMemo(() => follower.rate.data(), [follower, version]);
+  return <ChartPane label="Events over its life" lines={EVENTS} data={data} />;
 }
 
 function Fact({ word, children }: { word: string; children: ComponentChildren }) {

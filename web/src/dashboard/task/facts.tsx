@@ -3,6 +3,7 @@ import { CopyButton } from "../copyable.tsx";
 import { StatusBadge } from "../status.tsx";
 import { type KnownTask, now } from "../store.ts";
 import type { TaskModel } from "../task-model.ts";
+import { TaskTrust } from "../trust.tsx";
 import { duration, errorHeadline, preciseDuration, reasonWords } from "../words.ts";
 
 interface Props {
@@ -24,6 +25,7 @@ export function Facts({ model, task, status }: Props) {
       )}
       {task !== undefined && task.attempt > 1 && <span class="muted">attempt {task.attempt}</span>}
       {task !== undefined && <span class="muted">{task.agent}</span>}
+      <TaskTrust model={model} task={task} />
       <Elapsed task={task} />
       {task !== undefined && (
         <span class="task-id">
@@ -47,16 +49,23 @@ function Elapsed({ task }: { task: KnownTask | undefined }) {
 export function Failure({ error, exitCode }: { error: TaskFault; exitCode: number | null }) {
   const reason = error.details?.reason;
   const isTold = exitCode === null && typeof reason === "string";
+  const headline = [
+    errorHeadline(error),
+    exitCode === null ? "" : ` with exit code ${exitCode}`,
+    isTold ? ` (${reasonWords(reason)})` : "",
+  ].join("");
   return (
     <div class="failure">
-      <strong>
-        {errorHeadline(error)}
-        {exitCode !== null && ` with exit code ${exitCode}`}
-        {isTold && ` (${reasonWords(reason)})`}
-      </strong>
-      <p>{error.message}</p>
+      <strong>{headline}</strong>
+      {!sayTheSame(headline, error.message) && <p>{error.message}</p>}
     </div>
   );
+}
+
+/** But for how they begin. */
+function sayTheSame(headline: string, message: string | null): boolean {
+  const plain = (text: string) => text.toLowerCase().replace(/^(a|the) /, "");
+  return message === null || plain(headline) === plain(message);
 }
 
 export function Progress({ model }: { model: TaskModel }) {

@@ -1,30 +1,62 @@
 import { CopyButton } from "../copyable.tsx";
-import { traffic } from "../traffic.ts";
+import { type Seen, traffic } from "../traffic.ts";
 
 /** The newest frames of this task on this page's socket, as they were. */
 export function FramesTab({ taskId }: { taskId: string }) {
   void traffic.version.value;
   const frames = traffic.of(taskId);
+  const came = frames.filter(({ way }) => way === "in").length;
   return (
     <section class="frames" aria-label="Frames">
       <div class="frames-head">
         <p class="hint">
-          The newest {frames.length} frames of this task on this page's socket, newest first.
+          The newest frames of this task on this page's socket, newest first: {came} came,{" "}
+          {frames.length - came} went.
         </p>
         <CopyButton text={() => frames.map(({ text }) => text).join("\n")} label="Copy" />
       </div>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls must be reachable by keyboard */}
       <ol tabIndex={0} aria-label="Frames, newest first">
-        {frames.map(({ id, at, way, chars, text }) => (
-          <li key={id} class={`frame-${way}`}>
-            <span class="frame-way">{way === "in" ? "◂ in" : "out ▸"}</span>
-            <span class="hint">
-              {new Date(at).toLocaleTimeString("en-GB")} · {chars.toLocaleString("en")} chars
-            </span>
-            <code>{text.length < chars ? `${text}…` : text}</code>
+        {frames.map((frame) => (
+          <li key={frame.id} class={`frame-${frame.way}`}>
+            <Frame frame={frame} />
           </li>
         ))}
       </ol>
     </section>
   );
+}
+
+/** A line, and on demand all of it. */
+function Frame({ frame }: { frame: Seen }) {
+  const { at, way, chars, text } = frame;
+  return (
+    <details>
+      <summary>
+        <span class="frame-way">{way === "in" ? "◂ in" : "out ▸"}</span>
+        <strong>{kindOf(text)}</strong>
+        <code class="clip">{text}</code>
+        <span class="hint">{chars.toLocaleString("en")} chars</span>
+        <span class="hint">{timeOf(at)}</span>
+      </summary>
+      <pre dir="auto">{shaped(frame)}</pre>
+    </details>
+  );
+}
+
+/** "event 7 output", "result", "subscribe". */
+function kindOf(text: string): string {
+  const type = /"type":"([a-z_]+)"/.exec(text)?.[1] ?? "";
+  if (type !== "event") return type;
+  const [, seq = "", event = ""] = /"seq":(\d+),"event":"([a-z_]+)"/.exec(text) ?? [];
+  return `${event} ${seq}`;
+}
+
+function timeOf(ms: number): string {
+  const at = new Date(ms);
+  return `${at.toLocaleTimeString("en-GB")}.${String(at.getMilliseconds()).padStart(3, "0")}`;
+}
+
+function shaped({ text, chars }: Seen): string {
+  return text.length < chars ? `${text}…` : JSON.stringify(JSON.parse(text), null, 2);
 }

@@ -24,7 +24,7 @@ export function Preview({ url, isOurs }: { url: string; isOurs: boolean }) {
           referrerpolicy="no-referrer"
         />
       ) : (
-        <p class="empty">It runs in somebody's browser, and opens only there.</p>
+        <p class="empty">It runs on its owner's own machine, in a browser's tab, and opens only there.</p>
       )}
     </section>
   );
