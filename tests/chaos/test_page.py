@@ -1,9 +1,9 @@
-"""The page where it takes long to find out: two instances, no network for half a minute, its looks, its quickness."""
+"""The page where it takes long to find out: two instances, no network for half a minute, its quickness."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 import pytest_asyncio
@@ -21,12 +21,10 @@ from tests.support.pages import (
     watched_page,
 )
 from tests.support.redis_server import redis_server
-from tests.support.web import post
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
-SCREENS: Final = ROOT / "web/test-results/screens"
-WIDTHS: Final = {390: 844, 1024: 768, 1920: 1080}
+RESULTS: Final = ROOT / "web/test-results"
 AWAY_S: Final = 30
 STAMPS: Final = "while date +%s%3N; do sleep 0.004; done"
 HEARD: Final = """
@@ -143,8 +141,8 @@ async def test_page_is_quick(browser: Browser, gateway: GatewayProcess) -> None:
         await page.get_by_role("button", name="Cancel", exact=True).click()
         await expect(page.get_by_test_id("status")).to_have_text("Cancelled")
     told = f"first paint {painted:.0f} ms, live {ready:.0f} ms, event to pixel p95 {p95:.0f} ms"
-    SCREENS.parent.mkdir(exist_ok=True)
-    (SCREENS.parent / "quickness.txt").write_text(told)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "quickness.txt").write_text(told)
     assert painted <= 1_000, told
     assert ready <= 2_000, told
     assert p95 <= 50, told
@@ -154,48 +152,3 @@ async def event_to_pixel(page: Page) -> float:
     """How late the latest twentieth of a thousand lines is, at least, in milliseconds."""
     late: list[float] = await page.evaluate(LATE)
     return late[int(len(late) * 0.95)]
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_every_page_is_shown(browser: Browser, gateway: GatewayProcess, scheme: Any) -> None:
-    """Pictures of every page at three widths lie in `web/test-results/screens`, to be looked at."""
-    places = await looks(gateway)
-    SCREENS.mkdir(parents=True, exist_ok=True)
-    for width, height in WIDTHS.items():
-        options = {"color_scheme": scheme, "viewport": {"width": width, "height": height}}
-        async with watched_page(browser, gateway.url, **options) as page:
-            for name, place in places.items():
-                await shoot(page, f"{gateway.url}/{place}", SCREENS / f"{name}-{width}-{scheme}.png")
-
-
-async def shoot(page: Page, url: str, file: Path) -> None:
-    """One page, once nothing moves there any more."""
-    await page.goto(url)
-    await expect(page.get_by_role("heading", level=1)).to_be_visible()
-    await page.wait_for_load_state("networkidle")
-    await page.screenshot(path=file)
-
-
-async def looks(gateway: GatewayProcess) -> dict[str, str]:
-    """The pages, of tasks that have something to show."""
-    commands = ["printf '\\033[32mall is well\\033[0m\\n'", "mkdir out; date > out/now", "exit 3"]
-    failed = await made(gateway, {"input": {"commands": commands, "collect": {"globs": ["out/*"]}}})
-    agent = await made(gateway, {"agent": "frontend_developer", "input": {"task": "A page for a bakery"}})
-    task = f"#/tasks/{agent['task_id']}"
-    views = ("site", "files", "checkpoints", "details", "frames")
-    return {
-        "tasks": "#/",
-        "new": "#/new",
-        "failed": f"#/tasks/{failed['task_id']}",
-        **{view: f"{task}?view={view}" for view in views},
-        "workflows": "#/workflows",
-        "workflow": f"#/workflows/{agent['workflow_id']}",
-        "sandboxes": "#/sandboxes",
-        "missing": "#/tasks/none",
-    }
-
-
-async def made(gateway: GatewayProcess, body: dict[str, Any]) -> dict[str, Any]:
-    """A task that has ended."""
-    task: dict[str, Any] = (await post(f"{gateway.url}/v1/tasks", {"mode": "blocking", **body}))[1]["task"]
-    return task

@@ -59,10 +59,14 @@ export class TaskModel {
     return this.moments.at(-1)?.status ?? null;
   }
 
+  /** What there is of a result, also where it failed. */
+  get made(): { [key: string]: unknown } | null {
+    return this.result ?? ((this.error?.details?.result ?? null) as { [key: string]: unknown } | null);
+  }
+
   /** Whether what it came to, or shows, was made on a viewer's machine. */
   get isClients(): boolean {
-    const made = (this.error?.details?.result ?? this.result) as { trust?: unknown } | null;
-    return made?.trust === "client" || !this.isSiteOurs;
+    return this.made?.trust === "client" || !this.isSiteOurs;
   }
 
   /** The task's exit code where it has ended and its agent tells one. */

@@ -95,7 +95,7 @@ function Views({ follower, task, isOver }: ViewProps) {
   const tabs = [
     { id: "output", word: "Output" },
     ...(model.siteUrl === null ? [] : [{ id: "site", word: "Site" }]),
-    { id: "files", word: "Files", count: resultFiles(model.result).length },
+    { id: "files", word: "Files", count: resultFiles(model.made).length },
     ...(guestUntil.value === null
       ? [{ id: "checkpoints", word: "Checkpoints", count: model.checkpoints.length }]
       : []),
@@ -124,7 +124,7 @@ function View({ name, follower, task }: { name: string; follower: Follower; task
   const { model, taskId } = follower;
   if (name === "site" && model.siteUrl !== null)
     return <Preview url={model.siteUrl} isOurs={model.isSiteOurs} />;
-  if (name === "files") return <ResultFiles taskId={taskId} files={resultFiles(model.result)} />;
+  if (name === "files") return <ResultFiles taskId={taskId} files={resultFiles(model.made)} />;
   if (name === "frames") return <FramesTab taskId={taskId} />;
   if (task === undefined) return <p class="muted">Loading…</p>;
   if (name === "checkpoints") {

@@ -8,10 +8,12 @@ interface Props {
   label: string;
   lines: Line[];
   data: ChartData;
+  /** What is said of each line; its newest value, where nothing is. */
+  words?: string[];
 }
 
 /** A chart over time with its lines' newest values in words. */
-export function ChartPane({ label, lines, data }: Props) {
+export function ChartPane({ label, lines, data, words = newest(data) }: Props) {
   const place = useRef<HTMLDivElement>(null);
   const chart = useRef<Chart | null>(null);
   const latest = useRef(data);
@@ -35,12 +37,16 @@ export function ChartPane({ label, lines, data }: Props) {
   }, [scheme]);
   return (
     <figure class="chart">
-      <div ref={place} class="chart-place" role="img" aria-label={`${label}: ${told(lines, data)}`} />
+      <div
+        ref={place}
+        class="chart-place"
+        role="img"
+        aria-label={`${label}: ${lines.map(({ word }, index) => `${word} ${words[index]}`).join(", ")}`}
+      />
       <figcaption class="legend">
         {lines.map(({ word, colour }, index) => (
           <span key={word} class={`chart-key key${colour}`}>
-            <span class="legend-word">{word}</span>{" "}
-            <span class="legend-time">{(data[index + 1]?.at(-1) ?? 0).toLocaleString("en")}</span>
+            <span class="legend-word">{word}</span> <span class="legend-time">{words[index]}</span>
           </span>
         ))}
       </figcaption>
@@ -48,6 +54,6 @@ export function ChartPane({ label, lines, data }: Props) {
   );
 }
 
-function told(lines: Line[], data: ChartData): string {
-  return lines.map(({ word }, index) => `${word} ${data[index + 1]?.at(-1) ?? 0}`).join(", ");
+function newest([, ...values]: ChartData): string[] {
+  return values.map((line) => (line.at(-1) ?? 0).toLocaleString("en"));
 }

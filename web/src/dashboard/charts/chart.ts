@@ -36,7 +36,7 @@ export function openChart(element: HTMLElement, lines: Line[], data: ChartData):
     cursor: { show: false },
     scales: { y: { range: (_plot, _min, max) => [0, Math.max(1, max * 1.1)] } },
     axes: [
-      { ...axis, grid: { show: false }, space: MIN_SPACE_PX.x, values: "{HH}:{mm}:{ss}" },
+      { ...axis, grid: { show: false }, space: MIN_SPACE_PX.x, size: 28, values: "{HH}:{mm}:{ss}" },
       {
         ...axis,
         grid,

@@ -23,12 +23,13 @@ export class EventRate {
     this.#counts[step] = (this.#counts[step] ?? 0) + 1;
   }
 
-  /** Where each step begins, in seconds since 1970, and events a second in it. */
+  /** Where each step begins, and the last ends, in seconds since 1970; and events a second from there on. */
   data(): [number[], number[]] {
     const first = this.#firstS ?? 0;
+    const counts = [...this.#counts, this.#counts.at(-1) ?? 0];
     return [
-      this.#counts.map((_, step) => first + step * this.#stepS),
-      this.#counts.map((count) => Math.round((count / this.#stepS) * 10) / 10),
+      counts.map((_, step) => first + step * this.#stepS),
+      counts.map((count) => Math.round((count / this.#stepS) * 10) / 10),
     ];
   }
 

@@ -9,7 +9,6 @@ import { ScrollText } from "../scroll-text.tsx";
 import { StatusBadge } from "../status.tsx";
 import { type KnownTask, now } from "../store.ts";
 import type { Moment } from "../task-model.ts";
-import { useThrottled } from "../throttled.ts";
 import { preciseDuration } from "../words.ts";
 import { Why } from "./timeline.tsx";
 
@@ -71,9 +70,10 @@ export function Details({ task, follower }: { task: KnownTask; follower: Followe
 const EVENTS: Line[] = [{ word: "events a second", colour: "--accent", isFilled: true }];
 
 function Rate({ follower }: { follower: Follower }) {
-  const version = useThrottled(follower.version.value, 1_000);
+  const version = follower.version.value;
   const data = useMemo(() => follower.rate.data(), [follower, version]);
-  return <ChartPane label="Events over its life" lines={EVENTS} data={data} />;
+  const words = [`at most ${Math.max(0, ...data[1]).toLocaleString("en")}`];
+  return <ChartPane label="Events over its life" lines={EVENTS} data={data} words={words} />;
 }
 
 function Fact({ word, children }: { word: string; children: ComponentChildren }) {

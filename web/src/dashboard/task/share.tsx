@@ -80,7 +80,7 @@ function SignedLink({ taskId, maxS }: { taskId: string; maxS: number }) {
             </option>
           ))}
         </select>
-        <button type="button" class="primary" onClick={() => void make()}>
+        <button ref={focused} type="button" class="primary" onClick={() => void make()}>
           Copy a link
         </button>
       </div>
@@ -105,7 +105,7 @@ function PlainLink({ taskId }: { taskId: string }) {
           : "This gateway signs no links: this address is for those who may see the task anyway, and sign in as themselves."}
       </p>
       <div class="share-line">
-        <button type="button" class="primary" onClick={() => setAsked(true)}>
+        <button ref={focused} type="button" class="primary" onClick={() => setAsked(true)}>
           Copy the address
         </button>
       </div>
@@ -136,6 +136,11 @@ function Copied({ link, about }: { link: string; about: string }) {
       </p>
     </div>
   );
+}
+
+/** What one has come for. */
+function focused(button: HTMLButtonElement | null): void {
+  button?.focus();
 }
 
 /** The token comes after `#`, which no browser sends. */

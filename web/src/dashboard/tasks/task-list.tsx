@@ -11,7 +11,7 @@ import { fits, STATUSES, wantedOf } from "./filters.ts";
 import { TaskRow } from "./task-row.tsx";
 import { Welcome } from "./welcome.tsx";
 
-const ROW_PX = 60;
+const ROW_PX = 64;
 const NARROW_ROW_PX = 84;
 
 export function TaskList() {

@@ -9,7 +9,7 @@ export function TaskRow({ task }: { task: KnownTask }) {
   const done = percent(task.progress);
   const isRunning = task.status === "running";
   return (
-    <div class="row">
+    <div class={hasLabels(task) ? "row row-labelled" : "row"}>
       <a class="row-link" href={taskHref(task.task_id)} data-step>
         <StatusBadge status={task.status} word={wordOf(task)} />
         <span class="row-name clip">{nameOf(task)}</span>
@@ -30,8 +30,16 @@ export function TaskRow({ task }: { task: KnownTask }) {
 const MAX_LABELS = 3;
 
 /** What it goes by is its name, and not told again. */
+function labelsOf({ labels }: KnownTask): [string, string][] {
+  return Object.entries(labels).filter(([key]) => key !== "name");
+}
+
+function hasLabels(task: KnownTask): boolean {
+  return labelsOf(task).length > 0;
+}
+
 function Labels({ task }: { task: KnownTask }) {
-  const labels = Object.entries(task.labels).filter(([key]) => key !== "name");
+  const labels = labelsOf(task);
   if (labels.length === 0) return null;
   return (
     <span class="labels">
