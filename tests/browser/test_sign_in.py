@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import Browser, FilePayload, expect
 
 from tests.support.http_calls import token
-from tests.support.pages import ended, lines_of
+from tests.support.pages import ended, lines_of, violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="package")]
 
@@ -18,6 +18,7 @@ async def test_a_page_without_a_token_asks_for_one_until_it_is_good(
     page = await browser.new_page()
     await page.goto(guarded_url)
     await expect(page.get_by_role("heading", name="This gateway asks who you are")).to_be_visible()
+    assert await violations(page) == []
 
     await page.get_by_label("Token").fill(token(exp=int(time.time()) - 3600))
     await page.get_by_role("button", name="Sign in").click()
@@ -54,6 +55,7 @@ async def test_a_newcomer_is_greeted_and_runs_an_example_by_one_click(
     page = await browser.new_page()
     await page.goto(f"{guarded_url}/#token={token('newcomer')}")
     await expect(page.get_by_role("heading", name="Run something")).to_be_visible()
+    assert await violations(page) == []
     await page.get_by_role("button", name="Run the example").click()
 
     await ended(page)

@@ -114,5 +114,5 @@ async def watched_page(browser: Browser, url: str, **options: Any) -> AsyncItera
     await page.goto(url)
     yield page
     await context.close()
-    assert complaints == []
-    assert strangers == []
+    assert not complaints, complaints
+    assert not strangers, strangers

@@ -1,10 +1,17 @@
 import type { ComponentChildren } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
 
-import { closeOverlay } from "./overlays.ts";
+import { closeOverlay, type Overlay } from "./overlays.ts";
+
+interface Props {
+  which: Overlay;
+  label: string;
+  children: ComponentChildren;
+}
 
 /** The browser's own dialog: it holds the focus, closes by Escape, and gives the focus back. */
-export function Modal({ label, children }: { label: string; children: ComponentChildren }) {
+export function Modal({ which, label, children }: Props) {
+  const close = () => closeOverlay(which);
   const dialog = useRef<HTMLDialogElement>(null);
   // Before the next key: what is typed on is for the field.
   useLayoutEffect(() => {
@@ -15,9 +22,10 @@ export function Modal({ label, children }: { label: string; children: ComponentC
     <dialog
       ref={dialog}
       aria-label={label}
-      onClose={closeOverlay}
+      onCancel={close}
+      onClose={close}
       onClick={(event) => {
-        if (event.target === dialog.current) closeOverlay();
+        if (event.target === dialog.current) close();
       }}
     >
       {children}

@@ -2,7 +2,9 @@
 
 import { signal } from "@preact/signals";
 
-export const overlay = signal<"palette" | "help" | "share" | null>(null);
+export type Overlay = "palette" | "help" | "share";
+
+export const overlay = signal<Overlay | null>(null);
 
 export function openPalette(): void {
   overlay.value = "palette";
@@ -16,6 +18,7 @@ export function openShare(): void {
   overlay.value = "share";
 }
 
-export function closeOverlay(): void {
-  overlay.value = null;
+/** Nothing, where another is open by now: a dialog tells late that it was closed. */
+export function closeOverlay(which: Overlay): void {
+  if (overlay.value === which) overlay.value = null;
 }

@@ -51,7 +51,7 @@ function Palette() {
   const [marked, setMarked] = useState(0);
   const found = find(text);
   const run = (action: Action | undefined) => {
-    closeOverlay();
+    closeOverlay("palette");
     action?.run();
   };
   const onKeyDown = (event: KeyboardEvent) => {
@@ -62,7 +62,7 @@ function Palette() {
     event.preventDefault();
   };
   return (
-    <Modal label="Go anywhere">
+    <Modal which="palette" label="Go anywhere">
       <input
         class="palette-input"
         role="combobox"
@@ -122,7 +122,7 @@ function toAction(task: (typeof tasks.value)[number]): Action {
 
 function Help() {
   return (
-    <Modal label="Keyboard">
+    <Modal which="help" label="Keyboard">
       <div class="help">
         <h2>Keyboard</h2>
         <dl>
@@ -137,7 +137,7 @@ function Help() {
             </div>
           ))}
         </dl>
-        <button type="button" onClick={closeOverlay}>
+        <button type="button" onClick={() => closeOverlay("help")}>
           Close
         </button>
       </div>

@@ -48,9 +48,9 @@ export function openChart(element: HTMLElement, lines: Line[], data: ChartData):
     series: [{}, ...lines.map(seriesOf)],
   };
   const plot = new uPlot(options, data as uPlot.AlignedData, element);
-  const observer = new ResizeObserver(() =>
-    plot.setSize({ width: Math.max(1, element.clientWidth), height: HEIGHT_PX }),
-  );
+  const fit = () => plot.setSize({ width: Math.max(1, element.clientWidth), height: HEIGHT_PX });
+  // In the next frame: what changes sizes while they are observed is complained of.
+  const observer = new ResizeObserver(() => requestAnimationFrame(fit));
   observer.observe(element);
   return {
     show: (shown) => plot.setData(shown as uPlot.AlignedData),

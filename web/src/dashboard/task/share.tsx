@@ -23,7 +23,7 @@ export function ShareDialog({ taskId }: { taskId: string }) {
     session.whoami().then(setWho, (failure) => setError(explain(failure)));
   }, []);
   return (
-    <Modal label="Share this task">
+    <Modal which="share" label="Share this task">
       <div class="share">
         <h2>Share this task</h2>
         {error !== null && (
@@ -33,7 +33,7 @@ export function ShareDialog({ taskId }: { taskId: string }) {
         )}
         {who !== null && who.share_max_s !== null && <SignedLink taskId={taskId} maxS={who.share_max_s} />}
         {who !== null && who.share_max_s === null && <PlainLink taskId={taskId} />}
-        <button type="button" onClick={closeOverlay}>
+        <button type="button" onClick={() => closeOverlay("share")}>
           Close
         </button>
       </div>
