@@ -29,8 +29,20 @@ async def test_a_hundred_thousand_coloured_lines_stay_smooth(page: Page) -> None
         for turn in range(60):
             await page.mouse.wheel(0, -900 if turn < 40 else 1200)
     assert most(gaps) <= 100
+    await finds(page)
     assert (await lines_of(page))[-1] == f"line {LINES} of a flood"
     assert await heap(page) < MAX_HEAP_BYTES
+
+
+async def finds(page: Page) -> None:
+    """A search brings its line into sight, and one that finds nothing says so; then the newest is followed again."""
+    search = page.get_by_label("Search the output")
+    await search.fill(f"line {LINES - 30_000} of")
+    await expect(screen_of(page)).to_contain_text(f"line {LINES - 30_000} of")
+    await search.fill("no such line")
+    await expect(search).to_have_attribute("aria-invalid", "true")
+    await page.get_by_role("button", name="Follow").click()
+    await expect(screen_of(page)).to_contain_text(f"line {LINES} of")
 
 
 async def test_a_long_list_draws_what_is_in_sight(built_page: None, browser: Browser, tmp_path: Path) -> None:

@@ -128,6 +128,17 @@ async def test_an_open_list_shows_what_is_submitted_elsewhere(
     assert "status=failed" in elsewhere.url
 
 
+async def test_any_colour_is_shown_under_the_pages_policy(page: Page) -> None:
+    """Also one of sixteen million, and that of a line that a search has marked."""
+    await submit(page, r"printf '\033[38;2;10;200;30mleaf\033[0m\n'")
+    await ended(page)
+    await expect(screen_of(page).get_by_text("leaf", exact=True)).to_have_css("color", "rgb(10, 200, 30)")
+    await page.get_by_label("Search the output").fill("leaf")
+    await page.keyboard.press("Enter")  # the first is the command's
+    marked = screen_of(page).get_by_text("leaf", exact=True)
+    await expect(marked.last).to_have_css("background-color", "rgb(59, 79, 138)")
+
+
 async def test_charts_and_frames_tell_how_it_went(page: Page) -> None:
     """Events by the second, frames one by one, the load of the last minutes: all under the page's policy."""
     await submit(page, "echo charted")

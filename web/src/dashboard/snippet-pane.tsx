@@ -2,6 +2,7 @@ import { useState } from "preact/hooks";
 
 import type { SubmitParams } from "../client/index.ts";
 import { CopyButton } from "./copyable.tsx";
+import { storedToken } from "./identity.ts";
 import { ScrollText } from "./scroll-text.tsx";
 import { LANGUAGES, type Language, snippet } from "./snippets.ts";
 import { Tabs } from "./tabs.tsx";
@@ -9,7 +10,7 @@ import { Tabs } from "./tabs.tsx";
 /** The same task from a terminal or a program. */
 export function SnippetPane({ params }: { params: SubmitParams }) {
   const [language, setLanguage] = useState<Language>("curl");
-  const text = snippet(language, params, location.origin);
+  const text = snippet(language, params, location.origin, storedToken() !== null);
   return (
     <section class="card snippet" aria-labelledby="snippet-title">
       <div class="snippet-head">

@@ -8,24 +8,35 @@ export type Language = (typeof LANGUAGES)[number];
 /** Longer texts are told by their length: what is shown is to be read. */
 const SHOWN_CHARS = 400;
 
-export function snippet(language: Language, params: SubmitParams, origin: string): string {
+/** Who asks, where the gateway wants to know. */
+const TOKEN = "GATEWAY_TOKEN";
+
+/** A token is named, and never shown. */
+export function snippet(
+  language: Language,
+  params: SubmitParams,
+  origin: string,
+  needsToken = false,
+): string {
   const body = shortened(params) as { [key: string]: unknown };
-  if (language === "curl") return curl(body, origin);
-  return language === "Python" ? python(body, origin) : typeScript(body, origin);
+  if (language === "curl") return curl(body, origin, needsToken);
+  return language === "Python" ? python(body, origin, needsToken) : typeScript(body, origin, needsToken);
 }
 
-function curl(body: object, origin: string): string {
+function curl(body: object, origin: string, needsToken: boolean): string {
+  const who = needsToken ? ` -H "Authorization: Bearer $${TOKEN}"` : "";
   const json = JSON.stringify({ mode: "blocking", ...body }, null, 2).replaceAll("'", "'\\''");
-  return `curl ${origin}/v1/tasks -H 'Content-Type: application/json' -d '${json}'`;
+  return `curl ${origin}/v1/tasks${who} -H 'Content-Type: application/json' -d '${json}'`;
 }
 
-function python(body: { [key: string]: unknown }, origin: string): string {
+function python(body: { [key: string]: unknown }, origin: string, needsToken: boolean): string {
+  const [more, token] = needsToken ? ["import os\n", `, token=os.environ["${TOKEN}"]`] : ["", ""];
   const fields = Object.entries(body).map(([key, value]) => `            ${key}=${literal(value, 12)},`);
   return `import asyncio
-from gateway.client.session import connect
+${more}from gateway.client.session import connect
 
 async def main():
-    async with connect("${origin.replace(/^http/, "ws")}/ws") as session:
+    async with connect("${origin.replace(/^http/, "ws")}/ws"${token}) as session:
         task = await session.submit(
 ${fields.join("\n")}
         )
@@ -36,10 +47,11 @@ ${fields.join("\n")}
 asyncio.run(main())`;
 }
 
-function typeScript(body: object, origin: string): string {
+function typeScript(body: object, origin: string, needsToken: boolean): string {
+  const token = needsToken ? `, token: () => process.env.${TOKEN} ?? null` : "";
   return `import { connect } from "sentient-gateway-client";
 
-const session = connect({ url: "${origin}" });
+const session = connect({ url: "${origin}"${token} });
 const task = await session.submit(${JSON.stringify(body, null, 2)});
 for await (const event of task) console.log(event.seq, event.event, event.data);
 console.log(await task.result());

@@ -25,6 +25,9 @@ const HEIGHT_PX = 160;
 /** Between two marks of an axis. */
 const MIN_SPACE_PX = { x: 80, y: 32 };
 
+/** Between two marks of the axis of time. */
+const STEPS_S = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400];
+
 export function openChart(element: HTMLElement, lines: Line[], data: ChartData): Chart {
   const font = `12px ${getComputedStyle(element).fontFamily}`;
   const axis = { stroke: () => colour("--muted"), font, ticks: { show: false } };
@@ -34,9 +37,11 @@ export function openChart(element: HTMLElement, lines: Line[], data: ChartData):
     height: HEIGHT_PX,
     legend: { show: false },
     cursor: { show: false },
+    // The last mark is as wide as half of its time.
+    padding: [8, 32, 0, 0],
     scales: { y: { range: (_plot, _min, max) => [0, Math.max(1, max * 1.1)] } },
     axes: [
-      { ...axis, grid: { show: false }, space: MIN_SPACE_PX.x, size: 28, values: "{HH}:{mm}:{ss}" },
+      { ...axis, grid: { show: false }, space: MIN_SPACE_PX.x, size: 28, incrs: STEPS_S, values: clocks },
       {
         ...axis,
         grid,
@@ -60,6 +65,12 @@ export function openChart(element: HTMLElement, lines: Line[], data: ChartData):
       plot.destroy();
     },
   };
+}
+
+/** "14:05", with seconds where marks are closer than a minute. */
+function clocks(_plot: uPlot, marks: number[], _axis: number, _space: number, stepS: number): string[] {
+  const chars = stepS < 60 ? 8 : 5;
+  return marks.map((mark) => new Date(mark * 1000).toLocaleTimeString("en-GB").slice(0, chars));
 }
 
 function seriesOf({ colour: name, isFilled = false, isDashed = false }: Line): uPlot.Series {

@@ -1,4 +1,4 @@
-import { useEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useState } from "preact/hooks";
 
 import type { TaskStatus } from "../../client/index.ts";
 import { draftOf } from "../draft.ts";
@@ -113,7 +113,8 @@ function Waiting({ desire, status }: { desire: string; status: TaskStatus }) {
 
 /** By a key, and by name in the palette, while its button is there. */
 function useShortcut(key: string, word: string, run: () => void): void {
-  useEffect(() => {
+  // As soon as the button says so: who is quick presses before the next frame.
+  useLayoutEffect(() => {
     pageKeys.set(key, run);
     pageActions.set(key, { id: key, word, detail: key, run });
     return () => {

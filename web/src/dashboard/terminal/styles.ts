@@ -30,14 +30,15 @@ export function withinPolicy(run: () => void): void {
 
 function createElement(name: string): HTMLElement {
   if (name.toLowerCase() === "style") return styleStandIn();
-  const element = Document.prototype.createElement.call(document, name);
-  element.setAttribute = setAttribute;
-  return element;
+  return Document.prototype.createElement.call(document, name);
 }
 
-function setAttribute(this: HTMLElement, name: string, value: string): void {
-  if (name === "style") this.style.cssText = value;
-  else Element.prototype.setAttribute.call(this, name, value);
+/** From here on a `style` attribute that a script sets is set by the object model: rows are made by whichever document. */
+export function styleByObjectModel(): void {
+  HTMLElement.prototype.setAttribute = function setAttribute(name: string, value: string): void {
+    if (name === "style") this.style.cssText = value;
+    else Element.prototype.setAttribute.call(this, name, value);
+  };
 }
 
 function styleStandIn(): HTMLElement {

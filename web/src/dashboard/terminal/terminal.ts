@@ -8,7 +8,9 @@ import { Terminal } from "@xterm/xterm";
 
 import type { Sink } from "../output.ts";
 import { safeUrl } from "../task-model.ts";
-import { documentWithinPolicy, withinPolicy } from "./styles.ts";
+import { documentWithinPolicy, styleByObjectModel, withinPolicy } from "./styles.ts";
+
+styleByObjectModel();
 
 const SCROLLBACK_LINES = 50_000;
 /** What waits to be parsed; more makes whoever writes wait. */

@@ -20,6 +20,8 @@ export function WorkflowView({ workflowId }: { workflowId: string }) {
   const isLive = connection.value.phase === "live";
   const own = tasks.value.filter((task) => task.workflow_id === workflowId);
   const version = useThrottled(own.map((task) => task.status + (task.progress?.phase ?? "")).join());
+  // It has no name of its own.
+  const first = listed.at(-1);
   useEffect(() => {
     if (!isLive) return;
     void version;
@@ -41,7 +43,7 @@ export function WorkflowView({ workflowId }: { workflowId: string }) {
       <a class="back" href="#/workflows">
         <Icon name="back" /> Workflows
       </a>
-      <h1 id="workflow-title">{workflow === null ? "Workflow" : words(workflow.current_step)}</h1>
+      <h1 id="workflow-title">{first === undefined ? "Workflow" : nameOf(first)}</h1>
       {error !== null && (
         <p role="alert" class="failure">
           {error}
