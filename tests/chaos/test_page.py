@@ -133,6 +133,7 @@ async def test_page_is_quick(browser: Browser, gateway: GatewayProcess) -> None:
         await page.reload()
         await expect(connection_of(page)).to_have_text("Live")
         ready = await page.evaluate("performance.now()")
+        await page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
         painted = await page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
         await submit(page, STAMPS)
         await expect(screen_of(page)).to_contain_text("1")
