@@ -1,6 +1,7 @@
 """What the operator can count, by Prometheus' naming rules. Label values come from closed sets only."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -26,50 +27,37 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._asked: dict[tuple[str, str], Counter] = {}
-        r = self.registry
-        self.connections = Gauge("gateway_connections", "Client sockets open now.", registry=r)
-        self.closes = Counter("gateway_closes", "Connections ended, by close code.", ["code"], registry=r)
-        self.requests = Counter(
-            "gateway_requests", "Requests, by type and outcome.", ["type", "code"], registry=r
+        self._of_clients()
+        self._of_work()
+        self._of_the_store()
+        self._of_others()
+
+    def _of_clients(self) -> None:
+        counter, gauge, histogram = self._kinds()
+        self.connections = gauge("gateway_connections", "Client sockets open now.")
+        self.closes = counter("gateway_closes", "Connections ended, by close code.", ["code"])
+        self.requests = counter("gateway_requests", "Requests, by type and outcome.", ["type", "code"])
+        self.submit_seconds = histogram(
+            "gateway_submit_seconds", "From a submit's frame to its durable answer.", buckets=_FAST
         )
-        self.submit_seconds = Histogram(
-            "gateway_submit_seconds",
-            "From a submit's frame to its durable answer.",
-            buckets=_FAST,
-            registry=r,
+        self.lagging = counter("gateway_lagging", "Times a subscription fell back to the log.")
+        self.resumes = counter(
+            "gateway_resumes",
+            "Subscriptions that went on from a seq: `live`, `log` (what was missed is read), `trimmed`, `invalid`.",
+            ["result"],
         )
-        self.events = Counter("gateway_events", "Events made durable here.", registry=r)
-        self.lagging = Counter("gateway_lagging", "Times a subscription fell back to the log.", registry=r)
-        self.running = Gauge("gateway_tasks_running", "Tasks this instance runs now.", registry=r)
-        self.ended = Counter("gateway_tasks_ended", "Tasks ended here, by status.", ["status"], registry=r)
-        self.run_seconds = Histogram(
-            "gateway_run_seconds", "From a claim to the run's end.", buckets=_SLOW, registry=r
-        )
-        self.part_ok = Gauge(
-            "gateway_part_ok",
-            "Whether a part (store, sandbox, bus, keys) can do its work: 1 or 0.",
-            ["part"],
-            registry=r,
-        )
-        self.bus = Counter(
-            "gateway_bus",
-            "What became of messages to other instances, by Redis' answer, and `dropped`, `connected`.",
-            ["what"],
-            registry=r,
-        )
-        self.store_bytes = Gauge("gateway_store_bytes", "What the state store takes on disk.", registry=r)
-        self.store_free_bytes = Gauge(
-            "gateway_store_free_bytes", "What of that is free for what comes.", registry=r
-        )
-        self.forgotten = Counter(
-            "gateway_tasks_forgotten", "Ended tasks that retention has removed.", registry=r
-        )
-        self.sandbox_slots = Gauge("gateway_sandbox_slots", "Room for sessions.", ["state"], registry=r)
-        self.sandboxes = Gauge(
+
+    def _of_work(self) -> None:
+        counter, gauge, histogram = self._kinds()
+        self.events = counter("gateway_events", "Events made durable here.")
+        self.running = gauge("gateway_tasks_running", "Tasks this instance runs now.")
+        self.ended = counter("gateway_tasks_ended", "Tasks ended here, by status.", ["status"])
+        self.run_seconds = histogram("gateway_run_seconds", "From a claim to the run's end.", buckets=_SLOW)
+        self.sandbox_slots = gauge("gateway_sandbox_slots", "Room for sessions.", ["state"])
+        self.sandboxes = gauge(
             "gateway_sandboxes",
             "Sandboxes connected, by what they say of their isolation.",
             list(_ISOLATION),
-            registry=r,
         )
 
     def asked(self, kind: str, code: str) -> None:
@@ -79,6 +67,41 @@ class Metrics:
             # To find it by its labels takes as long as to read the request.
             counter = self._asked[kind, code] = self.requests.labels(kind, code)
         counter.inc()
+
+    def _of_the_store(self) -> None:
+        counter, gauge, histogram = self._kinds()
+        self.store_bytes = gauge("gateway_store_bytes", "What the state store takes on disk.")
+        self.store_free_bytes = gauge("gateway_store_free_bytes", "What of that is free for what comes.")
+        self.commit_seconds = histogram(
+            "gateway_store_commit_seconds",
+            "From the store's being asked for a transaction, which many writes may share, to its being on disk.",
+            buckets=_FAST,
+        )
+        self.store_refusals = counter(
+            "gateway_store_refusals", "Transactions that the store would not or could not do."
+        )
+        self.forgotten = counter("gateway_tasks_forgotten", "Ended tasks that retention has removed.")
+        self.notes = counter(
+            "gateway_notes", "The flight recorder's notes: `kept` in the store, or `dropped`.", ["what"]
+        )
+
+    def _of_others(self) -> None:
+        counter, gauge, _ = self._kinds()
+        self.part_ok = gauge(
+            "gateway_part_ok",
+            "Whether a part (store, sandbox, bus, keys) can do its work: 1 or 0.",
+            ["part"],
+        )
+        self.bus = counter(
+            "gateway_bus",
+            "What became of messages to other instances, by Redis' answer, and `dropped`, `connected`.",
+            ["what"],
+        )
+
+    def _kinds(self) -> tuple[partial[Counter], partial[Gauge], partial[Histogram]]:
+        """What makes a metric of each kind, in this registry."""
+        r = self.registry
+        return partial(Counter, registry=r), partial(Gauge, registry=r), partial(Histogram, registry=r)
 
     def show_sandboxes(self, isolations: Iterable[Mapping[str, Any]]) -> None:
         """Count the connected sandboxes anew, each by its `isolation`."""

@@ -22,6 +22,7 @@ from gateway.agents.sites import Sites
 from gateway.bus.base import announce
 from gateway.clock import rfc3339
 from gateway.fanout.hub import Hub
+from gateway.fanout.reads import bounded
 from gateway.fanout.relay import Relay
 from gateway.fanout.watch import Watch, Watched
 from gateway.fanout.watch_few import FewWatch
@@ -47,7 +48,9 @@ from gateway.sessions.quotas import Quotas
 from gateway.sessions.sandboxes import Accept, SandboxEndpoint
 from gateway.sessions.session import SessionIds, Sessions
 from gateway.settings import Settings
-from gateway.state.base import Page, StateStore
+from gateway.state.base import StateStore
+from gateway.state.commit_watch import CommitWatch
+from gateway.state.recorder import Recorder
 from gateway.tasks import Commit
 from gateway.work.admission import Admission
 from gateway.work.control import Control
@@ -60,11 +63,6 @@ from sandbox_bridge.connection import FrameTransport, dial
 from sandbox_bridge.listener import Listener
 from sandbox_bridge.pool import Pool
 
-MAX_EVENTS_A_READ: Final = 1000
-"""Events of one read of the log for a subscription: bounds how long one reader holds the store."""
-READS_AT_ONCE: Final = 8
-"""Reads of logs under way: a thousand who catch up at once fill no memory with pages, nor do they keep requests from
-the store's threads."""
 CLOSE_S: Final = 3.0
 """How long clients may take over their goodbyes."""
 
@@ -80,9 +78,10 @@ class Gateway:
         self._log = log.bind(instance=self._instance)
         self._metrics = Metrics()
         self._store = make_store(settings, world)
-        self._reads = asyncio.Semaphore(READS_AT_ONCE)
         self._bus = (world.bus or functools.partial(make_bus, settings, self._metrics))(self._instance)
         self._store.on_commit = self._committed
+        self._recorder = Recorder(self._store.notes, clock, self._metrics, instance=self._instance)
+        self._store.on_written = CommitWatch(self._metrics, self._recorder).written
         self._pool = Pool()
         self._sandboxes = Sandboxes(self._pool, instance=self._instance)
         self._sites = _sites(settings, self._store, self._sandboxes, world, self._log)
@@ -116,10 +115,11 @@ class Gateway:
             workflows=Workflows(self._store, self._agents, clock, control),
             relay=self._relay,
             outgoing=Outgoing(),
-            read_log=self._read_log,
+            read_log=bounded(self._store),
             watched=_lists(self._watch, self._sandbox_watch, self._instance_watch),
             authenticator=authenticator,
             audit=audit,
+            recorder=self._recorder,
             quotas=Quotas(settings),
             clock=clock,
             metrics=self._metrics,
@@ -175,6 +175,7 @@ class Gateway:
         """What runs as long as the gateway does; `docs/architecture.md` tells of each."""
         runs = {
             "bus": self._bus.run(),
+            "recorder": self._recorder.run(),
             "heads": self._relay.compare(self._store.heads),
             "dispatcher": self._dispatcher.run(),
             "watch": self._watch.run(),
@@ -221,6 +222,7 @@ class Gateway:
 
     async def _drain(self, endpoint: Endpoint) -> None:
         self._log.info("draining", running=self._dispatcher.running)
+        self._recorder.note("draining")
         self._health.draining = True
         self._services.control.draining = True
         endpoint.refuse_new()
@@ -232,6 +234,7 @@ class Gateway:
         endpoint.send_off()
         await self._sandbox_door.send_off()
         await endpoint.emptied(CLOSE_S)
+        await self._recorder.settle()
 
     # --- the store and the bus ------------------------------------------------------------------------------
 
@@ -241,12 +244,6 @@ class Gateway:
         if any(changed.removed for changed in commit.changed):
             self._sites.look()
         announce(self._bus, commit)
-
-    async def _read_log(self, task_id: str, after_seq: int, max_bytes: int) -> Page:
-        async with self._reads:
-            return await self._store.read_events(
-                task_id, after_seq, max_events=MAX_EVENTS_A_READ, max_bytes=max_bytes
-            )
 
     # --- sandboxes ------------------------------------------------------------------------------------------
 

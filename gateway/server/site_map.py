@@ -17,6 +17,7 @@ from gateway.server.border import errors_answered
 from gateway.server.documents import Documents
 from gateway.server.doors import crowd_checked, doors_checked, secured
 from gateway.server.downloads import Downloads
+from gateway.server.explain import Explain
 from gateway.server.forward import Forwarder
 from gateway.server.health import Health
 from gateway.server.hops import Hops
@@ -83,6 +84,7 @@ def routes(parts: Parts, bodies: Bodies) -> list[Route]:
     described = [
         *Api(services, store, parts.ids, bodies, parts.settings).routes(),
         *Log(services, store).routes(),
+        *Explain(services, store, parts.instances).routes(),
         *Downloads(services, store).routes(),
         *Shares(services, parts.settings).routes(),
         *WorkflowApi(services).routes(),

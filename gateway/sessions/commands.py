@@ -17,6 +17,7 @@ from gateway.metrics import Metrics
 from gateway.principal import Principal
 from gateway.sessions.audit import READING, Audit
 from gateway.sessions.auth import Authenticator
+from gateway.sessions.flight import Flight
 from gateway.sessions.outgoing import Outgoing
 from gateway.sessions.quotas import Quotas
 from gateway.sessions.subscriptions import Subscriptions
@@ -25,6 +26,8 @@ from gateway.shapes.socket import Pong, Renewed, Watching
 from gateway.shapes.tasks import Submitted, Subscribed, TaskAnswer, TaskPage
 from gateway.shapes.workflows import CheckpointPage, Recovered, WorkflowAnswer, WorkflowPage
 from gateway.state.base import Created
+from gateway.state.recorder import Recorder
+from gateway.tasks import TaskRecord
 from gateway.work.control import Control
 from gateway.work.workflows import Workflows, without_data
 from gateway.workflow_record import to_wire
@@ -43,6 +46,7 @@ class Services:
     """The lists that can be watched, by topic."""
     authenticator: Authenticator
     audit: Audit
+    recorder: Recorder
     quotas: Quotas
     clock: Clock
     metrics: Metrics
@@ -67,6 +71,10 @@ class Caller(Watcher, Protocol):
     @property
     def subscriptions(self) -> Subscriptions:
         """The tasks that it follows."""
+
+    @property
+    def flight(self) -> Flight:
+        """What the flight recorder is told of it."""
 
     async def renew(self, principal: Principal) -> None:
         """Go on as `principal`; what it may not see is followed no more."""
@@ -139,6 +147,8 @@ async def _subscribe(services: Services, caller: Caller, request: frames.Subscri
     heard = Heard(request.task_id)
     async with services.relay.joined(heard):
         task = await services.control.get(caller.principal, request.task_id)
+        if request.after_seq:
+            _note_resume(services, caller, request, task)
         if request.after_seq > task.last_seq:
             raise GatewayError("invalid_cursor", last_seq=task.last_seq)
         after_seq = max(request.after_seq, task.first_seq - 1)
@@ -146,6 +156,16 @@ async def _subscribe(services: Services, caller: Caller, request: frames.Subscri
     described = await services.control.describe(caller.principal, task)
     recovered = after_seq == request.after_seq
     return Reply({"task": described, "recovered": recovered, "first_seq": after_seq + 1}, then)
+
+
+def _note_resume(services: Services, caller: Caller, request: frames.Subscribe, task: TaskRecord) -> None:
+    after_seq, last_seq = request.after_seq, task.last_seq
+    if after_seq >= last_seq:
+        result = "live" if after_seq == last_seq else "invalid"
+    else:
+        result = "trimmed" if after_seq < task.first_seq - 1 else "log"
+    services.metrics.resumes.labels(result).inc()
+    caller.flight.resumed(task.task_id, result, after_seq=after_seq, last_seq=last_seq)
 
 
 async def _unsubscribe(services: Services, caller: Caller, request: frames.Unsubscribe) -> Reply:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Final
@@ -15,6 +14,7 @@ from gateway.errors import CLOSES, Close, GatewayError
 from gateway.principal import Principal
 from gateway.run_now import run_now
 from gateway.sessions.commands import AT_ONCE, Services, answer
+from gateway.sessions.flight import Flight
 from gateway.sessions.guard import Guard
 from gateway.sessions.outbox import Outbox
 from gateway.sessions.session import Session
@@ -23,9 +23,6 @@ from gateway.sessions.turns import Turns
 from gateway.settings import Settings
 from gateway.token_bucket import TokenBucket
 
-BAD_FRAMES: Final = 20
-"""Bad frames within `BAD_FRAMES_S` that end a connection."""
-BAD_FRAMES_S: Final = 60.0
 CLOSE_TIMEOUT_S: Final = 2.0
 """How long a peer may take to take what is left and to answer our close."""
 CONTROLS_PER_S, CONTROLS_BURST = 10.0, 200
@@ -97,8 +94,10 @@ class Connection:
         services: Services,
         settings: Settings,
         guard: Guard | None,
+        flight: Flight,
         log: FilteringBoundLogger,
     ) -> None:
+        self.flight = flight
         self.principal = principal
         self.outbox = Outbox(transport, services.outgoing)
         self._socket = socket
@@ -116,7 +115,6 @@ class Connection:
             on_failure=self._feeding_failed,
         )
         self._in_flight = 0
-        self._bad_frames: deque[float] = deque(maxlen=BAD_FRAMES)
         self._now = asyncio.get_running_loop().time
         self._controls = TokenBucket(CONTROLS_PER_S, CONTROLS_BURST, self._now)
         self._close_code: int | None = None
@@ -147,6 +145,7 @@ class Connection:
         except* _OverError:
             pass
         finally:
+            self.flight.leaves(self.subscriptions, self.outbox, heard_at=self._heard_at)
             self.outbox.close()
             self._unwatch_all()
             await self.subscriptions.aclose()
@@ -176,6 +175,7 @@ class Connection:
         self._close_code = code
         reason, reconnect_in_ms = self._goodbye
         said = reason or (kind.meaning if kind else "The WebSocket protocol was broken.")
+        self.flight.leaves(self.subscriptions, self.outbox, heard_at=self._heard_at, said=said)
         reconnect = kind.reconnect if kind else False
         self.outbox.send(frames.goodbye(code, said, reconnect=reconnect, reconnect_in_ms=reconnect_in_ms))
         self.outbox.close()
@@ -283,9 +283,7 @@ class Connection:
     def _bad_frame(self, request_id: str | None, problem: GatewayError) -> None:
         self._services.metrics.asked("none", problem.code)
         self.outbox.send(frames.error(request_id, problem))
-        now = self._now()
-        self._bad_frames.append(now)
-        if len(self._bad_frames) == BAD_FRAMES and now - self._bad_frames[0] < BAD_FRAMES_S:
+        if self.flight.one_bad_frame_too_many():
             self.close(Close.BAD_FRAMES)
 
     async def _answer(self, request: frames.Request) -> None:
@@ -317,8 +315,6 @@ class Connection:
     def _unwatch_all(self) -> None:
         for watched in self._services.watched.values():
             watched.remove(self)
-
-    # --- what a watched list needs of its watcher --------------------------------------------------------
 
     def room(self) -> int:
         """See `Watcher.room`."""

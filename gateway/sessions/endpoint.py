@@ -16,6 +16,7 @@ from gateway.principal import Principal
 from gateway.sessions.auth import Authenticator, bearer
 from gateway.sessions.commands import Services, expiry
 from gateway.sessions.connection import ClientSocket, Connection
+from gateway.sessions.flight import Flight
 from gateway.sessions.problems import problem
 from gateway.sessions.session import Sessions
 from gateway.settings import Settings
@@ -53,6 +54,7 @@ class Endpoint:
         self._clock = clock
         self._log = log
         self._connections: dict[Connection, float] = {}
+        self._served = 0
         self._draining = False
         self._empty = asyncio.Event()
         self._empty.set()
@@ -114,6 +116,14 @@ class Endpoint:
         asked = request.query.get("session_id") or request.headers.get("Session-Id")
         session = self._sessions.find(principal, asked)
         log = self._log.bind(session_id=session.session_id, subject=principal.subject)
+        self._served += 1
+        flight = Flight(
+            self._services.recorder,
+            self._settings,
+            principal,
+            session_id=session.session_id,
+            number=self._served,
+        )
         connection = Connection(
             socket,
             transport,
@@ -122,6 +132,7 @@ class Endpoint:
             services=self._services,
             settings=self._settings,
             guard=getattr(request.protocol, "guard", None),
+            flight=flight,
             log=log,
         )
         metrics = self._services.metrics
@@ -129,6 +140,7 @@ class Endpoint:
         self._empty.clear()
         metrics.connections.inc()
         log.info("client connected")
+        flight.came(asked)
         code = 1006
         try:
             # Counted as it came: a connection that renews its token keeps its place.
@@ -143,6 +155,7 @@ class Endpoint:
             metrics.closes.labels(
                 str(int(code)) if code in set(Close) | {1000, 1005, 1006} else "other"
             ).inc()
+            flight.went(int(code))
             log.info("client gone", code=int(code))
 
     def _welcome(self, connection: Connection) -> bytes:

@@ -62,13 +62,18 @@ class Outbox:
         """What the client has not taken yet, as far as this side can tell."""
         return self._queued_bytes + self._transport.get_write_buffer_size()
 
+    @property
+    def untaken_bytes(self) -> int:
+        """What the client has not taken, its kernel's share of that included."""
+        return self.unsent_bytes + self._kernel.untaken_bytes()
+
     def took_at(self, now: float) -> float:
         """The loop's time when the client last took a byte that was no ping's, as far as this side can tell.
 
         What its kernel has acknowledged counts, for what its program has read is not to be known: that is bounded by
         its buffer, so a program that reads nothing is found out once there was enough to say.
         """
-        taken = self._said_bytes - self.unsent_bytes - self._kernel.untaken_bytes()
+        taken = self._said_bytes - self.untaken_bytes
         if taken > self._taken_bytes:
             self._taken_bytes = taken
             self._took_at = self._said_at if taken == self._said_bytes else now

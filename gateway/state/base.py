@@ -18,6 +18,7 @@ from gateway.events import Draft, Event
 from gateway.files import Batch, FileInfo, Stored
 from gateway.sites import Site
 from gateway.state.leases import Leases
+from gateway.state.notes import MAX_NOTES, Notes
 from gateway.tasks import Change, Commit, Fence, Outcome, TaskRecord
 from gateway.workflow_record import DecideWorkflow, Recover, WorkflowQuery, WorkflowRecord
 
@@ -26,6 +27,8 @@ KEY_LIFETIME_MS: Final = 24 * 3600 * 1000
 
 Decide = Callable[[TaskRecord], Change]
 OnCommit = Callable[[Commit], None]
+OnWritten = Callable[[float, bool], None]
+"""(seconds that a transaction took, whether the store did it)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +124,9 @@ class Retention:
     """What is kept of tasks that have ended; times are ms since 1970 UTC.
 
     Whole logs of those that ended since `logs_since_ms`; those that ended since `tasks_since_ms` at all, and
-    workflows without any task that changed since; keys since `keys_since_ms`. Where the store uses more than
-    `max_bytes` (0: no limit), those that ended before `settled_before_ms` go, too, oldest first, until it does not.
+    workflows without any task that changed since; keys since `keys_since_ms`; of the flight recorder's notes the newest
+    `max_notes` since `notes_since_ms`. Where the store uses more than `max_bytes` (0: no limit), those that ended
+    before `settled_before_ms` go, too, oldest first, until it does not.
     """
 
     logs_since_ms: int
@@ -130,6 +134,8 @@ class Retention:
     keys_since_ms: int = 0
     max_bytes: int = 0
     settled_before_ms: int = 0
+    notes_since_ms: int = 0
+    max_notes: int = MAX_NOTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +166,12 @@ class StateStore(Protocol):
     """The port. Every method raises `StoreUnavailableError` where the store can't be reached or won't commit."""
 
     on_commit: OnCommit
+    on_written: OnWritten
+    """Called once a transaction, however many writes share it."""
     leases: Leases
     """The instances that share the store, and which of them owns what."""
+    notes: Notes
+    """What the flight recorder keeps."""
 
     async def open(self) -> None:
         """Make the store ready, its schema brought up to date. A newer schema than ours is refused."""

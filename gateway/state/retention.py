@@ -37,6 +37,7 @@ async def step(tables: Tables, rule: Retention) -> Step | None:
         _forget_by_size,
         _drop_keys,
         _drop_workflows,
+        _drop_notes,
     )
     for one in steps:
         done = await one(tables, rule)
@@ -104,3 +105,7 @@ async def _drop_keys(tables: Tables, rule: Retention) -> Step | None:
 
 async def _drop_workflows(tables: Tables, rule: Retention) -> Step | None:
     return Step() if await tables.drop_some_workflows(rule.tasks_since_ms) else None
+
+
+async def _drop_notes(tables: Tables, rule: Retention) -> Step | None:
+    return Step() if await tables.drop_some_notes(rule.notes_since_ms, rule.max_notes) else None

@@ -1,11 +1,13 @@
 """The `StateStore` of a database that has `Tables`: each of its methods is one write, some of them, or one read."""
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from gateway.checkpoints import Checkpoint
 from gateway.clock import Clock
+from gateway.errors import StoreUnavailableError
 from gateway.files import Batch, FileInfo, Stored
 from gateway.sites import Site
 from gateway.state.base import (
@@ -15,6 +17,7 @@ from gateway.state.base import (
     NewInput,
     NewTask,
     OnCommit,
+    OnWritten,
     Page,
     Recovery,
     Retained,
@@ -25,7 +28,9 @@ from gateway.state.base import (
     Usage,
 )
 from gateway.state.leases import Leases
+from gateway.state.notes import Notes
 from gateway.state.table_leases import TableLeases
+from gateway.state.table_notes import TableNotes
 from gateway.state.tables import Tables
 from gateway.state.transaction import Transaction
 from gateway.tasks import Commit, Fence, Outcome, TaskRecord
@@ -41,8 +46,10 @@ class TableStore(ABC):
 
     def __init__(self, clock: Clock) -> None:
         self.on_commit: OnCommit = lambda _commit: None
+        self.on_written: OnWritten = lambda _seconds, _is_done: None
         self._clock = clock
         self.leases: Leases = TableLeases(self._write, self._read, clock, renew=self._renew)
+        self.notes: Notes = TableNotes(self._write, self._read)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
@@ -72,6 +79,18 @@ class TableStore(ABC):
 
     def _committed(self, commit: Commit) -> None:
         self.on_commit(commit)
+
+    async def _timed(self, transaction: Awaitable[Value]) -> Value:
+        """What a transaction gives; how long it took is told, unless it was a decision of ours that ended it."""
+        now = asyncio.get_running_loop().time
+        began = now()
+        try:
+            value = await transaction
+        except StoreUnavailableError:
+            self.on_written(now() - began, False)
+            raise
+        self.on_written(now() - began, True)
+        return value
 
     # --- writes ---------------------------------------------------------------------------------------
 

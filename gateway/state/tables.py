@@ -12,6 +12,7 @@ from gateway.checkpoints import Checkpoint, NewCheckpoint
 from gateway.events import Event
 from gateway.files import Batch, FileInfo, Stored
 from gateway.fleet import Fleet, Standing
+from gateway.notes import Note
 from gateway.sites import Site
 from gateway.state.base import NewTask, Page, Size, StoredInput, TaskQuery, Usage
 from gateway.state.checkpoint_columns import Place
@@ -221,6 +222,17 @@ class Tables(Protocol):
     async def running_tasks(self) -> dict[str, int]:
         """How many tasks of each subject run."""
 
+    # --- the flight recorder's notes ---------------------------------------------------------------------
+
+    async def add_notes(self, notes: Sequence[Note]) -> None:
+        """Keep those that are not there yet."""
+
+    async def notes_about(self, about: str, limit: int) -> list[Note]:
+        """The newest about a session or a task, oldest first."""
+
+    async def notes_of_instances(self, since_ms: int, until_ms: int, limit: int) -> list[Note]:
+        """The first about instances themselves, from then to then."""
+
     # --- the store itself -----------------------------------------------------------------------------
 
     async def take_meta(self, key: str, fresh: bytes) -> bytes:
@@ -263,3 +275,6 @@ class Tables(Protocol):
 
     async def drop_some_workflows(self, before_ms: int) -> bool:
         """Take some workflows that nothing has changed since then, and that have no task; whether there were any."""
+
+    async def drop_some_notes(self, before_ms: int, keep: int) -> bool:
+        """Take some notes that are older than that, or than the newest `keep`; whether there were any."""

@@ -7,6 +7,7 @@ from typing import Any
 from gateway.errors import GatewayError, LeaseLostError
 from gateway.events import Draft, Event, TaskEvents, number
 from gateway.files import Batch
+from gateway.notes import Note
 from gateway.state.base import (
     KEY_LIFETIME_MS,
     Append,
@@ -153,6 +154,8 @@ class Transaction:
         after = dataclasses.replace(task, **fields)
         await self.tables.update_task(task.task_id, fields)
         await self._add_events(task.task_id, change.drafts, after_seq=task.last_seq)
+        if after.owner not in {None, task.owner}:
+            await self.tables.add_notes([_owned_note(after, former=task.owner, now_ms=self.now_ms)])
         if change.outcome is not None:
             await self._end(after, change.outcome)
         queued = after.status is TaskStatus.PENDING and after.desire is Desire.RUN
@@ -265,3 +268,12 @@ class Transaction:
 def _place(task: TaskRecord) -> Place:
     """Where a checkpoint is kept that the task's last event tells of."""
     return task.workflow_id, task.task_id, task.last_seq
+
+
+def _owned_note(task: TaskRecord, *, former: str | None, now_ms: int) -> Note:
+    """Which instance has a task now, and in which sandbox: the row forgets that, and its log does not tell."""
+    said = {"attempt": task.attempt, "sandbox_id": task.sandbox_id, "from": former}
+    data = {name: value for name, value in said.items() if value is not None}
+    what = "claimed" if former is None else "taken_over"
+    note_id = f"{now_ms:014d}-{task.task_id}-{task.epoch:08d}"
+    return Note(note_id, now_ms, task.owner or "", task.task_id, task.subject, what, data)

@@ -25,6 +25,7 @@ def retention_of(settings: Settings, now_ms: int) -> Retention:
         logs_since_ms=now_ms - round(settings.retention_s * 1000),
         tasks_since_ms=now_ms - round(settings.task_retention_s * 1000),
         keys_since_ms=now_ms - KEY_LIFETIME_MS,
+        notes_since_ms=now_ms - round(settings.retention_s * 1000),
         max_bytes=settings.retention_bytes,
         settled_before_ms=now_ms - round(SETTLED_S * 1000),
     )

@@ -134,10 +134,30 @@ def check_log(me: Client, task_id: str, reason: str) -> None:
     assert output_of(events[again:]) == COUNTED
 
 
+async def notes_at(gateway: GatewayProcess, me: Client) -> list[dict[str, Any]]:
+    """What a gateway tells of a client's session."""
+    async with aiohttp.ClientSession(gateway.url) as http:
+        reply = await http.get(f"/v1/sessions/{me.welcome['session_id']}/explain")
+        notes: list[dict[str, Any]] = (await reply.json())["notes"]
+        return notes
+
+
+async def check_explained(two: Pair, task_id: str) -> None:
+    """The heir tells who had the task, and that the owner's client went with it."""
+    async with aiohttp.ClientSession(two.heir.url) as http:
+        spans = (await (await http.get(f"/v1/tasks/{task_id}/explain")).json())["spans"]
+    notes = await notes_at(two.heir, two.owners_client)
+    owner, heir = two.owners_client.welcome["instance"], two.client.welcome["instance"]
+    assert [span["instance"] for span in spans if span["what"] == "claimed"] == [owner, heir]
+    assert "reason instance_lost" in [span["note"] for span in spans if span["what"] == "queued"]
+    assert [(note["what"], note["instance"]) for note in notes] == [("connected", owner), ("lost", owner)]
+
+
 async def test_killed_owners_task_runs_elsewhere(tmp_path: Path, one_file: Mapping[str, str]) -> None:
     """Not before its lease is over, and soon after that; then nobody tells of it any more."""
     async with pair(tmp_path, one_file) as two:
         task_id = await two.begin()
+        await notes_at(two.owner, two.owners_client)  # what is told is kept
         await two.owner.kill()
         took_s = await two.until_taken_over(task_id)
         assert took_s > LEASE_S - 0.5
@@ -145,6 +165,7 @@ async def test_killed_owners_task_runs_elsewhere(tmp_path: Path, one_file: Mappi
         await two.client.until_ended(task_id)
         check_log(two.client, task_id, "instance_lost")
         assert await two.living() == {two.client.welcome["instance"]}
+        await check_explained(two, task_id)
 
 
 async def test_zombie_writes_nothing_and_stops_what_it_ran(

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from gateway.clock import Clock
@@ -23,7 +23,15 @@ _TYPES: Final = {column.name: _ARRAYS.get(column.type, "text") for column in dat
 class Appends:
     """All appends of this instance; of one task no more than one at a time."""
 
-    def __init__(self, database: Database, clock: Clock, publish: Callable[[Commit], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        publish: Callable[[Commit], None],
+        *,
+        timed: Callable[[Awaitable[set[str]]], Awaitable[set[str]]],
+    ) -> None:
+        self._timed = timed
         self._database = database
         self._clock = clock
         self._group: GroupCommit[Asked] = GroupCommit(self._run, publish)
@@ -35,7 +43,9 @@ class Appends:
 
     async def _run(self, asked: Sequence[Asked]) -> Batch:
         gathered = Gathered(asked, self._clock.now_ms())
-        moved = await self._database.transact(lambda connection: _write(connection, gathered.good))
+        moved = await self._timed(
+            self._database.transact(lambda connection: _write(connection, gathered.good))
+        )
         written = [one for one in gathered.good if one.fence.task_id in moved]
         return Batch(gathered.answers(written), told(written))
 

@@ -33,7 +33,7 @@ class PostgresqlStore(TableStore):
         self._database = Database(dsn, connections=connections - 1)
         self._renewing = Database(dsn, connections=1)
         self._settled = Settled()
-        self._appends = Appends(self._database, clock, self._committed)
+        self._appends = Appends(self._database, clock, self._committed, timed=self._timed)
         # A task's writes are made one after another, so that its events are published in the order of their numbers.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -73,7 +73,7 @@ class PostgresqlStore(TableStore):
             tx = Transaction(PostgresqlTables(connection), self._clock.now_ms())
             return await write(tx), tx.commit()
 
-        value, commit = await database.transact(work)
+        value, commit = await self._timed(database.transact(work))
         tell(self._committed, commit)
         return value
 

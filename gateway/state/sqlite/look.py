@@ -30,6 +30,7 @@ KINDS: Final = {
     "file_set": "files",
     "workflow": "workflows",
     "idempotency": "keys",
+    "note": "flight recorder",
 }
 """What an operator calls the tables; all others are `other`."""
 

@@ -198,6 +198,7 @@ class Database:
         statements.check(schema, "version", version)
         for _, script in missing:
             statements.add(script.rstrip().removesuffix(";"))
+        # Of two writes of a row in one transaction the engine may keep the first.
         statements.add("UPSERT $_.id SET version = $_.number", id=schema, number=missing[-1][0])
 
 

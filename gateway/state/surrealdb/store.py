@@ -55,7 +55,7 @@ class SurrealStore(TableStore):
         done = list[Appended]()
         async with self._turn:
             for some in rounds(gathered.good):
-                written = await write(self._database, some)
+                written = await self._timed(write(self._database, some))
                 tell(self._committed, told(written))
                 done += written
         return Batch(gathered.answers(done), Commit((), ()))
@@ -70,7 +70,7 @@ class SurrealStore(TableStore):
             return await write(tx), tx.commit()
 
         async with self._turn:
-            value, commit = await self._database.transact(asked)
+            value, commit = await self._timed(self._database.transact(asked))
             tell(self._committed, commit)
         return value
 
