@@ -40,6 +40,11 @@ class Metrics:
         self.submit_seconds = histogram(
             "gateway_submit_seconds", "From a submit's frame to its durable answer.", buckets=_FAST
         )
+        self.outbox_lag_seconds = histogram(
+            "gateway_outbox_lag_seconds",
+            "For how long a client has taken nothing of what waits for it, by its heartbeats; 0 where nothing waits.",
+            buckets=_SLOW,
+        )
         self.lagging = counter("gateway_lagging", "Times a subscription fell back to the log.")
         self.resumes = counter(
             "gateway_resumes",
@@ -50,6 +55,35 @@ class Metrics:
     def _of_work(self) -> None:
         counter, gauge, histogram = self._kinds()
         self.events = counter("gateway_events", "Events made durable here.")
+        self.hop_seconds = histogram(
+            "gateway_event_hop_seconds",
+            "Hops of events, by batch: `durable` from a run's saying them to the disk, `delivered` from there to all"
+            " that follow them here. For the way on see the lags of relay and outbox.",
+            ["hop"],
+            buckets=_FAST,
+        )
+        self.control_seconds = histogram(
+            "gateway_control_seconds",
+            "From a run's hearing that it is to pause, go on or be cancelled to its being so, durably.",
+            ["wish"],
+            buckets=_FAST,
+        )
+        self.freeze_seconds = histogram(
+            "gateway_freeze_seconds",
+            "From telling what runs to stand still to its standing still.",
+            buckets=_FAST,
+        )
+        self.sandbox_start_seconds = histogram(
+            "gateway_sandbox_start_seconds", "From a claim to the first sign of its sandbox.", buckets=_FAST
+        )
+        self.exec_seconds = histogram(
+            "gateway_exec_seconds", "From a command's start to its end.", buckets=_SLOW
+        )
+        self.takeover_seconds = histogram(
+            "gateway_takeover_seconds",
+            "From the end of an owner's lease to its task's being put back by another instance.",
+            buckets=_SLOW,
+        )
         self.running = gauge("gateway_tasks_running", "Tasks this instance runs now.")
         self.ended = counter("gateway_tasks_ended", "Tasks ended here, by status.", ["status"])
         self.run_seconds = histogram("gateway_run_seconds", "From a claim to the run's end.", buckets=_SLOW)
@@ -86,7 +120,15 @@ class Metrics:
         )
 
     def _of_others(self) -> None:
-        counter, gauge, _ = self._kinds()
+        counter, gauge, histogram = self._kinds()
+        self.relay_lag_seconds = histogram(
+            "gateway_relay_lag_seconds",
+            "From the sending of a probe, the way that events go, to its return by way of Redis; once a second.",
+            buckets=_FAST,
+        )
+        self.probe_age_seconds = gauge(
+            "gateway_probe_age_seconds", "Since a probe last came back from Redis; 0 without Redis."
+        )
         self.part_ok = gauge(
             "gateway_part_ok",
             "Whether a part (store, sandbox, bus, keys) can do its work: 1 or 0.",

@@ -88,6 +88,7 @@ class Gateway:
         self._registry = Registry(all_agents(settings.agents, self._sites))
         told = Told(self._about, self._registry.schemas)
         self._owning = Owning(settings, self._store, clock, told, instance=self._instance, log=self._log)
+        self._owning.on_takeover = self._metrics.takeover_seconds.observe
         self._agents = Directory(self._registry, self._owning.view.schemas)
         hub, attendance = Hub(), self._owning.attendance
         hub.on_first, hub.on_last = attendance.came, attendance.went
@@ -243,7 +244,8 @@ class Gateway:
             self._metrics.events.inc(len(batch.events))
         if any(changed.removed for changed in commit.changed):
             self._sites.look()
-        announce(self._bus, commit)
+        with self._metrics.hop_seconds.labels("delivered").time():
+            announce(self._bus, commit)
 
     # --- sandboxes ------------------------------------------------------------------------------------------
 

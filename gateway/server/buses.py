@@ -16,12 +16,15 @@ def make_bus(settings: Settings, metrics: Metrics, instance: str) -> Bus:
     # Imported only where it is asked for: that takes as long as a quarter of a start.
     module = import_module("gateway.bus.redis.bus")
     try:
-        bus: Bus = module.RedisBus(
+        bus = module.RedisBus(
             settings.redis_url.get_secret_value(),
             instance=instance,
             prefix=settings.redis_prefix,
             on_count=lambda what: metrics.bus.labels(what).inc(),
+            on_probe=metrics.relay_lag_seconds.observe,
         )
+        metrics.probe_age_seconds.set_function(lambda: bus.probe_age_s)
     except ValueError as error:
         raise StartError(f"REDIS_URL can't be used: {error}") from None
-    return bus
+    made: Bus = bus
+    return made

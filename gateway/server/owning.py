@@ -1,6 +1,6 @@
 """By what right this instance owns tasks: alone with its store, or as one of many, by its lease; and what follows."""
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,8 @@ class Owning:
         instance: str,
         log: FilteringBoundLogger,
     ) -> None:
+        self.on_takeover: Callable[[float], None] = lambda _seconds: None
+        """See `Recovery.on_late`."""
         self._settings = settings
         self._store = store
         self._clock = clock
@@ -74,6 +76,7 @@ class Owning:
             return attending
         grace_s = self._settings.takeover_s - self._settings.lease_s
         recovery = Recovery(self._store, self._clock, dispatcher, self._lease, grace_s=grace_s, log=self._log)
+        recovery.on_late = self.on_takeover
         runs = {"lease": self._lease.run(), "recovery": recovery.run(), "fleet": self.view.run()}
         return attending | runs
 

@@ -187,6 +187,7 @@ class Endpoint:
                 connection.check_token()
                 if now - beaten_at >= heartbeat_s:
                     self._connections[connection] = now
+                    self._services.metrics.outbox_lag_seconds.observe(connection.outbox.lag_s(now))
                     connection.beat(now, heartbeat_s)
 
     # --- the end ------------------------------------------------------------------------------------------

@@ -79,6 +79,10 @@ class Outbox:
             self._took_at = self._said_at if taken == self._said_bytes else now
         return self._took_at
 
+    def lag_s(self, now: float) -> float:
+        """For how long the client has taken nothing of what waits for it; 0 where nothing does."""
+        return now - self.took_at(now) if self.untaken_bytes else 0.0
+
     # --- what a subscription needs of its sink ---------------------------------------------------------
 
     def room(self) -> int:

@@ -19,6 +19,7 @@ from gateway.events import MAX_DATA_BYTES, Draft, data_bytes, gather, output_byt
 from gateway.state.base import Append, Decide, StateStore
 from gateway.state.retry import durably
 from gateway.tasks import Fence, TaskRecord
+from gateway.work.run_watch import RunWatch
 
 MAX_PENDING_BYTES: Final = 1 << 20
 """What may be on its way to disk before whoever speaks has to wait."""
@@ -54,6 +55,9 @@ class Journal:
     def __init__(self, store: StateStore, fence: Fence, *, log: FilteringBoundLogger) -> None:
         self.fence = fence
         self.on_output_durable: Callable[[int], None] = lambda _bytes: None
+        self.watch: RunWatch | None = None
+        # When the first of what is pending was said.
+        self._said_at = 0.0
         self._store = store
         self._log = log
         self._pending: list[_Said | _Step | _Decision] = []
@@ -83,6 +87,10 @@ class Journal:
         sizes = [data_bytes(draft) for draft in drafts]
         if sizes and (size := max(sizes)) > MAX_DATA_BYTES:
             raise ValueError(f"an event of {size} bytes; at most {MAX_DATA_BYTES} are taken")
+        if self.watch is not None:
+            self.watch.said(drafts)
+        if not self._pending:
+            self._said_at = asyncio.get_running_loop().time()
         self._pending_bytes += sum(sizes)
         self._put(_Said(drafts, fields))
 
@@ -146,8 +154,11 @@ class Journal:
         try:
             while self._pending or self._noted:
                 items, self._pending, self._pending_bytes = self._pending, [], 0
+                said_at = self._said_at
                 for part in _parts(items):
                     await self._write(part)
+                if self.watch is not None and any(isinstance(item, _Said) for item in items):
+                    self.watch.durable(asyncio.get_running_loop().time() - said_at)
         except Exception as error:  # noqa: BLE001 - `emit` and `flush` raise it where the run can act on it
             self._failure = error
         finally:

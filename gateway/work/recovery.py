@@ -83,6 +83,8 @@ class Recovery:
         grace_s: float,
         log: FilteringBoundLogger,
     ) -> None:
+        self.on_late: Callable[[float], None] = lambda _seconds: None
+        """Called for each task that is put back, with the time since its owner's lease was over."""
         self._store = store
         self._clock = clock
         self._dispatcher = dispatcher
@@ -132,6 +134,8 @@ class Recovery:
     def _decide(self, task: TaskRecord, standing: Standing) -> Change:
         if not is_orphan(task, standing, grace_ms=self._grace_ms):
             return Change()
+        if standing.owners is not None:
+            self.on_late((standing.now_ms - standing.owners) / 1000)
         return lost(task, "instance_lost", now_ms=self._clock.now_ms())
 
     def _decide_own(self, task: TaskRecord, _standing: Standing) -> Change:

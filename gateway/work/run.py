@@ -20,6 +20,7 @@ from gateway.state.retry import durably
 from gateway.tasks import Change, Fence, TaskRecord, TaskStatus, cancelled, completed, failed, lost
 from gateway.work.journal import Journal
 from gateway.work.memory import RunMemory
+from gateway.work.run_watch import RunWatch
 from gateway.work.steering import Steering
 from sandbox_bridge.bridge import Bridge, BridgeSession
 
@@ -129,6 +130,10 @@ class Run:
                 return
             yield piece
 
+    def watched_by(self, watch: RunWatch) -> None:
+        """Have `watch` measure it."""
+        self._journal.watch = watch
+
     # --- what the dispatcher does -----------------------------------------------------------------------
 
     def ring(self) -> None:
@@ -235,6 +240,8 @@ class Run:
 
     async def _settle(self, decide: Decide) -> TaskStatus:
         after = await self._journal.decide(decide)
+        if after.status is TaskStatus.CANCELLED:
+            self._steering.obeyed("cancel")
         self._log.info("run ended", status=str(after.status))
         return after.status
 

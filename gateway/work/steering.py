@@ -56,6 +56,7 @@ class Steering:
         self._on_change = on_change
         self._log = log
         self._grip: Grip | None = None
+        self._wished_at: float | None = None
         self._rung = asyncio.Event()
         self._rung.set()
         self._news = asyncio.Event()
@@ -79,6 +80,12 @@ class Steering:
         self._grip = grip
         self._rung.set()
 
+    def obeyed(self, wish: str) -> None:
+        """What was wished last is true, durably."""
+        if self._wished_at is not None and self._journal.watch is not None:
+            self._journal.watch.obeyed(wish, asyncio.get_running_loop().time() - self._wished_at)
+        self._wished_at = None
+
     async def run(self) -> None:
         """Steer, until the place of a task that was paused for too long is given up. Raises `LeaseLostError`."""
         if self.paused:
@@ -98,6 +105,8 @@ class Steering:
             row = await durably(lambda: self._store.get_task(self._row.task_id), log=self._log)
             if row is None:
                 continue
+            if row.desire is not self._row.desire:
+                self._wished_at = asyncio.get_running_loop().time()
             self._row = row
             self._news.set()
             if row.desire is Desire.CANCEL:
@@ -133,7 +142,10 @@ class Steering:
         if self.paused:
             return
         self._still = True
+        began = asyncio.get_running_loop().time()
         if await grip.pause():
+            if self._journal.watch is not None:
+                self._journal.watch.stood_still(asyncio.get_running_loop().time() - began)
             await self._write(Desire.PAUSE, TaskStatus.RUNNING, paused)
             self._due = asyncio.get_running_loop().time() + self._hold_s
 
@@ -174,6 +186,7 @@ class Steering:
 
         self._row = await self._journal.decide(decide)
         self.paused = self._row.status is TaskStatus.PAUSED
+        self.obeyed("pause" if self.paused else "resume")
         # Its newest row may have been read before this one was given back.
         self._rung.set()
         self._on_change()

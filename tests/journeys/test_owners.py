@@ -16,6 +16,7 @@ from tests.support.gateway import Client, GatewayProcess, client, output_of, run
 from tests.support.history import check_all
 from tests.support.postgres import QUICK, postgres_server
 from tests.support.redis_server import RedisServer, redis_server
+from tests.support.scrape import metrics_of
 from tests.support.waiting import eventually
 from tests.support.web import read
 
@@ -151,6 +152,11 @@ async def check_explained(two: Pair, task_id: str) -> None:
     assert [span["instance"] for span in spans if span["what"] == "claimed"] == [owner, heir]
     assert "reason instance_lost" in [span["note"] for span in spans if span["what"] == "queued"]
     assert [(note["what"], note["instance"]) for note in notes] == [("connected", owner), ("lost", owner)]
+    seen = await metrics_of(two.heir)
+    assert seen["gateway_takeover_seconds_count"] == 1
+    assert 0 < seen["gateway_takeover_seconds_sum"] < 10
+    assert seen["gateway_relay_lag_seconds_count"] > 1
+    assert seen["gateway_probe_age_seconds"] < 5
 
 
 async def test_killed_owners_task_runs_elsewhere(tmp_path: Path, one_file: Mapping[str, str]) -> None:

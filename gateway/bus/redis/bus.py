@@ -21,6 +21,7 @@ class RedisBus:
     """The `Bus` of one instance among others that name the same Redis and prefix. Raises ValueError on a bad URL.
 
     `on_count` is told of what happens: the publishing script's answers, a `dropped` queue, a connection made.
+    `on_probe` is told how many seconds a probe took to come back.
     """
 
     def __init__(
@@ -30,7 +31,12 @@ class RedisBus:
         instance: str,
         prefix: str = "gateway",
         on_count: Callable[[str], None] = lambda _: None,
+        on_probe: Callable[[float], None] = lambda _: None,
     ) -> None:
+        self._on_probe = on_probe
+        # The newest probe, when it was sent, and when one last came back: by the loop's clock.
+        self._probed = (0, 0.0)
+        self._returned_at: float | None = None
         self.counts: Counter[str] = Counter()
         self._on_count = on_count
         self._instance = instance
@@ -57,6 +63,13 @@ class RedisBus:
     def problem(self) -> str | None:
         """See `Bus.problem`."""
         return self._sender.problem or self._listener.problem
+
+    @property
+    def probe_age_s(self) -> float:
+        """Since a probe last came back, or since the first one was sent."""
+        if self._returned_at is None:
+            return 0.0
+        return asyncio.get_running_loop().time() - self._returned_at
 
     async def run(self) -> None:
         """See `Bus.run`."""
@@ -97,11 +110,23 @@ class RedisBus:
 
     def _send_probe(self) -> None:
         """Send ourselves something, the way that events go: that it comes back is all that is asked of it."""
-        seq = next(self._probes)
-        self._sender.put([Envelope(self._probe, self._instance.encode() + b"\n", (seq, seq))])
+        seq, now = next(self._probes), asyncio.get_running_loop().time()
+        self._probed = (seq, now)
+        if self._returned_at is None:
+            self._returned_at = now  # nothing is late yet
+        self._sender.put([Envelope(self._probe, b"%s\n%d" % (self._instance.encode(), seq), (seq, seq))])
+
+    def _probe_back(self, payload: bytes) -> None:
+        now = asyncio.get_running_loop().time()
+        self._returned_at = now
+        seq, sent_at = self._probed
+        if payload.endswith(b"\n%d" % seq):
+            self._on_probe(now - sent_at)
 
     def _heard(self, channel: str, payload: bytes) -> None:
-        if not is_from(self._instance, payload):
+        if channel == self._probe:
+            self._probe_back(payload)
+        elif not is_from(self._instance, payload):
             self._local.publish_nowait([(channel, message) for message in unseal(payload)])
 
     def _count(self, what: str) -> None:

@@ -1,0 +1,46 @@
+"""What is measured of one attempt: when its sandbox first stirs, how long commands take, when wishes come true."""
+
+import asyncio
+from collections.abc import Sequence
+
+from gateway.events import Draft
+from gateway.metrics import Metrics
+
+
+class RunWatch:
+    """One run's, from its claim on."""
+
+    def __init__(self, metrics: Metrics, *, in_sandbox: bool) -> None:
+        self._metrics = metrics
+        self._claimed_at: float | None = asyncio.get_running_loop().time() if in_sandbox else None
+        self._durable = metrics.hop_seconds.labels("durable")
+        self._command_at: float | None = None
+
+    def said(self, drafts: Sequence[Draft]) -> None:
+        """What the run puts into its log."""
+        if self._claimed_at is not None and drafts:
+            self._metrics.sandbox_start_seconds.observe(asyncio.get_running_loop().time() - self._claimed_at)
+            self._claimed_at = None
+        for draft in drafts:
+            if draft.kind == "command":
+                self._command(ends=draft.data.get("exit_code") is not None or "reason" in draft.data)
+
+    def _command(self, *, ends: bool) -> None:
+        now = asyncio.get_running_loop().time()
+        if not ends:
+            self._command_at = now
+        elif self._command_at is not None:
+            self._metrics.exec_seconds.observe(now - self._command_at)
+            self._command_at = None
+
+    def durable(self, seconds: float) -> None:
+        """A batch of events is on disk, whose first was said so long ago."""
+        self._durable.observe(seconds)
+
+    def stood_still(self, seconds: float) -> None:
+        """It was told to stand still, and does after so long."""
+        self._metrics.freeze_seconds.observe(seconds)
+
+    def obeyed(self, wish: str, seconds: float) -> None:
+        """A wish (`pause`, `resume`, `cancel`) is true, and durable, so long after the run heard of it."""
+        self._metrics.control_seconds.labels(wish).observe(seconds)
