@@ -82,6 +82,8 @@ class SubmitBody(Strict):
     priority: int = Field(default=0, ge=-10, le=10)
     detach: Literal["continue", "pause", "cancel"] = "continue"
     detach_after_s: int = Field(default=30, ge=1, le=86_400)
+    # The trace that it belongs to (W3C Trace Context); one that is not valid is as none.
+    traceparent: str | None = None
 
 
 class _Request(Strict):

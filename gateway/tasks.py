@@ -20,6 +20,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from gateway import trace
 from gateway.checkpoints import NewCheckpoint
 from gateway.errors import GatewayError
 from gateway.events import Draft, TaskEvents, cut_text, fit_outcome, status
@@ -103,6 +104,8 @@ class Task(BaseModel):
     task_id: Annotated[str, BeforeValidator(str)] = Field(default_factory=lambda: str(uuid.uuid4()))
     task: str = ""
     input: dict[str, Any] = Field(default_factory=dict)
+    traceparent: str | None = None
+    """This attempt's place in its asker's trace (W3C Trace Context), to be handed on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +118,7 @@ class TaskRecord:
     `watched` that the policy still minds: somebody has watched since it last took effect. `watchers` are the instances
     at which somebody did, with None while somebody does, else when the last of them left. `inputs` and
     `input_bytes` are what was sent to it while it ran, `input_given_bytes` how much of that has come to where it goes.
+    `traceparent` is what its asker named, if that was valid.
     `place` is the session that a takeover can go on with (`address`, `boot_id`, `session_id`), where there is one:
     `place_seq` numbers its last frame that is in the log, `place_file` is what it was giving back amid then.
     """
@@ -156,6 +160,7 @@ class TaskRecord:
     watched: bool = False
     watchers: dict[str, int | None] = field(default_factory=dict)
     takes_input: bool = False
+    traceparent: str | None = None
     inputs: int = 0
     input_bytes: int = 0
     input_given_bytes: int = 0
@@ -169,6 +174,11 @@ class TaskRecord:
     def ended(self) -> bool:
         """Whether nothing can happen to it any more."""
         return self.status in ENDED
+
+    @property
+    def span(self) -> str:
+        """What its present attempt hands on as `traceparent`."""
+        return trace.of_attempt(self.task_id, self.traceparent, self.attempt)
 
     @property
     def minds(self) -> bool:

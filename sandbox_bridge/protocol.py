@@ -116,6 +116,8 @@ class ExecuteTask(_Frame):
     limits: Limits = Limits()
     collect: Collect | None = None
     stdin: bool = False
+    traceparent: str | None = None
+    """The trace that it is a part of (W3C Trace Context); what is not valid is as none."""
 
 
 class CancelTask(_Frame):

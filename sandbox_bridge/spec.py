@@ -49,6 +49,7 @@ class TaskSpec:
     limits: Limits = field(default_factory=Limits)
     collect: Collect | None = None
     stdin: bool = False
+    traceparent: str | None = None
     ahead: Callable[[], AsyncIterator[FilePiece]] | None = None
 
     @classmethod
@@ -66,6 +67,7 @@ class TaskSpec:
             limits=frame.limits,
             collect=frame.collect,
             stdin=frame.stdin,
+            traceparent=frame.traceparent,
         )
 
 
@@ -129,6 +131,8 @@ def _extended_frames(spec: TaskSpec, head: Mapping[str, Any]) -> Iterator[tuple[
         task["collect"] = spec.collect
     if spec.stdin:
         task["stdin"] = True
+    if spec.traceparent is not None:
+        task["traceparent"] = spec.traceparent
     room = MAX_FRAME_BYTES - len(_dump(task))
     if room < 0:
         raise TaskFailed("bad_input", f"the commands are larger than {MAX_FRAME_BYTES} bytes")

@@ -71,6 +71,7 @@ class AsyncWebContainerTool:
         self.websocket_url = websocket_url
         self._token = token
         self._timeout_s = timeout_s
+        self._traceparent: str | None = None
         self._connect_timeout_s = connect_timeout_s
         self._new_session_id = new_session_id
         # Ids in use.
@@ -170,7 +171,10 @@ class AsyncWebContainerTool:
         if session_id in self._active_sessions:
             raise ValueError(f"session {session_id} is in use")
         spec = TaskSpec(
-            files=inputs.files, commands=inputs.commands, limits=Limits(timeout_s=self._timeout_s)
+            files=inputs.files,
+            commands=inputs.commands,
+            limits=Limits(timeout_s=self._timeout_s),
+            traceparent=self._traceparent,
         )
         waiting = self._active_sessions[session_id] = _Waiting()
         try:

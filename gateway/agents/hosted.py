@@ -122,7 +122,8 @@ def _task_of(check: Check, context: RunContext) -> Task:
         # It was submitted where nobody has the model, or to another version of it.
         found = bad_frame(error, within=["input"])
         raise TaskFailedError("bad_input", found.message, errors=found.details["errors"]) from None
-    return Task(task_id=context.task.task_id, task=given["task"], input=given)
+    row = context.task
+    return Task(task_id=row.task_id, task=given["task"], input=given, traceparent=row.span)
 
 
 def _made(
@@ -143,7 +144,9 @@ def _tool(sites: Sites | AsSaid, context: RunContext) -> RunTool:
     if bridge is None:
         raise PlaceLostError("sandbox_lost", "the sandbox is gone")
     shown = sites.of(context, bridge)
-    return RunTool(bridge, shown, session_id=context.sandbox_session, timeout_s=context.time_left_s)
+    session_id, timeout_s = context.sandbox_session, context.time_left_s
+    span = context.task.span
+    return RunTool(bridge, shown, session_id=session_id, timeout_s=timeout_s, traceparent=span)
 
 
 async def _steered(

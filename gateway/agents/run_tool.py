@@ -20,8 +20,17 @@ class Shown(Protocol):
 class RunTool(AsyncWebContainerTool):
     """As `AsyncWebContainerTool`, over the gateway's own connection. The first session is named by the run."""
 
-    def __init__(self, bridge: Bridge, shown: Shown, *, session_id: str, timeout_s: float) -> None:
+    def __init__(
+        self,
+        bridge: Bridge,
+        shown: Shown,
+        *,
+        session_id: str,
+        timeout_s: float,
+        traceparent: str | None = None,
+    ) -> None:
         super().__init__(bridge.address, timeout_s=timeout_s)
+        self._traceparent = traceparent
         self._chosen = bridge
         self._shown = shown
         self._first: str | None = session_id

@@ -124,7 +124,8 @@ def _spec(context: RunContext) -> TaskSpec:
     limits["timeout_s"] = min(limits.get("timeout_s", time_left_s), max(time_left_s, 0.001))
     spec = TaskSpec.parse({**context.input, "limits": limits})
     stored = context.input_files
-    return spec if stored is None else dataclasses.replace(spec, ahead=lambda: _pieces(stored()))
+    ahead = None if stored is None else lambda: _pieces(stored())
+    return dataclasses.replace(spec, traceparent=context.task.span, ahead=ahead)
 
 
 async def _pieces(stored: AsyncIterator[Stored]) -> AsyncIterator[FilePiece]:

@@ -7,6 +7,7 @@ from typing import Final, Literal
 from aiohttp import web
 from pydantic import Field
 
+from gateway import trace
 from gateway.errors import GatewayError
 from gateway.fanout.follow import ended
 from gateway.files import Upload
@@ -32,6 +33,8 @@ class SubmitHeaders(Headers):
     """The body's `idempotency_key`; a body that has one, too, has the same."""
     session_id: str | None = Field(default=None, alias="Session-Id")
     """The session that the task is to belong to, where it is the asker's; else it gets a new one."""
+    traceparent: str | None = Field(default=None, alias="traceparent")
+    """The trace that the task is to belong to (W3C Trace Context); one that is not valid is as none."""
 
 
 class TaskQuery(Query):
@@ -194,7 +197,8 @@ class Api:
         wanted, subject = asked.headers.session_id, asked.principal.subject
         known = wanted is not None and self._ids.belongs(wanted, subject)
         session_id = wanted if wanted is not None and known else self._ids.new(subject)
-        return await self._control.submit(asked.principal, session_id, body, upload)
+        named = trace.parsed(asked.request.headers.getall(trace.HEADER, []))
+        return await self._control.submit(asked.principal, session_id, body, upload, traceparent=named)
 
     async def _submit_files(self, asked: Asked) -> tuple[SubmitBody, Created]:
         principal: Principal = asked.principal

@@ -7,6 +7,7 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
+from gateway import trace
 from gateway.clock import rfc3339
 from gateway.events import Event
 from gateway.notes import Note
@@ -70,6 +71,7 @@ class Explain:
         events = [event async for event in self._milestones(task)]
         spans = timeline(events, notes, ended=task.ended, now=rfc3339(now_ms))
         about = {"task_id": task.task_id, "agent": task.agent, "status": task.status, "attempt": task.attempt}
+        about["trace_id"] = trace.trace_id(task.task_id, task.traceparent)
         return json_answer(
             {**about, "spans": [dataclasses.asdict(span) for span in spans], "totals_ms": totals(spans)}
         )

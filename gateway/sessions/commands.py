@@ -140,7 +140,9 @@ async def _submit_task(services: Services, caller: Caller, request: frames.Submi
 
 async def _submit(services: Services, caller: Caller, request: frames.SubmitTask) -> Created:
     with services.metrics.submit_seconds.time():
-        return await services.control.submit(caller.principal, caller.session_id, request)
+        return await services.control.submit(
+            caller.principal, caller.session_id, request, traceparent=caller.flight.traceparent
+        )
 
 
 async def _subscribe(services: Services, caller: Caller, request: frames.Subscribe) -> Reply:

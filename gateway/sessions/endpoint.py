@@ -9,7 +9,7 @@ from typing import Final
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from gateway import frames
+from gateway import frames, trace
 from gateway.clock import Clock, rfc3339
 from gateway.errors import CLOSES, Close, GatewayError, HandshakeError
 from gateway.principal import Principal
@@ -123,6 +123,7 @@ class Endpoint:
             principal,
             session_id=session.session_id,
             number=self._served,
+            traceparent=trace.parsed(request.headers.getall(trace.HEADER, [])),
         )
         connection = Connection(
             socket,

@@ -23,8 +23,17 @@ class Flight:
     """One connection's; `number` tells it from others of its session at this instance."""
 
     def __init__(
-        self, recorder: Recorder, settings: Settings, principal: Principal, *, session_id: str, number: int
+        self,
+        recorder: Recorder,
+        settings: Settings,
+        principal: Principal,
+        *,
+        session_id: str,
+        number: int,
+        traceparent: str | None = None,
     ) -> None:
+        self.traceparent = traceparent
+        """The trace that its client named in the handshake."""
         self._recorder = recorder
         self._settings = settings
         self._subject = principal.subject

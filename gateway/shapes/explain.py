@@ -20,6 +20,7 @@ class TaskExplained(Shape):
     agent: str
     status: str
     attempt: Count
+    trace_id: str
     spans: list[Span]
     totals_ms: Object
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import orjson
 
-from gateway import wishes
+from gateway import trace, wishes
 from gateway.agents.directory import Directory
 from gateway.clock import Clock
 from gateway.errors import GatewayError
@@ -53,9 +53,17 @@ class Control:
         await self._admission.admit(principal.subject)
 
     async def submit(
-        self, principal: Principal, session_id: str, body: SubmitBody, upload: Upload | None = None
+        self,
+        principal: Principal,
+        session_id: str,
+        body: SubmitBody,
+        upload: Upload | None = None,
+        *,
+        traceparent: str | None = None,
     ) -> Created:
-        """A durable task. Raises `GatewayError`: `bad_frame`, `unknown_agent`, `forbidden`, `workflow_not_found`…"""
+        """A durable task, in the trace that it names itself, or else in `traceparent`.
+
+        Raises `GatewayError`: `bad_frame`, `unknown_agent`, `forbidden`, `workflow_not_found`…"""
         filled = self.check(principal, body)
         if upload is not None:
             _check_upload(body, upload, taken=self._agents.takes_files(body.agent))
@@ -76,6 +84,7 @@ class Control:
             detach_after_s=body.detach_after_s,
             created_at=now_ms,
             updated_at=now_ms,
+            traceparent=trace.chosen(body.traceparent, traceparent),
             takes_input=self._agents.takes_input(body.agent, body.input),
         )
         return await self._store.create_task(
@@ -218,9 +227,13 @@ def _bad_files(path: list[str], problem: str) -> GatewayError:
     )
 
 
+_NOT_OF_IT: Final = ("id", "type", "mode", "idempotency_key", "traceparent")
+"""Fields of a submit in which a repeat may differ."""
+
+
 def _fingerprint(body: SubmitBody, filled: dict[str, Any], upload: Upload | None) -> bytes:
     """What a repeat under the same key has to have, too: defaults count as if they had been written, also in input."""
-    fields = body.model_dump(mode="json", exclude={"id", "type", "mode", "idempotency_key", "input"})
+    fields = body.model_dump(mode="json", exclude={*_NOT_OF_IT, "input"})
     fields["input"] = filled
     if upload is not None:
         fields["files"] = upload.sha256

@@ -10,6 +10,7 @@ from typing import Any, Final
 import orjson
 from structlog.typing import FilteringBoundLogger
 
+from gateway import trace
 from gateway.agents.runner import Agent, Grip, Memory, PlaceLostError, TaskCancelledError, TaskFailedError
 from gateway.clock import Clock
 from gateway.errors import LeaseLostError
@@ -56,7 +57,8 @@ class Run:
         self._agent = agent
         self._store = store
         self._clock = clock
-        self._log = log.bind(task_id=task.task_id, attempt=task.attempt)
+        trace_id = trace.trace_id(task.task_id, task.traceparent)
+        self._log = log.bind(task_id=task.task_id, attempt=task.attempt, trace_id=trace_id)
         owner = task.owner or ""
         fence = Fence(task.task_id, task.subject, owner, task.epoch, task.last_seq)
         self._journal = Journal(store, fence, log=self._log)

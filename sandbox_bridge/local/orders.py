@@ -22,6 +22,7 @@ from sandbox_bridge.protocol import (
 )
 from sandbox_bridge.settings import SandboxSettings
 
+_TRACEPARENT = re.compile("00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _STATIC_SERVER = Path(static.__file__).read_text("utf-8")
 MAX_COMMANDS = 1000
 """Commands of one task: each costs a record in the result."""
@@ -65,19 +66,26 @@ def check_order(task: ExecuteTask, settings: SandboxSettings, staged_paths: list
     if len(task.commands) > MAX_COMMANDS:
         raise BadInputError(f"commands: {len(task.commands)} are more than {MAX_COMMANDS}")
     check_paths([*task.files, *staged_paths])
+    traced = _trace_environment(task.traceparent)
     commands = [command_of(item) for item in task.commands]
     for index, command in enumerate(commands):
         _check_command(index, command)
     limits = settle(task.limits, settings)
     return Order(
         files=[(path, _content(path, content)) for path, content in task.files.items()],
-        commands=commands,
+        commands=[command.model_copy(update={"env": traced | command.env}) for command in commands],
         limits=limits,
         stream=task.type == "stream_task",
         stdin=task.stdin,
         collect=_globs(task.collect),
         collect_bytes=_collect_bytes(task.collect, limits),
     )
+
+
+def _trace_environment(traceparent: str | None) -> dict[str, str]:
+    """By what a command knows the trace that it is a part of."""
+    is_one = traceparent is not None and _TRACEPARENT.fullmatch(traceparent) is not None
+    return {"TRACEPARENT": traceparent} if traceparent is not None and is_one else {}
 
 
 def _globs(collect: Collect | None) -> list[str]:

@@ -27,6 +27,7 @@ SUBMIT: dict[str, Any] = {
     "priority": 0,
     "detach": "continue",
     "detach_after_s": 30,
+    "traceparent": None,
 }
 LIST = dict.fromkeys(("status", "agent", "session_id", "workflow_id", "label", "cursor"), None) | {
     "limit": 50

@@ -92,12 +92,17 @@ async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]
             yield Place(gateway, worker, settings, env)
 
 
+TRACE = f"00-{11:032x}-00f067aa0ba902b7-01"
+
+
 async def begun(me: Client, folder: Path) -> tuple[str, int]:
     """A task that is busy, and the process that it is in."""
     (folder / "busy").touch()
     given = {"task": "primes", "busy": str(folder / "busy"), "runs": str(folder / "runs")}
-    task_id = await me.submit(agent="sieve", input=given)
-    return task_id, (await me.until_event(task_id, "progress"))["data"]["pid"]
+    task_id = await me.submit(agent="sieve", input=given, traceparent=TRACE)
+    told = (await me.until_event(task_id, "progress"))["data"]
+    assert told["traceparent"].split("-")[1] == TRACE.split("-")[1], "its asker's trace goes into the process"
+    return task_id, told["pid"]
 
 
 def runs(folder: Path) -> list[str]:

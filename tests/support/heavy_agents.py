@@ -18,7 +18,7 @@ class Sieve:
         """Synchronous; each attempt leaves a line in the file `runs`."""
         with Path(task.input["runs"]).open("a") as runs:
             runs.write(f"{os.getpid()}\n")
-        progress(phase="sieve", progress=1, pid=os.getpid())
+        progress(phase="sieve", progress=1, pid=os.getpid(), traceparent=task.traceparent)
         deadline = time.monotonic() + 60
         while Path(task.input["busy"]).exists() and time.monotonic() < deadline:
             sum(range(1000))

@@ -132,6 +132,7 @@ export interface SubmitTaskToSandbox {
   priority?: number;
   detach?: "continue" | "pause" | "cancel";
   detach_after_s?: number;
+  traceparent?: string | null;
   type: "submit_task";
 }
 /**
@@ -223,6 +224,7 @@ export interface SubmitTaskToAgent {
   priority?: number;
   detach?: "continue" | "pause" | "cancel";
   detach_after_s?: number;
+  traceparent?: string | null;
   type: "submit_task";
 }
 /**
