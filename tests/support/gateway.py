@@ -14,6 +14,8 @@ from typing import Any, BinaryIO, Final
 
 from websockets.asyncio.client import ClientConnection, connect
 
+from tests.support.secrets_scan import CANARY, note
+
 PROGRAM: Final = ("-m", "gateway")
 """What Python is to run."""
 READY_S = 90.0
@@ -67,13 +69,15 @@ async def start_gateway(
     `under` is a command that becomes the one that follows it; `role` may be `worker`; `folder` is where it runs.
     """
     arguments = (role, "--port", "0", "--data-dir", str(data_dir), *options)
+    given = {"GATEWAY_LOG_FORMAT": "json", "GATEWAY_DRAIN_S": "1", "CANARY": CANARY, **(env or {})}
+    note(data_dir, given)
     with _appending(_log_of(data_dir)) as stderr:
         return await asyncio.create_subprocess_exec(
             *(*under, sys.executable, *program, *arguments),
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,
             cwd=folder,
-            env=os.environ | {"GATEWAY_LOG_FORMAT": "json", "GATEWAY_DRAIN_S": "1"} | dict(env or {}),
+            env=os.environ | given,
         )
 
 
