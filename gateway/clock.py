@@ -1,12 +1,14 @@
 """Time and ids as inputs: what is real in `server.app` is seeded and virtual in the simulation."""
 
 import random
+import re
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Final
 
 
 @dataclass(slots=True)
@@ -37,6 +39,14 @@ class Clock:
         self._last_ordered = fresh
         high, middle, low = fresh >> 74, fresh >> 62 & 0xFFF, fresh & (1 << 62) - 1
         return str(uuid.UUID(int=high << 80 | 0x7 << 76 | middle << 64 | 0x2 << 62 | low))
+
+
+_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def is_id(text: str) -> bool:
+    """Whether it is written as the ids are that are made here."""
+    return _ID.fullmatch(text) is not None
 
 
 def rfc3339(ms: int) -> str:

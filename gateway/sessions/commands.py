@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from gateway import frames
-from gateway.clock import Clock, rfc3339
+from gateway.clock import Clock, is_id, rfc3339
 from gateway.errors import GatewayError, StoreUnavailableError
 from gateway.fanout.follow import Heard, ended
 from gateway.fanout.relay import Relay
@@ -146,6 +146,10 @@ async def _submit(services: Services, caller: Caller, request: frames.SubmitTask
 
 
 async def _subscribe(services: Services, caller: Caller, request: frames.Subscribe) -> Reply:
+    caller.principal.require("tasks:read")
+    if not is_id(request.task_id):
+        # A channel of the bus has its name: no words of a stranger's get into that.
+        raise GatewayError("task_not_found")
     heard = Heard(request.task_id)
     async with services.relay.joined(heard):
         task = await services.control.get(caller.principal, request.task_id)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.clock import Clock, rfc3339
+from gateway.clock import Clock, is_id, rfc3339
 from tests.support.records import NOW_MS, FakeTime, deterministic
 
 LAST_MS = 253_402_300_799_999
@@ -60,3 +60,22 @@ def test_ordered_ids_follow_each_other_whatever_the_clock_does() -> None:
     assert made == sorted(made)
     assert len(set(made)) == 300
     assert {uuid.UUID(one).version for one in made} == {7}
+
+
+def test_ids_are_known_by_their_form() -> None:
+    """Those that are made here are ids, and nothing else is."""
+    clock = FakeTime().clock
+    made = clock.new_id()
+    assert is_id(made)
+    assert is_id(clock.new_ordered_id())
+    others = (
+        made.upper(),
+        made + "\n",
+        made[:-1],
+        "{" + made + "}",
+        made.replace("-", ""),
+        "*",
+        "",
+        "\u0663" * 36,
+    )
+    assert not any(map(is_id, others))

@@ -12,8 +12,10 @@ import pytest
 import pytest_asyncio
 from aiohttp import ClientSession
 
+from tests.journeys.test_hostile_peers import PATHS
 from tests.support.gateway import Client, GatewayProcess, client, running_gateway
 from tests.support.processes import rss_mib
+from tests.support.raw_websocket import connected
 from tests.support.site_script import SITE
 
 pytestmark = pytest.mark.journey
@@ -130,6 +132,29 @@ async def test_label_that_is_none_finds_nothing(named: GatewayProcess, label: st
             http.get(path, headers={"Host": f"{label}.{PREVIEWS}:1"}) as answer,
         ):
             assert (answer.status, answer.content_type) == (404, "text/plain"), path
+
+
+async def test_paths_lead_out_of_no_site(named: GatewayProcess) -> None:
+    """Tricks with dots, slashes, escapes and NUL come to the site or are refused: no file beside its folder, nothing of
+    ours, and nothing in the headers."""
+    async with client(named.socket_url) as me:
+        task_id = await me.submit(input={"files": {"index.html": "<h1>Hello</h1>"}, "commands": ["serve"]})
+        ready = await me.until_event(task_id, "server_ready")
+        host = urlsplit(ready["data"]["url"]).hostname
+        for path in (
+            *PATHS,
+            "/../../../../etc/passwd",
+            "/%2e%2e/%2e%2e/etc/passwd",
+            "/..%2f..%2fetc%2fpasswd",
+        ):
+            async with connected(named) as (reader, writer):
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+                async with asyncio.timeout(30):
+                    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            assert head.split()[1] in {b"301", b"400", b"404", b"502"}, (path, head)
+            assert b"root:" not in body
+            assert b"application/problem+json" not in head
+            assert b"X-Injected" not in head
 
 
 async def test_preview_hosts_own_name_is_none_of_ours(named: GatewayProcess) -> None:

@@ -9,15 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.errors import CLOSES, ERRORS
-from tests.support.gateway import Client, GatewayProcess
+from tests.support.gateway import Client
 from tests.support.hostile_frames import FROM_SANDBOX, KILLERS, REQUESTS, Maker, framed
-from tests.support.raw_websocket import WITHIN_S, RawClient, connected, handshake, is_over
+from tests.support.raw_websocket import WITHIN_S, RawClient, Served, connected, handshake, is_over
 
 ENV: Final = {
     "GATEWAY_REQUESTS_PER_S": "0",
     "GATEWAY_SUBMITS_PER_S": "0",
     "GATEWAY_QUEUE_S": "1",
-    "GATEWAY_RETENTION_S": "1",
     "GATEWAY_LOG_LEVEL": "warning",
 }
 """Of a gateway that is to be attacked with all that its attackers can send."""
@@ -39,7 +38,7 @@ class Tally:
 
 
 async def attack(
-    gateway: GatewayProcess, ids: Sequence[str], *, seed: int, frames: int, tally: Tally
+    gateway: Served, ids: Sequence[str], *, seed: int, frames: int, tally: Tally, at_once: int = AT_ONCE
 ) -> None:
     """Send so many frames, over as many connections as that takes."""
     seeds = iter(range(seed, seed + frames))
@@ -54,11 +53,11 @@ async def attack(
                 await _as_client(gateway, maker, tally)
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(AT_ONCE):
+        for _ in range(at_once):
             group.create_task(attacker())
 
 
-async def _as_client(gateway: GatewayProcess, maker: Maker, tally: Tally) -> None:
+async def _as_client(gateway: Served, maker: Maker, tally: Tally) -> None:
     rng = maker.rng
     texts = [maker.text(REQUESTS, id=f"h{n}") for n in range(BAD_AT_ONCE)]
     texts += [maker.well_formed(f"w{n}") for n in range(WELL_FORMED)]
@@ -83,7 +82,7 @@ def _is_utf8(text: bytes) -> bool:
     return True
 
 
-async def _welcomed(gateway: GatewayProcess, me: RawClient, path: str = "/ws") -> RawClient:
+async def _welcomed(gateway: Served, me: RawClient, path: str = "/ws") -> RawClient:
     await me.send(handshake(gateway.url, line=f"GET {path} HTTP/1.1"))
     async with asyncio.timeout(WITHIN_S):
         head = await me.reader.readuntil(b"\r\n\r\n")
@@ -141,7 +140,7 @@ async def _killed(me: RawClient, kind: str, data: bytes, tally: Tally) -> None:
     assert code in CLOSED_WITH, (kind, code)
 
 
-async def _as_sandbox(gateway: GatewayProcess, maker: Maker, tally: Tally) -> None:
+async def _as_sandbox(gateway: Served, maker: Maker, tally: Tally) -> None:
     """One that dials in, and then says what it likes; nobody owes it an answer."""
     rng = maker.rng
     texts = [maker.text(FROM_SANDBOX) for _ in range(BAD_AT_ONCE)]

@@ -8,10 +8,8 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
-
-from tests.support.gateway import GatewayProcess
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 WITHIN_S: Final = 30.0
@@ -49,6 +47,21 @@ def request(request_id: str = "1", *, size: int = 0) -> bytes:
 def closing(code: int, reason: bytes = b"") -> bytes:
     """A close frame."""
     return frame(struct.pack("!H", code) + reason, CLOSE)
+
+
+class Served(Protocol):
+    """A gateway that runs somewhere."""
+
+    @property
+    def url(self) -> str:
+        """Where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One of which no more is known than where it is."""
+
+    url: str
 
 
 @dataclass
@@ -132,7 +145,7 @@ def handshake(
 
 @asynccontextmanager
 async def connected(
-    gateway: GatewayProcess,
+    gateway: Served,
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection on which nothing has been said."""
     address = urlsplit(gateway.url)
@@ -144,7 +157,7 @@ async def connected(
 
 
 @asynccontextmanager
-async def raw_client(gateway: GatewayProcess, **headers: str) -> AsyncIterator[RawClient]:
+async def raw_client(gateway: Served, **headers: str) -> AsyncIterator[RawClient]:
     """A client that has been welcomed."""
     async with connected(gateway) as (reader, writer):
         writer.write(handshake(gateway.url, {**headers}))
