@@ -1,7 +1,7 @@
 """`make conformance`: Autobahn's fuzzing client against `echo`, all cases but those of compression (12 and 13).
 
-It runs on CPython 2.7 alone, found as `python2.7` or in `PYTHON27`; where there is none this says so, and tests
-nothing.
+It runs on CPython 2.7 alone: in `PYTHON27`, as `python2.7`, or one of pyenv's; where there is none this says so, and
+tests nothing.
 """
 
 import json
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ GOOD: Final = {"OK", "NON-STRICT", "INFORMATIONAL", "UNIMPLEMENTED"}
 
 def main() -> int:
     """The exit code: 1 where a case fails."""
-    python = os.environ.get("PYTHON27") or shutil.which("python2.7")
+    python = next(filter(is_python27, candidates()), None)
     if python is None:
         sys.stdout.write("no CPython 2.7 here (PYTHON27, or python2.7 on the PATH): NOT tested" + "\n")
         return 0
@@ -30,6 +31,23 @@ def main() -> int:
         install(python)
     with tempfile.TemporaryDirectory() as folder:
         return told(run(wstest, Path(folder)))
+
+
+def candidates() -> Iterator[str]:
+    """Where a CPython 2.7 may be."""
+    yield from filter(None, (os.environ.get("PYTHON27"), shutil.which("python2.7")))
+    pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+    yield from map(str, sorted(pyenv.glob("versions/2.7.*/bin/python2.7")))
+
+
+def is_python27(path: str) -> bool:
+    """Whether it runs: pyenv puts a `python2.7` on the PATH that may not."""
+    code = "import platform; print(platform.python_implementation() + platform.python_version())"
+    try:
+        said = subprocess.run([path, "-c", code], capture_output=True, text=True, check=False)
+    except OSError:
+        return False
+    return said.stdout.startswith("CPython2.7.")
 
 
 def install(python: str) -> None:

@@ -6,6 +6,7 @@ import sys
 
 from aiohttp import WSMsgType, web
 
+from gateway.server.crowd import Crowd
 from gateway.server.peer import Peer
 from gateway.sessions import guard
 from gateway.sessions.connection import ClientSocket
@@ -43,7 +44,8 @@ async def serve() -> None:
     await runner.setup()
     loop = asyncio.get_running_loop()
     assert runner.server is not None
-    server = await loop.create_server(functools.partial(Peer, runner.server, loop=loop), "127.0.0.1", 0)
+    peer = functools.partial(Peer, runner.server, Crowd(Settings(_env_file=None)), loop=loop)
+    server = await loop.create_server(peer, "127.0.0.1", 0)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await loop.run_in_executor(None, sys.stdin.read)

@@ -147,10 +147,9 @@ async def test_paths_lead_out_of_no_site(named: GatewayProcess) -> None:
             "/%2e%2e/%2e%2e/etc/passwd",
             "/..%2f..%2fetc%2fpasswd",
         ):
-            async with connected(named) as (reader, writer):
+            async with connected(named) as (reader, writer), asyncio.timeout(30):
                 writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-                async with asyncio.timeout(30):
-                    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+                head, _, body = (await reader.read()).partition(b"\r\n\r\n")
             assert head.split()[1] in {b"301", b"400", b"404", b"502"}, (path, head)
             assert b"root:" not in body
             assert b"application/problem+json" not in head

@@ -20,14 +20,18 @@ FLOOD: Final = 200
 BOMB: Final = b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: x\r\n" * 2000 + b"\r\n"
 
 
+async def _flood_once(door: Door, data: bytes) -> None:
+    async with raw_client(door) as me:
+        while not me.reader.at_eof():
+            await me.send(data)
+            await me.reader.read(1 << 16)
+
+
 async def _flood(door: Door, data: bytes) -> None:
     """Send it over and over, over a new connection where that is ended."""
     while True:
         with contextlib.suppress(OSError, EOFError, AssertionError, TimeoutError):
-            async with raw_client(door) as me:
-                while True:
-                    await me.send(data)
-                    await me.reader.read(1 << 16)
+            await _flood_once(door, data)
 
 
 async def _bombs(door: Door) -> None:
