@@ -41,7 +41,10 @@ export function Sandboxes() {
       <ul class="cards">
         {instances?.map((instance) => (
           <li key={instance.instance} class="card">
-            <InstanceCard instance={instance} />
+            <InstanceCard
+              instance={instance}
+              sandboxes={(sandboxes ?? []).filter((sandbox) => sandbox.instance === instance.instance)}
+            />
           </li>
         ))}
       </ul>
@@ -71,7 +74,7 @@ function LoadChart({ places }: { places: number }) {
   }, [tasks.value, step, places]);
   return (
     <section class="card" aria-labelledby="load-title">
-      <h2 id="load-title">Your tasks in the last 15 minutes</h2>
+      <h2 id="load-title">Tasks in the last 15 minutes</h2>
       <ChartPane label="Tasks in the last 15 minutes" lines={LINES} data={data} />
     </section>
   );
@@ -110,7 +113,7 @@ function SandboxCard({ sandbox }: { sandbox: Sandbox }) {
   );
 }
 
-function InstanceCard({ instance }: { instance: Instance }) {
+function InstanceCard({ instance, sandboxes }: { instance: Instance; sandboxes: Sandbox[] }) {
   const isHere = session.welcome?.instance === instance.instance;
   return (
     <>
@@ -119,8 +122,14 @@ function InstanceCard({ instance }: { instance: Instance }) {
         <span class={instance.draining ? "exit bad" : "exit good"}>
           {instance.draining ? "draining" : "up"}
         </span>
+        {instance.role === "worker" && <span class="exit">worker</span>}
         {isHere && <span class="exit">serves this page</span>}
       </div>
+      <Load
+        word="places of its sandboxes taken"
+        used={sandboxes.reduce((sum, { active }) => sum + active, 0)}
+        of={sandboxes.reduce((sum, { max_sessions }) => sum + max_sessions, 0)}
+      />
       <dl class="fact-list">
         <div>
           <dt>up for</dt>
