@@ -1,3 +1,5 @@
+import { useState } from "preact/hooks";
+
 import { CopyButton } from "../copyable.tsx";
 import { type Seen, traffic } from "../traffic.ts";
 
@@ -30,8 +32,9 @@ export function FramesTab({ taskId }: { taskId: string }) {
 /** A line, and on demand all of it. */
 function Frame({ frame }: { frame: Seen }) {
   const { at, way, chars, text } = frame;
+  const [isOpen, setOpen] = useState(false);
   return (
-    <details>
+    <details onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary>
         <span class="frame-way">{way === "in" ? "◂ in" : "out ▸"}</span>
         <strong>{kindOf(text)}</strong>
@@ -39,7 +42,7 @@ function Frame({ frame }: { frame: Seen }) {
         <span class="hint">{chars.toLocaleString("en")} chars</span>
         <span class="hint">{timeOf(at)}</span>
       </summary>
-      <pre dir="auto">{shaped(frame)}</pre>
+      {isOpen && <pre dir="auto">{shaped(frame)}</pre>}
     </details>
   );
 }
