@@ -12,6 +12,7 @@ them. The bridge needs no clock and no socket of its own: it lives on its loop's
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -25,10 +26,13 @@ from sandbox_bridge.connection import FrameTransport
 from sandbox_bridge.errors import SandboxBusy, SandboxLost, TransportClosed
 from sandbox_bridge.handshake import DialIn, Handshake, SandboxInfo, Trust
 from sandbox_bridge.link import Link
-from sandbox_bridge.protocol import HELLO_TIMEOUT_S, RESUME_S, Health
+from sandbox_bridge.protocol import HELLO_TIMEOUT_S, RESUME_S, Health, SessionOrder
 from sandbox_bridge.spec import FormerSession, TaskSpec
 
 __all__ = ["Bridge", "BridgeSession", "BridgeTimes", "FormerSession", "SandboxInfo", "TaskSpec"]
+
+MAX_STRAYS = 1000
+"""Sessions to be killed by the next hello; more, and the oldest is left to its own end, 8 s later."""
 
 log = structlog.get_logger(__name__)
 
@@ -89,6 +93,8 @@ class Bridge:
         self._times = times
         self._handshake = Handshake(address=address, trust=trust, answer_s=times.answer_s)
         self._table = CallTable(on_change=self._changed, busy_s=times.busy_s, call_times=times.call)
+        # Sessions that others have left there, to be killed by the next connection's hello.
+        self._strays: deque[str] = deque(maxlen=MAX_STRAYS)
         # Present while connected.
         self._link: Link | None = None
 
@@ -146,6 +152,11 @@ class Bridge:
         self._link.close_session(session_id)
         return True
 
+    def end_former(self, session_id: str) -> None:
+        """Have the sandbox end a session that another process has left there: now, or once there is a connection."""
+        if not self.close_session(session_id):
+            self._strays.append(session_id)
+
     async def health(self) -> Health:
         """What the sandbox answers to `health_check`. Raises `SandboxLost` when no answer comes."""
         if self._link is None:
@@ -201,13 +212,20 @@ class Bridge:
         For connections that somebody else has made, with their `handshake`; one at a time.
         """
         handshake = handshake or self._handshake
+        orders = self._table.orders()
+        kills = [SessionOrder(session_id=stray, action="kill") for stray in self._strays]
         try:
-            greeting = await handshake.perform(transport, self._table.orders())
+            greeting = await handshake.perform(transport, [*orders, *kills])
         except TransportClosed as error:
             self._closed(error)
             return
+        self._strays.clear()
         self._table.begin(greeting.info, greeting.offers)
         link = self._link = self._link_over(transport, greeting.info, handshake)
+        for order in orders:
+            if order.session_id not in self._table.calls and link.info.extended:
+                # It was given up while the sandbox was told to go on with it, and would run on for nobody.
+                link.close_session(order.session_id)
         self.problem = None
         log.info("sandbox connected", address=self.address, extended=link.info.extended)
         self._changed()

@@ -85,14 +85,14 @@ class Handshake:
     async def perform(self, transport: FrameTransport, orders: Sequence[SessionOrder] = ()) -> Greeting:
         """Say `hello` and see; a sandbox that does not return it is asked how many sessions it takes.
 
-        With `orders` for sessions that it may have, nothing but a `hello` will do. Raises `TransportClosed`.
+        With `orders` to go on with sessions, nothing but a `hello` will do. Raises `TransportClosed`.
         """
         greets = not self._core_only and self._broken < BROKEN_GREETINGS
         if greets:
             hello = await self._greet(transport, orders)
             if _is_ours(hello):
                 return self._returned(hello)
-            if orders:
+            if any(order.action == "continue" for order in orders):
                 raise TransportClosed("the sandbox did not return the hello")
         health = await self._ask(transport, HealthCheck(type="health_check"))
         self._broken = 0
@@ -148,10 +148,19 @@ class DialIn:
         self._subject = subject
 
     async def perform(self, transport: FrameTransport, orders: Sequence[SessionOrder] = ()) -> Greeting:
-        """Return the `hello`, with `orders` for those sessions that the sandbox has. Raises `TransportClosed`."""
+        """Return the `hello`, with what becomes of each session that the sandbox has. Raises `TransportClosed`.
+
+        Who is without a connection can go on only here: what `orders` don't name was a former owner's, and is killed.
+        """
+        wanted = {order.session_id: order for order in orders}
+        kill = [
+            SessionOrder(session_id=offer.session_id, action="kill")
+            for offer in self._hello.resume
+            if offer.session_id not in wanted
+        ]
         offered = {offer.session_id for offer in self._hello.resume}
-        wanted = [order for order in orders if order.session_id in offered]
-        await transport.send(encode(_hello(wanted)))
+        named = [order for order in orders if order.session_id in offered]
+        await transport.send(encode(_hello([*named, *kill])))
         return Greeting(self.info_of(self._hello), self._hello.resume)
 
     def info_of(self, hello: SandboxHello) -> SandboxInfo:

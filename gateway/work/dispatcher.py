@@ -159,6 +159,12 @@ class Dispatcher:
         agent = self._registry.get(task.agent) if task.agent in self._registry else None
         return (agent, bridge) if agent is not None and agent.take_up and bridge is not None else None
 
+    def end_former(self, task: TaskRecord) -> None:
+        """Have the session of a lost owner's attempt end, where it was in a sandbox that is met from here, too."""
+        bridge = self._pool.at(task.place["address"]) if task.place is not None else None
+        if bridge is not None and task.place is not None:
+            bridge.end_former(task.place["session_id"])
+
     def take_up(self, tasks: Iterable[TaskRecord]) -> None:
         """Go on with attempts that can be taken up and are this instance's now; asked for before `run`."""
         for task in tasks:

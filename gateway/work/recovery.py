@@ -144,9 +144,17 @@ class Recovery:
         return lost(task, "instance_lost", now_ms=self._clock.now_ms())
 
     async def _put_back(self, task_id: str, decide: Callable[[TaskRecord, Standing], Change]) -> None:
+        before: list[TaskRecord] = []
+
+        def decide_once_more(task: TaskRecord, standing: Standing) -> Change:
+            before[:] = [task]
+            return decide(task, standing)
+
         try:
-            after = await self._store.leases.assign(task_id, self._me, decide)
+            after = await self._store.leases.assign(task_id, self._me, decide_once_more)
         except GatewayError:
             return  # deleted in between
+        if after.owner != before[0].owner:
+            self._dispatcher.end_former(before[0])
         own = decide == self._decide_own
         self._log.info("orphan put back", task_id=task_id, own=own, status=str(after.status))

@@ -173,6 +173,25 @@ async def test_sandbox_goes_on_with_its_sessions_when_it_comes_again() -> None:
         assert not on.pool.bridges
 
 
+async def test_sessions_that_nobody_goes_on_with_are_killed_when_their_sandbox_comes() -> None:
+    """They were a former owner's, at this instance or another; those that are ours go on."""
+    async with door() as on:
+        tab = await on.dial()
+        await heard(tab)
+        (bridge,) = on.pool.bridges
+        async with bridge.open("ours", TaskSpec(commands=["x"])):
+            await heard(tab)
+            await tab.aclose()
+            offers = [{"session_id": name, "last_seq": 3} for name in ("theirs", "ours")]
+            tab = await on.dial(HELLO | {"resume": offers})
+            told = (await heard(tab))["sessions"]
+            assert {order["session_id"]: order["action"] for order in told} == {
+                "ours": "continue",
+                "theirs": "kill",
+            }
+            await tab.aclose()
+
+
 async def test_sandbox_of_another_boot_has_lost_its_sessions() -> None:
     """Nothing is left of what ran in the former one, whatever it offers."""
     async with door() as on:
