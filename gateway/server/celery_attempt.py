@@ -28,6 +28,7 @@ from gateway.server.world import World
 from gateway.settings import Settings
 from gateway.state.base import StateStore
 from gateway.tasks import Change, TaskRecord, claimed
+from gateway.work.bells import hear_lost_bells
 from gateway.work.leases import Lease, Told
 from gateway.work.run import Run
 
@@ -128,4 +129,7 @@ class _Attempt:
         self._bus.on_message(lambda _channel, _message: run.ring())
         await self._bus.subscribe(instance_channel(self._instance))
         run.ring()
+        listening = hear_lost_bells(self._store, lambda: [run], log=self._log)
+        hearing = asyncio.get_running_loop().create_task(listening, name="bells")
         await asyncio.wait([carrying])
+        hearing.cancel()

@@ -21,6 +21,7 @@ from gateway.fleet import Standing, may_claim
 from gateway.metrics import Metrics
 from gateway.state.base import StateStore
 from gateway.tasks import Change, TaskRecord, claimed, failed
+from gateway.work.bells import hear_lost_bells
 from gateway.work.leases import Holding
 from gateway.work.offers import Offers
 from gateway.work.run import Run
@@ -31,6 +32,8 @@ from sandbox_bridge.pool import Pool, Want
 
 LOOK_AGAIN_S: Final = 1.0
 """How often tasks that wait for something other than a doorbell are looked at."""
+LOST_BELL_S: Final = 2.0
+"""How often one of many looks though nothing waits: whoever submits may be killed before it rings."""
 PER_SUBJECT: Final = 100
 """How many of a subject's waiting tasks one look sees."""
 GIVE_BACK_S: Final = 10.0
@@ -139,6 +142,7 @@ class Dispatcher:
         async with asyncio.TaskGroup() as runs:
             if self._offers is not None:
                 runs.create_task(self._offers.run(), name="offers")
+            runs.create_task(hear_lost_bells(self._store, lambda: self._runs, log=self._log), name="bells")
             for run in self._taken_up:
                 self._runs.start(run, runs)
             while True:
@@ -219,7 +223,7 @@ class Dispatcher:
     # --- one look at the queue --------------------------------------------------------------------------
 
     async def _dispatch(self, runs: asyncio.TaskGroup) -> float | None:
-        """Start what can be started; when to look again, in s, where something still waits."""
+        """Start what can be started; when to look again, in s, where something still waits or its bell may be lost."""
         async with self._looking:
             if self._draining:
                 return None
@@ -236,7 +240,7 @@ class Dispatcher:
         if self._offers is not None:
             self._offers.keep_only({task.task_id for task in waiting})
         if len(waiting) <= sum(started):
-            return None
+            return LOST_BELL_S if self._holding.is_leased else None
         due_ms = min(
             (task.not_before - now_ms for task in waiting if task.not_before > now_ms), default=math.inf
         )

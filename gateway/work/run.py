@@ -142,6 +142,10 @@ class Run:
         """Somebody changed what is wanted of the task: look at its row."""
         self._steering.ring()
 
+    def see(self, row: TaskRecord) -> None:
+        """The task's row as somebody has read it: where it wants what this run has not heard of, look at it."""
+        self._steering.see(row)
+
     @property
     def paused(self) -> bool:
         """Whether it stands still."""

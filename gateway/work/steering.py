@@ -75,6 +75,11 @@ class Steering:
         """Somebody changed what is wanted of the task: look at its row."""
         self._rung.set()
 
+    def see(self, row: TaskRecord) -> None:
+        """See `Run.see`."""
+        if _wanted(row) != _wanted(self._row):
+            self.ring()
+
     def steered_by(self, grip: Grip) -> None:
         """See `RunContext.steered_by`."""
         self._grip = grip
@@ -237,3 +242,7 @@ class Steering:
         if message not in self._told:
             self._told.add(message)
             await self._journal.emit(Draft("log", {"level": "warning", "message": message}))
+
+
+def _wanted(row: TaskRecord) -> tuple[Any, ...]:
+    return row.desire, row.inputs, row.tty

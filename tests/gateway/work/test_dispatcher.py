@@ -151,6 +151,10 @@ class Work:
         """What is true of the task now."""
         return (await self.bench.row(task.task_id)).status
 
+    async def began(self, task: TaskRecord) -> bool:
+        """Whether it runs."""
+        return task.task_id in self.script.began
+
     async def ended(self, *tasks: TaskRecord) -> bool:
         """Whether all of them have ended."""
         return all([(await self.bench.row(task.task_id)).ended for task in tasks])
@@ -177,6 +181,19 @@ async def test_task_is_run_as_soon_as_it_is_submitted(bench: Bench, looptime: An
         assert looptime < 10.1
         assert await work.status(task) is TaskStatus.COMPLETED
         assert work.dispatcher.running == 0
+
+
+@pytest.mark.looptime
+async def test_wish_whose_bell_was_lost_is_heard_all_the_same(bench: Bench) -> None:
+    """Who committed it may have been killed before it rang; within 3 s the owner finds it by itself."""
+    async with at_work(bench) as work:
+        task = await bench.pending()
+        await eventually(lambda: work.began(task))
+        bench.store.on_commit = lambda _commit: None
+        await bench.store.change_task(task.task_id, lambda row: wish_cancel(row, now_ms=NOW_MS, by="b"))
+        (run,) = work.dispatcher._runs
+        await let_pass(3)
+        assert run.cancel_wanted.is_set()
 
 
 @pytest.mark.looptime

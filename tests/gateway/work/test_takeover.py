@@ -126,6 +126,16 @@ async def test_task_that_its_owner_does_not_know_of_is_put_back(bench: Bench) ->
         assert (await bench.row(runs.task_id)).owner == ME
 
 
+async def test_task_whose_bell_was_lost_is_found(bench: Bench) -> None:
+    """The instance that took it may have been killed before it rang; one of many looks within 3 s."""
+    async with looking(bench, runs=True) as lone:
+        await let_pass(10)
+        bench.store.on_commit = lambda _commit: None
+        await bench.pending()
+        await let_pass(3)
+        assert lone.began.is_set()
+
+
 async def test_who_has_lost_its_lease_stops_and_judges_nobody(bench: Bench) -> None:
     """While it can't renew it runs nothing; once it can, its task runs again, as a new attempt."""
     async with looking(bench, runs=True) as lone:

@@ -1,0 +1,39 @@
+"""Bells that were lost: what they should have told is looked for now and then.
+
+A bell is rung by whoever has committed something, and it may be gone before it does: it was killed between the two,
+or its store had the commit on disk and its answer was lost. Whoever asks again then finds that all is as it wished.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.errors import StoreUnavailableError
+from gateway.state.base import StateStore, TaskQuery
+from gateway.work.run import Run
+
+LOOK_S: Final = 2.0
+"""How often: a wish reaches its agent within 3 s, by the contract."""
+ROWS_A_READ: Final = 500
+
+
+async def hear_lost_bells(
+    store: StateStore, runs: Callable[[], Iterable[Run]], *, log: FilteringBoundLogger
+) -> None:
+    """Ring those of `runs` whose rows are not as they know them, until cancelled. Nothing is read while none runs."""
+    while True:
+        await asyncio.sleep(LOOK_S)
+        try:
+            await _look(store, {run.task.task_id: run for run in runs()})
+        except StoreUnavailableError as error:
+            log.warning("store unavailable, wishes are not heard", error=str(error))
+
+
+async def _look(store: StateStore, runs: dict[str, Run]) -> None:
+    waiting = iter(runs)
+    while task_ids := list(islice(waiting, ROWS_A_READ)):
+        for row in await store.list_tasks(TaskQuery(task_ids=task_ids, limit=len(task_ids))):
+            runs[row.task_id].see(row)
