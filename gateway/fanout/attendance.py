@@ -113,6 +113,9 @@ class Attendance:
         tasks = await self._store.watched_tasks()
         if self._begun_ms is None:
             self._begun_ms = self._clock.now_ms() if tasks else 0
+        if not tasks and not self._in_doubt:
+            self._gone, self._clocks = {}, 0
+            return
         # Read after the rows: an instance lives before anybody watches at it.
         living = {self._instance} if self._living is None else set(await self._living())
         self._note_gone(tasks, living)

@@ -47,7 +47,7 @@ class TableLeases:
 
     async def end(self, instance: str) -> None:
         """See `Leases.end`."""
-        await self._write(lambda tx: tx.tables.end_lease(instance))
+        await self._renew(lambda tx: tx.tables.end_lease(instance))
 
     async def fleet(self) -> Fleet:
         """See `Leases.fleet`."""

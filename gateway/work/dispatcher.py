@@ -20,11 +20,11 @@ from gateway.errors import GatewayError, StoreUnavailableError
 from gateway.fleet import Standing, may_claim
 from gateway.metrics import Metrics
 from gateway.state.base import StateStore
-from gateway.tasks import Change, TaskRecord, claimed, failed
+from gateway.tasks import Change, TaskRecord, TaskStatus, claimed, failed
 from gateway.work.bells import hear_lost_bells
 from gateway.work.leases import Holding
 from gateway.work.offers import Offers
-from gateway.work.run import Run
+from gateway.work.run import MAX_BACK_OFF_MS, Run
 from gateway.work.runs import Runs
 from gateway.work.waiting import OthersFit, Waiting
 from sandbox_bridge.bridge import Bridge, SandboxInfo
@@ -191,6 +191,8 @@ class Dispatcher:
         for run in self._runs:
             run.give_back()
         await self._runs_gone(loop.time() + GIVE_BACK_S)
+        # What could not be given back is the others' from now on.
+        self.stop_runs()
 
     async def _runs_gone(self, deadline: float) -> None:
         loop = asyncio.get_running_loop()
@@ -233,7 +235,7 @@ class Dispatcher:
                 self._store.pending_tasks(per_subject=PER_SUBJECT), self._store.leases.running_tasks()
             )
             now_ms = self._clock.now_ms()
-            ready = [task for task in waiting if task.not_before <= now_ms and task.agent in self._registry]
+            ready = [task for task in waiting if not _wait_ms(task, now_ms) and task.agent in self._registry]
             order = assign(ready, Counter(running), limit=self._running_per_subject, last=self._last_subject)
             started = [await self._try(task, runs) for task in order]
         self._waiting.forget({task.task_id for task in waiting})
@@ -241,9 +243,7 @@ class Dispatcher:
             self._offers.keep_only({task.task_id for task in waiting})
         if len(waiting) <= sum(started):
             return LOST_BELL_S if self._holding.is_leased else None
-        due_ms = min(
-            (task.not_before - now_ms for task in waiting if task.not_before > now_ms), default=math.inf
-        )
+        due_ms = min(filter(None, (_wait_ms(task, now_ms) for task in waiting)), default=math.inf)
         return min(LOOK_AGAIN_S, due_ms / 1000)
 
     async def _try(self, task: TaskRecord, runs: asyncio.TaskGroup) -> bool:
@@ -292,13 +292,21 @@ class Dispatcher:
         if not self._waiting.is_over(task, want, now_ms=self._clock.now_ms()):
             return False
         message = f"For {self._queue_s:.0f} s no live sandbox would have fitted."
-        # Cancelled or claimed by another in between, it is theirs.
-        with contextlib.suppress(GatewayError):
-            await self._store.change_task(
-                task.task_id,
-                lambda row: failed(row, "no_sandbox", message, now_ms=self._clock.now_ms(), details={}),
-            )
+
+        def decide(row: TaskRecord) -> Change:
+            if row.status is not TaskStatus.PENDING:
+                return Change()  # cancelled or claimed by another in between, it is theirs
+            return failed(row, "no_sandbox", message, now_ms=self._clock.now_ms(), details={})
+
+        with contextlib.suppress(GatewayError):  # deleted
+            await self._store.change_task(task.task_id, decide)
         return True
+
+
+def _wait_ms(task: TaskRecord, now_ms: int) -> int:
+    """How long its back-off lasts; one that is too long for that was written by another clock."""
+    left_ms = task.not_before - now_ms
+    return left_ms if 0 < left_ms <= MAX_BACK_OFF_MS else 0
 
 
 def _place_at(info: SandboxInfo | None, session_id: str) -> dict[str, str] | None:

@@ -205,6 +205,13 @@ class Weather:
                 host.bus.cut_until = self._loop.time() + seconds
                 await let_pass(seconds)
 
+    async def _empty_bus(self) -> None:
+        """Redis is gone, and comes back without anything that it had."""
+        seconds = self._rng.choice((0.5, 3.0, 10.0))
+        for host in self._hosts:
+            host.bus.cut_until = self._loop.time() + seconds
+        await let_pass(seconds)
+
     async def _lossy_bus(self) -> None:
         if self._middle is not None:
             self._middle.share = self._rng.choice((0.1, 0.5))
@@ -238,6 +245,7 @@ FLEET_KINDS: Final[dict[str, Callable[[Weather], Awaitable[None]]]] = {
     "sandbox busy": Weather._sandbox_busy,
     "disk failing": Weather._fail_disk,
     "bus lossy for all": Weather._lossy_bus,
+    "bus gone for all": Weather._empty_bus,
     "one cut from the bus": Weather._cut_from_bus,
     "one cut from the store": Weather._cut_from_store,
     "one killed": Weather._kill_one,

@@ -63,8 +63,9 @@ class CommitUnknownError(Exception):
 class Database:
     """A pool of connections to one database; every method raises `StoreUnavailableError` where it can't be reached."""
 
-    def __init__(self, dsn: str, *, connections: int) -> None:
+    def __init__(self, dsn: str, *, connections: int, command_s: float = COMMAND_S) -> None:
         self._dsn = dsn
+        self._command_s = command_s
         self._connections = connections
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         # Names that no transaction has now; as many as there were transactions at once.
@@ -78,7 +79,7 @@ class Database:
                 min_size=1,
                 max_size=self._connections,
                 timeout=CONNECT_S,
-                command_timeout=COMMAND_S,
+                command_timeout=self._command_s,
                 init=_prepare,
                 reset=_as_it_is,
                 # An answer means "on disk", whatever the server's own default is.

@@ -5,7 +5,7 @@
 """
 
 import asyncio
-from typing import TypeVar
+from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
 from gateway.clock import Clock
@@ -21,6 +21,9 @@ from gateway.tasks import Commit, Fence
 
 Value = TypeVar("Value")
 
+RENEW_S: Final = 5.0
+"""How long one statement for a lease may take: behind a network that is gone, the next one is not to wait for it."""
+
 
 class PostgresqlStore(TableStore):
     """The `StateStore` in the database that `dsn` names, over at most `connections`, which are two or more.
@@ -31,7 +34,7 @@ class PostgresqlStore(TableStore):
     def __init__(self, dsn: str, *, clock: Clock, connections: int) -> None:
         super().__init__(clock)
         self._database = Database(dsn, connections=connections - 1)
-        self._renewing = Database(dsn, connections=1)
+        self._renewing = Database(dsn, connections=1, command_s=RENEW_S)
         self._settled = Settled()
         self._appends = Appends(self._database, clock, self._committed, timed=self._timed)
         # A task's writes are made one after another, so that its events are published in the order of their numbers.

@@ -115,6 +115,21 @@ async def test_lease_is_renewed_while_every_other_connection_is_busy(backend: Po
             await asyncio.wait(slow)
 
 
+async def test_renewal_behind_a_network_that_is_gone_holds_no_later_one_up(
+    backend: PostgresqlBackend, proxy: Proxy, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails soon, and once the network is back the next one is made over a new connection."""
+    monkeypatch.setattr("gateway.state.postgresql.store.RENEW_S", 0.3)
+    async with through(proxy, backend, server).opened() as store:
+        await store.leases.begin("me", 600_000, {})
+        proxy.stall()
+        async with asyncio.timeout(DEADLINE_S / 3):
+            with pytest.raises(StoreUnavailableError):
+                await store.leases.renew("me", 600_000, {})
+        proxy.flow()
+        assert await store.leases.renew("me", 600_000, {})
+
+
 def all_busy(database: Database) -> bool:
     """Whether all connections that there may be are made and in use."""
     pool = database._pool

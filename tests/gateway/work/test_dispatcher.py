@@ -280,6 +280,37 @@ async def test_task_cancelled_while_its_queue_time_ends_is_left_alone(bench: Ben
 
 
 @pytest.mark.looptime
+async def test_task_claimed_while_its_queue_time_ends_runs_on(bench: Bench) -> None:
+    """Between the look and the write another instance may have claimed it: then it has its sandbox."""
+    async with at_work(bench, queue_s=30) as work:
+        work.pool.fitting = False
+        tasks = [await bench.pending() for _ in range(8)]
+        claiming: list[asyncio.Future[TaskRecord]] = []
+
+        def claim_the_rest(_commit: Commit) -> None:
+            """As soon as the first one is failed, another takes all others."""
+            bench.store.on_commit = lambda commit: announce(work.bus, commit)
+            claiming.extend(asyncio.ensure_future(bench.claim(task.task_id, "other")) for task in tasks[1:])
+
+        bench.store.on_commit = claim_the_rest
+        await let_pass(40)
+        await asyncio.gather(*claiming)
+        assert [await work.status(task) for task in tasks] == ["failed"] + ["running"] * 7
+
+
+@pytest.mark.looptime
+async def test_drain_leaves_nothing_running_whatever_the_store_does(bench: Bench) -> None:
+    """What could not be given back is stopped: with the lease it becomes the others'."""
+    async with at_work(bench) as work:
+        task = await bench.pending()
+        await eventually(lambda: work.began(task))
+        with held_by_another(bench.store):
+            await work.dispatcher.drain(1)
+            await let_pass(1)
+            assert work.dispatcher.running == 0
+
+
+@pytest.mark.looptime
 async def test_task_of_an_agent_that_is_not_here_is_left_to_others(bench: Bench) -> None:
     """Only an instance that has the agent claims its tasks."""
     async with at_work(bench) as work:
@@ -295,11 +326,20 @@ async def test_task_of_an_agent_that_is_not_here_is_left_to_others(bench: Bench)
 async def test_lost_task_is_tried_again_after_its_pause_and_not_before(bench: Bench) -> None:
     """`not_before` is kept to."""
     async with at_work(bench) as work:
-        task = await bench.pending(not_before=NOW_MS + 20_000)
-        await let_pass(19)
+        task = await bench.pending(not_before=NOW_MS + 4000)
+        await let_pass(3.9)
         assert work.script.began == []
         await let_pass(3)
         assert work.script.began == [task.task_id]
+        work.script.go.set()
+
+
+@pytest.mark.looptime
+async def test_pause_that_another_clock_wrote_holds_nobody_up(bench: Bench) -> None:
+    """Machines' clocks differ: no task waits longer than the longest pause there is."""
+    async with at_work(bench) as work:
+        task = await bench.pending(not_before=NOW_MS + 3600_000)
+        await eventually(lambda: work.began(task))
         work.script.go.set()
 
 
