@@ -131,5 +131,7 @@ class _Attempt:
         run.ring()
         listening = hear_lost_bells(self._store, lambda: [run], log=self._log)
         hearing = asyncio.get_running_loop().create_task(listening, name="bells")
-        await asyncio.wait([carrying])
-        hearing.cancel()
+        try:
+            await asyncio.wait([carrying])
+        finally:
+            hearing.cancel()

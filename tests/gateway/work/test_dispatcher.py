@@ -1,15 +1,12 @@
-"""Who runs next: the order, and the loop that claims, over a real store and a scripted pool."""
+"""Who runs next: the loop that claims, over a real store and a scripted pool."""
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gateway.agents.registry import Registry
 from gateway.agents.runner import RunContext
@@ -19,59 +16,16 @@ from gateway.errors import TASK_ERRORS
 from gateway.metrics import Metrics
 from gateway.tasks import Commit, TaskRecord, TaskStatus
 from gateway.wishes import wish_cancel
-from gateway.work.dispatcher import Dispatcher, assign
+from gateway.work.dispatcher import Dispatcher
 from gateway.work.leases import Alone
 from sandbox_bridge.bridge import Bridge
 from sandbox_bridge.connection import FrameTransport
 from sandbox_bridge.errors import TransportClosed
 from sandbox_bridge.pool import Pool, Want
 from tests.support.agents import agent_that
-from tests.support.records import NOW_MS, deterministic, new_task, record
+from tests.support.records import NOW_MS, new_task, record
 from tests.support.waiting import eventually, held_by_another, let_pass
 from tests.support.work import LOG, OWNER, Bench
-
-# --- the order ------------------------------------------------------------------------------------------
-
-SUBJECTS = st.sampled_from(["a", "b", "c", "d"])
-WAITING = st.lists(SUBJECTS, max_size=24).map(
-    lambda subjects: [record(subject=subject, task_id=f"{n:03}") for n, subject in enumerate(subjects)]
-)
-RUNNING = st.dictionaries(SUBJECTS, st.integers(0, 5)).map(Counter)
-
-
-@given(WAITING, RUNNING, st.integers(0, 4), SUBJECTS)
-@deterministic
-def test_assign_keeps_to_each_subjects_limit(
-    waiting: list[TaskRecord], running: Counter[str], limit: int, last: str
-) -> None:
-    """Nobody gets more than the limit running, and everybody as much as it leaves; 0 is no limit."""
-    order = assign(waiting, running, limit=limit, last=last)
-    for subject, count in Counter(task.subject for task in waiting).items():
-        given_out = [task for task in order if task.subject == subject]
-        room = max(limit - running[subject], 0) if limit else count
-        assert len(given_out) == min(count, room)
-        # Of a subject's own the first ones, in its own order.
-        assert given_out == [task for task in waiting if task.subject == subject][: len(given_out)]
-
-
-@given(WAITING, RUNNING, st.integers(0, 4), SUBJECTS)
-@deterministic
-def test_assign_lets_subjects_take_turns(
-    waiting: list[TaskRecord], running: Counter[str], limit: int, last: str
-) -> None:
-    """No subject is a task ahead of one that has more to come; the turn goes on after `last`."""
-    order = assign(waiting, running, limit=limit, last=last)
-    totals = Counter(task.subject for task in order)
-    for cut in range(len(order)):
-        had = Counter(task.subject for task in order[:cut])
-        assert all(
-            had[subject] >= min(totals[subject], max(had.values(), default=1) - 1) for subject in totals
-        )
-    first_round = [task.subject for task in order[: len(totals)]]
-    assert first_round == sorted(totals, key=lambda subject: (subject <= last, subject))
-
-
-# --- the loop -------------------------------------------------------------------------------------------
 
 
 async def _no_connection() -> FrameTransport:
