@@ -1,4 +1,4 @@
-"""`/asyncapi.json`: the client socket as an AsyncAPI 3.0 document (https://www.asyncapi.com/docs/reference/specification/v3.0.0).
+"""`/asyncapi.json`: both sockets as an AsyncAPI 3.0 document (https://www.asyncapi.com/docs/reference/specification/v3.0.0).
 
 Made from the types that take the frames (`frames.Request`) and those that tell of the server's (`shapes`).
 """
@@ -10,6 +10,7 @@ from pydantic import BaseModel, create_model
 
 from gateway import frames
 from gateway.errors import CLOSES
+from gateway.server import asyncapi_sandbox
 from gateway.server.openapi import SCHEMAS, info, schemas
 from gateway.sessions.commands import RESULTS
 from gateway.sessions.endpoint import PROTOCOL
@@ -35,16 +36,23 @@ def document() -> dict[str, Any]:
     answered = {name: _result(model) for name, model in asked.items()}
     models = asked | {f"{name}_result": model for name, model in answered.items()} | {**SAID, "error": Error}
     messages = {name: _message(name, model) for name, model in models.items()}
+    sandbox = asyncapi_sandbox.document()
     described = schemas([*answered.values(), *SAID.values(), Error], asked.values())
     return {
         "asyncapi": "3.0.0",
-        "info": info("client socket"),
+        "info": info("sockets"),
         "defaultContentType": "application/json",
-        "channels": {"client": _channel(messages)},
-        "operations": {name: _request(name) for name in asked} | {name: _said(name) for name in SAID},
+        "channels": {"client": _channel(messages)} | sandbox["channels"],
+        "operations": {
+            **{name: _request(name) for name in asked},
+            **{name: _said(name) for name in SAID},
+            **sandbox["operations"],
+        },
         "components": {
-            "messages": messages,
-            "schemas": {name: _without_mapping(schema) for name, schema in described.items()},
+            "messages": messages | sandbox["messages"],
+            "schemas": {
+                name: _without_mapping(one) for name, one in (described | sandbox["schemas"]).items()
+            },
             "securitySchemes": {
                 "bearer": {
                     "type": "http",

@@ -11,7 +11,7 @@ from gateway.server.routes import JSON, Answer, Asked, Route
 
 
 class Documents:
-    """The handlers of the descriptions: of `described`, of themselves, and of the client socket."""
+    """The handlers of the descriptions: of `described`, of themselves, and of the sockets."""
 
     def __init__(self, described: Sequence[Route]) -> None:
         self._described = described
@@ -33,7 +33,7 @@ class Documents:
                 method="GET",
                 path="/asyncapi.json",
                 handler=self.asyncapi,
-                about="The client socket, as AsyncAPI 3.0.",
+                about="Both sockets, as AsyncAPI 3.0.",
                 is_open=True,
                 answers={200: Answer("The document.", {JSON: None})},
             ),

@@ -11,7 +11,11 @@ import pytest
 from tests.house.source import ROOT
 
 PYTHON_LOCKS = ("requirements.lock", "build.lock", "node.lock", "peers.lock")
-NODE_LOCKS = ("web/package-lock.json", "benchmarks/fanout/peers/package-lock.json")
+NODE_LOCKS = (
+    "web/package-lock.json",
+    "benchmarks/fanout/peers/package-lock.json",
+    "tests/support/asyncapi/package-lock.json",
+)
 
 
 @pytest.mark.parametrize("lock", PYTHON_LOCKS)

