@@ -131,7 +131,7 @@ class Metrics:
         )
         self.part_ok = gauge(
             "gateway_part_ok",
-            "Whether a part (store, sandbox, bus, keys) can do its work: 1 or 0.",
+            "Whether a part (store, sandbox, bus, leases, disk, keys) can do its work: 1 or 0.",
             ["part"],
         )
         self.bus = counter(

@@ -110,6 +110,7 @@ class Gateway:
         self._sandbox_door = SandboxEndpoint(authenticator, _door_of(listener), audit, log=self._log)
         sandbox_state = functools.partial(_state_of, self._pool, self._embedded)
         self._health = Health(self._store, self._bus, sandbox_state, self._metrics, keys=self._keys)
+        self._health.problems = self._owning.problems
         control = Control(self._store, self._agents, clock, Admission(self._store.usage, settings))
         self._services = Services(
             control=control,
@@ -296,8 +297,6 @@ class Gateway:
 
     def _all_sandboxes(self) -> dict[tuple[str, str], Described]:
         return self._sandboxes.described() | self._owning.view.sandboxes()
-
-    # --- HTTP -----------------------------------------------------------------------------------------------
 
     def _parts(self, endpoint: Endpoint, ids: SessionIds, hops: Hops) -> Parts:
         return Parts(

@@ -1,8 +1,12 @@
 """The data directory: one process has it for itself, or several share it that have a bus between them."""
 
 import fcntl
+import shutil
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
+
+LITTLE_ROOM: Final = 256 << 20
+"""Bytes of free disk below which what is taken in may not fit soon."""
 
 
 class StartError(Exception):
@@ -35,3 +39,12 @@ def succeed(data_dir: Path, instance: str) -> str | None:
     former = noted.read_text().strip() if noted.exists() else ""
     noted.write_text(instance)
     return former or None
+
+
+def disk_problem(folder: Path) -> str | None:
+    """Why what comes may soon find no room below `folder`."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return f"{folder}: {error.strerror}"
+    return None if free >= LITTLE_ROOM else f"{free >> 20} MiB are free on the disk of {folder}"

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from aiohttp import web
@@ -21,6 +21,10 @@ CHECK_EVERY_S: Final = 1.0
 """How old an answer of the store may be: each costs it a write, and anybody may ask us."""
 
 
+DEGRADING: Final = frozenset({"bus", "keys", "disk"})
+"""Parts without which everything goes on, for a while at least."""
+
+
 class Health:
     """Knows the parts; each failing one is named with what is wrong."""
 
@@ -33,6 +37,8 @@ class Health:
         *,
         keys: KeySet | None = None,
     ) -> None:
+        self.problems: Mapping[str, Callable[[], str | None]] = {}
+        """What is wrong with further parts, by their names."""
         self.draining = False
         self._store = store
         self._bus = bus
@@ -89,8 +95,9 @@ class Health:
     async def readyz(self, _asked: Asked) -> web.StreamResponse:
         """200 where new work can be taken and done, else 503; either way each part's state."""
         parts = await self._parts()
-        failing = [name for name in ("store", "sandbox") if not parts[name]["ok"]]
-        degraded = [name for name in ("bus", "keys") if name in parts and not parts[name]["ok"]]
+        bad = [name for name, part in parts.items() if not part["ok"]]
+        failing = [name for name in bad if name not in DEGRADING]
+        degraded = [name for name in bad if name in DEGRADING]
         if self.draining:
             failing.append("draining")
         body = {
@@ -112,6 +119,7 @@ class Health:
             "store": await self._store_state(),
             "sandbox": self._sandbox(),
             "bus": _state(self._bus.problem),
+            **{name: _state(problem()) for name, problem in self.problems.items()},
         }
         return parts if self._keys is None else parts | {"keys": _state(self._keys.problem)}
 

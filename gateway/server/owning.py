@@ -8,7 +8,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.clock import Clock
 from gateway.fanout.attendance import Attendance
-from gateway.server.data_dir import succeed
+from gateway.server.data_dir import disk_problem, succeed
 from gateway.settings import Settings
 from gateway.state.base import StateStore
 from gateway.work.dispatcher import Dispatcher
@@ -79,6 +79,14 @@ class Owning:
         recovery.on_late = self.on_takeover
         runs = {"lease": self._lease.run(), "recovery": recovery.run(), "fleet": self.view.run()}
         return attending | runs
+
+    @property
+    def problems(self) -> Mapping[str, Callable[[], str | None]]:
+        """What is wrong with what this instance owns tasks by, by the names of the parts."""
+        return {"leases": self._lease_problem, "disk": partial(disk_problem, self._settings.data_dir)}
+
+    def _lease_problem(self) -> str | None:
+        return None if self.holding.lives else "the lease is over: nothing is claimed until it can be renewed"
 
     def tell(self) -> None:
         """What the others are told of this instance has changed."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from gateway.server import logs
+from gateway.server.checks.audit import audit
 from gateway.server.checks.bus import bus
 from gateway.server.checks.celery import celery
 from gateway.server.checks.database import database
@@ -58,6 +59,7 @@ def _tried(settings: Settings) -> Iterable[Finding]:
     yield from set_by_hand(settings)
     yield from who_may_come_in(settings)
     yield from asyncio.run(keys(settings))
+    yield from audit(settings)
     yield from data_directory(settings)
     yield from asyncio.run(database(settings))
     yield from networks(settings)

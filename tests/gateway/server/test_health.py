@@ -1,6 +1,8 @@
 """`/readyz` and the store."""
 
 import asyncio
+import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from gateway.bus.memory import MemoryBus
 from gateway.metrics import Metrics
+from gateway.server.data_dir import LITTLE_ROOM, disk_problem
 from gateway.server.health import CHECK_EVERY_S, Health
 from gateway.server.routes import NOBODY, Asked
 from gateway.state.sqlite.store import SqliteStore
@@ -75,3 +78,29 @@ async def test_many_who_ask_cost_one_write(tmp_path: Path) -> None:
         await let_pass(CHECK_EVERY_S)
         await readiness(health)
         assert len(commits) == 2
+
+
+async def test_further_parts_are_named(tmp_path: Path) -> None:
+    """Without a lease nothing can be done here; a disk that gets full is told of before the store fails for it."""
+    async with SqliteBackend(tmp_path, executors=inline).opened() as store:
+        health = Health(store, MemoryBus(), lambda: {"ok": True}, Metrics())
+        found: dict[str, str | None] = {"leases": None, "disk": None}
+        health.problems = {name: partial(found.get, name) for name in found}
+        assert (await readiness(health))[1]["parts"].keys() == {"store", "sandbox", "bus", "leases", "disk"}
+        found["disk"] = "3 MiB are free"
+        status, body = await readiness(health)
+        assert (status, body["degraded"], body["parts"]["disk"]["problem"]) == (
+            200,
+            ["disk"],
+            "3 MiB are free",
+        )
+        found["leases"] = "over"
+        status, body = await readiness(health)
+        assert (status, body["failing"]) == (503, ["leases"])
+
+
+def test_room_on_the_disk_is_looked_at(tmp_path: Path) -> None:
+    """A folder that is not there is told of, too."""
+    is_roomy = shutil.disk_usage(tmp_path).free >= LITTLE_ROOM
+    assert (disk_problem(tmp_path) is None) == is_roomy
+    assert "No such file" in str(disk_problem(tmp_path / "none"))
