@@ -50,6 +50,10 @@ class Settings(BaseSettings):
     """Address to listen on. Anything but loopback needs `auth=jwt`."""
     port: int = Field(default=8080, ge=0, le=65535)
     """Port to listen on; 0 picks a free one."""
+    processes: int = Field(default=1, ge=1, le=64)
+    """Processes that serve at `port`, which the kernel spreads clients over; more than one needs the bus `redis`. Each
+    has a port of its own, too, for its metrics and the sites of its tasks: the ones that follow `port`. Limits of
+    clients count in each."""
     data_dir: Path = Path("data")
     """Where SQLite and the lock live."""
     local_sandbox: bool = True
@@ -213,6 +217,18 @@ class Settings(BaseSettings):
             return self.advertise_url.rstrip("/")
         return None if self.is_alone or is_every_address(self.host) else bound
 
+    def own_port(self, number: int, port: int) -> int:
+        """Where one of the processes that share `port`, which may have been any, is itself; 0 is a free one."""
+        return port + 1 + number if self.port or self.advertise_url is not None else 0
+
+    def of_process(self, number: int, port: int) -> "Settings":
+        """Those of one of the processes that share `port`; others are told where it is itself."""
+        if self.advertise_url is None:
+            return self.model_copy(update={"port": port})
+        url, own_port = urlsplit(self.advertise_url), self.own_port(number, port)
+        host = url.netloc.removesuffix(f":{url.port}")
+        return self.model_copy(update={"port": port, "advertise_url": f"{url.scheme}://{host}:{own_port}"})
+
     @property
     def is_alone(self) -> bool:
         """Whether the store is in the data directory, and no other process has that while this one does."""
@@ -250,6 +266,7 @@ class Settings(BaseSettings):
         for proxy in self.trusted_proxies:
             _check_network(proxy)
         _check_leases(self)
+        _check_processes(self)
         return self
 
     @property
@@ -273,6 +290,18 @@ def _check_leases(settings: Settings) -> None:
         raise ValueError(
             "GATEWAY_TAKEOVER_S must be at least GATEWAY_LEASE_S and GATEWAY_LEASE_RENEW_S together"
         )
+
+
+def _check_processes(settings: Settings) -> None:
+    if settings.processes == 1:
+        return
+    if settings.event_bus_backend == "memory" or settings.serves_alone:
+        raise ValueError(
+            f"{settings.processes} processes hear of each other by Redis: set EVENT_BUS_BACKEND=redis and REDIS_URL,"
+            " and let them share a store that others may open, too (sqlite or postgresql)"
+        )
+    if settings.port + settings.processes > 65535:
+        raise ValueError("GATEWAY_PORT is too high: each process has one of the ports behind it")
 
 
 def _check_surrealdb_url(settings: Settings) -> None:

@@ -211,11 +211,11 @@ class Gateway:
         runner = await set_up(application(self._parts(endpoint, ids, Hops(secret))), close_s=CLOSE_S)
         beating = asyncio.get_running_loop().create_task(endpoint.beat(), name="heartbeats")
         try:
-            async with listening(runner, settings) as bound:
-                self._sites.here = settings.advertised(bound)
+            async with listening(runner, settings, own_port=self._world.own_port) as (bound, own):
+                self._sites.here = settings.advertised(own)
                 await self._sandboxes_tried()
                 ready(bound)
-                self._log.info("gateway ready", url=bound)
+                self._log.info("gateway ready", url=own)
                 await stop.wait()
                 await self._drain(endpoint)
         finally:

@@ -46,6 +46,14 @@ def problem_of_settings(*, unsafe_no_isolation: bool) -> str | None:
     return None
 
 
+def share_of_sandboxes(processes: int) -> dict[str, str]:
+    """The environment in which one of so many local sandboxes takes its part of what one of them would take alone."""
+    settings = SandboxSettings(token=None)
+    most = {"sessions": settings.max_sessions, "sites": settings.max_sites, "visits": settings.max_visits}
+    parts = {f"SANDBOX_MAX_{name.upper()}": str(-(-number // processes)) for name, number in most.items()}
+    return parts | {"SANDBOX_WARM": str(-(-settings.warm // processes))}
+
+
 class EmbeddedSandbox:
     """The child, kept running. `problem` says why there is none, while there is none."""
 

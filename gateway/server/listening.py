@@ -2,8 +2,8 @@
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from aiohttp import web
@@ -25,23 +25,43 @@ async def set_up(app: web.Application, *, close_s: float) -> web.AppRunner:
 
 
 @asynccontextmanager
-async def listening(runner: web.AppRunner, settings: Settings) -> AsyncIterator[str]:
-    """The URL at which clients are served inside the block. Raises `StartError`."""
-    host, port, loop = settings.host, settings.port, asyncio.get_running_loop()
-    if (server := runner.server) is None:
-        raise TypeError("the runner has not been set up")
-    crowd = Crowd(settings)
-    peer = functools.partial(Peer, server, crowd, loop=loop, keepalive_timeout=settings.handshake_timeout_s)
+async def listening(
+    runner: web.AppRunner, settings: Settings, *, own_port: int | None = None
+) -> AsyncIterator[tuple[str, str]]:
+    """The URL at which clients are served inside the block, and the one at which this process is.
+
+    They are the same, unless it shares its port with others and has an `own_port` beside it. Raises `StartError`.
+    """
+    async with AsyncExitStack() as held:
+        if (server := runner.server) is None:
+            raise TypeError("the runner has not been set up")
+        make = functools.partial(
+            Peer,
+            server,
+            Crowd(settings),
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=settings.handshake_timeout_s,
+        )
+        shares = own_port is not None
+        shared = await _bound(held, make, settings.host, settings.port, shares=shares)
+        own = shared if own_port is None else await _bound(held, make, settings.host, own_port)
+        yield shared, own
+
+
+async def _bound(
+    held: AsyncExitStack, make: Callable[[], Peer], host: str, port: int, *, shares: bool = False
+) -> str:
+    loop = asyncio.get_running_loop()
     try:
-        listener = await loop.create_server(peer, host, port, backlog=BACKLOG, reuse_address=True)
+        listener = await loop.create_server(
+            make, host, port, backlog=BACKLOG, reuse_address=True, reuse_port=shares or None
+        )
     except OSError as error:
         raise StartError(
             f"can't listen on {host}:{port}: {error.strerror or error}; choose another --port"
         ) from None
-    try:
-        yield f"http://{_shown(host)}:{listener.sockets[0].getsockname()[1]}"
-    finally:
-        listener.close()
+    held.callback(listener.close)
+    return f"http://{_shown(host)}:{listener.sockets[0].getsockname()[1]}"
 
 
 def _shown(host: str) -> str:

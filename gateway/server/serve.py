@@ -6,8 +6,10 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import uvloop
@@ -19,8 +21,9 @@ from gateway.errors import StoreUnavailableError
 from gateway.server import logs
 from gateway.server.app import Gateway
 from gateway.server.data_dir import StartError
-from gateway.server.embedded import problem_of_settings
+from gateway.server.embedded import problem_of_settings, share_of_sandboxes
 from gateway.server.mistaken import check_sandbox_urls
+from gateway.server.processes import Place, Supervisor, reserved
 from gateway.server.stores import limits_of
 from gateway.server.world import World
 from gateway.settings import Settings
@@ -52,14 +55,31 @@ def run(*, serves_clients: bool = True, unsafe_no_isolation: bool = False, **fla
         return _refused("a worker shares its store with gateways: give all of them EVENT_BUS_BACKEND=redis")
     logs.configure(settings.log_format, settings.log_level)
     _allow_files(settings.max_connections + OTHER_FILES)
+    serve = partial(_run, serves_clients=serves_clients, unsafe_no_isolation=unsafe_no_isolation)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(
-                _serve(settings, serves_clients=serves_clients, unsafe_no_isolation=unsafe_no_isolation)
-            )
+        return serve(settings) if settings.processes == 1 else _run_many(settings, serve)
     except (AgentNotFoundError, StartError, StoreUnavailableError) as error:
         return _refused(str(error))
+
+
+def _run(settings: Settings, place: Place | None = None, **how: bool) -> int:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, place, **how))
     return 0
+
+
+def _run_many(settings: Settings, serve: Callable[[Settings, Place], int]) -> int:
+    with reserved(settings.host, settings.port) as port:
+
+        def serve_one(place: Place) -> int:
+            os.environ |= share_of_sandboxes(settings.processes)
+            try:
+                own_port = settings.own_port(place.number, port)
+                return serve(settings.of_process(place.number, port), replace(place, own_port=own_port))
+            except (AgentNotFoundError, StartError, StoreUnavailableError) as error:
+                return _refused(str(error))
+
+        return Supervisor(serve_one, settings.processes, on_ready=_say_ready, log=logs.get()).run()
 
 
 def _allow_files(wanted: int) -> None:
@@ -104,7 +124,9 @@ def _refused(why: str) -> int:
     return 1
 
 
-async def _serve(settings: Settings, *, serves_clients: bool, unsafe_no_isolation: bool) -> None:
+async def _serve(
+    settings: Settings, place: Place | None, *, serves_clients: bool, unsafe_no_isolation: bool
+) -> None:
     await check_sandbox_urls(settings.websocket_url)
     stop, now = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -115,15 +137,19 @@ async def _serve(settings: Settings, *, serves_clients: bool, unsafe_no_isolatio
     _spare_the_collector()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told)
+    if place is not None:
+        place.on_orphaned(loop, told)
     with (
         ThreadPoolExecutor(1, thread_name_prefix="store-writer") as writer,
         ThreadPoolExecutor(READERS, thread_name_prefix="store-reader") as readers,
     ):
         for problem in limits_of(settings):
             logs.get().warning(problem)
-        world = World(Clock(), writer, readers, unsafe_no_isolation, serves_clients)
+        own_port = None if place is None else place.own_port
+        world = World(Clock(), writer, readers, unsafe_no_isolation, serves_clients, own_port)
         gateway = Gateway(settings, world, log=logs.get())
-        serving = loop.create_task(gateway.serve(ready=_say_ready, stop=stop), name="gateway")
+        say_ready = _say_ready if place is None else place.say_ready
+        serving = loop.create_task(gateway.serve(ready=say_ready, stop=stop), name="gateway")
         hurry = loop.create_task(now.wait(), name="second signal")
         await asyncio.wait([serving, hurry], return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()

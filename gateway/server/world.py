@@ -19,5 +19,7 @@ class World:
     """Whether a sandbox of its own may run tasks without any jail: said on the command line, and nowhere else."""
     serves_clients: bool = True
     """Whether it is a gateway, and not a worker, which runs tasks alone."""
+    own_port: int | None = None
+    """Where it listens beside the port that it shares with other processes, if it does; 0 picks a free one."""
     bus: Callable[[str], Bus] | None = None
     """Makes the bus of an instance, where that is not the one that the settings name."""

@@ -23,6 +23,15 @@ def is_stopped(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
+def own_children_of(pid: int) -> list[int]:
+    """Child processes of the next generation."""
+    return [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").glob("*/children")
+        for child in task.read_text().split()
+    ]
+
+
 def children_of(pid: int) -> list[int]:
     """Child processes, all generations; who ends meanwhile may be among them or not."""
     found: list[int] = []

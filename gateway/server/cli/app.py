@@ -14,6 +14,7 @@ from gateway.server.cli.options import (
     NoIsolation,
     NoLocalSandbox,
     Port,
+    Processes,
     Reason,
     TaskId,
     Token,
@@ -62,6 +63,7 @@ def serve(
     *,
     host: Host = None,
     port: Port = None,
+    processes: Processes = None,
     data_dir: DataDir = None,
     no_local_sandbox: NoLocalSandbox = False,
     unsafe_no_isolation: NoIsolation = False,
@@ -71,7 +73,7 @@ def serve(
     It says on standard output when it is ready. Every setting can also come from the environment or .env.
     SIGTERM or Ctrl-C lets running tasks finish (GATEWAY_DRAIN_S); a second one ends it now.
     """
-    given = flags(host, port, data_dir, no_local_sandbox=no_local_sandbox)
+    given = flags(host, port, data_dir, no_local_sandbox=no_local_sandbox) | {"processes": processes}
     raise typer.Exit(_part("serve").run(unsafe_no_isolation=unsafe_no_isolation, **given))
 
 

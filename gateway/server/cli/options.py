@@ -13,6 +13,12 @@ Port = Annotated[
     int | None,
     typer.Option(min=0, max=65535, help="0 picks a free one.", show_default="GATEWAY_PORT or 8080"),
 ]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=64, help="So many at that port; they need Redis.", show_default="GATEWAY_PROCESSES or 1"
+    ),
+]
 DataDir = Annotated[
     Path | None, typer.Option(help="Tasks and their logs.", show_default="GATEWAY_DATA_DIR or ./data")
 ]

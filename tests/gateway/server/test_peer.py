@@ -44,7 +44,7 @@ async def test_wait_ends_with_its_client(within_s: float | None) -> None:
     app = web.Application()
     app.router.add_get("/", handle)
     runner = await set_up(app, close_s=1)
-    async with listening(runner, Settings(_env_file=None, port=0)) as url:
+    async with listening(runner, Settings(_env_file=None, port=0)) as (url, _):
         _, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
         writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         async with asyncio.timeout(30):
