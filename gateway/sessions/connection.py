@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
@@ -120,7 +120,10 @@ class Connection:
         self._close_code: int | None = None
         self._goodbye: tuple[str, int | None] = ("", None)
         self._heard_at = self._now()
-        self._told = asyncio.Event()
+        self._turns: Turns | None = None
+        """While it reads."""
+        # Begins with `close`, and is waited for by `serve`.
+        self._closing: asyncio.Task[None] | None = None
         socket.on_close = self._say_goodbye
         socket.cut_off = transport.abort
 
@@ -135,16 +138,17 @@ class Connection:
         """Serve until either side closes; the close code."""
         try:
             async with asyncio.TaskGroup() as requests:
-                closer = requests.create_task(self._close_when_told(), name="closer")
-                with self._taking_at_once(turns := Turns(requests)):
-                    await self._read(turns)
-                self._told.set()
-                await closer
+                turns = self._turns = Turns(requests)
+                self._listen()
+                await self._read(turns)
+                self._turns = None
+                await (self._closing or self._close_socket())
                 await turns.settle(CLOSE_TIMEOUT_S)
                 raise _OverError  # noqa: TRY301 - a TaskGroup is told to end its tasks by an exception
         except* _OverError:
             pass
         finally:
+            self._turns = None
             self.flight.leaves(self.subscriptions, self.outbox, heard_at=self._heard_at)
             self.outbox.close()
             self._unwatch_all()
@@ -157,7 +161,8 @@ class Connection:
         if self._close_code is None:
             self._close_code = code
             self._goodbye = (reason or CLOSES[code].meaning, reconnect_in_ms)
-            self._told.set()
+            if self._turns is not None:
+                self._closing = self._turns.aside(self._close_socket(), name="closer")
 
     def leave_now(self) -> None:
         """Say goodbye and close, without waiting for anything."""
@@ -165,8 +170,7 @@ class Connection:
             self.outbox.send(frames.goodbye(Close.GONE, CLOSES[Close.GONE].meaning, reconnect=True))
             self.outbox.end(Close.GONE)
 
-    async def _close_when_told(self) -> None:
-        await self._told.wait()
+    async def _close_socket(self) -> None:
         if self._close_code is not None:
             await self._socket.close(code=self._close_code)
 
@@ -196,22 +200,15 @@ class Connection:
 
     # --- in ---------------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def _taking_at_once(self, requests: Turns) -> Iterator[None]:
-        """Inside the block a good request begins in the turn of the loop that reads it."""
-        if self._guard is None:
-            yield
-            return
-        self._guard.on_text = partial(self._take_at_once, requests)
-        try:
-            yield
-        finally:
-            self._guard.on_text = None
+    def _listen(self) -> None:
+        """From now on a good request begins in the turn of the loop that reads it."""
+        if self._guard is not None:
+            self._guard.on_text = self._take_at_once
 
-    def _take_at_once(self, requests: Turns, text: str) -> bool:
+    def _take_at_once(self, text: str) -> bool:
         """Take a request, unless something about it, or about the connection, needs care; whether it was taken."""
         has_room = self._in_flight < self._settings.max_inflight and self.outbox.has_room_for_answers()
-        if self._close_code is not None or not has_room:
+        if self._turns is None or self._close_code is not None or not has_room:
             return False
         try:
             request = frames.parse_request(text)
@@ -225,7 +222,7 @@ class Connection:
             self._in_flight += 1
             run_now(self._answer(request))
         else:
-            self._begin(request, requests)
+            self._begin(request, self._turns)
         return True
 
     def _begin(self, request: frames.Request, requests: Turns) -> None:

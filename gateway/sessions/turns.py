@@ -6,7 +6,8 @@ answers to say things in order.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 
 class Turns:
@@ -27,6 +28,14 @@ class Turns:
         turn = self._group.create_task(_after(self._last.get(about), work), name=name)
         self._last[about] = turn
         turn.add_done_callback(lambda over: self._forget(about, over))
+
+    def aside(self, work: Coroutine[Any, Any, None], *, name: str) -> "asyncio.Task[None] | None":
+        """Do `work`, which is no request, beside them; None where they are ending by themselves."""
+        try:
+            return self._group.create_task(work, name=name)
+        except RuntimeError:  # one of them has failed, in this very turn of the loop
+            work.close()
+            return None
 
     async def settle(self, within_s: float) -> None:
         """Let what was said about anything come to its end, for at most `within_s`: who said it may not wait for it."""
