@@ -156,7 +156,7 @@ class Settings(BaseSettings):
     max_subscriptions: int = 1000
     """Subscriptions of one connection."""
     max_connections: int = 10_000
-    """Client sockets in all: each costs some 20 KiB and a file descriptor."""
+    """Client sockets in all: each costs some 24 KiB and a file descriptor."""
     max_connections_per_subject: int = 1000
     """Client sockets of one subject, and its streams and blocking submits by HTTP; 0 turns the limit off."""
     max_connections_per_address: int = Field(default=1000, ge=0)
