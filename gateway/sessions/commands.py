@@ -84,7 +84,7 @@ async def answer(
     services: Services, caller: Caller, request: frames.Request
 ) -> tuple[bytes, Callable[[], None]]:
     """The answer's frame, good or bad, and what to do once it is queued."""
-    code, principal, task_id = "ok", caller.principal, getattr(request, "task_id", None)
+    code, principal, task_id = "ok", caller.principal, vars(request).get("task_id")
     try:
         reply = await _COMMANDS[type(request)](services, caller, request)
         task_id = reply.result.get("task", {}).get("task_id", task_id)
@@ -103,7 +103,7 @@ async def answer(
     finally:
         services.metrics.asked(request.type, code)
         if request.type not in READING or code == "forbidden":
-            flow = getattr(request, "workflow_id", None)
+            flow = vars(request).get("workflow_id")
             services.audit.note(
                 principal, request.type, code, via="socket", task_id=task_id, workflow_id=flow
             )
