@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import structlog
 from structlog.typing import FilteringBoundLogger
 
 from gateway.agents.catalogue import all_agents
@@ -152,6 +153,9 @@ class Gateway:
 
     async def serve(self, *, ready: Callable[[str], None], stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then drain. Raises `StartError` and `StoreUnavailableError` at the start."""
+        structlog.contextvars.bind_contextvars(
+            instance=self._instance
+        )  # for the bridge's and libraries' lines
         async with AsyncExitStack() as held:
             shared = self._settings.event_bus_backend != "memory"
             held.enter_context(locked(self._settings.data_dir, shared=shared))

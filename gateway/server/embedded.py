@@ -6,6 +6,8 @@ It dies with its gateway, however that ends: it watches its standard input, whic
 
 import asyncio
 import contextlib
+import json
+import logging
 import os
 import secrets
 import sys
@@ -27,6 +29,11 @@ START_TIMEOUT_S: Final = 30.0
 """How long the child may take to probe its jail and listen."""
 STOP_TIMEOUT_S: Final = 5.0
 """How long it may take to end its jails."""
+_LEVELS: Final = logging.getLevelNamesMapping() | {
+    name.lower(): number for name, number in logging.getLevelNamesMapping().items()
+}
+_OURS: Final = frozenset({"timestamp", "exc_info", "stack_info"})
+"""What a line of the child's does not say for ours."""
 BACK_OFF_S: Final = (0.2, 1.0, 5.0, 15.0)
 """Pauses before it is started again; the last repeats."""
 _PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
@@ -132,7 +139,18 @@ class EmbeddedSandbox:
             text = line.decode(errors="replace").rstrip()
             if text:
                 self._last_words.append(text[:500])
-                sys.stderr.write(text + "\n")
+                self._log_line(text)
+
+    def _log_line(self, text: str) -> None:
+        """A line of the child's log is one of ours, in our form; whatever else it or its interpreter says is quoted."""
+        try:
+            said = json.loads(text)
+            event, level = str(said.pop("event")), _LEVELS[said.pop("level")]
+            fields = {name: value for name, value in said.items() if name not in _OURS}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            self._log.warning("the local sandbox says", text=text[:2000])
+        else:
+            self._log.log(level, event, **fields)
 
     async def _stop(self, child: asyncio.subprocess.Process) -> None:
         if child.stdin is not None:

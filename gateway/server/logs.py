@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import structlog
 from aiohttp.http_exceptions import HttpProcessingError
-from structlog.typing import FilteringBoundLogger, Processor
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 # Without the variables of each frame: they hold tokens, inputs and other people's text.
 _TRACEBACKS = structlog.processors.ExceptionRenderer(
@@ -24,7 +24,9 @@ def configure(log_format: Literal["auto", "console", "json"], level: str) -> Non
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if console:
-        processors.append(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
+        plain = structlog.dev.plain_traceback  # the pretty one shows the variables of each frame
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
+        processors += [structlog.processors.format_exc_info, _escaped, renderer]
     else:
         processors += [_TRACEBACKS, structlog.processors.JSONRenderer(default=repr)]
     structlog.configure(
@@ -36,6 +38,22 @@ def configure(log_format: Literal["auto", "console", "json"], level: str) -> Non
     root = logging.getLogger()
     root.handlers = [_ToStructlog()]
     root.setLevel(logging.WARNING)
+
+
+def _escaped(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """What somebody said can't begin a line of the log, nor speak to its reader's terminal.
+
+    The renderer does so for values, not for the event, where libraries put theirs, nor for exceptions.
+    """
+    event["event"] = _on_one_line(str(event.get("event", "")))
+    if "exception" in event:
+        lines = str(event["exception"]).split("\n")
+        event["exception"] = "\n".join(f"  | {_on_one_line(line)}" for line in lines)
+    return event
+
+
+def _on_one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def get(**bound: Any) -> FilteringBoundLogger:
