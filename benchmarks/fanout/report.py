@@ -46,7 +46,7 @@ def machine() -> str:
     how = f"servers and load at real-time priority {priority}" if priority else "at the usual priority"
     when = datetime.now(UTC).date().isoformat()
     cores = f"{os.cpu_count()} cores of {name[1] if name else platform.machine()}"
-    return f"{when}, {cores}, Linux {platform.release()}, load average at the end {load}, {how}"
+    return f"{when}, {cores}, Linux {platform.release().partition('-')[0]}, load average at the end {load}, {how}"
 
 
 def versions() -> dict[str, str]:
@@ -80,6 +80,7 @@ def markdown(table: Table) -> str:
     return "\n\n".join(
         [
             run,
+            "![CPU over the floor, by work and server](performance.svg)",
             "Server CPU for each delivery, request or handshake in us (memory: KiB); in brackets over the floor:",
             _matrix(table, _cost),
             "p50 / p99 in ms, and, where not all events were delivered, how many were:",
@@ -137,6 +138,8 @@ def picture(table: Table) -> str:
     shapes: list[str] = []
     y = 24.0
     for name, cells in table.items():
+        if "floor" not in cells or not cells["floor"].runs:
+            continue
         shapes.append(f'<text x="8" y="{y}" font-weight="bold">{escape(ROWS[name].name)}</text>')
         for server, cell in cells.items():
             y += BAR + 3
@@ -165,12 +168,10 @@ def _line(value: float, bottom: float) -> str:
 
 
 def _bar(server: str, cell: Cell, cells: Cells, y: float) -> str:
-    floor = cells.get("floor")
-    ratio = cell.each / floor.each if floor is not None and cell.runs else 1.0
-    unit = "KiB" if cell.kib else "us"
+    ratio = cell.each / cells["floor"].each
     end, colour = _x(ratio), COLOURS.get(server, "#c9ced6")
     return (
         f'<text x="{LEFT - 6}" y="{y}" text-anchor="end">{escape(server)}</text>'
         f'<rect x="{LEFT}" y="{y - BAR + 3:.0f}" width="{end - LEFT:.0f}" height="{BAR - 2}" fill="{colour}"/>'
-        f'<text x="{end + 4:.0f}" y="{y}" fill="#444">{cell.each:.3g} {unit} ({ratio:.2f} ×)</text>'
+        f'<text x="{end + 4:.0f}" y="{y}" fill="#444">{cell.each:.3g} us ({ratio:.2f} ×)</text>'
     )

@@ -31,7 +31,7 @@ class Row:
     mine: str = "ours"
     """What is held against the others."""
     beside_disk: bool = False
-    """Whether it is held against what the disk allows, too: then 0.8 of that is enough, instead of `a_second`."""
+    """Whether what the disk allows is measured in turn with it; 0.8 of that is enough, instead of `a_second`."""
 
     def servers(self, names: Sequence[str]) -> list[str]:
         """Those of `names` that can do it."""
@@ -55,6 +55,7 @@ ROWS: Final[Mapping[str, Row]] = {
         {"work": "events", "connections": 1000, "rate": 1000},
         p99_ms=40,
         cores=1,
+        beside_disk=True,
     ),
     "many": Row(
         "1,000 tasks, 2 watchers each, 10 events/s",
