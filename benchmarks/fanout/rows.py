@@ -1,6 +1,6 @@
 """What is measured: each row of the table, on each server that can do it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -33,7 +33,12 @@ class Row:
     beside_disk: bool = False
     """Whether what the disk allows is measured in turn with it; 0.8 of that is enough, instead of `a_second`."""
 
-    def servers(self, names: Sequence[str]) -> list[str]:
+    @property
+    def compared(self) -> list[str]:
+        """Ours, and what it is held against."""
+        return list(dict.fromkeys(["floor", self.mine, *self.at_most]))
+
+    def servers(self, names: Collection[str]) -> list[str]:
         """Those of `names` that can do it."""
         fit = self.only or set(names) - self.without - WITH_REDIS
         return [name for name in names if name in fit]
