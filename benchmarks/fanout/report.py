@@ -105,25 +105,34 @@ def _cost(cell: Cell, cells: Cells) -> str:
         return f"{cell.median('a_second'):,.0f}/s"
     floor = cells.get("floor")
     ratio = (
-        f" ({cell.each / floor.each:.2f})" if floor is not None and floor.each and floor is not cell else ""
+        f" ({cell.each / floor.each:.2f})" if floor is not None and cell.runs and floor is not cell else ""
     )
-    return f"{cell.each:.3g}{ratio}"
+    return f"{_number(cell.each)}{ratio}"
 
 
 def _latency(cell: Cell, _cells: Cells) -> str:
     share = cell.median("share")
     came = "" if share > 0.9995 else f", {share:.0%}"
-    return f"{cell.median('p50_us') / 1000:.3g} / {cell.median('p99_us') / 1000:.3g}{came}"
+    return f"{_number(cell.median('p50_us') / 1000)} / {_number(cell.median('p99_us') / 1000)}{came}"
+
+
+def _number(value: float) -> str:
+    """With three digits, and no exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _verdicts(table: Table) -> Iterator[str]:
     yield "| | ours | beside | wanted | |\n|---|---|---|---|---|"
     for name, cells in table.items():
         for figure in figures(ROWS[name], cells):
-            beside = f"{figure.floor_name} {figure.floor:.3g}: {figure.ratio:.2f}" if figure.floor else ""
+            beside = (
+                f"{figure.floor_name} {_number(figure.floor)}: {figure.ratio:.2f}" if figure.floor else ""
+            )
             bounds = {"≤": figure.at_most, "≥": figure.at_least, "ratio ≤": figure.ratio_at_most}
-            wanted = ", ".join(f"{sign} {bound:.3g}" for sign, bound in bounds.items() if bound is not None)
-            yield f"| {figure.name} | {figure.median:.3g} {figure.unit} | {beside} | {wanted} | {figure.verdict} |"
+            wanted = ", ".join(
+                f"{sign} {_number(bound)}" for sign, bound in bounds.items() if bound is not None
+            )
+            yield f"| {figure.name} | {_number(figure.median)} {figure.unit} | {beside} | {wanted} | {figure.verdict} |"
 
 
 # --- as a picture: a group of bars for each row, over its floor, on a logarithmic scale
