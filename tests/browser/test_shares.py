@@ -74,6 +74,23 @@ async def test_a_link_shows_a_running_task_and_steers_nothing(
     await context.close()
 
 
+async def test_a_link_that_may_steer_has_the_controls(
+    browser: Browser, owner: Page, guarded_url: str
+) -> None:
+    """What `gateway token --task` gives more than reading is offered, and no more than that."""
+    await submit(owner, ENDLESS)
+    await expect(status_of(owner)).to_have_text("Running")
+    task_id = owner.url.rpartition("/")[2]
+    context = await browser.new_context()
+    guest = await context.new_page()
+    await guest.goto(f"{guarded_url}/#/tasks/{task_id}&token={token('owner', tasks=[task_id])}")
+    await expect(guest.get_by_text("lets you steer it")).to_be_visible()
+    await guest.get_by_role("button", name="Cancel").click()
+    await expect(status_of(owner)).to_have_text("Cancelled")
+    await expect(guest.get_by_role("button", name="Share")).to_have_count(0)
+    await context.close()
+
+
 async def test_a_link_leaves_the_opener_who_they_are(owner: Page, guarded_url: str, browser: Browser) -> None:
     """Opened in the tab of somebody else who has signed in, it shows its task; left, they are themselves again."""
     await submit(owner, "echo for a friend")

@@ -1,15 +1,15 @@
 import { canSteer, guestUntil, leaveLink } from "./identity.ts";
 
-/** Says why nothing can be steered here, and the way back to oneself. */
+/** Says what whoever came by a link may do, or why nothing can be steered, and the way back to oneself. */
 export function GuestBar() {
-  if (canSteer.value) return null;
   const until = guestUntil.value;
+  if (until === null && canSteer.value) return null;
   return (
     <aside class="guest" aria-label="What you may do here">
       <p>
         {until === null
           ? "Your token lets you watch tasks, not steer them."
-          : "You came by a link: it shows this task, and lets you watch, not steer."}
+          : `You came by a link: it shows this task, and lets you ${canSteer.value ? "steer it" : "watch, not steer"}.`}
         {until !== null && Number.isFinite(until) && ` It works until ${moment(until)}.`}
       </p>
       {until !== null && (
