@@ -90,6 +90,7 @@ class Gateway:
         told = Told(self._about, self._registry.schemas)
         self._owning = Owning(settings, self._store, clock, told, instance=self._instance, log=self._log)
         self._owning.on_takeover = self._metrics.takeover_seconds.observe
+        self._owning.on_lost = functools.partial(self._recorder.note, "lease_lost")
         self._agents = Directory(self._registry, self._owning.view.schemas)
         hub, attendance = Hub(), self._owning.attendance
         hub.on_first, hub.on_last = attendance.came, attendance.went
@@ -284,8 +285,6 @@ class Gateway:
                 await self._embedded.tried.wait()
                 if self._embedded.problem is None:
                     await self._sandbox_seen.wait()
-
-    # --- one of many ----------------------------------------------------------------------------------------
 
     def _about(self) -> dict[str, Any]:
         """What the others are told of this instance."""

@@ -32,6 +32,8 @@ class Owning:
     ) -> None:
         self.on_takeover: Callable[[float], None] = lambda _seconds: None
         """See `Recovery.on_late`."""
+        self.on_lost: Callable[[], None] = lambda: None
+        """Called when the lease is lost, and whatever ran here has been stopped."""
         self._settings = settings
         self._store = store
         self._clock = clock
@@ -65,6 +67,7 @@ class Owning:
     def _lost(self, dispatcher: Dispatcher) -> None:
         dispatcher.stop_runs()
         self.attendance.doubt()
+        self.on_lost()
 
     async def _living(self) -> set[str]:
         return {one.instance for one in (await self._store.leases.fleet()).living}

@@ -1,4 +1,4 @@
-"""What a client, a sandbox or an operator may meet is on a page: frames, errors, closes, settings, metrics, commands."""
+"""What clients, sandboxes and operators may meet is on a page: frames, errors, closes, settings, metrics, commands."""
 
 import re
 from typing import Any, Final, get_args

@@ -187,6 +187,10 @@ async def test_zombie_writes_nothing_and_stops_what_it_ran(
             os.kill(two.owner.pid, signal.SIGCONT)
         await two.client.until_ended(task_id)
         check_log(two.client, task_id, "instance_lost")
+        async with aiohttp.ClientSession(two.heir.url) as http:
+            told = (await (await http.get(f"/v1/tasks/{task_id}/explain")).json())["spans"]
+        lost = [span["instance"] for span in told if span["what"] == "lease lost"]
+        assert lost == [two.owners_client.welcome["instance"]]
         await two.owners_client.ask("subscribe", task_id=task_id)
         await two.owners_client.until_ended(task_id)
         assert two.owners_client.frames[task_id] == two.client.frames[task_id]
