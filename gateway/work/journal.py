@@ -65,6 +65,7 @@ class Journal:
         self._pending_bytes = 0
         self._moved = asyncio.Event()  # set for a moment after each write
         self._failure: Exception | None = None
+        self._failed = asyncio.Event()
         # Lives while something is pending; ended by `aclose`.
         self._writing: asyncio.Task[None] | None = None
 
@@ -126,6 +127,10 @@ class Journal:
         """Return when all that was taken is durable. Raises `LeaseLostError`."""
         await self._wait(lambda: self._writing is None)
 
+    async def wait_failed(self) -> None:
+        """Return once nothing more can be written; `flush` raises why. Who speaks next learns it, if anybody does."""
+        await self._failed.wait()
+
     async def aclose(self) -> None:
         """Write nothing more."""
         if self._writing is not None:
@@ -161,6 +166,7 @@ class Journal:
                     self.watch.durable(asyncio.get_running_loop().time() - said_at)
         except Exception as error:  # noqa: BLE001 - `emit` and `flush` raise it where the run can act on it
             self._failure = error
+            self._failed.set()
         finally:
             self._writing = None
             self._wake()

@@ -167,11 +167,14 @@ class Run:
         """
         loop = asyncio.get_running_loop()
         steering = loop.create_task(self._steering.run(), name="steering")
+        failing = loop.create_task(self._journal.wait_failed(), name="journal's end")
         self._working = loop.create_task(self._outcome(), name="agent")
         if self._giving_back:
             self._working.cancel()
         try:
-            await asyncio.wait([self._working, steering], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([self._working, steering, failing], return_when=asyncio.FIRST_COMPLETED)
+            if failing.done():
+                await self._journal.flush()
             if not self._working.done():
                 steering.result()
                 self._log.info("paused for too long; its place is given up")
@@ -181,8 +184,8 @@ class Run:
             self._log.warning("the task has another owner; this run stops")
             return None
         finally:
-            steering.cancel()
-            self._working.cancel()
+            for beside in (steering, failing, self._working):
+                beside.cancel()
             await self._journal.aclose()
 
     async def _outcome(self) -> Decide:

@@ -13,7 +13,7 @@ from tests.simulation.sightings import BRANCHES, OF_MANY
 from tests.simulation.weather import FLEET_KINDS, KINDS
 
 SEEDS = range(300)
-SEEDS_OF_MANY = (*range(70), 1574, 2190, 2505)
+SEEDS_OF_MANY = (*range(70), 1574, 2190, 2505, 4520)
 """The later ones have found something: a session that ran on for nobody, a wish that nobody heard."""
 MANY = 3
 known = functools.cache(summary_of)

@@ -56,6 +56,20 @@ async def quiet(_context: RunContext) -> dict[str, Any]:
     return {}
 
 
+async def test_run_whose_journal_has_failed_ends_though_its_agent_says_nothing_more(bench: Bench) -> None:
+    """A sandbox may be held back until what it said is durable, which it never will be."""
+
+    async def speaks_once(context: RunContext) -> dict[str, Any]:
+        await context.emit(output("x"))
+        return await quiet(context)
+
+    task = await bench.running()
+    await bench.store.append(fence_of(task), Append([output("another's")]))
+    async with asyncio.timeout(60):
+        assert await run_of(bench, task, speaks_once).execute() is None
+    assert (await bench.last(task.task_id))["text"] == "another's"
+
+
 async def told_to_stop(context: RunContext) -> dict[str, Any]:
     """An agent that ends when it is told to."""
     await context.emit(output("begun"))
