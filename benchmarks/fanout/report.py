@@ -150,7 +150,7 @@ def picture(table: Table) -> str:
         if "floor" not in cells or not cells["floor"].runs:
             continue
         shapes.append(f'<text x="8" y="{y}" font-weight="bold">{escape(ROWS[name].name)}</text>')
-        for server, cell in cells.items():
+        for server, cell in ((name, cell) for name, cell in cells.items() if cell.each):
             y += BAR + 3
             shapes.append(_bar(server, cell, cells, y))
         y += GAP
