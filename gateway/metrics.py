@@ -62,6 +62,7 @@ class Metrics:
             ["hop"],
             buckets=_FAST,
         )
+        self.delivered_seconds = self.hop_seconds.labels("delivered")  # to find it takes as long as to count
         self.control_seconds = histogram(
             "gateway_control_seconds",
             "From a run's hearing that it is to pause, go on or be cancelled to its being so, durably.",

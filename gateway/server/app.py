@@ -250,7 +250,7 @@ class Gateway:
             self._metrics.events.inc(len(batch.events))
         if any(changed.removed for changed in commit.changed):
             self._sites.look()
-        with self._metrics.hop_seconds.labels("delivered").time():
+        with self._metrics.delivered_seconds.time():
             announce(self._bus, commit)
 
     # --- sandboxes ------------------------------------------------------------------------------------------
