@@ -13,9 +13,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final
 
 from redis.asyncio import BlockingConnectionPool
-from redis.asyncio.connection import AbstractConnection
 
-from gateway.bus.redis.server import FAILURES, heed_cancel, name_of
+from gateway.bus.redis.server import FAILURES, Link, heed_cancel, link, name_of
 
 SILENCE_S: Final = 3.0
 """A connection on which nothing came for so long, our own probes included, is dead."""
@@ -90,29 +89,29 @@ class Listener:
             await asyncio.sleep(BACK_OFF_S)
 
     async def _listen(self) -> None:
-        connection: AbstractConnection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
-        heed_cancel()
-        self._asked.clear()
-        self._unanswered.clear()
-        self._changed = dict.fromkeys(self._wanted)
-        self._wake.set()
-        self._on_connected()
-        writing = asyncio.get_running_loop().create_task(self._write(connection), name="subscriptions")
-        try:
-            while True:
-                response = await connection.read_response(timeout=SILENCE_S)
-                if response is None:
-                    raise TimeoutError("not even our own probes come back")
-                kind, name, content = response
-                if kind == b"message":
-                    self._take(name, content)
-                elif kind == b"subscribe":
-                    self._answered(name)
-        finally:
-            writing.cancel()
-            await asyncio.wait([writing])
-            await connection.disconnect()
-            await self._pool.release(connection)
+        async with link(self._pool) as redis:
+            self._asked.clear()
+            self._unanswered.clear()
+            self._changed = dict.fromkeys(self._wanted)
+            self._wake.set()
+            self._on_connected()
+            writing = asyncio.get_running_loop().create_task(self._write(redis), name="subscriptions")
+            try:
+                await self._hear(redis)
+            finally:
+                writing.cancel()
+                await asyncio.wait([writing])
+
+    async def _hear(self, redis: Link) -> None:
+        while True:
+            response = await redis.hear(SILENCE_S)
+            if response is None:
+                raise TimeoutError("not even our own probes come back")
+            kind, name, content = response
+            if kind == b"message":
+                self._take(name, content)
+            elif kind == b"subscribe":
+                self._answered(name)
 
     def _take(self, name: bytes, payload: bytes) -> None:
         if self._settled:
@@ -131,7 +130,7 @@ class Listener:
             self._late, self._settled = False, True
             self._on_missed()
 
-    async def _write(self, connection: AbstractConnection) -> None:
+    async def _write(self, redis: Link) -> None:
         """Make what is asked what is wanted; where that fails the connection is dead, as the silence will tell."""
         with contextlib.suppress(*FAILURES):
             while True:
@@ -139,10 +138,9 @@ class Listener:
                 self._wake.clear()
                 joined, left = self._differences()
                 for names in _in_parts(joined):
-                    await connection.send_command("SUBSCRIBE", *names)
+                    await redis.say("SUBSCRIBE", *names)
                 for names in _in_parts(left):
-                    await connection.send_command("UNSUBSCRIBE", *names)
-                heed_cancel()
+                    await redis.say("UNSUBSCRIBE", *names)
 
     def _differences(self) -> tuple[list[bytes], list[bytes]]:
         """What is to be asked for now, and what no more; noted as done."""

@@ -1,4 +1,4 @@
-"""Hands on what is committed here: one pipeline at a time, of all that has gathered meanwhile.
+"""Hands on what is committed here: one call of a script at a time, for all that has gathered meanwhile.
 
 What Redis did not acknowledge is sent again; what waits is bounded. Past the bound all of it is dropped for one
 message to everybody, to look at the store.
@@ -10,20 +10,21 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.client import Pipeline
+from redis.asyncio import BlockingConnectionPool
 from redis.exceptions import NoScriptError
 
 from gateway.bus.redis.envelope import Envelope
-from gateway.bus.redis.server import ANSWER_S, FAILURES, heed_cancel, name_of
+from gateway.bus.redis.server import ANSWER_S, FAILURES, Link, heed_cancel, link, name_of
 
 SCRIPT: Final = (Path(__file__).parent.parent / "scripts" / "publish.lua").read_text("utf-8")
 REMEMBERED_MS: Final = 60_000
 """How long Redis remembers how far a log was handed on: longer than anything is sent again."""
 MAX_WAITING_BYTES: Final = 8 << 20
 """What may wait for Redis."""
-MAX_PIPELINE: Final = 500
+MAX_AT_ONCE: Final = 500
 """Envelopes sent in one go."""
+JOIN_S: Final = 0.002
+"""How long after one call the next begins at the earliest: what comes meanwhile shares it, here, in Redis and there."""
 BACK_OFF_S: Final = 0.25
 """How long to leave alone a Redis that failed."""
 
@@ -39,13 +40,13 @@ class Sender:
     ) -> None:
         self.problem: str | None = None
         self._count = count
-        self._redis = Redis(connection_pool=pool)
+        self._pool = pool
         self._prefix = prefix
         self._alarm = alarm
         self._waiting: deque[Envelope] = deque()
         self._bytes = 0
         self._wake = asyncio.Event()
-        self._script = ""
+        self._script = b""
 
     def put(self, envelopes: Iterable[Envelope]) -> None:
         """Send them when their turn has come; never waits."""
@@ -60,14 +61,17 @@ class Sender:
 
     async def run(self) -> None:
         """Send until cancelled."""
+        loop = asyncio.get_running_loop()
         while True:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
+                began = loop.time()
                 await self._deliver(self._next())
+                await asyncio.sleep(JOIN_S - (loop.time() - began))
 
     def _next(self) -> list[Envelope]:
-        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_PIPELINE))]
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_AT_ONCE))]
         self._bytes -= sum(len(envelope.payload) for envelope in batch)
         return batch
 
@@ -86,25 +90,28 @@ class Sender:
                 return
 
     async def _send(self, batch: list[Envelope]) -> None:
-        if not self._script:
-            self._script = await self._redis.script_load(SCRIPT)
-        pipeline: Pipeline = self._redis.pipeline(transaction=False)
-        for envelope in batch:
-            self._add(pipeline, envelope)
-        answers = await pipeline.execute(raise_on_error=False)
-        failed = [answer for answer in answers if isinstance(answer, Exception)]
-        if any(isinstance(answer, NoScriptError) for answer in failed):
-            self._script = ""
-        if failed:
-            raise failed[0]
-        for answer in answers:
-            if isinstance(answer, bytes):
-                self._count(answer.decode())
+        async with link(self._pool) as redis:
+            words = await self._answer(redis, batch)
+        for envelope, word in zip(batch, words.split(), strict=True):
+            if envelope.span is not None:
+                self._count(word.decode())
 
-    def _add(self, pipeline: Pipeline, envelope: Envelope) -> None:
-        name = name_of(self._prefix, envelope.channel)
-        if envelope.span is None:
-            pipeline.publish(name, envelope.payload)
-            return
-        arguments = (name, *envelope.span, envelope.payload, REMEMBERED_MS)
-        pipeline.evalsha(self._script, 1, name + b":head", *arguments)
+    async def _answer(self, redis: Link, batch: list[Envelope]) -> bytes:
+        if not self._script:
+            await redis.say("SCRIPT", "LOAD", SCRIPT)
+            self._script = await redis.hear()
+        await redis.say("EVALSHA", self._script, len(batch), *self._arguments(batch))
+        try:
+            words: bytes = await redis.hear()
+        except NoScriptError:
+            self._script = b""
+            raise
+        return words
+
+    def _arguments(self, batch: list[Envelope]) -> list[bytes | int]:
+        names = [name_of(self._prefix, envelope.channel) for envelope in batch]
+        arguments: list[bytes | int] = [name + b":head" for name in names]
+        arguments.append(REMEMBERED_MS)
+        for name, envelope in zip(names, batch, strict=True):
+            arguments += (name, *(envelope.span or (0, 0)), envelope.payload)
+        return arguments

@@ -5,18 +5,66 @@ at once, and who uses it decides.
 """
 
 import asyncio
-from typing import Final
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
 
 from redis.asyncio import BlockingConnectionPool
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 ANSWER_S: Final = 2.0
 """How long a connection, or an answer on one, may take."""
-FAILURES: Final = (RedisError, OSError, TimeoutError, RuntimeError, AttributeError)
-"""What a Redis that can't be used raises. redis-py lets through what uvloop says of a transport that was closed while
-it wrote (RuntimeError), and that its own writer is gone (AttributeError): neither may end a gateway."""
+FAILURES: Final = (RedisError, OSError, TimeoutError)
+"""What a Redis that can't be used raises."""
+
+
+class Link:
+    """One connection to Redis; every method raises `FAILURES`."""
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self._connection = connection
+
+    async def say(self, *words: bytes | str | int) -> None:
+        """Send a command."""
+        with translated():
+            await self._connection.send_command(*words)
+        heed_cancel()
+
+    async def hear(self, within_s: float | None = None) -> Any:
+        """What comes next; None where nothing has come in that time, if one is given."""
+        with translated():
+            return await self._connection.read_response(timeout=within_s)
+
+
+@asynccontextmanager
+async def link(pool: BlockingConnectionPool) -> AsyncIterator[Link]:
+    """A connection of one's own inside the block; one that anything went wrong on is ended: it may still have an answer
+    under way, to what was said before."""
+    with translated():
+        connection: AbstractConnection = await pool.get_connection()  # type: ignore[no-untyped-call]
+    heed_cancel()
+    try:
+        yield Link(connection)
+    except BaseException:
+        with translated():
+            await connection.disconnect()
+        raise
+    finally:
+        with translated():
+            await pool.release(connection)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Around redis-py alone, which lets through what uvloop says of a transport that was closed while it wrote
+    (RuntimeError), and that its own writer is gone (AttributeError)."""
+    try:
+        yield
+    except (RuntimeError, AttributeError) as error:
+        raise ConnectionResetError(f"the connection to Redis broke: {error}") from error
 
 
 def connections(url: str, *, most: int) -> BlockingConnectionPool:

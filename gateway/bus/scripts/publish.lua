@@ -1,23 +1,39 @@
--- Hands on one batch of a task's events, and remembers for a while how far the task's log has been handed on.
+-- Hands on what has gathered: one call for all of it. Of batches of a task's events it remembers for a while how far the
+-- task's log has been handed on.
 --
--- KEYS[1]  where that is kept
--- ARGV     channel, first seq, last seq, payload, how long to remember (ms)
+-- KEYS    for each message where that is kept
+-- ARGV    how long to remember (ms), then for each message: channel, first seq, last seq, payload; no seqs (0) where
+--         it is not events
 --
--- OK    it follows what was handed on before
--- DUP   it was handed on before, by a call whose answer was lost: nobody is told again
--- GAP   something before it never came here: whoever hears this one sees the jump and reads the log
--- LOST  nothing is known of the task (any more): likewise
-local first, last = tonumber(ARGV[2]), tonumber(ARGV[3])
-local head = tonumber(redis.call('GET', KEYS[1]) or nil)
-local answer = 'OK'
-if head and last <= head then
-  return 'DUP'
-elseif not head and first ~= 1 then
-  answer = 'LOST'
-elseif head and first > head + 1 then
-  answer = 'GAP'
+-- The answer has a word for each message:
+-- OK      it follows what was handed on before, or is not events
+-- DUP     it was handed on before, by a call whose answer was lost: nobody is told again
+-- GAP     something before it never came here: whoever hears this one sees the jump and reads the log
+-- LOST    nothing is known of the task (any more): likewise
+local function judged(key, first, last)
+  local head = tonumber(redis.call('GET', key) or nil)
+  if not head then
+    return first == 1 and 'OK' or 'LOST'
+  elseif last <= head then
+    return 'DUP'
+  end
+  return first > head + 1 and 'GAP' or 'OK'
 end
--- One without room for it remembers nothing, and still tells.
-redis.pcall('SET', KEYS[1], last, 'PX', ARGV[5])
-redis.call('PUBLISH', ARGV[1], ARGV[4])
-return answer
+
+local words = {}
+for n, key in ipairs(KEYS) do
+  local at = 4 * n - 2
+  local first, last, word = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), 'OK'
+  if first > 0 then
+    word = judged(key, first, last)
+    if word ~= 'DUP' then
+      -- One without room for it remembers nothing, and still tells.
+      redis.pcall('SET', key, last, 'PX', ARGV[1])
+    end
+  end
+  if word ~= 'DUP' then
+    redis.call('PUBLISH', ARGV[at], ARGV[at + 3])
+  end
+  words[n] = word
+end
+return table.concat(words, ' ')

@@ -11,7 +11,7 @@ from redis.asyncio.connection import Connection
 
 from gateway.bus.base import Message, Missed
 from gateway.bus.redis.bus import RedisBus
-from gateway.bus.redis.server import FAILURES
+from gateway.bus.redis.server import FAILURES, Link, translated
 from tests.support.processes import until
 from tests.support.proxy import proxy_to
 from tests.support.records import batch_of
@@ -182,9 +182,9 @@ def test_connection_that_was_just_closed_is_a_failure_like_others(redis: RedisSe
             assert connection._writer is not None
             connection._writer.transport.abort()
             with pytest.raises(FAILURES):
-                await connection.send_command("SUBSCRIBE", "channel")
+                await Link(connection).say("SUBSCRIBE", "channel")
             connection._writer = None
-            with pytest.raises(FAILURES):
+            with pytest.raises(FAILURES), translated():
                 await connection._send_packed_command([b"PING"])
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
