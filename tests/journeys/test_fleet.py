@@ -3,7 +3,9 @@
 import asyncio
 import io
 import json
+import os
 import re
+import signal
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -27,7 +29,7 @@ from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.journey, pytest.mark.asyncio(loop_scope="module")]
 
-READY_S = 60.0
+READY_S = 120.0
 PREVIEWS = "preview.localhost"
 COUNTS: dict[str, Any] = {"agent": "ticker", "input": {"task": "count", "ticks": 3000, "every_s": 0.1}}
 TAB = {
@@ -248,7 +250,8 @@ async def heard(tab: ClientConnection, kind: str) -> dict[str, Any]:
 
 
 async def test_fleet_is_up_with_one_command_and_gone_with_ctrl_c() -> None:
-    """It says where everything is; tasks submitted at the balancer are seen there; Ctrl-C leaves nothing behind."""
+    """It says where everything is; tasks submitted at the balancer are seen there; an instance that is killed comes
+    back; Ctrl-C leaves nothing behind."""
     port = free_port()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.support.fleet_cli", "--port", str(port)),
@@ -266,7 +269,9 @@ async def test_fleet_is_up_with_one_command_and_gone_with_ctrl_c() -> None:
             await other.ask("subscribe", task_id=task_id)
             await other.until_ended(task_id)
             assert one.welcome["instance"] != other.welcome["instance"]
-        process.send_signal(2)
+        os.kill(int(re.findall(r"gateway-1 .* process (\d+)", said)[0]), signal.SIGKILL)
+        assert b"killed by signal 9" in await process.stdout.readuntil(b"gateway-1: ready again")
+        process.send_signal(signal.SIGINT)
         assert await process.wait() == 0
     folder = re.findall(r"\S+/gateway-fleet-\w+", said)[0]
     ports = re.findall(r"127\.0\.0\.1:(\d+)", said)

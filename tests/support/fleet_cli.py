@@ -1,4 +1,7 @@
-"""`make fleet`: a fleet on this machine, for people to play with."""
+"""`make fleet`: a fleet on this machine, for people to play with.
+
+An instance that ends, killed or drained, is started again at its address, as a supervisor does.
+"""
 
 import argparse
 import asyncio
@@ -7,7 +10,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.support.fleet import BALANCED, Fleet, running_fleet
+from tests.support.fleet import BALANCED, Fleet, Instance, running_fleet
+from tests.support.waiting import let_pass
+
+AGAIN_S = 3.0
+"""How long an instance that has ended stays away."""
 
 
 def options() -> argparse.Namespace:
@@ -28,7 +35,30 @@ def told(fleet: Fleet) -> str:
         ("PostgreSQL", fleet.postgres.dsn(), ""),
     ]
     lines = [f"  {name:<14} {where:<60} {log}".rstrip() for name, where, log in rows]
-    return "\n".join(["fleet ready", *lines, "Ctrl-C ends all of it; its data goes with it.", ""])
+    hint = "kill -9, -TERM (drain) or -STOP a process, and watch: one that ends is started again."
+    return "\n".join(["fleet ready", *lines, hint, "Ctrl-C ends all of it; its data goes with it."])
+
+
+def say(words: str) -> None:
+    """A line for whoever plays."""
+    sys.stdout.write(f"{words}\n")
+    sys.stdout.flush()
+
+
+async def keep_up(instance: Instance) -> None:
+    """Start it again whenever it ends, until cancelled."""
+    while True:
+        code = await instance.process.process.wait()
+        how = "drained" if code == 0 else f"killed by signal {-code}" if code < 0 else f"ended with {code}"
+        say(f"{instance.name}: {how}; started again in {AGAIN_S:g} s")
+        await let_pass(AGAIN_S)
+        await instance.aclose()
+        try:
+            await instance.start()
+        except (AssertionError, TimeoutError) as error:
+            say(f"{instance.name}: {error}")
+        else:
+            say(f"{instance.name}: ready again, process {instance.process.pid}")
 
 
 async def main(asked: argparse.Namespace) -> None:
@@ -39,12 +69,13 @@ async def main(asked: argparse.Namespace) -> None:
         loop.add_signal_handler(number, stop.set)
     with tempfile.TemporaryDirectory(prefix="gateway-fleet-") as folder:
         fleet = running_fleet(Path(folder), gateways=asked.gateways, workers=asked.workers, port=asked.port)
-        async with fleet as running:
-            sys.stdout.write(told(running))
-            sys.stdout.flush()
+        async with fleet as running, asyncio.TaskGroup() as group:
+            say(told(running))
+            keeping = [group.create_task(keep_up(instance)) for instance in running.instances]
             await stop.wait()
-            sys.stdout.write("ending the fleet\n")
-            sys.stdout.flush()
+            say("ending the fleet")
+            for task in keeping:
+                task.cancel()
 
 
 if __name__ == "__main__":
