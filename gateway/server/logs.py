@@ -66,7 +66,8 @@ class _ToStructlog(logging.Handler):
     """The libraries' own log lines, in our form."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info is not None and isinstance(record.exc_info[1], HttpProcessingError):
+        # asyncio says False where there is none.
+        if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
             return  # somebody's broken request: answered with 400, and its text is none of the log's business
         logger = structlog.get_logger(library=record.name)
-        logger.log(record.levelno, record.getMessage(), exc_info=record.exc_info)
+        logger.log(record.levelno, record.getMessage(), exc_info=record.exc_info or None)

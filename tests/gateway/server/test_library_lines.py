@@ -1,0 +1,27 @@
+"""What libraries log comes out as our own lines do."""
+
+import asyncio
+import logging
+
+import pytest
+import structlog
+
+from gateway.server import logs
+
+
+def test_what_asyncio_says_without_an_exception_is_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its handler gives False for the exception that there is none of; the words must not be lost for that."""
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", root.level)
+    before = structlog.get_config()
+    logs.configure("json", "warning")
+    loop = asyncio.new_event_loop()
+    loop.call_exception_handler({"message": "a connection was left open"})
+    loop.close()
+    structlog.configure(**before)
+    said = capsys.readouterr().err
+    assert "a connection was left open" in said
+    assert "TypeError" not in said
