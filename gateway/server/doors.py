@@ -54,7 +54,7 @@ def doors_checked(doors: Doors) -> Middleware:
 async def crowd_checked(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answers an address that has too many connections, and hangs up."""
     peer = request.protocol
-    if not isinstance(peer, Peer):
+    if not isinstance(peer, Peer) or request.transport is None:  # the client has gone, and asks nothing more
         return await handler(request)
     forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
     with peer.crowd.asking(request.transport, forwarded) as crowded:

@@ -1,14 +1,17 @@
 """The server's side of an HTTP connection, beneath the routes."""
 
 import asyncio
+import socket
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
 
+from gateway.server.crowd import Crowd
+from gateway.server.doors import crowd_checked
 from gateway.server.listening import listening, set_up
-from gateway.server.peer import while_there
+from gateway.server.peer import Peer, while_there
 from gateway.settings import Settings
 from tests.support.waiting import eventually
 
@@ -53,3 +56,29 @@ async def test_wait_ends_with_its_client(within_s: float | None) -> None:
             await ended.wait()
     await runner.cleanup()
     assert errors == []
+
+
+async def test_who_has_gone_before_its_request_is_looked_at_does_no_harm() -> None:
+    """Its connection is nobody's any more: the request goes on, and nothing fails for want of an address."""
+    reached = asyncio.Event()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        assert request.transport is None
+        reached.set()
+        return web.Response()
+
+    app = web.Application(middlewares=[crowd_checked])
+    app.router.add_get("/", handle)
+    runner = await set_up(app, close_s=1)
+    assert runner.server is not None
+    loop = asyncio.get_running_loop()
+    peer = Peer(runner.server, Crowd(Settings(_env_file=None)), loop=loop)
+    ours, theirs = socket.socketpair()
+    with theirs:
+        transport, _ = await loop.create_connection(lambda: peer, sock=ours)
+        peer.data_received(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        loop.call_soon(peer.connection_lost, None)  # behind the request's reading, before its handler
+        async with asyncio.timeout(30):
+            await reached.wait()
+        transport.abort()
+    await runner.cleanup()
