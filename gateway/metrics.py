@@ -12,7 +12,7 @@ _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2
 _SLOW = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
 
 _ISOLATION: Final = {
-    "tier": ("bwrap", "none"),
+    "tier": ("bwrap", "webcontainer", "none"),
     "seccomp": ("true", "false"),
     "memory": ("cgroup2", "cgroup1", "watchdog"),
     "processes": ("cgroup2", "cgroup1", "rlimit", "none"),

@@ -33,7 +33,20 @@ def _named(name: str) -> AliasChoices:
     return AliasChoices(name.lower(), name)
 
 
-class Settings(BaseSettings):
+class _TabSettings(BaseSettings):
+    """Those of tabs as sandboxes."""
+
+    pairing_s: float = Field(default=300.0, ge=1, le=3600)
+    """How long after it was made a browser's tab can be paired by a link."""
+    paired_s: float = Field(default=43_200.0, ge=1)
+    """How long a paired tab may come back; never longer than the token of whoever paired it."""
+    webcontainer_url: str = Field(default="https://stackblitz.com", pattern=r"^https?://[^/?#@\s;,']+$")
+    """The origin that a tab has its runtime from: the vendor's, or that of an installation of yours."""
+    webcontainer_key: str | None = Field(default=None, pattern=r"^[\x21-\x7e]{1,200}$")
+    """The vendor's API key, which a licence brings. It is no secret: each tab is given it."""
+
+
+class Settings(_TabSettings):
     """The gateway's settings; each is read from `GATEWAY_<FIELD>` unless it says another name."""
 
     model_config = SettingsConfigDict(

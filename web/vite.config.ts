@@ -6,6 +6,7 @@ export default defineConfig({
     emptyOutDir: true,
     // The page is served with `default-src 'self'`, which refuses data: URLs.
     assetsInlineLimit: 0,
+    rollupOptions: { input: ["index.html", "sandbox-tab.html"] },
   },
   server: {
     // `npm run dev` beside a running gateway.

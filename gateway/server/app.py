@@ -45,6 +45,7 @@ from gateway.sessions.commands import Services
 from gateway.sessions.endpoint import Endpoint
 from gateway.sessions.keys import published_keys
 from gateway.sessions.outgoing import Outgoing
+from gateway.sessions.pairing import Pairings
 from gateway.sessions.quotas import Quotas
 from gateway.sessions.sandboxes import Accept, SandboxEndpoint
 from gateway.sessions.session import SessionIds, Sessions
@@ -105,11 +106,12 @@ class Gateway:
         self._embedded = _embedded(settings, world, self._log)
         self._dispatcher = self._made_dispatcher()
         self._add_bridges()
-        listener = Listener(self._pool, random=clock.rng, on_change=self._sandboxes_changed)
+        accept = _door_of(Listener(self._pool, random=clock.rng, on_change=self._sandboxes_changed))
         self._keys = published_keys(settings, log=self._log)
         authenticator = Authenticator(settings, self._keys, now_s=lambda: clock.now_ms() / 1000)
         audit = Audit(settings.audit_file, clock.now_ms, instance=self._instance, log=log)
-        self._sandbox_door = SandboxEndpoint(authenticator, _door_of(listener), audit, log=self._log)
+        pairings = Pairings(self._store, settings, now_s=lambda: clock.now_ms() / 1000)
+        self._sandbox_door = SandboxEndpoint(authenticator, pairings, accept, audit, log=self._log)
         sandbox_state = functools.partial(_state_of, self._pool, self._embedded)
         self._health = Health(self._store, self._bus, sandbox_state, self._metrics, keys=self._keys)
         self._health.problems = self._owning.problems
@@ -314,7 +316,7 @@ class Gateway:
             sandboxes=self._all_sandboxes,
             instances=self._owning.view.instances,
             client_socket=endpoint.handle,
-            sandbox_socket=self._sandbox_door.handle,
+            sandbox_door=self._sandbox_door,
             serves_clients=self._world.serves_clients,
         )
 

@@ -22,6 +22,7 @@ from gateway.server.forward import Forwarder
 from gateway.server.health import Health
 from gateway.server.hops import Hops
 from gateway.server.log import Log
+from gateway.server.pairings import PairingApi
 from gateway.server.previews import Previews
 from gateway.server.routes import Route, add_routes
 from gateway.server.service import Service
@@ -29,6 +30,7 @@ from gateway.server.shares import Shares, share_bound
 from gateway.server.workflows import WorkflowApi
 from gateway.sessions.auth import Doors
 from gateway.sessions.commands import Services
+from gateway.sessions.sandboxes import SandboxEndpoint
 from gateway.sessions.session import SessionIds
 from gateway.settings import Settings
 from gateway.state.base import StateStore
@@ -50,7 +52,7 @@ class Parts:
     instances: Callable[[], list[dict[str, Any]]]
     """The instances that share the store."""
     client_socket: Handler
-    sandbox_socket: Handler
+    sandbox_door: SandboxEndpoint
     serves_clients: bool = True
     """Else only what operators and the other instances need."""
 
@@ -69,9 +71,9 @@ def application(parts: Parts) -> web.Application:
     bodies = Bodies(max_bytes=settings.max_body_bytes)
     if parts.serves_clients:
         app.router.add_get("/ws", parts.client_socket)
-        app.router.add_get("/sandbox", parts.sandbox_socket)
+        app.router.add_get("/sandbox", parts.sandbox_door.handle)
         add_routes(app, routes(parts, bodies), parts.services, bodies)
-        dashboard.add_routes(app, settings.preview_host)
+        dashboard.add_routes(app, settings.preview_host, settings.webcontainer_url)
     else:
         add_routes(app, parts.health.routes(), parts.services, bodies)
     app.on_response_prepare.append(secured)
@@ -88,6 +90,7 @@ def routes(parts: Parts, bodies: Bodies) -> list[Route]:
         *Downloads(services, store).routes(),
         *Shares(services, parts.settings).routes(),
         *WorkflowApi(services).routes(),
+        *PairingApi(parts.sandbox_door.pairings).routes(),
         *Service(parts.agents, parts.sandboxes, parts.instances, share_bound(parts.settings)).routes(),
         *parts.health.routes(),
     ]

@@ -240,14 +240,18 @@ def offered_protocols(request: web.Request) -> list[str]:
     return [part.strip() for value in values for part in value.split(",")]
 
 
+def token_of(request: web.Request) -> str | None:
+    """What `request` shows: in its `Authorization`, or a `bearer.<token>` subprotocol."""
+    offered = (p.removeprefix(TOKEN_PREFIX) for p in offered_protocols(request) if p.startswith(TOKEN_PREFIX))
+    return bearer(request.headers.get("Authorization")) or next(offered, None)
+
+
 async def authenticated(request: web.Request, authenticator: Authenticator) -> Principal:
-    """Who sent `request`: by its `Authorization`, or a `bearer.<jwt>` subprotocol. Raises `HandshakeError`."""
+    """Who sent `request`. Raises `HandshakeError`."""
     if (known := request.get(REFUSAL)) is not None:
         raise known
-    offered = (p.removeprefix(TOKEN_PREFIX) for p in offered_protocols(request) if p.startswith(TOKEN_PREFIX))
-    token = bearer(request.headers.get("Authorization")) or next(offered, None)
     try:
-        return await authenticator.principal(token)
+        return await authenticator.principal(token_of(request))
     except GatewayError as refusal:
         if refusal.code != "unauthorized":
             raise HandshakeError(

@@ -1,10 +1,14 @@
-"""`GET /sandbox`: the handshake of a sandbox that dials in, and how long it may stay."""
+"""`GET /sandbox`: the handshake of a sandbox that dials in, and how long it may stay.
+
+A browser's tab comes here first with a pairing token, and is answered by one frame, `paired`; see `pairing`.
+"""
 
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import orjson
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
@@ -12,7 +16,9 @@ from gateway.errors import Close, GatewayError, HandshakeError
 from gateway.principal import Principal
 from gateway.sessions.audit import Audit
 from gateway.sessions.auth import Authenticator
-from gateway.sessions.endpoint import RETRY_AFTER_MS, authenticated, refused
+from gateway.sessions.commands import expiry
+from gateway.sessions.endpoint import REFUSAL, RETRY_AFTER_MS, authenticated, refused, token_of
+from gateway.sessions.pairing import PAIRED, PAIRING, Pairings
 from gateway.sessions.problems import problem
 from gateway.sessions.sandbox_socket import SandboxSocket, SandboxTransport
 
@@ -30,9 +36,16 @@ class SandboxEndpoint:
     """Lets sandboxes in that dial, and hands them to `accept`."""
 
     def __init__(
-        self, authenticator: Authenticator, accept: Accept, audit: Audit, *, log: FilteringBoundLogger
+        self,
+        authenticator: Authenticator,
+        pairings: Pairings,
+        accept: Accept,
+        audit: Audit,
+        *,
+        log: FilteringBoundLogger,
     ) -> None:
         self._authenticator = authenticator
+        self.pairings = pairings
         self._accept = accept
         self._audit = audit
         self._log = log
@@ -56,8 +69,11 @@ class SandboxEndpoint:
         socket = SandboxSocket()
         if not socket.can_prepare(request).ok:
             return problem(GatewayError("bad_frame", "Sandboxes dial in with a WebSocket."), status=400)
+        token = token_of(request)
         try:
-            principal = await self._let_in(request)
+            if token is not None and token.startswith(PAIRING):
+                return await self._pair(request, socket, token)
+            principal = await self._let_in(request, token)
         except HandshakeError as refusal:
             return await refused(request, refusal, socket)
         self._sockets[principal.subject] += 1
@@ -70,7 +86,30 @@ class SandboxEndpoint:
                 del self._sockets[principal.subject]
         return socket
 
-    async def _let_in(self, request: web.Request) -> Principal:
+    async def _pair(self, request: web.Request, socket: SandboxSocket, token: str) -> web.StreamResponse:
+        """Give the tab that shows a pairing token the one that it is to come back with."""
+        self._check_room(request)
+        try:
+            owner, minted = await self.pairings.redeem(token)
+        except GatewayError as refusal:
+            raise _unauthorized(refusal.message) from None
+        self._check_ended(owner)
+        self._audit.note(owner, "pair_sandbox", "ok", via="socket")
+        await socket.prepare(request)
+        paired = Principal(owner.subject, owner.scopes, expires_at=minted.expires_at)
+        said = {
+            "type": "paired",
+            "token": minted.token,
+            "subject": owner.subject,
+            "expires_at": expiry(paired),
+        }
+        await socket.send_str(orjson.dumps(said | self.pairings.runtime).decode())
+        await socket.close()
+        return socket
+
+    def _check_room(self, request: web.Request) -> None:
+        if (known := request.get(REFUSAL)) is not None:
+            raise known
         if self._draining or self._sockets.total() >= MAX_SOCKETS:
             words, close = (
                 ("The server is draining.", Close.RESTART)
@@ -78,7 +117,13 @@ class SandboxEndpoint:
                 else ("The server is full.", Close.OVERLOADED)
             )
             raise HandshakeError("overloaded", close, words, retry_after_ms=RETRY_AFTER_MS)
-        principal = await authenticated(request, self._authenticator)
+
+    async def _let_in(self, request: web.Request, token: str | None) -> Principal:
+        self._check_room(request)
+        if token is not None and token.startswith(PAIRED):
+            principal = await self._paired(token)
+        else:
+            principal = await authenticated(request, self._authenticator)
         if not principal.has("sandbox") or principal.tasks is not None:
             raise HandshakeError("forbidden", Close.FORBIDDEN, "This needs the scope sandbox.")
         mine = self._sockets[principal.subject]
@@ -86,6 +131,18 @@ class SandboxEndpoint:
             message = f"{mine} sandboxes of {principal.subject} are connected."
             raise HandshakeError("rate_limited", Close.OVERLOADED, message, retry_after_ms=RETRY_AFTER_MS)
         return principal
+
+    async def _paired(self, token: str) -> Principal:
+        try:
+            principal = await self.pairings.principal(token)
+        except GatewayError as refusal:
+            raise _unauthorized(refusal.message) from None
+        self._check_ended(principal)
+        return principal
+
+    def _check_ended(self, principal: Principal) -> None:
+        if (ended := self._authenticator.ended(principal)) is not None:
+            raise _unauthorized(ended)
 
     async def _serve(self, socket: SandboxSocket, request: web.Request, principal: Principal) -> None:
         if request.transport is None:
@@ -120,3 +177,7 @@ class SandboxEndpoint:
                 await transport.close(Close.UNAUTHORIZED, ended)
                 return
             await asyncio.sleep(TOKEN_LOOK_S)
+
+
+def _unauthorized(why: str) -> HandshakeError:
+    return HandshakeError("unauthorized", Close.UNAUTHORIZED, why)

@@ -61,6 +61,14 @@ class Instances(Shape):
     instances: list[Instance]
 
 
+class Pairing(Shape):
+    """What makes a browser's tab a sandbox of yours, once: `path` is opened there, with the token in its fragment."""
+
+    token: str
+    path: str
+    expires_at: Time
+
+
 class Whoami(Shape):
     """Whom the token stands for, and until when."""
 

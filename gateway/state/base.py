@@ -185,6 +185,9 @@ class StateStore(Protocol):
     async def secret(self) -> bytes:
         """32 random bytes, made once per store: what its instances sign with."""
 
+    async def spend(self, token_id: str, expires_ms: int) -> bool:
+        """Use a token that is good for one use, until then; False where it was used before, on any instance."""
+
     async def create_task(self, new: NewTask) -> Created:
         """Begin a task, or find the one that the same key began.
 

@@ -41,7 +41,55 @@ Write = Callable[[Transaction], Coroutine[Any, Any, Value]]
 Read = Callable[[Tables], Coroutine[Any, Any, Value]]
 
 
-class TableStore(ABC):
+class _Beside(ABC):
+    """What stands beside the tasks: sites, and tokens that were used."""
+
+    _clock: Clock
+
+    @abstractmethod
+    async def _write(self, write: Write[Value], *, task_id: str | None = None) -> Value:
+        """What `write` gives, once its transaction is on disk and published; it may be called more than once.
+
+        Those of one `task_id` are published in the order of their commits.
+        """
+
+    async def _renew(self, write: Write[Value]) -> Value:
+        """As `_write`, for a lease that must be renewed however much else is asked of the database."""
+        return await self._write(write)
+
+    @abstractmethod
+    async def _read(self, read: Read[Value]) -> Value:
+        """What `read` gives of one moment."""
+
+    async def spend(self, token_id: str, expires_ms: int) -> bool:
+        """See `StateStore.spend`."""
+        now_ms = self._clock.now_ms()
+        return await self._write(lambda tx: tx.tables.spend(token_id, expires_ms, now_ms))
+
+    # --- sites ----------------------------------------------------------------------------------------
+
+    async def add_site(self, site: Site) -> None:
+        """See `StateStore.add_site`."""
+        await self._write(lambda tx: tx.tables.add_site(site))
+
+    async def find_site(self, label_hash: bytes) -> Site | None:
+        """See `StateStore.find_site`."""
+        return await self._read(lambda tables: tables.find_site(label_hash))
+
+    async def use_sites(self, used_at: Mapping[bytes, int]) -> None:
+        """See `StateStore.use_sites`."""
+        await self._write(lambda tx: tx.tables.use_sites(used_at))
+
+    async def sites_over(self, before_ms: int, *, limit: int) -> list[Site]:
+        """See `StateStore.sites_over`."""
+        return await self._read(lambda tables: tables.sites_over(before_ms, limit))
+
+    async def remove_site(self, label_hash: bytes) -> None:
+        """See `StateStore.remove_site`."""
+        await self._write(lambda tx: tx.tables.remove_site(label_hash))
+
+
+class TableStore(_Beside):
     """What differs is how a database is opened, and how a transaction and a read are run."""
 
     def __init__(self, clock: Clock) -> None:
@@ -61,21 +109,6 @@ class TableStore(ABC):
     @abstractmethod
     async def aclose(self) -> None:
         """See `StateStore.aclose`."""
-
-    @abstractmethod
-    async def _write(self, write: Write[Value], *, task_id: str | None = None) -> Value:
-        """What `write` gives, once its transaction is on disk and published; it may be called more than once.
-
-        Those of one `task_id` are published in the order of their commits.
-        """
-
-    async def _renew(self, write: Write[Value]) -> Value:
-        """As `_write`, for a lease that must be renewed however much else is asked of the database."""
-        return await self._write(write)
-
-    @abstractmethod
-    async def _read(self, read: Read[Value]) -> Value:
-        """What `read` gives of one moment."""
 
     def _committed(self, commit: Commit) -> None:
         self.on_commit(commit)
@@ -267,25 +300,3 @@ class TableStore(ABC):
     async def read_piece(self, set_id: str, number: int, part: int) -> bytes | None:
         """See `StateStore.read_piece`."""
         return await self._read(lambda tables: tables.read_piece(set_id, number, part))
-
-    # --- sites ----------------------------------------------------------------------------------------
-
-    async def add_site(self, site: Site) -> None:
-        """See `StateStore.add_site`."""
-        await self._write(lambda tx: tx.tables.add_site(site))
-
-    async def find_site(self, label_hash: bytes) -> Site | None:
-        """See `StateStore.find_site`."""
-        return await self._read(lambda tables: tables.find_site(label_hash))
-
-    async def use_sites(self, used_at: Mapping[bytes, int]) -> None:
-        """See `StateStore.use_sites`."""
-        await self._write(lambda tx: tx.tables.use_sites(used_at))
-
-    async def sites_over(self, before_ms: int, *, limit: int) -> list[Site]:
-        """See `StateStore.sites_over`."""
-        return await self._read(lambda tables: tables.sites_over(before_ms, limit))
-
-    async def remove_site(self, label_hash: bytes) -> None:
-        """See `StateStore.remove_site`."""
-        await self._write(lambda tx: tx.tables.remove_site(label_hash))

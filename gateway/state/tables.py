@@ -241,6 +241,9 @@ class Tables(Protocol):
     async def put_meta(self, key: str, value: bytes) -> None:
         """Keep something, in the place of what is there."""
 
+    async def spend(self, token_id: str, expires_ms: int, now_ms: int) -> bool:
+        """Keep that a token was used, unless it was before; whether it was not. Those that expired before now go."""
+
     async def size(self) -> Size:
         """What the store takes on its disk."""
 

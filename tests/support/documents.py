@@ -67,7 +67,12 @@ def _default(value: Any) -> str:
 
 
 def attribute_docs(model: type) -> dict[str, str]:
-    """The docstring under each attribute of a class."""
+    """The docstring under each attribute of a class, those of its module that it stands on included."""
+    ours = [base for base in reversed(model.__mro__) if base.__module__ == model.__module__]
+    return {name: about for base in ours for name, about in _own_docs(base).items()}
+
+
+def _own_docs(model: type) -> dict[str, str]:
     (definition,) = ast.parse(inspect.getsource(model)).body
     found: dict[str, str] = {}
     if not isinstance(definition, ast.ClassDef):

@@ -8,12 +8,12 @@ from gateway.agents.sandbox_input import SandboxInput
 from gateway.server.openapi import SCHEMAS, schemas
 from gateway.sessions.commands import RESULTS
 from gateway.shapes.events import Event, EventPage
-from gateway.shapes.service import Agents, Instances, Problem, Sandboxes, Whoami
+from gateway.shapes.service import Agents, Instances, Pairing, Problem, Sandboxes, Whoami
 from gateway.shapes.socket import Error, Goodbye, Update, Welcome
 from gateway.shapes.tasks import Files, Shared
 
 SAID: Final = (Event, Welcome, Update, Goodbye, Error)
-BY_HTTP: Final = (EventPage, Files, Agents, Sandboxes, Instances, Whoami, Shared, Problem)
+BY_HTTP: Final = (EventPage, Files, Agents, Sandboxes, Instances, Whoami, Shared, Pairing, Problem)
 RENAMED: Final = {"Error": "ErrorFrame", "Event": "TaskEvent", "File": "TaskFile"}
 """Names that mean something else in a browser."""
 

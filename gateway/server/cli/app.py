@@ -314,6 +314,16 @@ def send_input(
 
 
 @app.command()
+def pair(*, url: Url = LOCAL, token: Token = None, as_json: Json = False) -> None:
+    """Print a link that makes the browser's tab that opens it a sandbox of yours.
+
+    It is good once, and for five minutes. The tab runs your tasks that ask for it: --token needs the scope sandbox.
+    """
+    part = _part("cli.pair")
+    raise typer.Exit(part.pair(part.Door(url, token), as_json=as_json))
+
+
+@app.command()
 def token(
     *,
     sub: Annotated[

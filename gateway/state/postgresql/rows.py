@@ -192,6 +192,12 @@ class Rows(OverConnection):
         sql = "INSERT INTO meta VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = $2"
         await self._db.execute(sql, key, value)
 
+    async def spend(self, token_id: str, expires_ms: int, now_ms: int) -> bool:
+        """See `Tables.spend`."""
+        await self._db.execute("DELETE FROM spent WHERE expires_at < $1", now_ms)
+        sql = "INSERT INTO spent VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING token_id"
+        return await self._db.fetchval(sql, token_id, expires_ms) is not None
+
 
 _WEIGH: Final = """
     UPDATE task SET stored_bytes = (

@@ -211,6 +211,13 @@ class Rows(OverConnection):
         """See `Tables.put_meta`."""
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
+    async def spend(self, token_id: str, expires_ms: int, now_ms: int) -> bool:
+        """See `Tables.spend`."""
+        self._db.execute("DELETE FROM spent WHERE expires_at < ?", (now_ms,))
+        return (
+            self._db.execute("INSERT OR IGNORE INTO spent VALUES (?, ?)", (token_id, expires_ms)).rowcount > 0
+        )
+
 
 # A loose index scan: one step of the index a subject, not one a task.
 _SUBJECTS_THAT_WAIT: Final = """

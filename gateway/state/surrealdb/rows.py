@@ -223,6 +223,15 @@ class Rows(OverDatabase):
         """See `Tables.put_meta`."""
         self._do("UPSERT $_.id SET value = $_.value RETURN NONE", id=record("meta", key), value=value)
 
+    async def spend(self, token_id: str, expires_ms: int, now_ms: int) -> bool:
+        """See `Tables.spend`."""
+        spent = record("spent", token_id)
+        if await self._ask("SELECT VALUE expires_at FROM ONLY $id", id=spent) is not None:
+            return False
+        self._do("DELETE spent WHERE expires_at < $_.now RETURN NONE", now=now_ms)
+        self._do("CREATE $_.id SET expires_at = $_.until RETURN NONE", id=spent, until=expires_ms)
+        return True
+
 
 def event_rows(task_id: str, events: Sequence[Event]) -> list[dict[str, Any]]:
     """Rows to insert."""

@@ -38,7 +38,7 @@ JUDGE: Final = Path(__file__).parents[2] / "support/asyncapi/judge.mjs"
 PUBLISHED: Final = Path(__file__).parents[3] / "web/node_modules/@asyncapi/specs/schemas/3.0.0.json"
 NOT_HTTP: Final = {"/ws", "/sandbox"}
 """Sockets, which are AsyncAPI's matter."""
-PAGE: Final = {"/", *(f"/{file.name}" for file in dashboard.folder().glob("*.*"))}
+PAGE: Final = {"/", "/sandbox-tab", *(f"/{file.name}" for file in dashboard.folder().glob("*.*"))}
 """The dashboard and its files."""
 
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -17,14 +19,17 @@ from pydantic import SecretStr
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from gateway.principal import Principal
 from gateway.sessions import sandbox_socket
 from gateway.sessions.audit import Audit
 from gateway.sessions.auth import Authenticator
+from gateway.sessions.pairing import Pairings
 from gateway.sessions.sandbox_socket import SandboxTransport
 from gateway.sessions.sandboxes import MAX_SOCKETS_PER_SUBJECT, SandboxEndpoint
 from gateway.settings import Settings
 from sandbox_bridge.errors import TransportClosed
 from sandbox_bridge.protocol import MAX_FRAME_BYTES
+from tests.support.stores import SqliteBackend
 from tests.support.waiting import eventually, let_pass
 
 SECRET = "a secret of more than thirty-two bytes"  # noqa: S105 - this test's own
@@ -57,19 +62,28 @@ class Bridge:
 @asynccontextmanager
 async def door(bridge: Bridge) -> AsyncIterator[tuple[SandboxEndpoint, str]]:
     """An endpoint that wants tokens, and its address."""
+    async with door_with_pairings(bridge) as (endpoint, url, _):
+        yield endpoint, url
+
+
+@asynccontextmanager
+async def door_with_pairings(bridge: Bridge) -> AsyncIterator[tuple[SandboxEndpoint, str, Pairings]]:
+    """The same, and what makes tokens for tabs."""
     settings = Settings(auth="jwt", jwt_secret=SecretStr(SECRET))
     log = structlog.get_logger()
-    endpoint = SandboxEndpoint(
-        Authenticator(settings), bridge.accept, Audit(None, lambda: 0, instance="i", log=log), log=log
-    )
-    app = web.Application()
-    app.router.add_get("/sandbox", endpoint.handle)
-    server = TestServer(app, host="127.0.0.1")
-    await server.start_server()
-    try:
-        yield endpoint, str(server.make_url("/sandbox"))
-    finally:
-        await server.close()
+    with tempfile.TemporaryDirectory() as folder:
+        async with SqliteBackend(Path(folder)).opened() as store:
+            pairings = Pairings(store, settings)
+            audit = Audit(None, lambda: 0, instance="i", log=log)
+            endpoint = SandboxEndpoint(Authenticator(settings), pairings, bridge.accept, audit, log=log)
+            app = web.Application()
+            app.router.add_get("/sandbox", endpoint.handle)
+            server = TestServer(app, host="127.0.0.1")
+            await server.start_server()
+            try:
+                yield endpoint, str(server.make_url("/sandbox")), pairings
+            finally:
+                await server.close()
 
 
 def bearer(scope: str = "sandbox", **claims: Any) -> dict[str, str]:
@@ -229,3 +243,60 @@ async def test_subject_has_so_many_sandboxes() -> None:
         async with http.ws_connect(url, headers=bearer(sub="bob")) as socket:
             await socket.send_str("x")
             assert await socket.receive_str(timeout=10) == "x"
+
+
+# --- tabs --------------------------------------------------------------------------------------------
+
+ALICE = Principal("alice", frozenset({"sandbox", "sandbox:server", "admin"}))
+
+
+def shown(token: str) -> list[str]:
+    """How a page shows a token, which can set no header."""
+    return ["sandbox.v1", f"bearer.{token}"]
+
+
+async def goodbye_of(http: ClientSession, url: str, token: str) -> tuple[int, str]:
+    """How a page with this token is refused: the code, and why."""
+    async with http.ws_connect(url, protocols=shown(token), origin="http://a.page") as socket:
+        said = orjson.loads(await socket.receive_str(timeout=10))
+        assert said["type"] == "goodbye"
+        return said["code"], said["reason"]
+
+
+async def test_tab_is_paired_once_and_comes_back_with_a_token_of_its_own() -> None:
+    """Its token lets it in as its owner's, never trusted, whatever the owner may; the first one is used up."""
+    bridge = Bridge()
+    async with door_with_pairings(bridge) as (_, url, pairings), ClientSession() as http:
+        minted = await pairings.mint(ALICE)
+        async with http.ws_connect(url, protocols=shown(minted.token)) as socket:
+            said = orjson.loads(await socket.receive_str(timeout=10))
+            assert (said["type"], said["subject"]) == ("paired", "alice")
+            assert said["runtime_url"].startswith("https://")
+            await socket.receive(timeout=10)
+            assert (socket.close_code, bridge.came) == (1000, [])
+        for _ in range(2):
+            async with http.ws_connect(url, protocols=shown(said["token"])) as socket:
+                await socket.send_str("hello")
+                assert await socket.receive_str(timeout=10) == "hello"
+        assert bridge.came == [("alice", False)] * 2
+        code, reason = await goodbye_of(http, url, minted.token)
+        assert (code, "was used before" in reason) == (4401, True)
+
+
+async def test_kinds_of_token_do_not_pass_for_each_other() -> None:
+    """Neither opens by another's name, and nothing signed by the operator's key is one of them."""
+    async with door_with_pairings(Bridge()) as (_, url, pairings), ClientSession() as http:
+        minted = await pairings.mint(ALICE)
+        _, own = await pairings.redeem(minted.token)
+        first, second = (token.partition(".")[2] for token in (minted.token, own.token))
+        operators = bearer()["Authorization"].removeprefix("Bearer ")
+        for wrong in (
+            f"paired.{first}",
+            f"pairing.{second}",
+            first,
+            second,
+            f"paired.{operators}",
+            "pairing.",
+            "paired.x",
+        ):
+            assert (await goodbye_of(http, url, wrong))[0] == 4401

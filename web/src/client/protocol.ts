@@ -111,6 +111,7 @@ export interface Wire {
   Instances: Instances;
   Whoami: Whoami;
   Shared: Shared;
+  Pairing: Pairing;
   Problem: Problem;
   SandboxInput: SandboxInput;
 }
@@ -992,6 +993,14 @@ export interface Whoami {
 export interface Shared {
   token: string;
   token_id: string;
+  expires_at: string;
+}
+/**
+ * What makes a browser's tab a sandbox of yours, once: `path` is opened there, with the token in its fragment.
+ */
+export interface Pairing {
+  token: string;
+  path: string;
   expires_at: string;
 }
 /**

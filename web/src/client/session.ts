@@ -17,6 +17,7 @@ import { Watches, type WatchLink, type WatchListener } from "./watches.ts";
 import type {
   AgentInfo,
   Instance,
+  Pairing,
   Params,
   Recovered,
   RequestType,
@@ -210,6 +211,11 @@ export class GatewaySession {
   /** The gateway's processes. @throws GatewayError */
   async instances(): Promise<Instance[]> {
     return (await this.http.json<{ instances: Instance[] }>("/v1/instances")).instances;
+  }
+
+  /** What makes the browser's tab that opens its `path` at the gateway a sandbox of yours, once. @throws GatewayError */
+  pair(): Promise<Pairing> {
+    return this.http.post<Pairing>("/v1/pairings", {});
   }
 
   whoami(): Promise<Whoami> {

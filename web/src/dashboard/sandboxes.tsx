@@ -6,6 +6,7 @@ import { ChartPane } from "./charts/chart-pane.tsx";
 import { loadOf } from "./charts/load.ts";
 import { connection, loadTasks, now, session, tasks } from "./store.ts";
 import { TrustMark } from "./trust.tsx";
+import { UseTab } from "./use-tab.tsx";
 import { instanceId, sandboxId, useWatched } from "./watched.ts";
 import { duration } from "./words.ts";
 
@@ -20,12 +21,13 @@ export function Sandboxes() {
       </p>
       <LoadChart places={(sandboxes ?? []).reduce((sum, { max_sessions }) => sum + max_sessions, 0)} />
       <h2>Sandboxes</h2>
+      <UseTab />
       {sandboxes?.length === 0 && (
         <div class="empty">
           <p>No sandbox is there, so tasks wait.</p>
           <p class="muted">
             One comes with <code>gateway serve</code>; another machine joins by{" "}
-            <code>sandbox-bridge join</code>.
+            <code>sandbox-bridge join</code>, this browser by a tab.
           </p>
         </div>
       )}
