@@ -71,7 +71,7 @@ class TaskEvents:
         return self._wire
 
     def after(self, seq: int) -> "TaskEvents":
-        """Those newer than `seq`."""
+        """Those newer than `seq`, of which there is one at least."""
         return (
             self
             if seq < self.first_seq

@@ -8,6 +8,8 @@ from gateway.errors import GatewayError
 
 MAX_PAUSE_S: Final = 1.0
 """What is a peer's sign of life is read with the rest."""
+MIN_PAUSE_S: Final = 1e-3
+"""uvloop counts in whole milliseconds: in a shorter pause as many are refused as can be read."""
 
 
 @dataclass
@@ -56,7 +58,7 @@ class TokenBucket:
     @property
     def pause_s(self) -> float:
         """How long not to listen to whom it has refused: 0, until it was told as often as it may ask at once."""
-        return min(self._wait_s, MAX_PAUSE_S) if self._refused >= self.burst else 0.0
+        return min(max(self._wait_s, MIN_PAUSE_S), MAX_PAUSE_S) if self._refused >= self.burst else 0.0
 
     @property
     def _wait_s(self) -> float:

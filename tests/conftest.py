@@ -19,7 +19,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Look through what all processes of the run have left; one that others work for looks for them, too."""
     if hasattr(session.config, "workerinput") or session.config.option.collectonly:
         return
-    below = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+    try:
+        below = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+    except OSError:  # it is somebody else's: this run has used none
+        return
     found = session.config.stash[FOUND] = findings(below)
     if found:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

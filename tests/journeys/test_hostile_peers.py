@@ -181,6 +181,7 @@ async def test_what_a_stranger_says_forges_no_line_of_a_log_or_a_metric(gateway:
         for kind in ("get_task", "cancel_task", "subscribe", "list_tasks"):
             await me.ask(kind, **({"task_id": "x"} if kind != "list_tasks" else {}))
         await me.submit("true", mode="background")
+        await me.until_ended(await me.submit("true"))  # as well as all that a task of a stranger's will count
         before = await series()
         for n in range(30):
             text = f"{EVIL}{n}"
@@ -193,7 +194,7 @@ async def test_what_a_stranger_says_forges_no_line_of_a_log_or_a_metric(gateway:
             assert other.welcome["session_id"] != "forged"
         added = {line for line in await series() - before if "forged" in line or "*" in line or line == "x"}
         assert added == set()
-        assert len(await series()) <= len(before) + 10
+        assert len(await series()) <= len(before) + 10, await series() - before
     log = gateway.data_dir.with_suffix(".log").read_text()
     for line in log.splitlines():
         assert json.loads(line)["event"] != "forged"

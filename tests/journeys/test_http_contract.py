@@ -127,7 +127,8 @@ async def held_to_be_guarded(guarded: GatewayProcess) -> None:
         for path in ("/v1/instances", "/metrics"):
             refused(await call(alice, "GET", path), 403, "forbidden")
         whoami = (await call(alice, "GET", "/v1/whoami")).body
-        assert whoami == {"subject": "alice", "scopes": ["tasks:read", "tasks:write"], "expires_at": None}
+        known = {"subject": "alice", "scopes": ["tasks:read", "tasks:write"], "expires_at": None}
+        assert whoami == {**known, "share_max_s": 604_800}
         agents = (await call(alice, "GET", "/v1/agents")).body["agents"]
         assert agents[0]["input_schema"]["properties"].keys() >= {"files", "commands"}
     async with session(guarded, bearer("root", "admin")) as admin:

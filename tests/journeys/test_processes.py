@@ -16,6 +16,7 @@ from gateway.client.task import TaskHandle
 from tests.support.gateway import GatewayProcess, client, running_gateway
 from tests.support.processes import own_children_of, until
 from tests.support.redis_server import RedisServer, redis_server
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.journey, pytest.mark.asyncio(loop_scope="module")]
 
@@ -73,14 +74,20 @@ async def seqs_to_output(task: TaskHandle) -> list[int]:
 async def test_each_process_is_met_at_a_port_of_its_own(pair: GatewayProcess) -> None:
     """Its metrics are its own; all are told of by any of them."""
     assert pair.url not in own_urls(pair)
+    for url in own_urls(pair):
+        await eventually(lambda url=url: tells_of_both(url))  # type: ignore[misc]
     async with aiohttp.ClientSession() as http, client(pair.socket_url):
         counts = []
         for url in own_urls(pair):
             async with http.get(f"{url}/metrics") as answer:
                 counts += re.findall(r"^gateway_connections (\S+)", await answer.text(), re.MULTILINE)
-            async with http.get(f"{url}/v1/instances") as answer:
-                assert len((await answer.json())["instances"]) == 2
     assert sorted(counts) == ["0.0", "1.0"]
+
+
+async def tells_of_both(url: str) -> bool:
+    """Whether a process knows of two instances: it looks once a second."""
+    async with aiohttp.ClientSession() as http, http.get(f"{url}/v1/instances") as answer:
+        return len((await answer.json())["instances"]) == 2
 
 
 async def test_killed_process_owes_nobody_an_event_and_comes_back(pair: GatewayProcess) -> None:

@@ -5,12 +5,12 @@ import pytest
 from tests.simulation.mutants import BUGS, MADE_GOOD, Mutant
 from tests.simulation.runs import fresh_run
 
-SEEDS = range(50)
+SEEDS = range(80)
 
 
 @pytest.mark.parametrize("mutant", BUGS, ids=lambda mutant: mutant.name)
 def test_a_bug_is_caught(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within 50 seeds, and by one of its checks."""
+    """Within 80 seeds, and by one of its checks."""
     mutant.plant(monkeypatch)
     errors = (fresh_run(seed, mutant.instances, mutant.kinds).error for seed in SEEDS)
     error = next((error for error in errors if error is not None), "nothing: all seeds held")

@@ -206,3 +206,14 @@ def test_holders_of_one_narrow_token_share_its_rate() -> None:
     with pytest.raises(GatewayError, match="rate_limited"):
         first.bucket.take()
     other.bucket.take()
+
+
+def test_a_pause_is_one_that_the_loop_can_make() -> None:
+    """uvloop counts in whole milliseconds: just before the next token, a flood would be refused at full speed."""
+    now = 0.0
+    bucket = TokenBucket(50, 1, lambda: now)
+    bucket.take()
+    now = 1 / 50 - 1e-5
+    with pytest.raises(GatewayError):
+        bucket.take()
+    assert bucket.pause_s == 1e-3
