@@ -16,6 +16,17 @@ def test_what_asyncio_says_without_an_exception_is_a_line(
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [])
     monkeypatch.setattr(root, "level", root.level)
+    theirs = logging.getLogger(
+        "asyncio"
+    )  # as in a process of its own: other tests' libraries may have turned it off
+    for name, value in (
+        ("disabled", False),
+        ("propagate", True),
+        ("level", logging.NOTSET),
+        ("handlers", []),
+    ):
+        monkeypatch.setattr(theirs, name, value)
+    theirs.manager._clear_cache()  # type: ignore[attr-defined]
     before = structlog.get_config()
     logs.configure("json", "warning")
     loop = asyncio.new_event_loop()
