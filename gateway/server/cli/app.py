@@ -237,46 +237,26 @@ def files(
     raise typer.Exit(part.files(part.Door(url, token), task_id, folder=output, as_json=as_json))
 
 
-@app.command()
-def cancel(
-    task_id: TaskId,
-    *,
-    reason: Reason = None,
-    url: Url = LOCAL,
-    token: Token = None,
-    as_json: Json = False,
-) -> None:
-    """Cancel a task. Its processes get a moment to end by themselves."""
-    part = _part("cli.tasks")
-    raise typer.Exit(part.wish(part.Door(url, token), task_id, "cancel", reason=reason, as_json=as_json))
+def _wish(name: str, about: str) -> None:
+    """A command that wants something of a running task."""
+
+    def command(
+        task_id: TaskId,
+        *,
+        reason: Reason = None,
+        url: Url = LOCAL,
+        token: Token = None,
+        as_json: Json = False,
+    ) -> None:
+        part = _part("cli.tasks")
+        raise typer.Exit(part.wish(part.Door(url, token), task_id, name, reason=reason, as_json=as_json))
+
+    app.command(name, help=about)(command)
 
 
-@app.command()
-def pause(
-    task_id: TaskId,
-    *,
-    reason: Reason = None,
-    url: Url = LOCAL,
-    token: Token = None,
-    as_json: Json = False,
-) -> None:
-    """Pause a task: its processes stand still until `gateway resume`."""
-    part = _part("cli.tasks")
-    raise typer.Exit(part.wish(part.Door(url, token), task_id, "pause", reason=reason, as_json=as_json))
-
-
-@app.command()
-def resume(
-    task_id: TaskId,
-    *,
-    reason: Reason = None,
-    url: Url = LOCAL,
-    token: Token = None,
-    as_json: Json = False,
-) -> None:
-    """Let a paused task go on."""
-    part = _part("cli.tasks")
-    raise typer.Exit(part.wish(part.Door(url, token), task_id, "resume", reason=reason, as_json=as_json))
+_wish("cancel", "Cancel a task. Its processes get a moment to end by themselves.")
+_wish("pause", "Pause a task: its processes stand still until `gateway resume`.")
+_wish("resume", "Let a paused task go on.")
 
 
 for command in (explain, workflows, checkpoints, recover):
