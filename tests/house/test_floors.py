@@ -1,6 +1,7 @@
 """The oldest version of each dependency without the holes that are known: of what we ask for, pin, and have installed.
 
-The advisory services are asked by `make audit`, where they can be reached; what they said is kept here.
+The advisory services are asked by `make audit`, where they can be reached. The numbers here were written down without
+them, so that one may be wrong: what is held is the version beside it.
 """
 
 import json
