@@ -150,13 +150,15 @@ class Session:
         """Submit a task; on return it is durable, and with `mode` "blocking" it has ended.
 
         `files` are uploaded with it: all of a directory, or files by the path that each gets in the sandbox. They,
-        and an input larger than a frame, go by HTTP. Raises RequestError, TooLargeError, FilesError or DeadlineError.
+        and an input larger than a frame, go by HTTP. As a key makes it safe to repeat, it is asked again on each
+        connection, until `give_up_after_s`: a gateway that answers nothing is noticed, and left, only after 40 s.
+        Raises RequestError, TooLargeError, FilesError or DeadlineError.
         """
         body: Frame = {"idempotency_key": str(uuid.uuid4()), **options, "mode": mode}
         if files is not None:
             found = files if isinstance(files, Mapping) else named([Path(files)])
             return await self._submit_large(body, found)
-        connection = await self._connection(REQUEST_TIMEOUT_S)
+        connection = await self._connection(self._give_up_after_s)
         if len(encoded(body)) + 256 > connection.max_frame_bytes:
             return await self._submit_large(body)
         handles: list[TaskHandle] = []
@@ -168,7 +170,7 @@ class Session:
                 self._tasks[handle.task_id] = handle
                 handle.subscribed(source, {"task": answer["task"], "first_seq": 1})
 
-        timeout_s = None if mode == "blocking" else REQUEST_TIMEOUT_S
+        timeout_s = None if mode == "blocking" else self._give_up_after_s
         await self._request("submit_task", body, timeout_s=timeout_s, on_result=begin)
         return handles[-1]
 

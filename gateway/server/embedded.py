@@ -12,7 +12,7 @@ import os
 import secrets
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from pydantic import ValidationError
@@ -25,8 +25,8 @@ from sandbox_bridge.settings import SandboxSettings
 EMBEDDED: Final = "embedded"
 """The address of the sandbox that comes with the gateway."""
 READY: Final = b"sandbox ready on "
-START_TIMEOUT_S: Final = 30.0
-"""How long the child may take to probe its jail and listen."""
+START_S: Final = (30.0, 60.0, 120.0)
+"""How long the child may take to probe its jail and listen: longer each time, for a busy machine."""
 STOP_TIMEOUT_S: Final = 5.0
 """How long it may take to end its jails."""
 _LEVELS: Final = logging.getLevelNamesMapping() | {
@@ -36,6 +36,8 @@ _OURS: Final = frozenset({"timestamp", "exc_info", "stack_info"})
 """What a line of the child's does not say for ours."""
 BACK_OFF_S: Final = (0.2, 1.0, 5.0, 15.0)
 """Pauses before it is started again; the last repeats."""
+STABLE_S: Final = 60.0
+"""A child that was ready for as long has its next starts counted anew."""
 _PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
 
 
@@ -64,13 +66,20 @@ def share_of_sandboxes(processes: int) -> dict[str, str]:
 class EmbeddedSandbox:
     """The child, kept running. `problem` says why there is none, while there is none."""
 
-    def __init__(self, *, log: FilteringBoundLogger, unsafe_no_isolation: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        log: FilteringBoundLogger,
+        unsafe_no_isolation: bool = False,
+        start_s: Sequence[float] = START_S,
+    ) -> None:
         self.problem: str | None = "the local sandbox is starting"
         self.tried = asyncio.Event()
         """Set once it is known whether the child can be had."""
         self._token = secrets.token_urlsafe(32)
         self._flags = ("--unsafe-no-isolation",) if unsafe_no_isolation else ()
         self._log = log
+        self._start_s = start_s
         self._url: str | None = None
         self._last_words: deque[str] = deque(maxlen=5)
 
@@ -85,15 +94,17 @@ class EmbeddedSandbox:
         """Keep the child running until cancelled; then let it end."""
         starts = 0
         while True:
-            began = asyncio.get_running_loop().time()
-            await self._live_once()
-            if asyncio.get_running_loop().time() - began > 60:
+            lived_s = await self._live_once(self._start_s[min(starts, len(self._start_s) - 1)])
+            if lived_s > STABLE_S:
                 starts = 0
             await asyncio.sleep(BACK_OFF_S[min(starts, len(BACK_OFF_S) - 1)])
             starts += 1
 
-    async def _live_once(self) -> None:
+    async def _live_once(self, start_s: float) -> float:
+        """One child from its start to its end; for how many seconds it was ready."""
         self._last_words.clear()
+        ready_at: float | None = None
+        now = asyncio.get_running_loop().time
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "sandbox_bridge", "serve", "--port", "0", "--parent-stdin", *self._flags),
             stdin=asyncio.subprocess.PIPE,
@@ -105,7 +116,8 @@ class EmbeddedSandbox:
         try:
             async with asyncio.TaskGroup() as reading:
                 reading.create_task(self._read_stderr(child))
-                await self._until_ready(child)
+                if await self._is_ready(child, start_s):
+                    ready_at = now()
                 await child.wait()
         finally:
             self._url = None
@@ -113,6 +125,7 @@ class EmbeddedSandbox:
         self.problem = " ".join(self._last_words) or f"the local sandbox ended with {child.returncode}"
         self.tried.set()
         self._log.error("the local sandbox ended", code=child.returncode, problem=self.problem)
+        return now() - ready_at if ready_at is not None else 0.0
 
     def _environment(self) -> dict[str, str]:
         # The gateway's own secrets are none of its business.
@@ -120,17 +133,23 @@ class EmbeddedSandbox:
         own = {key: value for key, value in os.environ.items() if key.startswith("SANDBOX_")}
         return passed | own | {"SANDBOX_TOKEN": self._token}
 
-    async def _until_ready(self, child: asyncio.subprocess.Process) -> None:
+    async def _is_ready(self, child: asyncio.subprocess.Process, start_s: float) -> bool:
+        """Wait for the child to say where it listens: False where it ends first. It is killed after `start_s`."""
         if child.stdout is None:
-            return
-        line = b""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(START_TIMEOUT_S):
+            return False
+        try:
+            async with asyncio.timeout(start_s):
                 line = await child.stdout.readline()
+        except TimeoutError:
+            self._last_words.append(f"the local sandbox was not ready within {start_s:g} s")
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
+            return False
         if line.startswith(READY):
             self._url = line.removeprefix(READY).decode().strip()
             self.problem = None
             self.tried.set()
+        return self._url is not None
 
     async def _read_stderr(self, child: asyncio.subprocess.Process) -> None:
         if child.stderr is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -253,3 +254,36 @@ async def test_backoff_begins_anew_only_after_a_connection_that_held() -> None:
     await let_pass(60)
     await session.aclose()
     assert waits == pytest.approx([0, 0, 0.6, 1.2, 2.4, 0, 0.6])
+
+
+class AnsweringSocket(BriefSocket):
+    """A socket whose gateway takes every request for a submit, and does it."""
+
+    def __init__(self) -> None:
+        super().__init__(3600.0, lambda: None)
+        self._answers: asyncio.Queue[str] = asyncio.Queue()
+
+    async def recv(self) -> str:
+        """The welcome, then the answers."""
+        return await self._answers.get() if self._welcomed else await super().recv()
+
+    async def send(self, message: str) -> None:
+        """Answered at once."""
+        task = {"task_id": "t1", "status": "pending"}
+        answer = {"type": "result", "id": json.loads(message)["id"], "result": {"task": task}}
+        self._answers.put_nowait(json.dumps(answer))
+
+
+@pytest.mark.looptime
+async def test_submit_outlives_a_frozen_gateway() -> None:
+    """One that answers neither submit nor ping is left after 40 s; the next connection's gateway gets the submit."""
+    sockets = iter([BriefSocket(40.0, lambda: None), AnsweringSocket()])
+
+    async def dial(*, session_id: str | None, on_event: OnEvent) -> Connection:
+        return await Connection.welcomed(next(sockets), on_event)
+
+    session = Session(dial, Http("nowhere", None), chance=Patient())
+    await session.open()
+    task = await session.submit(mode="background")
+    assert task.task_id == "t1"
+    await session.aclose()
