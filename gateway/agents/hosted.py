@@ -34,7 +34,7 @@ from gateway.frames import bad_frame
 from gateway.tasks import Task
 from sandbox_bridge.errors import SandboxBusy, SandboxLost
 
-Make = Callable[[RunContext], AsyncBaseAgent]
+Make = Callable[[RunTool | None], AsyncBaseAgent]
 Check = Callable[[dict[str, Any]], dict[str, Any]]
 STAND_S: Final = 0.25
 """How long a wish to pause waits for an agent to stand still, before it is told of that later."""
@@ -59,7 +59,10 @@ def hosted(name: str, kind: type[AsyncBaseAgent], *, sites: Sites | AsSaid = AS_
         input_model=model,
         check=functools.partial(_accepted, model, schema_of(model)),
         run=functools.partial(
-            _run, functools.partial(_made, name, kind, sites), functools.partial(_checked, model)
+            _run,
+            functools.partial(_made, name, kind),
+            functools.partial(_checked, model),
+            functools.partial(_tool, sites) if takes_tool(kind) else None,
         ),
         want=lambda _input, _subject: None,
         takes_sandbox=takes_tool(kind),
@@ -94,15 +97,18 @@ def _checked(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]
     }
 
 
-async def _run(make: Make, check: Check, context: RunContext) -> dict[str, Any]:
+async def _run(
+    make: Make, check: Check, give: Callable[[RunContext], RunTool] | None, context: RunContext
+) -> dict[str, Any]:
     try:
         async with asyncio.timeout(context.time_left_s) as scope:
             conversation = Conversation(context, RunningTime(scope))
             task = _task_of(check, context)
+            tool = give(context) if give is not None else None
             with _authors_errors(context):
-                agent = make(context)
+                agent = make(tool)
                 await _settled(agent, context, conversation)
-            return await _steered(agent, task, context, conversation)
+            return await _steered(agent, tool, task, context, conversation)
     except TimeoutError:
         message = "The task ran longer than its timeout_s."
         raise TaskFailedError("timeout", message, exit_code=None, reason="timeout", result=None) from None
@@ -126,16 +132,14 @@ def _task_of(check: Check, context: RunContext) -> Task:
     return Task(task_id=row.task_id, task=given["task"], input=given, traceparent=row.span)
 
 
-def _made(
-    name: str, kind: type[AsyncBaseAgent], sites: Sites | AsSaid, context: RunContext
-) -> AsyncBaseAgent:
+def _made(name: str, kind: type[AsyncBaseAgent], tool: RunTool | None) -> AsyncBaseAgent:
     """One for this run; a constructor that must have a name is given the one that it was registered by."""
     parameters = inspect.signature(kind).parameters
     given: dict[str, Any] = {}
     if "name" in parameters and parameters["name"].default is inspect.Parameter.empty:
         given["name"] = name
-    if "sandbox_tool" in parameters:
-        given["sandbox_tool"] = _tool(sites, context)
+    if tool is not None:
+        given["sandbox_tool"] = tool
     return kind(**given)
 
 
@@ -150,7 +154,7 @@ def _tool(sites: Sites | AsSaid, context: RunContext) -> RunTool:
 
 
 async def _steered(
-    agent: AsyncBaseAgent, task: Task, context: RunContext, conversation: Conversation
+    agent: AsyncBaseAgent, tool: RunTool | None, task: Task, context: RunContext, conversation: Conversation
 ) -> dict[str, Any]:
     work = asyncio.create_task(_iterated(agent, task, conversation), name=f"agent {agent.name}")
     conversation.grip = AgentGrip(agent, work, conversation)
@@ -160,7 +164,7 @@ async def _steered(
         await asyncio.wait([work, cancelled], return_when=asyncio.FIRST_COMPLETED)
     finally:
         cancelled.cancel()
-        await _ended(work, agent)
+        await _ended(work, agent, tool)
     return _outcome(work, agent, context)
 
 
@@ -182,11 +186,13 @@ async def _iterated(agent: AsyncBaseAgent, task: Task, conversation: Conversatio
     return result_of(to_jsonable_python(last))
 
 
-async def _ended(work: "asyncio.Task[dict[str, Any]]", agent: AsyncBaseAgent) -> None:
+async def _ended(work: "asyncio.Task[dict[str, Any]]", agent: AsyncBaseAgent, tool: RunTool | None) -> None:
     work.cancel()
     await asyncio.wait([work], timeout=END_S)
     if not work.done():
         log.error("an agent does not end; it is left to itself", agent=agent.name)
+        if tool is not None:
+            tool.end()
         work.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
 from sandbox_bridge.bridge import Bridge
+from sandbox_bridge.errors import SandboxLost
 from sandbox_bridge.tool import AsyncWebContainerTool, WebContainerToolInput
 
 
@@ -34,6 +35,13 @@ class RunTool(AsyncWebContainerTool):
         self._chosen = bridge
         self._shown = shown
         self._first: str | None = session_id
+        self._is_over = False
+
+    def end(self) -> None:
+        """For a run that does not end itself: have the sandbox end what it began there, and begin no more."""
+        self._is_over = True
+        for session_id in self._active_sessions:
+            self._chosen.close_session(session_id)
 
     async def run_async(
         self, inputs: WebContainerToolInput, *, session_id: str | None = None
@@ -60,4 +68,6 @@ class RunTool(AsyncWebContainerTool):
         return session_id or first
 
     def _ensure_running(self) -> Bridge:
+        if self._is_over:
+            raise SandboxLost("this run has ended")
         return self._chosen

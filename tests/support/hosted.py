@@ -14,6 +14,7 @@ from gateway.state.base import NewInput
 from gateway.tasks import Task, TaskRecord, lost
 from gateway.wishes import send_input, wish_cancel, wish_pause, wish_resume
 from gateway.work.run import Run
+from sandbox_bridge.bridge import Bridge
 from tests.support.records import NOW_MS
 from tests.support.waiting import let_pass
 from tests.support.work import LOG, Bench
@@ -41,13 +42,13 @@ def fail(words: str = "") -> None:
 class Attempt:
     """A run of an agent, and what people wish of it."""
 
-    def __init__(self, table: Bench, agent: Agent, task: TaskRecord) -> None:
+    def __init__(self, table: Bench, agent: Agent, task: TaskRecord, bridge: Bridge | None = None) -> None:
         self.table = table
         self.task_id = task.task_id
         self.run = Run(
             task,
             agent,
-            bridge=None,
+            bridge=bridge,
             store=table.store,
             clock=table.clock,
             hold_s=900,

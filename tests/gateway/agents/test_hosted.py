@@ -1,6 +1,7 @@
 """What an agent that somebody wrote says, and how it is steered: over a real store, on virtual time."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from datetime import date
 from pathlib import Path
@@ -9,9 +10,13 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from gateway.agents.base import AsyncBaseAgent
 from gateway.agents.hosted import hosted
 from gateway.tasks import Task, TaskStatus
-from tests.support.hosted import Scripted, begun, done, fail, that, under_way
+from sandbox_bridge.tool import AsyncWebContainerTool
+from tests.support.bridges import connected
+from tests.support.fake_sandbox import FakeSandbox
+from tests.support.hosted import Attempt, Scripted, begun, done, fail, that, under_way
 from tests.support.waiting import let_pass
 from tests.support.work import Bench, bench
 
@@ -180,6 +185,33 @@ async def test_agent_that_ends_for_nothing_is_left_to_itself(table: Bench) -> No
         await attempt.cancel()
         await let_pass(10)
         assert (await attempt.row()).status is TaskStatus.CANCELLED
+
+
+class Stubborn(AsyncBaseAgent):
+    """Begins again in its sandbox, whatever it is told."""
+
+    def __init__(self, sandbox_tool: AsyncWebContainerTool) -> None:
+        super().__init__("stubborn", sandbox_tool)
+
+    async def stream_execution(self, task: Task) -> AsyncGenerator[dict[str, Any], None]:
+        """Until it can't begin any more."""
+        while True:
+            yield {"phase": task.task}
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.sandbox.run("hang")
+
+
+async def test_agent_that_is_left_to_itself_is_left_without_its_sandbox(table: Bench) -> None:
+    """What it had begun there is ended, and it can begin nothing more."""
+    async with FakeSandbox(listen=False) as fake, connected(fake.dial) as bridge:
+        agent = hosted("stubborn", Stubborn)
+        task = await table.running({"task": "text"})
+        async with under_way(Attempt(table, agent, task, bridge)) as attempt:
+            await attempt.cancel()
+            assert fake.sessions
+            await let_pass(10)
+            assert not fake.sessions
+            assert bridge.active == 0
 
 
 async def test_timeout_is_told_as_such(table: Bench) -> None:
