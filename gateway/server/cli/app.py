@@ -11,14 +11,20 @@ from gateway.server.cli.options import (
     DataDir,
     Host,
     Json,
+    Key,
+    Label,
+    MaxAttempts,
     NoIsolation,
     NoLocalSandbox,
     Port,
+    Priority,
     Processes,
     Reason,
     TaskId,
+    Timeout,
     Token,
     Url,
+    Workflow,
     flags,
 )
 from gateway.server.cli.options import part as _part
@@ -132,13 +138,12 @@ def submit(
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Print the task's id, and don't wait.")
     ] = False,
-    timeout: Annotated[
-        int | None,
-        typer.Option(metavar="S", help="Seconds it may run.", show_default="300 s", min=1, max=86400),
-    ] = None,
-    label: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", show_default=False, help="May be repeated.")
-    ] = None,
+    timeout: Timeout = None,
+    label: Label = None,
+    priority: Priority = None,
+    max_attempts: MaxAttempts = None,
+    workflow: Workflow = None,
+    key: Key = None,
     collect: Annotated[
         list[str] | None,
         typer.Option(
@@ -165,15 +170,17 @@ def submit(
 
       gateway submit . -c "make" --collect "dist/**" --output built
 
+      gateway submit . -c "make release" --key release-1.4   (again: the same task, followed from its beginning)
+
       gateway submit --agent frontend_developer "A page for my bakery"
     """
-    order = _part("cli.orders").ordered(
+    orders = _part("cli.orders")
+    order = orders.ordered(
         subject or [],
+        orders.Terms(label or [], timeout, priority, max_attempts, workflow, key),
         agent=agent,
         parameters=parameter or [],
         commands=command or [],
-        timeout_s=timeout,
-        labels=label or [],
         globs=collect or [],
         output=output,
         stdin=stdin,

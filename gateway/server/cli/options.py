@@ -38,6 +38,32 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print JSON lines, as they are on the wire, and nothing else.")
 ]
 TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
+Label = Annotated[
+    list[str] | None, typer.Option(metavar="KEY=VALUE", show_default=False, help="May be repeated.")
+]
+Timeout = Annotated[
+    int | None,
+    typer.Option(metavar="S", help="Seconds it may run.", show_default="300 s", min=1, max=86400),
+]
+Priority = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=-10, max=10, show_default="0", help="More goes first, among those that wait."
+    ),
+]
+MaxAttempts = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, max=1000, show_default="3", help="Of a task whose place was lost."),
+]
+Workflow = Annotated[
+    str | None, typer.Option(metavar="ID", show_default=False, help="The workflow that it is a part of.")
+]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY", show_default=False, help="The same key again finds the same task: submit it once."
+    ),
+]
 Reason = Annotated[str | None, typer.Option(show_default=False, help="Noted in the task's log.")]
 
 LOCAL: Final = "http://127.0.0.1:8080"

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import typer
 
@@ -19,13 +19,31 @@ MAX_NAME: Final = 120
 
 
 @dataclass(frozen=True)
+class Terms:
+    """How a task is to be run, whatever it does; labels are `KEY=VALUE`, None leaves it to the gateway."""
+
+    labels: Sequence[str] = ()
+    timeout_s: int | None = None
+    priority: int | None = None
+    max_attempts: int | None = None
+    workflow_id: str | None = None
+    idempotency_key: str | None = None
+
+    def options(self, agent: str, given: dict[str, Any], name: str) -> TaskOptions:
+        """As the fields of a submit; raises typer.BadParameter."""
+        # The dashboard calls a task by its label `name`.
+        labels = {"name": name[:MAX_NAME]} | dict(_pair(text, "--label") for text in self.labels)
+        said = {field: value for field, value in vars(self).items() if value is not None}
+        return cast("TaskOptions", said | {"agent": agent, "input": given, "labels": labels})
+
+
+@dataclass(frozen=True)
 class Order:
-    """What `gateway submit` was asked to do; labels are `KEY=VALUE`."""
+    """What `gateway submit` was asked to do in a sandbox."""
 
     paths: Sequence[Path]
     commands: Sequence[str]
-    timeout_s: int | None
-    labels: Sequence[str]
+    terms: Terms
     globs: Sequence[str] = ()
     output: Path = Path()
     stdin: bool = False
@@ -41,39 +59,37 @@ class Order:
             given["collect"] = {"globs": list(self.globs)}
         if self.stdin:
             given["stdin"] = True
-        options = _options("sandbox", given, self.commands[0], self.labels, self.timeout_s)
+        options = self.terms.options("sandbox", given, self.commands[0])
         return options, None if small else found
 
 
 @dataclass(frozen=True)
 class AgentOrder:
-    """What an agent other than `sandbox` was asked to do; labels are `KEY=VALUE`, parameters are with JSON."""
+    """What an agent other than `sandbox` was asked to do; parameters are `KEY=JSON`."""
 
     agent: str
     text: str
-    timeout_s: int | None
-    labels: Sequence[str]
+    terms: Terms
     parameters: Sequence[str] = ()
 
     def options(self) -> tuple[TaskOptions, None]:
         """As the fields of a submit; raises typer.BadParameter."""
         pairs = (_pair(text, "--set") for text in self.parameters)
         given = {key: json_or_text(value) for key, value in pairs} | {"task": self.text}
-        return _options(self.agent, given, self.text, self.labels, self.timeout_s), None
+        return self.terms.options(self.agent, given, self.text), None
 
 
 def ordered(
-    subject: Sequence[str], *, agent: str | None, parameters: Sequence[str], **options: Any
+    subject: Sequence[str], terms: Terms, *, agent: str | None, parameters: Sequence[str], **options: Any
 ) -> Order | AgentOrder:
     """What was asked of `agent`, or else of a sandbox, by the options of an `Order`. Raises typer.BadParameter."""
     if agent is None:
         if parameters or not options["commands"]:
             raise typer.BadParameter("a sandbox takes at least one, and no --set", param_hint="--command")
-        return Order([Path(path) for path in subject], **options)
+        return Order([Path(path) for path in subject], terms=terms, **options)
     if options["commands"] or options["globs"] or options["stdin"] or not subject:
         raise typer.BadParameter("an agent takes a text, and nothing of a sandbox's", param_hint="--agent")
-    text = " ".join(subject)
-    return AgentOrder(agent, text, options["timeout_s"], options["labels"], parameters)
+    return AgentOrder(agent, " ".join(subject), terms, parameters)
 
 
 def _left_out(path: Path) -> None:
@@ -86,17 +102,6 @@ def json_or_text(value: str) -> Any:
         return json.loads(value)
     except ValueError:
         return value
-
-
-def _options(
-    agent: str, given: dict[str, Any], name: str, labels: Sequence[str], timeout_s: int | None
-) -> TaskOptions:
-    # The dashboard calls a task by its label `name`.
-    named_so = {"name": name[:MAX_NAME]} | dict(_pair(text, "--label") for text in labels)
-    options: TaskOptions = {"agent": agent, "input": given, "labels": named_so}
-    if timeout_s is not None:
-        options["timeout_s"] = timeout_s
-    return options
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:

@@ -206,6 +206,40 @@ async def test_detached_task_is_found_again(gateway: GatewayProcess) -> None:
     assert listed.out.splitlines()[1].split()[:2] == [task_id, "completed"]
 
 
+async def test_key_finds_its_task_again(gateway: GatewayProcess) -> None:
+    """Whatever a script does twice is done once, and shown twice; another order under the same key is told so."""
+    told = [
+        "submit",
+        "-c",
+        "echo once",
+        "--key",
+        "release-1",
+        "--priority",
+        "3",
+        "--max-attempts",
+        "1",
+        "--json",
+    ]
+    first, again = [await run(gateway.url, *told) for _ in range(2)]
+    assert (again.code, again.out) == (first.code, first.out)
+    task_id = json.loads(first.out.splitlines()[0])["task_id"]
+    listed = [json.loads(line) for line in (await run(gateway.url, "tasks", "--json")).out.splitlines()]
+    task = next(task for task in listed if task["task_id"] == task_id)
+    assert (task["priority"], task["max_attempts"], task["attempt"]) == (3, 1, 1)
+    other = await run(gateway.url, "submit", "-c", "echo twice", "--key", "release-1")
+    assert other.code == 1
+    assert "idempotency_conflict" in other.err
+
+
+async def test_task_joins_a_workflow(gateway: GatewayProcess) -> None:
+    """A second task of a workflow that the first one has begun."""
+    first = json.loads((await run(gateway.url, "submit", "-d", "-c", "true", "--json")).out)
+    second = await run(
+        gateway.url, "submit", "-d", "-c", "true", "--workflow", first["workflow_id"], "--json"
+    )
+    assert json.loads(second.out)["workflow_id"] == first["workflow_id"]
+
+
 async def test_json_lines_are_the_wires(gateway: GatewayProcess) -> None:
     """With --json, submit and watch print the same events, tasks and --detach the Task."""
     submitted = await run(gateway.url, "submit", "--json", "-c", "echo hello")
