@@ -3,6 +3,7 @@ takes from them in turn. A link is made when a sandbox has said who it is, and e
 
 import asyncio
 import contextlib
+import traceback
 from collections import deque
 from collections.abc import Callable
 
@@ -100,6 +101,7 @@ class Link:
                 group.create_task(self._write())
                 await self._read()
         except* TransportClosed as errors:
+            traceback.clear_frames(errors.__traceback__)  # they hold the error, which holds them
             ends = [end for end in errors.exceptions if isinstance(end, TransportClosed)]
         finally:
             if self._health is not None and not self._health.done():
@@ -108,7 +110,7 @@ class Link:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise asyncio.CancelledError
-        return ends[0]
+        return ends[0].with_traceback(None)
 
     async def end_sessions(self, within_s: float) -> None:
         """The last words of a bridge that goes: whatever runs for it shall end."""

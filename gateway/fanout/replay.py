@@ -192,6 +192,7 @@ class Feeder:
         if self._feeding is not None:
             self._feeding.cancel()
             await asyncio.wait([self._feeding])
+        self._on_failure = _nobody  # who is behind it is behind this one, too: a circle otherwise
 
     async def _feed_all(self) -> None:
         try:
@@ -212,3 +213,7 @@ class Feeder:
         subscription.feed(await self._read(subscription.task_id, subscription.cursor, room))
         if not subscription.live and not subscription.closed:
             self._behind[subscription] = None
+
+
+def _nobody(_: Exception) -> None:
+    pass

@@ -26,7 +26,8 @@ def errors_answered(services: Services) -> Middleware:
         except web.HTTPException as error:
             if error.status < 400:
                 raise
-            return _http_problem(error)
+            # aiohttp keeps what it raises with the request, which the frames of it have: a circle otherwise.
+            return _http_problem(error.with_traceback(None))
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception as error:  # noqa: BLE001 - the border: a bug of ours is logged, and answered without its stack

@@ -6,6 +6,7 @@ first moment on it counts as its address's.
 """
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
@@ -53,7 +54,8 @@ class Peer(web.RequestHandler):
     def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
         """From here on it is a WebSocket's: its client's frames are looked at first."""
         self.guard = Guard(parser, asyncio.get_running_loop().time)
-        super().set_parser(self.guard, data_received_cb)  # type: ignore[arg-type]
+        told = None if data_received_cb is None else _weakly(data_received_cb)
+        super().set_parser(self.guard, told)  # type: ignore[arg-type]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
@@ -66,6 +68,7 @@ class Peer(web.RequestHandler):
         """See `asyncio.Protocol`."""
         super().connection_lost(exc)
         self.crowd.went(self._address)
+        self.guard = None
         if self.on_gone is not None:
             self.on_gone()
 
@@ -76,9 +79,9 @@ class Peer(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to what no handler has answered. Raises ConnectionError where nobody reads it."""
+        """The answer to what no handler has answered."""
         if isinstance(exc, ConnectionError) and self.has_gone:
-            raise exc
+            return web.Response()  # nobody reads it, and it is not even written
         if not isinstance(exc, HttpProcessingError):
             return super().handle_error(request, status, exc, message)
         said = f"This can't be read as HTTP; a header has at most {MAX_HEADER_BYTES} bytes."
@@ -86,6 +89,17 @@ class Peer(web.RequestHandler):
         response = plain_problem(400, title="bad_request", body=body, headers={})
         response.force_close()
         return response
+
+
+def _weakly(method: Callable[[], None]) -> Callable[[], None]:
+    """`method` as long as there is its object: that has this connection, and would be had by it for ever."""
+    held = weakref.WeakMethod(method)
+
+    def call() -> None:
+        if (found := held()) is not None:
+            found()
+
+    return call
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import traceback
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
@@ -52,7 +53,7 @@ class ClientSocket(web.WebSocketResponse):
             timeout=CLOSE_TIMEOUT_S,
         )
         self.on_close: Callable[[int], Awaitable[None]] | None = None
-        self.cut_off: Callable[[], None] = lambda: None
+        self.cut_off: Callable[[], None] = _nothing
         self.peer_closed = False
 
     async def answer_close(self, code: int) -> int:
@@ -75,6 +76,16 @@ class ClientSocket(web.WebSocketResponse):
             # It waits for a peer that takes nothing; so would the reader, and the socket would stay.
             self.cut_off()
             return True
+
+    def let_go(self) -> None:
+        """It is over, and nobody has to be told any more."""
+        self.on_close, self.cut_off = None, _nothing
+        if (error := self.exception()) is not None:
+            error.__traceback__ = error.__context__ = None
+
+
+def _nothing() -> None:
+    pass
 
 
 class _OverError(Exception):
@@ -145,8 +156,9 @@ class Connection:
                 await (self._closing or self._close_socket())
                 await turns.settle(CLOSE_TIMEOUT_S)
                 raise _OverError  # noqa: TRY301 - a TaskGroup is told to end its tasks by an exception
-        except* _OverError:
-            pass
+        except* _OverError as over:
+            # The group's frame holds what it raised, which holds its frames: a circle, with the connection in it.
+            traceback.clear_frames(over.__traceback__)
         finally:
             self._turns = None
             self.flight.leaves(self.subscriptions, self.outbox, heard_at=self._heard_at)
@@ -154,7 +166,14 @@ class Connection:
             self._unwatch_all()
             await self.subscriptions.aclose()
             await self.outbox.settle(CLOSE_TIMEOUT_S)
+            self._let_go()
         return self._close_code or self._socket.close_code or 1006
+
+    def _let_go(self) -> None:
+        """Undo what refers back to the connection: memory that refers to itself waits long for the collector."""
+        if self._guard is not None:
+            self._guard.on_text = None
+        self._socket.let_go()
 
     def close(self, code: Close, reason: str | None = None, *, reconnect_in_ms: int | None = None) -> None:
         """End the connection, with a goodbye, soon."""

@@ -56,8 +56,11 @@ class GroupCommit(Generic[Write]):
         self._queue.append((write, done))
         if self._writing is None:
             self._writing = loop.create_task(self._write_all(), name="store writer")
-        # An asker that goes away takes its future with it, and undoes nothing.
-        return await done
+        try:
+            # An asker that goes away takes its future with it, and undoes nothing.
+            return await done
+        finally:
+            del done  # it has the error, which has this frame
 
     async def drain(self) -> None:
         """Return when everything asked so far is settled."""

@@ -10,13 +10,14 @@ nothing (`wal_checkpoint(TRUNCATE)`). Until that has succeeded nothing is writte
 that another process holds, leaves nothing behind, and needs none of this.
 """
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from gateway.clock import Clock
-from gateway.errors import StoreUnavailableError
+from gateway.errors import GatewayError, StoreUnavailableError
 from gateway.run_now import run_now
 from gateway.state.group_commit import Batch, joined
 from gateway.state.schema import migrations
@@ -87,10 +88,9 @@ class Writer:
         return self._connection
 
     def _transact(self, connection: sqlite3.Connection, writes: Sequence[Write]) -> Batch:
-        try:
+        with contextlib.suppress(_Spoilt):
             return self._in_one(connection, writes, guarded=False)
-        except _Spoilt:
-            return self._in_one(connection, writes, guarded=True)
+        return self._in_one(connection, writes, guarded=True)
 
     def _in_one(self, connection: sqlite3.Connection, writes: Sequence[Write], *, guarded: bool) -> Batch:
         connection.execute("BEGIN IMMEDIATE")
@@ -143,7 +143,9 @@ def _run_alone(
             connection.execute("ROLLBACK TO one_write")
         elif connection.total_changes != before:
             raise _Spoilt from error
-        done = error, Commit((), ())
+        # A refusal is no bug to be traced, and its frames hold it, the batch, and all that was read for it.
+        refused = error.with_traceback(None) if isinstance(error, GatewayError) else error
+        done = refused, Commit((), ())
     if guarded:
         connection.execute("RELEASE one_write")
     return done
