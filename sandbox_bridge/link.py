@@ -36,6 +36,8 @@ from sandbox_bridge.salvage import session_of_broken_frame
 
 MAX_BROKEN_FRAMES = 20
 """On one connection, before it is given up: who sends so many speaks something else."""
+MAX_SAID = 500
+"""Characters of a sandbox's own in a line of the log."""
 MAX_CLOSING = 1000
 """Sessions to be closed that wait to be told of; more, and the oldest is left to its own end."""
 
@@ -70,6 +72,7 @@ class Link:
         self._health_due = False
         # Sessions to be closed that are not, or no more, of the table.
         self._closing: deque[str] = deque(maxlen=MAX_CLOSING)
+        self._broken_frames = 0
 
     def close_session(self, session_id: str) -> None:
         """Have the sandbox end a session, whoever began it, and what it has left."""
@@ -106,6 +109,8 @@ class Link:
         finally:
             if self._health is not None and not self._health.done():
                 self._health.set_result(None)
+            if self._broken_frames > 1:
+                log.warning("broken frames", address=self.info.address, count=self._broken_frames)
         # A task group that is ending anyway swallows the cancel that comes just then (Python 3.11).
         task = asyncio.current_task()
         if task is not None and task.cancelling():
@@ -185,7 +190,10 @@ class Link:
         An end that can't be read is an end all the same; nobody will say another.
         """
         session_id, is_end = session_of_broken_frame(text)
-        log.warning("broken frame", address=self.info.address, session_id=session_id, error=str(error))
+        self._broken_frames += 1
+        if self._broken_frames == 1:  # one line and a count: a hostile one sends them without end
+            said = {"session_id": session_id and session_id[:MAX_SAID], "error": str(error)[:MAX_SAID]}
+            log.warning("broken frame", address=self.info.address, **said)
         call = self._table.calls.get(session_id) if session_id is not None else None
         if call is not None and is_end:
             call.fail(SandboxLost(f"the end of the session can't be read: {error}"))

@@ -20,7 +20,7 @@ from gateway.agents.directory import Directory
 from gateway.agents.registry import Registry
 from gateway.agents.sandboxes import Described, Sandboxes
 from gateway.agents.sites import Sites
-from gateway.bus.base import announce
+from gateway.bus.base import Bus, announce
 from gateway.clock import rfc3339
 from gateway.fanout.hub import Hub
 from gateway.fanout.reads import bounded
@@ -80,9 +80,9 @@ class Gateway:
         self._log = log.bind(instance=self._instance)
         self._metrics = Metrics()
         self._store = make_store(settings, world)
-        self._bus = (world.bus or functools.partial(make_bus, settings, self._metrics))(self._instance)
-        self._store.on_commit = self._committed
         self._recorder = Recorder(self._store.notes, clock, self._metrics, instance=self._instance)
+        self._bus = _bus(settings, world, self._metrics, self._recorder, self._instance)
+        self._store.on_commit = self._committed
         self._store.on_written = CommitWatch(self._metrics, self._recorder).written
         self._pool = Pool()
         self._sandboxes = Sandboxes(self._pool, instance=self._instance)
@@ -319,6 +319,12 @@ class Gateway:
             sandbox_door=self._sandbox_door,
             serves_clients=self._world.serves_clients,
         )
+
+
+def _bus(settings: Settings, world: World, metrics: Metrics, recorder: Recorder, instance: str) -> Bus:
+    if world.bus is not None:
+        return world.bus(instance)
+    return make_bus(settings, metrics, instance, note=recorder.note)
 
 
 def _sites(

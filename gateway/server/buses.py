@@ -1,5 +1,6 @@
 """The bus that the settings name."""
 
+from collections.abc import Callable
 from importlib import import_module
 
 from gateway.bus.base import Bus
@@ -9,8 +10,10 @@ from gateway.server.data_dir import StartError
 from gateway.settings import Settings
 
 
-def make_bus(settings: Settings, metrics: Metrics, instance: str) -> Bus:
-    """A bus that is not connected yet. Raises `StartError` where its address can't be one."""
+def make_bus(
+    settings: Settings, metrics: Metrics, instance: str, *, note: Callable[..., None] = lambda _, **__: None
+) -> Bus:
+    """A bus that is not connected yet, `note` a flight recorder's. Raises `StartError` on an address that is none."""
     if settings.event_bus_backend == "memory":
         return MemoryBus()
     # Imported only where it is asked for: that takes as long as a quarter of a start.
@@ -22,6 +25,8 @@ def make_bus(settings: Settings, metrics: Metrics, instance: str) -> Bus:
             prefix=settings.redis_prefix,
             on_count=lambda what: metrics.bus.labels(what).inc(),
             on_probe=metrics.relay_lag_seconds.observe,
+            on_away=lambda: note("bus_away"),
+            on_back=lambda seconds: note("bus_back", away_ms=round(seconds * 1000)),
         )
         metrics.probe_age_seconds.set_function(lambda: bus.probe_age_s)
     except ValueError as error:

@@ -1,6 +1,7 @@
 """What a link makes of the frames of a sandbox that may be broken or hostile, on virtual time."""
 
 import pytest
+from structlog.testing import capture_logs
 
 from sandbox_bridge.errors import SandboxBusy, SandboxError, SandboxLost, TaskFailed
 from sandbox_bridge.protocol import MAX_FRAME_BYTES
@@ -74,6 +75,23 @@ async def test_broken_progress_costs_nothing() -> None:
         await peer.progress("s1", "good")
         await peer.complete("s1")
         assert await outputs(session) == "good"
+
+
+async def test_broken_frames_are_a_line_of_the_log_and_a_count() -> None:
+    """However many a sandbox sends, and however long they are, they fill no log."""
+    with capture_logs() as lines:
+        async with greeted() as (bridge, peer), bridge.open("s1", TaskSpec()) as session:
+            for _ in range(100):
+                await peer.say({"type": "task_progress", "session_id": "s1", "progress": "x" * 10_000})
+            await peer.say({"type": "task_progress", "session_id": "y" * 10_000})
+            await peer.complete("s1")
+            await outputs(session)
+    said = [line for line in lines if line["event"].startswith("broken frame")]
+    assert [(line["event"], line.get("count")) for line in said] == [
+        ("broken frame", None),
+        ("broken frames", 101),
+    ]
+    assert all(len(str(line)) < 2000 for line in said)
 
 
 @pytest.mark.parametrize("kind", ["task_completed", "task_error"])

@@ -21,7 +21,8 @@ class RedisBus:
     """The `Bus` of one instance among others that name the same Redis and prefix. Raises ValueError on a bad URL.
 
     `on_count` is told of what happens: the publishing script's answers, a `dropped` queue, a connection made.
-    `on_probe` is told how many seconds a probe took to come back.
+    `on_probe` is told how many seconds a probe took to come back, `on_away` that Redis can't be used, and `on_back`
+    for how many seconds it could not.
     """
 
     def __init__(
@@ -32,8 +33,14 @@ class RedisBus:
         prefix: str = "gateway",
         on_count: Callable[[str], None] = lambda _: None,
         on_probe: Callable[[float], None] = lambda _: None,
+        on_away: Callable[[], None] = lambda: None,
+        on_back: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._on_probe = on_probe
+        self._on_away = on_away
+        self._on_back = on_back
+        self._away_since: float | None = None
+        self._was_well = False
         # The newest probe, when it was sent, and when one last came back: by the loop's clock.
         self._probed = (0, 0.0)
         self._returned_at: float | None = None
@@ -107,6 +114,18 @@ class RedisBus:
         while True:
             self._send_probe()
             await asyncio.sleep(PROBE_S)
+            self._look()
+
+    def _look(self) -> None:
+        """Tell of Redis where it has gone or come back."""
+        now = asyncio.get_running_loop().time()
+        self._was_well |= self.problem is None
+        if self.problem is not None and self._away_since is None:
+            self._away_since = now
+            self._on_away()
+        elif self.problem is None and self._away_since is not None:
+            away_s, self._away_since = now - self._away_since, None
+            self._on_back(away_s)
 
     def _send_probe(self) -> None:
         """Send ourselves something, the way that events go: that it comes back is all that is asked of it."""
@@ -134,5 +153,7 @@ class RedisBus:
         self._on_count(what)
 
     def _missed(self) -> None:
+        if self._was_well:  # who is about to connect for the first time has lost nobody
+            self._look()
         self._local.publish_nowait([(EVERYBODY, Missed())])
         self._send_probe()

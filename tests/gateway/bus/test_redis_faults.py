@@ -69,6 +69,22 @@ async def test_redis_killed_and_started_empty(tmp_path: Path, redis: RedisServer
         assert pair.here.counts["LOST"] >= 3
 
 
+async def test_redis_that_goes_and_comes_is_told_of_once(redis: RedisServer) -> None:
+    """That it is away when that is found, and for how long when it is back; not that it was not there yet."""
+    told = list[float | None]()
+    bus = RedisBus(redis.url, instance="here", on_away=lambda: told.append(None), on_back=told.append)
+    running = asyncio.get_running_loop().create_task(bus.run())
+    await until(lambda: bus.problem is None, within_s=FOUND_S, what="a connection")
+    await in_thread(redis.kill)
+    await until(lambda: told == [None], within_s=FOUND_S, what="that it is away")
+    await in_thread(redis.start)
+    await until(lambda: len(told) == 2, within_s=FOUND_S, what="that it is back")
+    running.cancel()
+    await asyncio.wait([running])
+    assert told[1] is not None
+    assert 0 < told[1] < FOUND_S
+
+
 async def test_subscriber_killed_again_and_again(tmp_path: Path, redis: RedisServer) -> None:
     """Its connection is cut every 60 ms."""
     async with two_instances(tmp_path, redis.url) as pair, under_load(pair):
