@@ -7,7 +7,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from tests.support.secrets_scan import CANARY, CONTENT, findings, note
+from tests.support.secrets_scan import CANARY, CONTENT, findings, findings_in_cluster, note
 
 SECRET = "a secret of this test that is long enough"  # noqa: S105
 PASSWORD = "a-password-of-it"  # noqa: S105
@@ -49,3 +49,14 @@ def test_secret_is_found_wherever_a_process_left_it(left: Path, file: str, secre
     found = findings(left)
     assert len(found) == (0 if secret == CONTENT and "gateway.db" in file else 1)
     assert all(one.startswith(file) and secret not in one for one in found)
+
+
+@pytest.mark.parametrize("file", ["data/base/5/16384", "data/pg_wal/000000010000000000000001", "log"])
+@pytest.mark.parametrize("secret", [SECRET, CANARY, TOKEN])
+def test_secret_in_a_postgresql_is_found(left: Path, file: str, secret: str) -> None:
+    """In a table, in what was written and deleted, and in what the server said."""
+    place = left / file
+    place.parent.mkdir(parents=True, exist_ok=True)
+    assert findings_in_cluster(left) == []
+    place.write_bytes(b"before " + secret.encode() + b" after")
+    assert [one.partition(":")[0] for one in findings_in_cluster(left)] == [file]

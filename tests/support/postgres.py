@@ -14,6 +14,8 @@ from pathlib import Path
 
 import asyncpg
 
+from tests.support.secrets_scan import findings_in_cluster
+
 SERVER_USER = "postgres"
 """Who runs the server where we are root, which it refuses."""
 DEADLINE_S = 60
@@ -119,7 +121,8 @@ class Server:
 
 @contextmanager
 def postgres_server(settings: Sequence[str] = QUICK) -> Iterator[Server]:
-    """A running server, gone after the block. Raises RuntimeError where PostgreSQL is not installed."""
+    """A running server, gone after the block. Raises RuntimeError where PostgreSQL is not installed, and AssertionError
+    where a token or a secret has got into what it keeps."""
     found = programs()
     if found is None:
         raise RuntimeError("PostgreSQL is not installed; on Debian: apt install postgresql")
@@ -133,7 +136,9 @@ def postgres_server(settings: Sequence[str] = QUICK) -> Iterator[Server]:
     finally:
         if server.running:
             server.stop()
+        left = findings_in_cluster(folder)
         shutil.rmtree(folder, ignore_errors=True)
+    assert not left, f"secrets in PostgreSQL's files: {left}"
 
 
 @asynccontextmanager

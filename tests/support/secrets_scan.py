@@ -1,8 +1,9 @@
 """What the processes of a test run have left behind, searched for what must not be in it.
 
-Searched are logs, audit files and databases below the run's temporary folder. Whoever starts a gateway notes the
-secrets of its environment (`note`); tokens are known by their shape; `CANARY` is in the environment of every gateway
-and in no command or file, `CONTENT` is in files and commands of tests, and has its place in databases alone.
+Searched are logs, audit files and databases below the run's temporary folder, and what a PostgreSQL server of the
+tests has on disk, before it goes. Whoever starts a gateway notes the secrets of its environment (`note`); tokens are
+known by their shape; `CANARY` is in the environment of every gateway and in no command or file, `CONTENT` is in files
+and commands of tests, and has its place in databases alone.
 """
 
 import json
@@ -21,11 +22,17 @@ TOKEN: Final = re.compile(rb"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{16,}")
 _NAMED: Final = re.compile(r"SECRET|TOKEN|PASSWORD")
 LOGS: Final = ("*.log", "*.audit", "audit*.jsonl", "*.metrics")
 DATABASES: Final = ("*.db", "*.db-wal", "*.sst", "*.vlog")
+POSTGRESQL: Final = ("data/base/[0-9]*/[0-9]*", "data/pg_wal/[0-9A-F]*", "log")
+"""Of a cluster: tables as they are, all that was ever written to them, and what the server said."""
+SHIPPED: Final = frozenset({"1", "4"})
+"""Databases that come with each cluster, to be copied: nobody connects to them."""
+_noted_here = set[str]()
 
 
 def note(where: Path, env: Mapping[str, str]) -> None:
     """Keep which secrets a process has that is started with `env`, for the end of the run."""
     found = sorted(set(_secrets(env)))
+    _noted_here.update(found)
     if found:
         where.with_suffix(NOTED).write_text(json.dumps(found))
 
@@ -44,6 +51,18 @@ def findings(below: Path) -> list[str]:
     everywhere = {CANARY, *noted}
     found = [*_found_in(below, LOGS, {*everywhere, CONTENT}), *_found_in(below, DATABASES, everywhere)]
     return sorted(found)
+
+
+def findings_in_cluster(folder: Path) -> list[str]:
+    """What a PostgreSQL server that has stopped left in `folder`, of the secrets that this process has noted."""
+    wanted = {secret.encode(): secret for secret in {CANARY, *_noted_here}}
+    files = (file for pattern in POSTGRESQL for file in folder.glob(pattern))
+    return sorted(
+        f"{file.relative_to(folder)}: {what}"
+        for file in files
+        if file.parent.name not in SHIPPED and file.is_file() and file.stat().st_size
+        for what in _found(file, wanted)
+    )
 
 
 def _found_in(below: Path, patterns: Iterable[str], secrets: Iterable[str]) -> Iterator[str]:
