@@ -1,32 +1,24 @@
 """Who on this instance follows which task."""
 
 from collections.abc import Callable, Collection, Iterable
-from typing import Protocol
+from typing import Final
 
 from gateway.events import TaskEvents
+from gateway.fanout.broadcast import Broadcast
+from gateway.fanout.follower import Follower
+from gateway.fanout.outgoing import Outgoing
 
-
-class Follower(Protocol):
-    """Whoever wants a task's events as they are committed."""
-
-    task_id: str
-    minded: bool
-    """Whether the task minds who follows it: it has a detach policy."""
-
-    def offer(self, batch: TaskEvents) -> None:
-        """Take a batch or leave it; it is in the log either way. Must not raise and must not wait."""
-
-    def catch_up(self, head: int) -> None:
-        """The log goes up to `head`: what of that was not offered is to be read there. Must not raise nor wait."""
-
-    def close_soon(self) -> None:
-        """The instance is about to end: whoever waits for more should not."""
+MANY: Final = 16
+"""So many followers of one task are told in slices of the loop's turns."""
 
 
 class Hub:
-    """Followers by task. Synchronous: what it decides is decided when `deliver` returns."""
+    """Followers by task. A few are told when `deliver` returns, many in turn with all else that goes out."""
 
     def __init__(self) -> None:
+        self.outgoing = Outgoing()
+        """In turn with whom its broadcasts are written."""
+        self._broadcasts: dict[str, Broadcast] = {}
         self.on_first: Callable[[str], None] = lambda _task_id: None
         """Called with a task that minds, when it has its first follower."""
         self.on_last: Callable[[str], None] = lambda _task_id: None
@@ -44,6 +36,8 @@ class Hub:
         if follower.minded and not _any_minded(followers):
             self.on_first(follower.task_id)
         followers[follower] = None
+        if (broadcast := self._broadcasts.get(follower.task_id)) is not None:
+            broadcast.join(follower)
 
     def remove(self, follower: Follower) -> None:
         """`follower` hears nothing more; to remove it twice does nothing."""
@@ -77,8 +71,25 @@ class Hub:
 
     def deliver(self, batch: TaskEvents) -> None:
         """Offer `batch` to all who follow its task."""
-        for follower in tuple(self._followers.get(batch.task_id, ())):
-            follower.offer(batch)
+        task_id = batch.task_id
+        followers = self._followers.get(task_id, ())
+        broadcast = self._broadcasts.get(task_id)
+        if broadcast is None and len(followers) < MANY:
+            for follower in tuple(followers):
+                follower.offer(batch)
+        else:
+            (broadcast or self._begin_broadcast(task_id)).take(batch)
+
+    def _begin_broadcast(self, task_id: str) -> Broadcast:
+        broadcast = self._broadcasts[task_id] = Broadcast(
+            self.outgoing,
+            lambda: self._followers.get(task_id, ()),
+            lambda: self._end_broadcast(task_id),
+        )
+        return broadcast
+
+    def _end_broadcast(self, task_id: str) -> None:
+        del self._broadcasts[task_id]
 
 
 def _any_minded(followers: Iterable[Follower]) -> bool:

@@ -15,7 +15,8 @@ from typing import Final
 from gateway.bus.base import Bus, Message, Missed, task_channel
 from gateway.errors import StoreUnavailableError
 from gateway.events import TaskEvents
-from gateway.fanout.hub import Follower, Hub
+from gateway.fanout.follower import Follower
+from gateway.fanout.hub import Hub
 from gateway.fanout.joining import Joining
 
 ReadHeads = Callable[[Collection[str]], Awaitable[dict[str, int]]]

@@ -38,11 +38,20 @@ def check_follows(events: Sequence[Event], after_seq: int) -> None:
 class Sink(Protocol):
     """Where events go: bounded, and the judge of its own room."""
 
+    is_shared: bool
+    """Whether several subscriptions hand on to it: then what one commit has for it is to go out together."""
+
     def room(self) -> int:
         """Bytes of events it would take now; negative or 0 when it is full."""
 
     def take(self, batch: TaskEvents) -> bool:
         """Take them if there is room; whether there was."""
+
+    def lend(self, size: int) -> int:
+        """A descriptor to which `size` bytes of events are sent now; -1 where they are to be taken by `take`."""
+
+    def send_rest(self, rest: bytes) -> None:
+        """Take what the descriptor did not."""
 
     def send_events(self, batch: TaskEvents) -> None:
         """Take them."""
@@ -114,6 +123,23 @@ class Subscription:
                 self._end()
         else:
             self._offered_else(batch)
+
+    def lend(self, batch: TaskEvents) -> int:
+        """A descriptor to which the batch is sent now, and with that is handed on; -1 where it is to be offered."""
+        if (
+            not self.live
+            or batch.first_seq != self.cursor + 1
+            or (fd := self._sink.lend(len(batch.wire))) < 0
+        ):
+            return -1
+        self.cursor = self.head = batch.last_seq
+        if batch.is_last:
+            self._end()
+        return fd
+
+    def send_rest(self, rest: bytes) -> None:
+        """What the descriptor did not take."""
+        self._sink.send_rest(rest)
 
     def _offered_else(self, batch: TaskEvents) -> None:
         if self.closed or batch.last_seq <= self.cursor:

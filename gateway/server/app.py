@@ -44,7 +44,6 @@ from gateway.sessions.auth import Authenticator
 from gateway.sessions.commands import Services
 from gateway.sessions.endpoint import Endpoint
 from gateway.sessions.keys import published_keys
-from gateway.sessions.outgoing import Outgoing
 from gateway.sessions.pairing import Pairings
 from gateway.sessions.quotas import Quotas
 from gateway.sessions.sandboxes import Accept, SandboxEndpoint
@@ -120,7 +119,7 @@ class Gateway:
             control=control,
             workflows=Workflows(self._store, self._agents, clock, control),
             relay=self._relay,
-            outgoing=Outgoing(),
+            outgoing=hub.outgoing,
             read_log=bounded(self._store),
             watched=_lists(self._watch, self._sandbox_watch, self._instance_watch),
             authenticator=authenticator,

@@ -10,6 +10,7 @@ from gateway import frames
 from gateway.clock import Clock, is_id, rfc3339
 from gateway.errors import GatewayError, StoreUnavailableError
 from gateway.fanout.follow import Heard, ended
+from gateway.fanout.outgoing import Outgoing
 from gateway.fanout.relay import Relay
 from gateway.fanout.replay import ReadLog
 from gateway.fanout.watch import Watched, Watcher
@@ -18,7 +19,6 @@ from gateway.principal import Principal
 from gateway.sessions.audit import READING, Audit
 from gateway.sessions.auth import Authenticator
 from gateway.sessions.flight import Flight
-from gateway.sessions.outgoing import Outgoing
 from gateway.sessions.quotas import Quotas
 from gateway.sessions.subscriptions import Subscriptions
 from gateway.shapes.base import Empty, Shape

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway.events import TaskEvents
+from gateway.fanout.outgoing import Outgoing
+from gateway.fanout.sending import send
 from gateway.sessions.kernel_queue import KernelQueue
-from gateway.sessions.outgoing import Outgoing
 from gateway.wire import PING, close_frame, text_frame
 
 MAX_EVENT_BYTES: Final = 256 << 10
@@ -32,6 +33,7 @@ class Outbox:
 
     __slots__ = (
         "_closed",
+        "_fd",
         "_kernel",
         "_now",
         "_outgoing",
@@ -42,6 +44,7 @@ class Outbox:
         "_taken_bytes",
         "_took_at",
         "_transport",
+        "is_shared",
     )
 
     def __init__(self, transport: asyncio.Transport, outgoing: Outgoing) -> None:
@@ -49,6 +52,9 @@ class Outbox:
         self._outgoing = outgoing
         self._now = asyncio.get_running_loop().time
         self._kernel = KernelQueue(transport)
+        self._fd = self._kernel.fd
+        self.is_shared = False
+        """See `Sink.is_shared`."""
         self._queue: list[bytes] = []
         self._queued_bytes = 0
         self._closed = False
@@ -103,6 +109,21 @@ class Outbox:
         self._said_bytes += size
         return True
 
+    def lend(self, size: int) -> int:
+        """See `Sink.lend`."""
+        transport = self._transport
+        if self._fd < 0 or self.is_shared or self._queue or size > MAX_EVENT_BYTES:
+            return -1
+        if transport.get_write_buffer_size() or transport.is_closing():
+            return -1
+        self._said_bytes += size
+        self._said_at = self._outgoing.turn_at
+        return self._fd
+
+    def send_rest(self, rest: bytes) -> None:
+        """See `Sink.send_rest`."""
+        self._transport.write(rest)
+
     def send_events(self, batch: TaskEvents) -> None:
         """See `Sink.send_events`."""
         self._say(batch.wire)
@@ -129,23 +150,31 @@ class Outbox:
         """Send a ping frame."""
         self._put(PING)
 
-    def flush(self) -> None:
-        """Write what is queued, in one write."""
+    def flush(self) -> int:
+        """Write what is queued, in one write; how many writes that took."""
         queue = self._queue
         if not queue:
-            return
+            return 0
         data = queue[0] if len(queue) == 1 else b"".join(queue)
         queue.clear()
         self._queued_bytes = 0
         # uvloop raises on a write to a closed transport; what is lost here is in the log.
         if not self._transport.is_closing():
-            self._transport.write(data)
+            self._write(data)
             self._said_at = self._outgoing.turn_at
+        return 1
+
+    def _write(self, data: bytes) -> None:
+        if self._fd >= 0 and not self._transport.get_write_buffer_size():
+            data = data[send(self._fd, data) :]
+        if data:
+            self._transport.write(data)
 
     def close(self) -> None:
         """Write what is queued and take nothing more."""
         self.flush()
         self._closed = True
+        self._fd = -1
 
     def end(self, code: int) -> None:
         """Write what is queued and a close frame, and take nothing more."""

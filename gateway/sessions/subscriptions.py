@@ -60,6 +60,7 @@ class Subscriptions:
                 minded=task.minds,
             )
             self._by_task[task.task_id] = subscription
+            self._sink.is_shared = len(self._by_task) > 1
             await self._relay.join(subscription)
         return lambda: subscription.begin(head, complete=task.ended, feed=self._feeder.add)
 
@@ -82,6 +83,7 @@ class Subscriptions:
         """Nothing more of the task is sent, from now on."""
         subscription = self._by_task.pop(task_id, None)
         if subscription is not None:
+            self._sink.is_shared = len(self._by_task) > 1
             subscription.close()
             self._relay.leave(subscription)
 

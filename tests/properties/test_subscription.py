@@ -31,6 +31,8 @@ AMPLE = 1 << 30
 class BoundedSink:
     """A client that keeps all it was sent, and has as much room as the machine says."""
 
+    is_shared = False
+
     def __init__(self) -> None:
         self.got: list[Event] = []
         self.space = AMPLE
@@ -45,6 +47,16 @@ class BoundedSink:
         if fits:
             self.send_events(batch)
         return fits
+
+    def lend(self, size: int) -> int:
+        """See `Sink.lend`."""
+        if size > self.space:
+            return -1
+        self.space -= size
+        return 3
+
+    def send_rest(self, rest: bytes) -> None:
+        """See `Sink.send_rest`."""
 
     def send_events(self, batch: TaskEvents) -> None:
         """Take a batch; one that is larger than the room must be a single event, from the log."""
@@ -107,10 +119,10 @@ class SubscriptionMachine(RuleBasedStateMachine):
         self._commit(count, final=final)
 
     @precondition(lambda self: self.on_the_way)
-    @rule()
-    def deliver(self) -> None:
-        """The oldest batch on its way arrives."""
-        self.subscription.offer(self.on_the_way.pop(0))
+    @rule(straight=st.booleans())
+    def deliver(self, straight: bool) -> None:
+        """The oldest batch on its way arrives, by itself or in a broadcast."""
+        self._arrive(self.on_the_way.pop(0), straight=straight)
 
     @precondition(lambda self: self.on_the_way)
     @rule()
@@ -120,11 +132,11 @@ class SubscriptionMachine(RuleBasedStateMachine):
         self.some_lost = True
 
     @precondition(lambda self: len(self.published) > len(self.on_the_way))
-    @rule(data=st.data())
-    def repeat(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), straight=st.booleans())
+    def repeat(self, data: st.DataObject, straight: bool) -> None:
         """A batch that had its time arrives (again)."""
         past = self.published[: len(self.published) - len(self.on_the_way)]
-        self.subscription.offer(data.draw(st.sampled_from(past)))
+        self._arrive(data.draw(st.sampled_from(past)), straight=straight)
 
     # --- what the client and the feeder do ---
 
@@ -185,6 +197,12 @@ class SubscriptionMachine(RuleBasedStateMachine):
         assert self.subscription.closed == self._over()
 
     # --- how ---
+
+    def _arrive(self, batch: TaskEvents, *, straight: bool) -> None:
+        if straight and self.subscription.lend(batch) >= 0:
+            self.sink.got.extend(batch.events)
+        else:
+            self.subscription.offer(batch)
 
     def _over(self) -> bool:
         return bool(self.log) and self.log[-1].final

@@ -16,7 +16,8 @@ from gateway.agents.grip import SandboxGrip
 from gateway.agents.runner import Sent
 from gateway.bus.base import Message
 from gateway.events import Event, TaskEvents
-from gateway.fanout.hub import Follower, Hub
+from gateway.fanout.follower import Follower
+from gateway.fanout.hub import Hub
 from gateway.fanout.relay import ReadHeads, Relay
 from gateway.fanout.replay import Subscription
 from gateway.fleet import Standing, may_claim

@@ -61,6 +61,8 @@ class Log:
 class Client:
     """A sink whose client reads when the test says so."""
 
+    is_shared = False
+
     def __init__(self, space: int) -> None:
         self.size = space
         self.got: list[int] = []
@@ -78,6 +80,13 @@ class Client:
         if fits:
             self.send_events(batch)
         return fits
+
+    def lend(self, size: int) -> int:
+        """See `Sink.lend`: it has no socket."""
+        return -1
+
+    def send_rest(self, rest: bytes) -> None:
+        """See `Sink.send_rest`."""
 
     def send_events(self, batch: TaskEvents) -> None:
         """See `Sink.send_events`."""

@@ -28,6 +28,8 @@ WHOLE_S = 30.0
 class Reader:
     """A client that takes all that it is sent."""
 
+    is_shared = False
+
     def __init__(self) -> None:
         self.frames: list[str] = []
 
@@ -41,6 +43,13 @@ class Reader:
         if fits:
             self.send_events(batch)
         return fits
+
+    def lend(self, size: int) -> int:
+        """See `Sink.lend`: it has no socket."""
+        return -1
+
+    def send_rest(self, rest: bytes) -> None:
+        """See `Sink.send_rest`."""
 
     def send_events(self, batch: TaskEvents) -> None:
         """See `Sink.send_events`."""

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from gateway.fanout.outgoing import Outgoing
 from gateway.sessions.outbox import MAX_ANSWER_BYTES, MAX_EVENT_BYTES, SLOW_BYTES, Outbox
-from gateway.sessions.outgoing import Outgoing
 from gateway.wire import PING, text_frame
 from tests.support.records import batch_of
 

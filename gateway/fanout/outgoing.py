@@ -6,6 +6,7 @@ of clients is written in slices, and between them the loop reads, answers and ke
 """
 
 import asyncio
+from collections import deque
 from typing import Final, Protocol
 
 SLICE: Final = 500
@@ -15,8 +16,11 @@ SLICE: Final = 500
 class Flushed(Protocol):
     """Whoever has something to write."""
 
-    def flush(self) -> None:
-        """Write it; must not raise. Nothing is left then, and to be called again does nothing."""
+    def flush(self) -> int:
+        """Write it, or some hundred writes of it and then be queued anew; must not raise. How many writes that took.
+
+        To be called again, with nothing left, does nothing.
+        """
 
 
 class Outgoing:
@@ -24,7 +28,7 @@ class Outgoing:
 
     def __init__(self) -> None:
         self._next: list[Flushed] = []
-        self._in_turn: list[Flushed] = []
+        self._in_turn: deque[Flushed] = deque()
         self._is_scheduled = False
         self.turn_at = 0.0
         """When it last had something written, by the loop's clock."""
@@ -50,12 +54,17 @@ class Outgoing:
 
     def _write(self) -> None:
         answering, self._next = self._next, []
-        slice_, self._in_turn = self._in_turn[:SLICE], self._in_turn[SLICE:]
-        self._is_scheduled = False
         self.turn_at = asyncio.get_running_loop().time()
-        if self._in_turn:
-            self._schedule()
-        for one in answering:
-            one.flush()
-        for one in slice_:
-            one.flush()
+        try:
+            for one in answering:
+                one.flush()
+            self._write_slice()
+        finally:
+            self._is_scheduled = False
+            if self._next or self._in_turn:
+                self._schedule()
+
+    def _write_slice(self) -> None:
+        waiting, room = self._in_turn, SLICE
+        while waiting and room > 0:
+            room -= waiting.popleft().flush()

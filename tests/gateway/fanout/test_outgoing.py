@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.sessions.outgoing import SLICE, Outgoing
+from gateway.fanout.outgoing import SLICE, Outgoing
 
 pytestmark = pytest.mark.looptime
 
@@ -16,9 +16,10 @@ class Client:
         self._turns = turns
         self.flushed: list[int] = []
 
-    def flush(self) -> None:
+    def flush(self) -> int:
         """See `Flushed.flush`."""
         self.flushed.append(self._turns.number)
+        return 1
 
 
 class Turns:
@@ -69,9 +70,9 @@ async def test_who_comes_while_others_are_flushed_has_its_turn() -> None:
     late = Client(turns)
 
     class Adding(Client):
-        def flush(self) -> None:
-            super().flush()
+        def flush(self) -> int:
             outgoing.next(late)
+            return super().flush()
 
     outgoing.in_turn(Adding(turns))
     await turns.pass_some(4)

@@ -1,0 +1,295 @@
+"""Events for many: straight to real sockets, by real transports."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvloop
+
+from gateway.events import TaskEvents
+from gateway.fanout.broadcast import MAX_BYTES
+from gateway.fanout.hub import MANY, Hub
+from gateway.fanout.outgoing import SLICE, Outgoing
+from gateway.fanout.replay import Subscription
+from gateway.sessions.kernel_queue import KernelQueue
+from gateway.sessions.outbox import Outbox
+from tests.support.records import batch_of
+from tests.support.waiting import eventually
+
+
+class Watchers:
+    """A server each of whose first clients follows the task `t1`; whoever comes later is greeted, and no more."""
+
+    def __init__(self) -> None:
+        self.hub = Hub()
+        self.transports: list[asyncio.Transport] = []
+        self.boxes: list[Outbox] = []
+        self.following: list[Subscription] = []
+        self.fell_behind: list[Subscription] = []
+
+    def protocol(self) -> asyncio.Protocol:
+        """Of one connection."""
+        watchers = self
+
+        class Server(asyncio.Protocol):
+            def connection_made(self, transport: Any) -> None:
+                watchers.transports.append(transport)
+                if len(watchers.following) < MANY:
+                    watchers.follow(transport)
+                else:
+                    transport.write(b"hello")
+
+        return Server()
+
+    def follow(self, transport: asyncio.Transport) -> Subscription:
+        """Have the connection follow the task from its beginning."""
+        box = Outbox(transport, self.hub.outgoing)
+        one = Subscription("t1", 0, box, on_behind=self.fell_behind.append, on_end=lambda _: None)
+        one.live = True
+        self.boxes.append(box)
+        self.following.append(one)
+        self.hub.add(one)
+        return one
+
+
+class Net:
+    """The server, and its clients, whose kernels hold little."""
+
+    def __init__(self, watchers: Watchers, address: tuple[str, int]) -> None:
+        self.watchers = watchers
+        self.address = address
+        self.clients: list[socket.socket] = []
+
+    async def come(self, count: int) -> None:
+        """So many more clients."""
+        for _ in range(count):
+            client = socket.socket()
+            self.clients.append(client)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(client, self.address)
+        await eventually(self._all_met)
+
+    async def _all_met(self) -> bool:
+        return len(self.watchers.transports) == len(self.clients)
+
+    async def read(self, number: int, size: int) -> bytes:
+        """So many bytes that a client was sent."""
+        got = b""
+        while len(got) < size:
+            piece = await asyncio.get_running_loop().sock_recv(self.clients[number], size - len(got))
+            assert piece, "it was closed"
+            got += piece
+        return got
+
+    def drained(self, number: int) -> bytes:
+        """All that a client's kernel and ours have for it; no turn of the loop passes."""
+        got = b""
+        with contextlib.suppress(BlockingIOError):
+            while piece := self.clients[number].recv(64 << 10):
+                got += piece
+        return got
+
+    def reset(self, number: int) -> None:
+        """A client goes, as its program's crash would have it."""
+        self.clients[number].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.clients[number].close()
+
+
+async def turns() -> None:
+    """Let pass some turns of the loop."""
+    for _ in range(4):
+        passed = asyncio.Event()
+        asyncio.get_running_loop().call_soon(passed.set)
+        await passed.wait()
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[Net]:
+    """For at most a minute."""
+    watchers = Watchers()
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(60), await loop.create_server(watchers.protocol, "127.0.0.1", 0) as server:
+        net = Net(watchers, server.sockets[0].getsockname())
+        try:
+            yield net
+        finally:
+            for transport in watchers.transports:
+                transport.abort()
+            for client in net.clients:
+                client.close()
+            await turns()
+
+
+Test = Callable[[Net], Coroutine[Any, Any, None]]
+
+
+@pytest.fixture(params=[uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
+def run(request: pytest.FixtureRequest) -> Callable[[Test], None]:
+    """Runs a test on each kind of loop: their transports differ in when they write, and when they close."""
+
+    def on_loop(test: Test) -> None:
+        async def served() -> None:
+            async with serving() as net:
+                await test(net)
+
+        with asyncio.Runner(loop_factory=request.param) as runner:
+            runner.run(served())
+
+    return on_loop
+
+
+def test_all_get_all_in_order_whatever_their_sockets_take(run: Callable[[Test], None]) -> None:
+    """What a socket does not take at once stays in its place, before all that comes after it."""
+
+    async def test(net: Net) -> None:
+        watchers = net.watchers
+        await net.come(MANY)
+        watchers.transports[0].get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        batches = [batch_of("t1", seq, seq, text="x" * (50_000 if seq == 2 else 10)) for seq in (1, 2, 3, 4)]
+        for batch in batches:
+            watchers.hub.deliver(batch)
+            await turns()
+        watchers.boxes[0].send(b"an answer")
+        await turns()
+        assert watchers.transports[0].get_write_buffer_size() > 0, (
+            "it took all at once, and nothing was tried"
+        )
+        said = b"".join(batch.wire for batch in batches)
+        for number in range(1, MANY):
+            assert await net.read(number, len(said)) == said
+        assert await net.read(0, len(said) + 11) == said + b"\x81\x09an answer"
+        assert not watchers.fell_behind
+
+    run(test)
+
+
+def test_what_a_transport_holds_is_written_before_what_would_go_past_it(run: Callable[[Test], None]) -> None:
+    """Its client may have read on since, so that the socket takes more: before the transport has heard of that."""
+
+    async def test(net: Net) -> None:
+        await net.come(1)
+        (transport,), (box,), held = net.watchers.transports, net.watchers.boxes, bytes(4 << 20)
+        transport.write(held)
+        assert box.lend(1) == -1
+        got = net.drained(0)
+        assert box.lend(1) == -1
+        box.send(b"an answer")
+        box.flush()
+        got += await net.read(0, len(held) + 11 - len(got))
+        assert got == held + b"\x81\x09an answer"
+
+    run(test)
+
+
+@pytest.mark.parametrize("how", ["reset", "abort", "close"])
+def test_nobody_gets_what_was_for_a_connection_that_has_gone(run: Callable[[Test], None], how: str) -> None:
+    """Its descriptor is soon another's, who would take the frame for the answer to a request of its own."""
+
+    async def test(net: Net) -> None:
+        watchers = net.watchers
+        await net.come(MANY)
+        for number in range(MANY):
+            watchers.hub.deliver(batch_of("t1", 2 * number + 1, 2 * number + 1))
+            watchers.boxes[number].send(b"an answer")
+            if how == "reset":
+                net.reset(number)
+            else:
+                getattr(watchers.transports[number], how)()
+            await net.come(1)
+            watchers.hub.deliver(batch_of("t1", 2 * number + 2, 2 * number + 2))
+            watchers.boxes[number].send(b"an answer")
+            await turns()
+        for late in range(MANY, 2 * MANY):
+            watchers.transports[late].write(b"goodbye")
+            assert await net.read(late, 12) == b"hellogoodbye"
+
+    run(test)
+
+
+class Ear:
+    """A follower that keeps what it is offered."""
+
+    task_id = "t1"
+    minded = False
+
+    def __init__(self) -> None:
+        self.heard: list[TaskEvents] = []
+        self.heads: list[int] = []
+
+    def offer(self, batch: TaskEvents) -> None:
+        """See `Follower.offer`."""
+        self.heard.append(batch)
+
+    def catch_up(self, head: int) -> None:
+        """See `Follower.catch_up`."""
+        self.heads.append(head)
+
+    def close_soon(self) -> None:
+        """See `Follower.close_soon`."""
+
+
+def crowd(hub: Hub, count: int) -> list[Ear]:
+    """So many who follow the task."""
+    ears = [Ear() for _ in range(count)]
+    for ear in ears:
+        hub.add(ear)
+    return ears
+
+
+async def test_who_joins_while_a_batch_is_on_its_way_hears_of_it() -> None:
+    """It may have read the log before the batch was in it."""
+    hub = Hub()
+    crowd(hub, SLICE + 1)
+    batch = batch_of("t1", 1, 1)
+    hub.deliver(batch)
+    (late,) = crowd(hub, 1)
+    await turns()
+    assert late.heard == [batch]
+
+
+async def test_what_is_committed_while_a_batch_is_on_its_way_goes_as_one() -> None:
+    """Each hears all of it, in order and once, also what a bus said twice."""
+    hub = Hub()
+    ears = crowd(hub, SLICE + 1)
+    for first in (1, 2, 3, 3, 4):
+        hub.deliver(batch_of("t1", first, first))
+    await turns()
+    await turns()
+    heard = [(batch.first_seq, batch.last_seq) for batch in ears[0].heard]
+    assert heard == [(1, 1), (2, 3), (3, 4)]
+    assert all(ear.heard == ears[0].heard for ear in ears)
+
+
+async def test_what_waits_for_a_crowd_is_bounded() -> None:
+    """A task that says more than goes out has its followers read it where it is."""
+    hub = Hub()
+    ears = crowd(hub, MANY)
+    text = "x" * (MAX_BYTES // 4)
+    for seq in range(1, 7):
+        hub.deliver(batch_of("t1", seq, seq, text=text))
+    await turns()
+    assert [batch.last_seq for batch in ears[0].heard] == [1, 6]
+    assert ears[0].heads == [5]
+
+
+def test_what_is_to_be_encrypted_is_not_written_past_its_transport() -> None:
+    """The socket would take it as it is."""
+    with socket.socket() as plain:
+        told = {"socket": plain, "sslcontext": ssl.create_default_context()}
+        assert KernelQueue(asyncio.Transport(told)).fd == -1
+        assert KernelQueue(asyncio.Transport({"socket": plain})).fd == plain.fileno()
+
+
+async def test_a_client_of_several_tasks_has_what_one_commit_says_together() -> None:
+    """Written straight, each task would be a system call of its own for each of its clients."""
+    with socket.socket() as plain:
+        box = Outbox(asyncio.Transport({"socket": plain}), Outgoing())
+        box.is_shared = True
+        assert box.lend(10) == -1
