@@ -1,6 +1,7 @@
 """Owners' appends that share a transaction: what each comes to, and what is said of those that were written."""
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from gateway.errors import LeaseLostError
 from gateway.events import TaskEvents
@@ -26,6 +27,14 @@ class Gathered:
         """What to answer where these were written, and the others' fences did not hold."""
         done = set(map(id, written))
         return [_answer(one, is_written=id(one) in done) for one in self._all]
+
+
+def alike(appends: Iterable[Appended]) -> Mapping[tuple[str, ...], Sequence[Appended]]:
+    """By the names of the columns that they set: a statement sets the same ones in all of its rows."""
+    found = defaultdict[tuple[str, ...], list[Appended]](list)
+    for one in appends:
+        found[tuple(sorted(one.fields))].append(one)
+    return found
 
 
 def told(written: Collection[Appended]) -> Commit:

@@ -1,13 +1,12 @@
 """Owners' appends, gathered: those of many tasks are one statement, and what comes meanwhile is the next one's."""
 
 import dataclasses
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from gateway.clock import Clock
 from gateway.state.base import Append
-from gateway.state.gathered import Asked, Gathered, told
+from gateway.state.gathered import Asked, Gathered, alike, told
 from gateway.state.group_commit import Batch, GroupCommit
 from gateway.state.postgresql.pool import Connection, Database
 from gateway.state.schema import escape
@@ -52,11 +51,8 @@ class Appends:
 
 async def _write(connection: Connection, appends: Sequence[Appended]) -> set[str]:
     """The tasks whose fences held; their rows and events are written, the others' not."""
-    alike = defaultdict[tuple[str, ...], list[Appended]](list)
-    for one in appends:
-        alike[tuple(sorted(one.fields))].append(one)
     moved = set[str]()
-    for names, some in alike.items():
+    for names, some in alike(appends).items():
         moved |= await _write_alike(connection, names, some)
     return moved
 

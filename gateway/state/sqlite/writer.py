@@ -19,8 +19,10 @@ from typing import Any, Final
 from gateway.clock import Clock
 from gateway.errors import GatewayError, StoreUnavailableError
 from gateway.run_now import run_now
+from gateway.state.gathered import Asked, Gathered, told
 from gateway.state.group_commit import Batch, joined
 from gateway.state.schema import migrations
+from gateway.state.sqlite.appends import write_appends
 from gateway.state.sqlite.connection import connect, errors_translated, primary_code
 from gateway.state.sqlite.tables import SqliteTables
 from gateway.state.transaction import Transaction
@@ -28,7 +30,9 @@ from gateway.tasks import Commit
 
 _HARMLESS: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL})
 """Primary result codes of a transaction that was refused before it could be half there."""
-Write = Callable[[Transaction], Coroutine[Any, Any, Any]]
+_NOTHING: Final = Commit((), ())
+Write = Callable[[Transaction], Coroutine[Any, Any, Any]] | Asked
+"""Anything, or an owner's append without a checkpoint."""
 
 
 class Writer:
@@ -95,15 +99,13 @@ class Writer:
     def _in_one(self, connection: sqlite3.Connection, writes: Sequence[Write], *, guarded: bool) -> Batch:
         connection.execute("BEGIN IMMEDIATE")
         try:
-            now_ms = self._clock.now_ms()
-            done = [_run_alone(connection, write, now_ms, guarded=guarded) for write in writes]
+            batch = _run_all(connection, writes, self._clock.now_ms(), guarded=guarded)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        told = [commit for _, commit in done]
-        return Batch([result for result, _ in done], joined(told))
+        return batch
 
     def _mend(self, connection: sqlite3.Connection, *, after: sqlite3.Error | None = None) -> None:
         """Empty the log; see the theory above. `after` is what is raised where that fails, too."""
@@ -121,6 +123,23 @@ class _Spoilt(Exception):  # noqa: N818 -- a situation, named as one
     """A write has failed when half of it was there, and nothing guarded the others."""
 
 
+def _run_all(connection: sqlite3.Connection, writes: Sequence[Write], now_ms: int, *, guarded: bool) -> Batch:
+    """All writes: where none has to be guarded from the others, the owners' appends first, and as one."""
+    asked = [] if guarded else [write for write in writes if isinstance(write, tuple)]
+    gathered = Gathered(asked, now_ms)
+    if len(gathered.good) < len(asked) or not write_appends(connection, gathered.good):
+        raise _Spoilt
+    answers = iter(gathered.answers(gathered.good))
+    done = [
+        (next(answers), _NOTHING)
+        if asked and isinstance(write, tuple)
+        else _run_alone(connection, write, now_ms, guarded=guarded)
+        for write in writes
+    ]
+    commits = [told(gathered.good), *(commit for _, commit in done)]
+    return Batch([result for result, _ in done], joined(commits))
+
+
 def _run_alone(
     connection: sqlite3.Connection, write: Write, now_ms: int, *, guarded: bool
 ) -> tuple[Any, Commit]:
@@ -135,7 +154,8 @@ def _run_alone(
     if guarded:
         connection.execute("SAVEPOINT one_write")
     try:
-        done = run_now(write(tx)), tx.commit()
+        work = tx.append(*write) if isinstance(write, tuple) else write(tx)
+        done = run_now(work), tx.commit()
     except sqlite3.Error:
         raise
     except Exception as error:
@@ -145,7 +165,7 @@ def _run_alone(
             raise _Spoilt from error
         # A refusal is no bug to be traced, and its frames hold it, the batch, and all that was read for it.
         refused = error.with_traceback(None) if isinstance(error, GatewayError) else error
-        done = refused, Commit((), ())
+        done = refused, _NOTHING
     if guarded:
         connection.execute("RELEASE one_write")
     return done

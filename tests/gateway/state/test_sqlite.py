@@ -61,6 +61,22 @@ async def test_concurrent_writes_share_commits(tmp_path: Path) -> None:
         assert len(published.seqs) == 100
 
 
+async def test_appends_of_many_owners_are_a_few_statements(tmp_path: Path) -> None:
+    """What owners say at once is written by a few statements, however many they are, and each row is its own task's."""
+    async with SqliteBackend(tmp_path).opened() as store:
+        tasks = await asyncio.gather(*(run(store) for _ in range(87)))
+        said = [Append([output(str(n))] * 2, {"progress": {"n": n}} if n % 2 else {}) for n in range(87)]
+        statements: list[str] = []
+        writer_of(store).set_trace_callback(statements.append)
+        fences = await asyncio.gather(*map(store.append, map(fence_of, tasks), said))
+        assert len(statements) < 40
+        rows = await asyncio.gather(*(store.get_task(task.task_id) for task in tasks))
+        assert [row and (row.progress, row.last_seq) for row in rows] == [
+            ({"n": n} if n % 2 else None, fences[n].last_seq) for n in range(87)
+        ]
+        assert [await seqs(store, task.task_id) for task in tasks] == [[1, 2, 3, 4]] * 87
+
+
 async def test_newer_schema_is_refused(backend: SqliteBackend) -> None:
     """A file that a newer version wrote is left alone."""
     with closing(sqlite3.connect(backend.path)) as connection:

@@ -1,0 +1,84 @@
+"""Owners' appends that share a transaction, in as few statements as hold them all.
+
+Each step of a statement gives up the interpreter's lock, and has to get it back from the event loop's thread, which
+keeps it for as long as it is busy. So how long a commit takes goes with its statements, not with its rows: each writes
+one of a few numbers of them, so that few are ever prepared. `OR FAIL` saves the copy that SQLite makes of each page to
+be able to undo a statement alone: an error of its undoes the whole transaction.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
+from typing import Any, Final
+
+from gateway.state.gathered import alike
+from gateway.state.task_columns import encode
+from gateway.state.transaction import Appended
+
+SIZES: Final = (64, 16, 4, 1)
+"""Rows of one statement; larger ones gain nothing."""
+_FENCE: Final = ("task_id", "owner", "epoch", "last_seq")
+
+Row = tuple[Any, ...]
+
+
+def write_appends(db: sqlite3.Connection, appends: Sequence[Appended]) -> bool:
+    """Write their rows and events; False where a fence did not hold, and then some of them may be written."""
+    for names, some in alike(appends).items():
+        moved = _execute(db, partial(_moves, names), [_row(one, names) for one in some])
+        if moved != len(some):
+            return False
+    _execute(db, _adds, [row for one in appends for row in _events(one)])
+    return True
+
+
+def _row(one: Appended, names: Sequence[str]) -> Row:
+    fields, fence = encode(one.fields), one.fence
+    return (*(fields[name] for name in names), fence.task_id, fence.owner, fence.epoch, fence.last_seq)
+
+
+def _events(one: Appended) -> Iterator[Row]:
+    task_id = one.fence.task_id
+    return ((task_id, event.seq, event.kind, event.frame, event.final) for event in one.events)
+
+
+def _execute(db: sqlite3.Connection, statement: Callable[[int], str], rows: Sequence[Row]) -> int:
+    """How many rows it has changed; `statement` is given how many it is for."""
+    changed = 0
+    for some in _parts(rows):
+        values = [value for row in some for value in row]
+        changed += db.execute(statement(len(some)), values).rowcount
+    return changed
+
+
+def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    begin = 0
+    for size in SIZES:
+        while len(rows) - begin >= size:
+            yield rows[begin : begin + size]
+            begin += size
+
+
+@cache
+def _moves(names: tuple[str, ...], count: int) -> str:
+    """Sets the columns `names` of `count` tasks whose fences hold."""
+    if count == 1:  # half as dear as the other
+        return f"UPDATE task SET {_equal(names, ', ')} WHERE {_equal(_FENCE, ' AND ')}"
+    columns = [f"given.column{n}" for n in range(1, len(names) + len(_FENCE) + 1)]
+    sets = ", ".join(map("{} = {}".format, names, columns))
+    fence = " AND ".join(map("task.{} = {}".format, _FENCE, columns[len(names) :]))
+    return f"UPDATE OR FAIL task SET {sets} FROM ({_values(len(columns), count)}) AS given WHERE {fence}"
+
+
+@cache
+def _adds(count: int) -> str:
+    return f"INSERT OR FAIL INTO event {_values(5, count)}"
+
+
+def _equal(names: Sequence[str], between: str) -> str:
+    return between.join(f"{name} = ?" for name in names)
+
+
+def _values(columns: int, rows: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return f"VALUES {', '.join([row] * rows)}"
