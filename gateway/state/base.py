@@ -100,6 +100,19 @@ class Append:
     """One of the workflow of that id, which the last of `drafts` tells of."""
 
 
+class Appender(Protocol):
+    """An owner who has something to append: it says what once its transaction begins, so all that came by then goes."""
+
+    fence: Fence
+    """Its right to write."""
+
+    def take(self) -> tuple[Fence, Append] | None:
+        """What is to be written, without a checkpoint; None where it has nothing any more. Must not raise."""
+
+    def told(self, result: Fence | Exception) -> None:
+        """It is on disk, and this is the fence of the next one; or what undid it. Must not raise."""
+
+
 @dataclass(frozen=True, slots=True)
 class NewInput:
     """What is sent to a task while it runs: JSON, and by what a repeat of it is known."""
@@ -210,6 +223,9 @@ class StateStore(Protocol):
 
     async def append(self, fence: Fence, what: Append) -> Fence:
         """Add the owner's events; the fence for its next write. Raises `LeaseLostError`."""
+
+    def append_soon(self, appender: Appender) -> None:
+        """As `append`, for what `appender` has when its turn comes; it is told on the event loop what came of it."""
 
     async def add_input(self, task_id: str, new: NewInput, decide: Decide) -> TaskRecord:
         """Keep what is sent to a task, with what `decide` says of the row; a repeat of its key changes nothing.

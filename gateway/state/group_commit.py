@@ -7,15 +7,40 @@ whatever gathered during the last sync.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from gateway.errors import StoreUnavailableError
 from gateway.tasks import Commit
 
 Write = TypeVar("Write")
+Write_co = TypeVar("Write_co", covariant=True)
 
 MAX_BATCH = 512
 """Writes in one transaction: more would make the first of them wait for the last."""
+
+
+class Asker(Protocol[Write_co]):
+    """Whoever has something to write."""
+
+    def take(self) -> Write_co | None:
+        """It, now that its transaction begins; None where there is nothing any more. Must not raise."""
+
+    def told(self, result: Any) -> None:
+        """What came of it: its value, or the exception that undid it. Must not raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting(Generic[Write]):
+    """One who waits for its answer."""
+
+    write: Write
+    done: "asyncio.Future[Any]"
+
+    def take(self) -> Write | None:
+        return self.write
+
+    def told(self, result: Any) -> None:
+        settle(self.done, result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +70,24 @@ class GroupCommit(Generic[Write]):
     ) -> None:
         self._run_batch = run_batch
         self._publish = publish
-        self._queue: list[tuple[Write, asyncio.Future[Any]]] = []
+        self._queue: list[Asker[Write]] = []
         # Lives while there is something to write; ends by itself.
         self._writing: asyncio.Task[None] | None = None
 
     async def write(self, write: Write) -> Any:
         """What comes of `write`, once it is on disk. Raises what undid it, or `StoreUnavailableError`."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[Any] = loop.create_future()
-        self._queue.append((write, done))
-        if self._writing is None:
-            self._writing = loop.create_task(self._write_all(), name="store writer")
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.put(_Waiting(write, done))
         try:
-            # An asker that goes away takes its future with it, and undoes nothing.
             return await done
         finally:
             del done  # it has the error, which has this frame
+
+    def put(self, asker: Asker[Write]) -> None:
+        """Write what `asker` has when its turn comes, and tell it what came of that."""
+        self._queue.append(asker)
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write_all(), name="store writer")
 
     async def drain(self) -> None:
         """Return when everything asked so far is settled."""
@@ -70,14 +97,17 @@ class GroupCommit(Generic[Write]):
     async def _write_all(self) -> None:
         try:
             while self._queue:
-                batch, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
-                await self._write_batch(batch)
+                askers, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
+                taken = [(asker, write) for asker in askers if (write := asker.take()) is not None]
+                await self._write_batch(taken)
         finally:
             self._writing = None
 
-    async def _write_batch(self, batch: Sequence[tuple[Write, asyncio.Future[Any]]]) -> None:
+    async def _write_batch(self, batch: Sequence[tuple[Asker[Write], Write]]) -> None:
+        if not batch:
+            return
         try:
-            done = await self._run_batch([write for write, _ in batch])
+            done = await self._run_batch([write for _, write in batch])
         except Exception as error:  # noqa: BLE001 - whatever it was, every asker of this batch must hear of it
             results: Sequence[Any] = [error] * len(batch)
             if not isinstance(error, StoreUnavailableError):
@@ -86,8 +116,8 @@ class GroupCommit(Generic[Write]):
         else:
             tell(self._publish, done.commit)
             results = done.results
-        for (_, future), result in zip(batch, results, strict=True):
-            _settle(future, result)
+        for (asker, _), result in zip(batch, results, strict=True):
+            asker.told(result)
 
 
 def tell(publish: Callable[[Commit], None], commit: Commit) -> None:
@@ -99,11 +129,12 @@ def tell(publish: Callable[[Commit], None], commit: Commit) -> None:
         asyncio.get_running_loop().call_exception_handler(context)
 
 
-def _settle(future: "asyncio.Future[Any]", result: Any) -> None:
-    if future.cancelled():
+def settle(done: "asyncio.Future[Any]", result: Any) -> None:
+    """Answer who waits; who has gone away has taken its future with it, and undoes nothing."""
+    if done.cancelled():
         return
     if isinstance(result, BaseException):
-        future.set_exception(result)
-        future.exception()  # an asker that went away is no reason to warn of an unread exception
+        done.set_exception(result)
+        done.exception()  # an asker that went away is no reason to warn of an unread exception
     else:
-        future.set_result(result)
+        done.set_result(result)

@@ -21,5 +21,10 @@ async def durably(ask: Callable[[], Awaitable[Value]], *, log: FilteringBoundLog
             return await ask()
         except StoreUnavailableError as error:
             log.warning("store unavailable, trying again", error=str(error), tries=tries)
-            await asyncio.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
+            await asyncio.sleep(pause_s(tries))
             tries += 1
+
+
+def pause_s(tries: int) -> float:
+    """How long to leave the store alone after so many tries and one."""
+    return RETRY_S[min(tries, len(RETRY_S) - 1)]

@@ -15,10 +15,14 @@ class Settled:
 
     async def run(self, work: Coroutine[Any, Any, Value]) -> Value:
         """What `work` gives."""
+        return await asyncio.shield(self.start(work))
+
+    def start(self, work: Coroutine[Any, Any, Value]) -> "asyncio.Task[Value]":
+        """Have `work` done, whoever waits for it."""
         doing = asyncio.create_task(work)
         self._under_way.add(doing)
         doing.add_done_callback(self._forget)
-        return await asyncio.shield(doing)
+        return doing
 
     async def settle(self) -> None:
         """Return when nothing is under way."""

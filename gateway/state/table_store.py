@@ -3,6 +3,7 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from gateway.checkpoints import Checkpoint
@@ -12,6 +13,7 @@ from gateway.files import Batch, FileInfo, Stored
 from gateway.sites import Site
 from gateway.state.base import (
     Append,
+    Appender,
     Created,
     Decide,
     NewInput,
@@ -27,6 +29,7 @@ from gateway.state.base import (
     TaskQuery,
     Usage,
 )
+from gateway.state.group_commit import settle
 from gateway.state.leases import Leases
 from gateway.state.notes import Notes
 from gateway.state.table_leases import TableLeases
@@ -39,6 +42,21 @@ from gateway.workflow_record import DecideWorkflow, WorkflowQuery, WorkflowRecor
 Value = TypeVar("Value")
 Write = Callable[[Transaction], Coroutine[Any, Any, Value]]
 Read = Callable[[Tables], Coroutine[Any, Any, Value]]
+
+
+@dataclass(slots=True)
+class _Once:
+    """An `Appender` that waits for its answer."""
+
+    fence: Fence
+    what: Append
+    done: asyncio.Future[Fence]
+
+    def take(self) -> tuple[Fence, Append]:
+        return self.fence, self.what
+
+    def told(self, result: Fence | Exception) -> None:
+        settle(self.done, result)
 
 
 class _Beside(ABC):
@@ -142,16 +160,18 @@ class TableStore(_Beside):
 
     async def append(self, fence: Fence, what: Append) -> Fence:
         """See `StateStore.append`."""
-        if what.checkpoint is None:
-            return await self._append(fence, what)
-        return await self._append_alone(fence, what)
+        if what.checkpoint is not None:
+            return await self._write(lambda tx: tx.append(fence, what), task_id=fence.task_id)
+        done: asyncio.Future[Fence] = asyncio.get_running_loop().create_future()
+        self.append_soon(_Once(fence, what, done))
+        try:
+            return await done
+        finally:
+            del done  # it has the error, which has this frame
 
-    async def _append(self, fence: Fence, what: Append) -> Fence:
-        """Events alone: a store that gathers those of many tasks overrides this."""
-        return await self._append_alone(fence, what)
-
-    async def _append_alone(self, fence: Fence, what: Append) -> Fence:
-        return await self._write(lambda tx: tx.append(fence, what), task_id=fence.task_id)
+    @abstractmethod
+    def append_soon(self, appender: Appender) -> None:
+        """See `StateStore.append_soon`."""
 
     async def add_input(self, task_id: str, new: NewInput, decide: Decide) -> TaskRecord:
         """See `StateStore.add_input`."""

@@ -2,22 +2,23 @@
 
 Decisions about the row wait in the same line, so that a status comes after what was said before it.
 
-Nothing waits when nothing is on its way: the first event starts a write, and what comes while that is being
-synced is the next write's. Output that gathers so is joined before it gets a number.
+Nothing waits when nothing is on its way. What is said until the store's next transaction begins is taken along by it,
+and what comes while that is being synced is the next one's. Output that gathers so is joined before it gets a number.
+An event costs no asyncio task and no future: the store asks for it, and tells what came of it.
 """
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, StoreUnavailableError
 from gateway.events import MAX_DATA_BYTES, Draft, data_bytes, gather, output_bytes
 from gateway.state.base import Append, Decide, StateStore
-from gateway.state.retry import durably
+from gateway.state.retry import durably, pause_s
 from gateway.tasks import Fence, TaskRecord
 from gateway.work.run_watch import RunWatch
 
@@ -25,12 +26,14 @@ MAX_PENDING_BYTES: Final = 1 << 20
 """What may be on its way to disk before whoever speaks has to wait."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Said:
-    """Events that go into one write, and the column values that go with them."""
+    """Events that go into one write, the column values that go with them, and when the first was said."""
 
-    drafts: Sequence[Draft]
-    fields: Mapping[str, Any]
+    at: float
+    drafts: list[Draft] = dataclasses.field(default_factory=list)
+    fields: dict[str, Any] = dataclasses.field(default_factory=dict)
+    size: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -50,24 +53,30 @@ class _Decision:
 
 
 class Journal:
-    """The one writer of a task's log while `fence` holds."""
+    """The one writer of a task's log while `fence` holds; the store's `Appender`."""
 
     def __init__(self, store: StateStore, fence: Fence, *, log: FilteringBoundLogger) -> None:
         self.fence = fence
         self.on_output_durable: Callable[[int], None] = lambda _bytes: None
         self.watch: RunWatch | None = None
-        # When the first of what is pending was said.
-        self._said_at = 0.0
         self._store = store
         self._log = log
+        self._now = asyncio.get_running_loop().time
         self._pending: list[_Said | _Step | _Decision] = []
         self._noted: dict[str, Any] = {}
         self._pending_bytes = 0
+        # Whether something is in line or being written; of what was said that is `_taken`, since `_said_at`.
+        self._is_busy = False
+        self._taken: Append | None = None
+        self._said_at = 0.0
+        self._tries = 0
+        self._again: asyncio.TimerHandle | None = None
         self._moved = asyncio.Event()  # set for a moment after each write
         self._failure: Exception | None = None
         self._failed = asyncio.Event()
-        # Lives while something is pending; ended by `aclose`.
+        # Lives while a write of another kind is under way; ended by `aclose`.
         self._writing: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     async def emit(self, *drafts: Draft, **fields: Any) -> None:
         """Take `drafts` and the column values that are true with them: all of it becomes durable at once.
@@ -75,7 +84,8 @@ class Journal:
         Waits while too much is pending. Raises `LeaseLostError`, and ValueError for an event that is too large.
         """
         self._say(drafts, fields)
-        await self._wait(lambda: self._pending_bytes <= MAX_PENDING_BYTES)
+        if self._pending_bytes > MAX_PENDING_BYTES or self._failure is not None:
+            await self._wait(lambda: self._pending_bytes <= MAX_PENDING_BYTES)
 
     def emit_nowait(self, draft: Draft) -> bool:
         """As `emit`, without waiting: where too much is pending it is not taken, and False."""
@@ -90,10 +100,14 @@ class Journal:
             raise ValueError(f"an event of {size} bytes; at most {MAX_DATA_BYTES} are taken")
         if self.watch is not None:
             self.watch.said(drafts)
-        if not self._pending:
-            self._said_at = asyncio.get_running_loop().time()
+        if not self._pending or not isinstance(said := self._pending[-1], _Said):
+            said = _Said(self._now())
+            self._pending.append(said)
+        said.drafts += drafts
+        said.fields |= fields
+        said.size += sum(sizes)
         self._pending_bytes += sum(sizes)
-        self._put(_Said(drafts, fields))
+        self._start()
 
     async def write(self, write: Callable[[Fence], Awaitable[Fence | None]]) -> None:
         """Have `write` done behind all that was taken before, tried until the store takes it.
@@ -125,7 +139,7 @@ class Journal:
 
     async def flush(self) -> None:
         """Return when all that was taken is durable. Raises `LeaseLostError`."""
-        await self._wait(lambda: self._writing is None)
+        await self._wait(lambda: not self._is_busy)
 
     async def wait_failed(self) -> None:
         """Return once nothing more can be written; `flush` raises why. Who speaks next learns it, if anybody does."""
@@ -133,17 +147,95 @@ class Journal:
 
     async def aclose(self) -> None:
         """Write nothing more."""
+        self._is_closed = True
+        if self._again is not None:
+            self._again.cancel()
         if self._writing is not None:
             self._writing.cancel()
             await asyncio.wait([self._writing])
 
-    def _put(self, item: _Said | _Step | _Decision) -> None:
+    # --- what is said -----------------------------------------------------------------------------------
+
+    def take(self) -> tuple[Fence, Append] | None:
+        """See `Appender.take`; what could not be written is given again."""
+        if self._is_closed:
+            return None
+        if self._taken is None:
+            self._taken = self._gathered()
+        return self.fence, self._taken
+
+    def _gathered(self) -> Append:
+        said = self._first()
+        if isinstance(said, _Said):
+            del self._pending[0]
+        else:
+            said = _Said(self._now())  # there are notes alone
+        self._said_at = said.at
+        self._pending_bytes -= said.size
+        noted, self._noted = self._noted, {}
+        drafts = gather(said.drafts)
+        return Append(drafts, {**_progress_of(drafts), **said.fields, **noted})
+
+    def told(self, result: Fence | Exception) -> None:
+        """See `Appender.told`."""
+        if self._is_closed:
+            return
+        if isinstance(result, Fence):
+            self._appended(result)
+        elif isinstance(result, StoreUnavailableError):
+            self._log.warning("store unavailable, trying again", error=str(result), tries=self._tries)
+            again = asyncio.get_running_loop().call_later
+            self._again = again(pause_s(self._tries), self._store.append_soon, self)
+            self._tries += 1
+        else:
+            self._fail(result)
+
+    def _appended(self, fence: Fence) -> None:
+        taken, self._taken, self._tries = self._taken, None, 0
+        self.fence = fence
+        if self.watch is not None:
+            self.watch.durable(self._now() - self._said_at)
+        try:
+            self.on_output_durable(sum(map(output_bytes, taken.drafts)) if taken is not None else 0)
+        except Exception as error:  # noqa: BLE001 - as of any write: the run learns it
+            self._fail(error)
+        else:
+            self._go_on()
+
+    # --- one write at a time ----------------------------------------------------------------------------
+
+    def _put(self, item: _Step | _Decision) -> None:
         self._pending.append(item)
         self._start()
 
     def _start(self) -> None:
-        if self._writing is None:
-            self._writing = asyncio.get_running_loop().create_task(self._write_all(), name="journal")
+        if not self._is_busy and self._failure is None:
+            self._is_busy = True
+            self._next()
+
+    def _next(self) -> None:
+        first = self._first()
+        if isinstance(first, _Step | _Decision):
+            del self._pending[0]
+            self._writing = asyncio.get_running_loop().create_task(self._write(first), name="journal")
+        elif first is not None or self._noted:
+            self._store.append_soon(self)
+        else:
+            self._is_busy = False
+
+    def _first(self) -> _Said | _Step | _Decision | None:
+        return self._pending[0] if self._pending else None
+
+    def _go_on(self) -> None:
+        self._next()
+        self._wake()
+
+    def _fail(self, error: Exception) -> None:
+        """Nothing more is written: `emit` and `flush` raise `error` where the run can act on it."""
+        self._failure = error
+        self._is_busy = False
+        self._failed.set()
+        self._wake()
 
     async def _wait(self, reached: Callable[[], bool]) -> None:
         while self._failure is None and not reached():
@@ -155,33 +247,19 @@ class Journal:
         self._moved.set()
         self._moved.clear()
 
-    async def _write_all(self) -> None:
+    async def _write(self, part: _Step | _Decision) -> None:
         try:
-            while self._pending or self._noted:
-                items, self._pending, self._pending_bytes = self._pending, [], 0
-                said_at = self._said_at
-                for part in _parts(items):
-                    await self._write(part)
-                if self.watch is not None and any(isinstance(item, _Said) for item in items):
-                    self.watch.durable(asyncio.get_running_loop().time() - said_at)
-        except Exception as error:  # noqa: BLE001 - `emit` and `flush` raise it where the run can act on it
-            self._failure = error
-            self._failed.set()
-        finally:
-            self._writing = None
-            self._wake()
-
-    async def _write(self, part: _Said | _Step | _Decision) -> None:
-        match part:
-            case _Decision():
+            if isinstance(part, _Decision):
                 await self._settle(part)
-            case _Step():
+            else:
                 moved: Fence | None = await durably(lambda: part.write(self.fence), log=self._log)
                 self.fence = moved or self.fence
                 part.is_done = True
-            case _Said():
-                await self._append(gather(part.drafts), part.fields)
-        self._wake()
+        except Exception as error:  # noqa: BLE001 - the run learns it
+            self._fail(error)
+        else:
+            self._writing = None
+            self._go_on()
 
     async def _settle(self, decision: _Decision) -> None:
         fence = self.fence
@@ -194,29 +272,6 @@ class Journal:
         else:
             self.fence = dataclasses.replace(fence, last_seq=row.last_seq)
             decision.outcome = row
-
-    async def _append(self, drafts: list[Draft], fields: Mapping[str, Any]) -> None:
-        noted, self._noted = self._noted, {}
-        what = Append(drafts, {**_progress_of(drafts), **fields, **noted})
-        self.fence = await durably(lambda: self._store.append(self.fence, what), log=self._log)
-        self.on_output_durable(sum(map(output_bytes, drafts)))
-
-
-def _parts(items: Sequence[_Said | _Step | _Decision]) -> Iterator[_Said | _Step | _Decision]:
-    """What goes into one write each: all that is said up to the next write of another kind, and that."""
-    drafts: list[Draft] = []
-    fields: dict[str, Any] = {}
-    for item in items:
-        if isinstance(item, _Said):
-            drafts += item.drafts
-            fields |= item.fields
-            continue
-        if drafts:
-            yield _Said(drafts, fields)
-            drafts, fields = [], {}
-        yield item
-    if drafts or not items:
-        yield _Said(drafts, fields)
 
 
 def _progress_of(drafts: list[Draft]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ async def session_begun(stage: Stage) -> None:
 
 @crash_point(
     "output is gathered, not written",
-    "before gateway.work.journal:Journal._append",
+    "after gateway.work.journal:Journal._say",
     only="has output",
     on_disk="the log up to the event before",
     client=DROPS,

@@ -29,7 +29,7 @@ async def goes_on(stage: Stage) -> None:
 
 @crash_point(
     "output of a separate sandbox is gathered, not written",
-    "before gateway.work.journal:Journal._append",
+    "after gateway.work.journal:Journal._say",
     only="has output",
     on_disk="the log up to the event before",
     client=DROPS,

@@ -5,14 +5,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from gateway.clock import Clock
-from gateway.state.base import Append
+from gateway.state.base import Appender
 from gateway.state.gathered import Asked, Gathered, alike, told
 from gateway.state.group_commit import Batch, GroupCommit
 from gateway.state.postgresql.pool import Connection, Database
 from gateway.state.schema import escape
 from gateway.state.task_columns import encode
 from gateway.state.transaction import Appended
-from gateway.tasks import Commit, Fence, TaskRecord
+from gateway.tasks import Commit, TaskRecord
 
 _ARRAYS: Final[dict[Any, str]] = {int: "bigint", bool: "boolean", int | None: "bigint"}
 _TYPES: Final = {column.name: _ARRAYS.get(column.type, "text") for column in dataclasses.fields(TaskRecord)}
@@ -35,10 +35,15 @@ class Appends:
         self._clock = clock
         self._group: GroupCommit[Asked] = GroupCommit(self._run, publish)
 
-    async def append(self, fence: Fence, what: Append) -> Fence:
-        """See `StateStore.append`."""
-        after: Fence = await self._group.write((fence, what))
-        return after
+    async def append(self, appender: Appender) -> None:
+        """See `StateStore.append_soon`; returns when it has been told."""
+        asked = appender.take()
+        if asked is None:
+            return
+        try:
+            appender.told(await self._group.write(asked))
+        except Exception as error:  # noqa: BLE001 - whatever it was, it is the appender's
+            appender.told(error)
 
     async def _run(self, asked: Sequence[Asked]) -> Batch:
         gathered = Gathered(asked, self._clock.now_ms())

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
 from gateway.clock import Clock
-from gateway.state.base import Append
+from gateway.state.base import Appender
 from gateway.state.group_commit import tell
 from gateway.state.postgresql.appends import Appends
 from gateway.state.postgresql.pool import Connection, Database
@@ -17,7 +17,7 @@ from gateway.state.postgresql.tables import PostgresqlTables
 from gateway.state.settled import Settled
 from gateway.state.table_store import Read, TableStore, Write
 from gateway.state.transaction import Transaction
-from gateway.tasks import Commit, Fence
+from gateway.tasks import Commit
 
 Value = TypeVar("Value")
 
@@ -51,14 +51,14 @@ class PostgresqlStore(TableStore):
         await self._renewing.aclose()
         await self._database.aclose()
 
-    async def _append(self, fence: Fence, what: Append) -> Fence:
-        """See `TableStore._append`."""
+    def append_soon(self, appender: Appender) -> None:
+        """See `StateStore.append_soon`."""
 
-        async def in_turn() -> Fence:
-            async with self._turn(fence.task_id):
-                return await self._appends.append(fence, what)
+        async def in_turn() -> None:
+            async with self._turn(appender.fence.task_id):
+                await self._appends.append(appender)
 
-        return await self._settled.run(in_turn())
+        self._settled.start(in_turn())
 
     async def _write(self, write: Write[Value], *, task_id: str | None = None) -> Value:
         async def in_turn(task_id: str) -> Value:

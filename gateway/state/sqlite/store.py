@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 from gateway.clock import Clock
 from gateway.run_now import run_now
-from gateway.state.base import Append, Retained, Retention
+from gateway.state.base import Appender, Retained, Retention
 from gateway.state.group_commit import GroupCommit
 from gateway.state.sqlite.connection import connect, errors_translated
 from gateway.state.sqlite.group_read import GroupRead
@@ -24,7 +24,6 @@ from gateway.state.sqlite.threads import Threads
 from gateway.state.sqlite.writer import Write, Writer
 from gateway.state.table_store import Read, TableStore
 from gateway.state.table_store import Write as WriteOf
-from gateway.tasks import Fence
 
 PROBE_BYTES: Final = 512 << 10
 """What has to find room before the store is believed to take writes again: as much as the largest one writes."""
@@ -80,15 +79,14 @@ class SqliteStore(TableStore):
             await self._in(self._writer, lambda: self._writing.give_back(STEP_PAGES))
             free, before = (await self.size()).free, free
 
-    async def _append(self, fence: Fence, what: Append) -> Fence:
-        """See `TableStore._append`."""
-        after: Fence = await self._group.write((fence, what))
-        return after
-
     async def _write(self, write: WriteOf[Value], *, task_id: str | None = None) -> Value:
         del task_id  # all are written one after another
         value: Value = await self._group.write(write)
         return value
+
+    def append_soon(self, appender: Appender) -> None:
+        """See `StateStore.append_soon`."""
+        self._group.put(appender)
 
     async def _read(self, read: Read[Value]) -> Value:
         query = errors_translated()(lambda: run_now(read(SqliteTables(self._reader()))))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from gateway.clock import Clock
-from gateway.state.base import Append
+from gateway.state.base import Appender
 from gateway.state.gathered import Asked, Gathered, told
 from gateway.state.group_commit import Batch, GroupCommit, tell
 from gateway.state.settled import Settled
@@ -18,7 +18,7 @@ from gateway.state.surrealdb.database import Database, Statements
 from gateway.state.surrealdb.tables import SurrealTables
 from gateway.state.table_store import Read, TableStore, Write
 from gateway.state.transaction import Appended, Transaction
-from gateway.tasks import Commit, Fence
+from gateway.tasks import Commit
 
 Value = TypeVar("Value")
 
@@ -45,10 +45,9 @@ class SurrealStore(TableStore):
         await self._group.drain()
         await self._database.aclose()
 
-    async def _append(self, fence: Fence, what: Append) -> Fence:
-        """See `TableStore._append`."""
-        after: Fence = await self._group.write((fence, what))
-        return after
+    def append_soon(self, appender: Appender) -> None:
+        """See `StateStore.append_soon`."""
+        self._group.put(appender)
 
     async def _append_all(self, asked: Sequence[Asked]) -> Batch:
         gathered = Gathered(asked, self._clock.now_ms())
