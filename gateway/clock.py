@@ -49,6 +49,7 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+@lru_cache(maxsize=8)  # where much is asked, many ask in one millisecond
 def rfc3339(ms: int) -> str:
     """`ms` since 1970 as the contract writes times: UTC, with milliseconds."""
     seconds, rest = divmod(ms, 1000)

@@ -47,13 +47,19 @@ class TokenBucket:
             return False
         return True
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether it would refuse; to ask counts as nothing."""
+    def took_one(self, now: float) -> bool:
+        """Take one, at the time `now`, unless it would refuse: that counts as nothing."""
         if not self.per_s:
+            return True
+        tokens = self._tokens + (now - self._at) * self.per_s
+        self._at = now
+        if tokens < 1:
+            self._tokens = tokens
             return False
-        self._fill()
-        return self._tokens < 1
+        self._tokens = (tokens if tokens < self.burst else self.burst) - 1
+        if self._refused:
+            self._refused -= 1
+        return True
 
     @property
     def pause_s(self) -> float:

@@ -6,16 +6,20 @@ PING: Final = b"\x89\x00"
 """An empty ping frame (RFC 6455 section 5.5.2)."""
 
 
+_SHORT_HEADERS: Final = tuple(bytes((0x81, length)) for length in range(126))
+
+
 def text_frame(payload: bytes) -> bytes:
     """`payload`, which is UTF-8, as one final text frame (RFC 6455 section 5.2)."""
-    return text_header(payload) + payload
+    length = len(payload)
+    return (_SHORT_HEADERS[length] if length < 126 else text_header(payload)) + payload
 
 
 def text_header(payload: bytes) -> bytes:
     """What stands before `payload` in its text frame."""
     length = len(payload)
     if length < 126:
-        return bytes((0x81, length))
+        return _SHORT_HEADERS[length]
     if length < 1 << 16:
         return b"\x81\x7e" + length.to_bytes(2, "big")
     return b"\x81\x7f" + length.to_bytes(8, "big")

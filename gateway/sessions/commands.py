@@ -262,7 +262,17 @@ async def _authenticate(services: Services, caller: Caller, request: frames.Auth
 
 
 async def _ping(services: Services, _caller: Caller, _request: frames.Ping) -> Reply:
-    return Reply({"time": rfc3339(services.clock.now_ms())})
+    return Reply(_now(services))
+
+
+def pong(services: Services, request: frames.Ping) -> bytes:
+    """The answer's frame to what waits for nothing, and can't fail."""
+    services.metrics.asked(request.type, "ok")
+    return frames.result(request.id, _now(services))
+
+
+def _now(services: Services) -> dict[str, Any]:
+    return {"time": rfc3339(services.clock.now_ms())}
 
 
 def expiry(principal: Principal) -> str | None:
@@ -291,9 +301,6 @@ _COMMANDS: Final[dict[type, Callable[[Services, Caller, Any], Awaitable[Reply]]]
     frames.Authenticate: _authenticate,
     frames.Ping: _ping,
 }
-
-AT_ONCE: Final[frozenset[type]] = frozenset({frames.Ping, frames.Unwatch})
-"""Those that wait for nothing."""
 
 RESULTS: Final[Mapping[type, type[Shape]]] = {
     frames.SubmitTask: Submitted,

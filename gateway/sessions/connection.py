@@ -13,8 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway import frames
 from gateway.errors import CLOSES, Close, GatewayError
 from gateway.principal import Principal
-from gateway.run_now import run_now
-from gateway.sessions.commands import AT_ONCE, Services, answer
+from gateway.sessions.commands import Services, answer, pong
 from gateway.sessions.flight import Flight
 from gateway.sessions.guard import Guard
 from gateway.sessions.outbox import Outbox
@@ -224,24 +223,25 @@ class Connection:
         if self._guard is not None:
             self._guard.on_text = self._take_at_once
 
-    def _take_at_once(self, text: str) -> bool:
+    def _take_at_once(self, text: bytes) -> bool:
         """Take a request, unless something about it, or about the connection, needs care; whether it was taken."""
-        has_room = self._in_flight < self._settings.max_inflight and self.outbox.has_room_for_answers()
-        if self._turns is None or self._close_code is not None or not has_room:
+        turns, outbox = self._turns, self.outbox
+        if turns is None or self._close_code is not None or self._in_flight >= self._settings.max_inflight:
+            return False
+        if not outbox.has_room_for_answers():
             return False
         try:
             request = frames.parse_request(text)
         except GatewayError:
             return False
-        if self._session.bucket.is_empty:
+        now = self._now()
+        if not self._session.bucket.took_one(now):
             return False
-        self._session.bucket.take()
-        self._heard_at = self._now()
-        if type(request) in AT_ONCE:
-            self._in_flight += 1
-            run_now(self._answer(request))
+        self._heard_at = now
+        if isinstance(request, frames.Ping):
+            outbox.send(pong(self._services, request))
         else:
-            self._begin(request, self._turns)
+            self._begin(request, turns)
         return True
 
     def _begin(self, request: frames.Request, requests: Turns) -> None:

@@ -28,8 +28,8 @@ class Guard:
     """A parser of a WebSocket, as aiohttp's connection knows it: `parser`, guarded."""
 
     def __init__(self, parser: Any, now: Callable[[], float]) -> None:
-        self.on_text: Callable[[str], bool] | None = None
-        """Whether it has taken a text; where it has not, that goes the ordinary way."""
+        self.on_text: Callable[[bytes], bool] | None = None
+        """Whether it has taken a text, which may not be UTF-8; where it has not, that goes the ordinary way."""
         self._parser = parser
         self._now = now
         self._unread = 0
@@ -71,7 +71,7 @@ class Guard:
         self._left = at - len(data)
         return self._fed(data)
 
-    def _taken(self, data: bytes, on_text: Callable[[str], bool]) -> int:
+    def _taken(self, data: bytes, on_text: Callable[[bytes], bool]) -> int:
         """How many bytes of `data` were whole texts that are taken."""
         at, size = 0, len(data)
         while at + 2 <= size and data[at] == WHOLE_TEXT:
@@ -87,8 +87,7 @@ class Guard:
             end = begin + MASK_BYTES + length
             if end > size:
                 break
-            text = _unmasked(data[begin : begin + MASK_BYTES], data[begin + MASK_BYTES : end])
-            if text is None or not on_text(text):
+            if not on_text(_unmasked(data[begin : begin + MASK_BYTES], data[begin + MASK_BYTES : end])):
                 break
             at = end
         return at
@@ -123,11 +122,8 @@ class Guard:
         return not self._pieces or (self._pieces < MAX_PIECES and self._now() - self._began < MESSAGE_S)
 
 
-def _unmasked(mask: bytes, payload: bytes) -> str | None:
-    """The text of a frame (RFC 6455 section 5.3); None where it is none."""
+def _unmasked(mask: bytes, payload: bytes) -> bytes:
+    """What a frame says (RFC 6455 section 5.3)."""
     size = len(payload)
     key = int.from_bytes((mask * (size // MASK_BYTES + 1))[:size])
-    try:
-        return (int.from_bytes(payload) ^ key).to_bytes(size).decode()
-    except UnicodeDecodeError:
-        return None
+    return (int.from_bytes(payload) ^ key).to_bytes(size)

@@ -140,7 +140,7 @@ class Outbox:
 
     def has_room_for_answers(self) -> bool:
         """Whether the client has taken enough of its answers to be asked for more."""
-        return self.unsent_bytes <= MAX_ANSWER_BYTES
+        return self._queued_bytes + self._transport.get_write_buffer_size() <= MAX_ANSWER_BYTES
 
     async def wait_for_reader(self) -> None:
         """Return when there is room for answers."""

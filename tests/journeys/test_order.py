@@ -39,6 +39,18 @@ async def test_last_word_on_a_subscription_holds(gateway: GatewayProcess) -> Non
         assert (await me.until_ended(task_id))[-1]["data"]["status"] == "completed"
 
 
+async def test_last_word_on_a_list_holds(gateway: GatewayProcess) -> None:
+    """Watch, unwatch … and unwatch at last: what happens afterwards is not told."""
+    async with client(gateway.socket_url) as me:
+        kinds = ("watch", "unwatch")
+        for request in [await me.send(kinds[n % 2], topic="tasks") for n in range(40)]:
+            await me.answer(request)
+        me.updates.clear()
+        await me.until_ended(await me.submit("true"))
+        await me.ask("ping")
+        assert not me.updates
+
+
 async def test_what_was_said_before_a_close_takes_effect(gateway: GatewayProcess) -> None:
     """Whoever sends and closes, without waiting for any answer, has said it all the same."""
     async with client(gateway.socket_url) as me:

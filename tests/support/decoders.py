@@ -63,7 +63,7 @@ def websocket(data: bytes) -> None:
     """The heads of a client's frames, in pieces of each size; less than one head is kept of what has not come whole."""
     for size in (1 if len(data) < 300 else 13, len(data) or 1):
         guarded = guard.Guard(_Parser(), lambda: 0.0)
-        guarded.on_text = lambda text: text != "x"
+        guarded.on_text = lambda text: text != b"x"
         for at in range(0, len(data), size):
             guarded.feed_data(data[at : at + size])
             assert len(guarded._head) < 14
