@@ -7,6 +7,11 @@ RUN npm ci --no-audit --no-fund
 COPY web ./
 RUN npm run build
 
+FROM debian:12-slim AS sending
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev
+COPY gateway/fanout/sending.c /
+RUN cc -O2 -shared -fPIC -o /_sending.so /sending.c
+
 FROM debian:12-slim
 # A jail shows its task this image's /usr, read-only: what tasks need, belongs here.
 RUN apt-get update \
@@ -16,6 +21,7 @@ RUN apt-get update \
 # Not below /usr, so that no task sees the service's own code.
 COPY . /src
 COPY --from=page /src/gateway/server/static /src/gateway/server/static
+COPY --from=sending /_sending.so /src/gateway/fanout/_sending.so
 RUN python3 -m venv /opt/gateway \
  && sed 's/ *\\$//; /--hash/d' /src/requirements.lock > /tmp/constraints.txt \
  && /opt/gateway/bin/pip install --no-cache-dir --constraint /tmp/constraints.txt '/src[postgresql]' \

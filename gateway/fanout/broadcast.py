@@ -82,11 +82,13 @@ def _joined(run: Sequence[TaskEvents]) -> TaskEvents:
 def _tell(followers: Iterable[Follower], batch: TaskEvents) -> None:
     told: list[Subscription] = []
     fds: list[int] = []
+    wire = batch.wire
+    size = len(wire)
     for follower in followers:
-        if isinstance(follower, Subscription) and (fd := follower.lend(batch)) >= 0:
+        if isinstance(follower, Subscription) and (fd := follower.lend(batch, size)) >= 0:
             told.append(follower)
             fds.append(fd)
         else:
             follower.offer(batch)
-    for place, taken in send_each(fds, batch.wire):
-        told[place].send_rest(batch.wire[taken:])
+    for place, taken in send_each(fds, wire):
+        told[place].send_rest(wire[taken:])

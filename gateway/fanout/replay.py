@@ -124,18 +124,14 @@ class Subscription:
         else:
             self._offered_else(batch)
 
-    def lend(self, batch: TaskEvents) -> int:
-        """A descriptor to which the batch is sent now, and with that is handed on; -1 where it is to be offered."""
-        if (
-            not self.live
-            or batch.first_seq != self.cursor + 1
-            or (fd := self._sink.lend(len(batch.wire))) < 0
-        ):
-            return -1
-        self.cursor = self.head = batch.last_seq
-        if batch.is_last:
-            self._end()
-        return fd
+    def lend(self, batch: TaskEvents, size: int) -> int:
+        """A descriptor to which the batch, of `size` bytes, is sent now; -1 where it is to be offered."""
+        if self.live and batch.first_seq == self.cursor + 1 and (fd := self._sink.lend(size)) >= 0:
+            self.cursor = self.head = batch.last_seq
+            if batch.is_last:
+                self._end()
+            return fd
+        return -1
 
     def send_rest(self, rest: bytes) -> None:
         """What the descriptor did not take."""

@@ -1,9 +1,19 @@
 """Bytes to sockets without waiting, past the transports that own them: whoever does that has seen that a transport
 holds nothing unsent, and is not closing, in the same turn of the loop, for then its descriptor is still its own.
+
+To many it is one call of `sending.c`, where a build has compiled that: between a thousand system calls no Python runs,
+and other threads have the interpreter meanwhile.
 """
 
+import ctypes
 import os
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+SendEach = Callable[[Sequence[int], bytes], list[tuple[int, int]]]
+"""Data to each of the sockets: those that did not take all of it, by their places, and what each took."""
 
 
 def send(fd: int, data: bytes) -> int:
@@ -14,7 +24,32 @@ def send(fd: int, data: bytes) -> int:
         return 0
 
 
-def send_each(fds: Sequence[int], data: bytes) -> list[tuple[int, int]]:
-    """`data` to each of the sockets: those that did not take all of it, by their places, and what each took."""
+def send_one_by_one(fds: Sequence[int], data: bytes) -> list[tuple[int, int]]:
+    """See `SendEach`."""
     size = len(data)
     return [(place, taken) for place, fd in enumerate(fds) if (taken := send(fd, data)) != size]
+
+
+def compiled(library: Path) -> SendEach:
+    """See `SendEach`. Raises `OSError` where there is no such library."""
+    call = ctypes.CDLL(str(library)).send_each
+    call.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_int)
+
+    def send_by_c(fds: Sequence[int], data: bytes) -> list[tuple[int, int]]:
+        sockets, taken = array("i", fds), array("i", fds)
+        if not call(sockets.buffer_info()[0], taken.buffer_info()[0], len(fds), data, len(data)):
+            return []
+        return [(place, took) for place, took in enumerate(taken) if took != len(data)]
+
+    return send_by_c
+
+
+def _best() -> SendEach:
+    try:
+        return compiled(LIBRARY)
+    except OSError:
+        return send_one_by_one
+
+
+LIBRARY: Final = Path(__file__).with_name("_sending.so")
+send_each: Final = _best()

@@ -112,7 +112,7 @@ class Outbox:
     def lend(self, size: int) -> int:
         """See `Sink.lend`."""
         transport = self._transport
-        if self._fd < 0 or self.is_shared or self._queue or size > MAX_EVENT_BYTES:
+        if self._fd < 0 or self.is_shared or self._queued_bytes or size > MAX_EVENT_BYTES:
             return -1
         if transport.get_write_buffer_size() or transport.is_closing():
             return -1

@@ -199,7 +199,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
     # --- how ---
 
     def _arrive(self, batch: TaskEvents, *, straight: bool) -> None:
-        if straight and self.subscription.lend(batch) >= 0:
+        if straight and self.subscription.lend(batch, len(batch.wire)) >= 0:
             self.sink.got.extend(batch.events)
         else:
             self.subscription.offer(batch)
