@@ -332,8 +332,8 @@ class _Connection:
             if session is not None and order.action == "continue":
                 session.attach(self, order.after_seq)
                 self._sandbox.taken_up += 1
-            elif session is not None:
-                session.cancel()
+            elif order.session_id in self._sandbox.sessions:
+                self._sandbox.sessions[order.session_id].cancel()
 
     def _kept(self) -> dict[str, FakeSession]:
         return {**self._sandbox.ended, **self._sandbox.sessions}
