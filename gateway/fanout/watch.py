@@ -59,9 +59,8 @@ class Watch:
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
-        """Send rounds until cancelled; costs nothing while nothing changes."""
+        """Send rounds until cancelled; costs nothing while nothing changes, or nobody watches."""
         self._bus.on_message(self._heard)
-        await self._bus.subscribe(CHANGES)
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -75,12 +74,16 @@ class Watch:
 
     async def add(self, watcher: Watcher) -> list[dict[str, Any]]:
         """`watcher` hears of every change from now on; the items as they are now."""
-        self._watchers[watcher] = None
+        if watcher not in self._watchers:
+            self._watchers[watcher] = None
+            await self._bus.subscribe(CHANGES)
         return await self._items(watcher)
 
     def remove(self, watcher: Watcher) -> None:
         """`watcher` hears nothing more; to remove it twice does nothing."""
-        self._watchers.pop(watcher, None)
+        if watcher in self._watchers:
+            del self._watchers[watcher]
+            self._bus.unsubscribe_nowait(CHANGES)
         self._stale.pop(watcher, None)
 
     def _heard(self, _channel: str, message: Message) -> None:

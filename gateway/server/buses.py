@@ -23,7 +23,7 @@ def make_bus(
             settings.redis_url.get_secret_value(),
             instance=instance,
             prefix=settings.redis_prefix,
-            on_count=lambda what: metrics.bus.labels(what).inc(),
+            on_count=lambda what, count: metrics.bus.labels(what).inc(count),
             on_probe=metrics.relay_lag_seconds.observe,
             on_away=lambda: note("bus_away"),
             on_back=lambda seconds: note("bus_back", away_ms=round(seconds * 1000)),

@@ -20,7 +20,7 @@ PROBE_S: Final = 1.0
 class RedisBus:
     """The `Bus` of one instance among others that name the same Redis and prefix. Raises ValueError on a bad URL.
 
-    `on_count` is told of what happens: the publishing script's answers, a `dropped` queue, a connection made.
+    `on_count` is told of what happens, and how often: the script's answers, a `dropped` queue, a connection made.
     `on_probe` is told how many seconds a probe took to come back, `on_away` that Redis can't be used, and `on_back`
     for how many seconds it could not.
     """
@@ -31,7 +31,7 @@ class RedisBus:
         *,
         instance: str,
         prefix: str = "gateway",
-        on_count: Callable[[str], None] = lambda _: None,
+        on_count: Callable[[str, int], None] = lambda _what, _count: None,
         on_probe: Callable[[float], None] = lambda _: None,
         on_away: Callable[[], None] = lambda: None,
         on_back: Callable[[float], None] = lambda _: None,
@@ -148,9 +148,9 @@ class RedisBus:
         elif not is_from(self._instance, payload):
             self._local.publish_nowait([(channel, message) for message in unseal(payload)])
 
-    def _count(self, what: str) -> None:
-        self.counts[what] += 1
-        self._on_count(what)
+    def _count(self, what: str, count: int = 1) -> None:
+        self.counts[what] += count
+        self._on_count(what, count)
 
     def _missed(self) -> None:
         if self._was_well:  # who is about to connect for the first time has lost nobody

@@ -18,6 +18,8 @@ from gateway.bus.redis.server import FAILURES, Link, heed_cancel, link, name_of
 
 SILENCE_S: Final = 3.0
 """A connection on which nothing came for so long, our own probes included, is dead."""
+NOTED_S: Final = 0.25
+"""How often it is noted that something came."""
 JOIN_S: Final = 1.0
 """How long whoever subscribes waits for Redis; who did not get an answer is told when it has come."""
 BACK_OFF_S: Final = 0.5
@@ -103,15 +105,18 @@ class Listener:
                 await asyncio.wait([writing])
 
     async def _hear(self, redis: Link) -> None:
-        while True:
-            response = await redis.hear(SILENCE_S)
-            if response is None:
-                raise TimeoutError("not even our own probes come back")
-            kind, name, content = response
-            if kind == b"message":
-                self._take(name, content)
-            elif kind == b"subscribe":
-                self._answered(name)
+        now = asyncio.get_running_loop().time
+        async with asyncio.timeout(SILENCE_S) as silence:
+            noted = now()
+            while True:
+                kind, name, content = await redis.hear()
+                if now() - noted > NOTED_S:  # a timer for each message would cost as much as the message
+                    noted = now()
+                    silence.reschedule(noted + SILENCE_S)
+                if kind == b"message":
+                    self._take(name, content)
+                elif kind == b"subscribe":
+                    self._answered(name)
 
     def _take(self, name: bytes, payload: bytes) -> None:
         if self._settled:
@@ -138,9 +143,9 @@ class Listener:
                 self._wake.clear()
                 joined, left = self._differences()
                 for names in _in_parts(joined):
-                    await redis.say("SUBSCRIBE", *names)
+                    await redis.say(b"SUBSCRIBE", *names)
                 for names in _in_parts(left):
-                    await redis.say("UNSUBSCRIBE", *names)
+                    await redis.say(b"UNSUBSCRIBE", *names)
 
     def _differences(self) -> tuple[list[bytes], list[bytes]]:
         """What is to be asked for now, and what no more; noted as done."""

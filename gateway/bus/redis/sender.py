@@ -5,8 +5,8 @@ message to everybody, to look at the store.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,14 +16,14 @@ from redis.exceptions import NoScriptError
 from gateway.bus.redis.envelope import Envelope
 from gateway.bus.redis.server import ANSWER_S, FAILURES, Link, heed_cancel, link, name_of
 
-SCRIPT: Final = (Path(__file__).parent.parent / "scripts" / "publish.lua").read_text("utf-8")
+SCRIPT: Final = (Path(__file__).parent.parent / "scripts" / "publish.lua").read_bytes()
 REMEMBERED_MS: Final = 60_000
 """How long Redis remembers how far a log was handed on: longer than anything is sent again."""
 MAX_WAITING_BYTES: Final = 8 << 20
 """What may wait for Redis."""
 MAX_AT_ONCE: Final = 500
 """Envelopes sent in one go."""
-JOIN_S: Final = 0.002
+JOIN_S: Final = 0.005
 """How long after one call the next begins at the earliest: what comes meanwhile shares it, here, in Redis and there."""
 BACK_OFF_S: Final = 0.25
 """How long to leave alone a Redis that failed."""
@@ -32,11 +32,11 @@ BACK_OFF_S: Final = 0.25
 class Sender:
     """The queue to Redis; `alarm` is what everybody is told after something was dropped.
 
-    `count` is told of each answer of the script, and when the queue is `dropped`.
+    `count` is told of the script's answers, how many of each, and when the queue is `dropped`.
     """
 
     def __init__(
-        self, pool: BlockingConnectionPool, prefix: str, alarm: Envelope, *, count: Callable[[str], None]
+        self, pool: BlockingConnectionPool, prefix: str, alarm: Envelope, *, count: Callable[[str, int], None]
     ) -> None:
         self.problem: str | None = None
         self._count = count
@@ -47,6 +47,8 @@ class Sender:
         self._bytes = 0
         self._wake = asyncio.Event()
         self._script = b""
+        # What was sent, and may not have been heard.
+        self._unheard: list[Envelope] = []
 
     def put(self, envelopes: Iterable[Envelope]) -> None:
         """Send them when their turn has come; never waits."""
@@ -54,53 +56,55 @@ class Sender:
             self._waiting.append(envelope)
             self._bytes += len(envelope.payload)
         if self._bytes > MAX_WAITING_BYTES:
-            self._count("dropped")
+            self._count("dropped", 1)
             self._waiting = deque([self._alarm])
             self._bytes = len(self._alarm.payload)
         self._wake.set()
 
     async def run(self) -> None:
         """Send until cancelled."""
+        while True:
+            try:
+                async with link(self._pool) as redis:
+                    await self._send_all(redis)
+            except FAILURES as error:
+                heed_cancel()
+                self.problem = f"can't publish: {str(error) or 'no answer in time'}"
+                await asyncio.sleep(BACK_OFF_S)
+
+    async def _send_all(self, redis: Link) -> None:
+        """Send what is there and what comes, the batch first that was not acknowledged."""
         loop = asyncio.get_running_loop()
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._waiting:
-                began = loop.time()
-                await self._deliver(self._next())
+            began = loop.time()
+            if not self._unheard:
+                self._unheard = self._next()
+            if self._unheard:
+                async with asyncio.timeout(2 * ANSWER_S):
+                    await self._send(redis, self._unheard)
+                heed_cancel()
+                self._unheard, self.problem = [], None
                 await asyncio.sleep(JOIN_S - (loop.time() - began))
+            else:
+                await self._wake.wait()
+                self._wake.clear()
 
     def _next(self) -> list[Envelope]:
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_AT_ONCE))]
         self._bytes -= sum(len(envelope.payload) for envelope in batch)
         return batch
 
-    async def _deliver(self, batch: list[Envelope]) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(2 * ANSWER_S):
-                    await self._send(batch)
-            except FAILURES as error:
-                heed_cancel()
-                self.problem = f"can't publish: {str(error) or 'no answer in time'}"
-                await asyncio.sleep(BACK_OFF_S)
-            else:
-                heed_cancel()
-                self.problem = None
-                return
+    async def _send(self, redis: Link, batch: Sequence[Envelope]) -> None:
+        words = await self._answer(redis, batch)
+        told = zip(batch, words.split(), strict=True)
+        for word, count in Counter(word for envelope, word in told if envelope.span is not None).items():
+            self._count(word.decode(), count)
 
-    async def _send(self, batch: list[Envelope]) -> None:
-        async with link(self._pool) as redis:
-            words = await self._answer(redis, batch)
-        for envelope, word in zip(batch, words.split(), strict=True):
-            if envelope.span is not None:
-                self._count(word.decode())
-
-    async def _answer(self, redis: Link, batch: list[Envelope]) -> bytes:
+    async def _answer(self, redis: Link, batch: Sequence[Envelope]) -> bytes:
         if not self._script:
-            await redis.say("SCRIPT", "LOAD", SCRIPT)
+            await redis.say(b"SCRIPT", b"LOAD", SCRIPT)
             self._script = await redis.hear()
-        await redis.say("EVALSHA", self._script, len(batch), *self._arguments(batch))
+        await redis.say(b"EVALSHA", self._script, b"%d" % len(batch), *self._arguments(batch))
         try:
             words: bytes = await redis.hear()
         except NoScriptError:
@@ -108,10 +112,11 @@ class Sender:
             raise
         return words
 
-    def _arguments(self, batch: list[Envelope]) -> list[bytes | int]:
+    def _arguments(self, batch: Sequence[Envelope]) -> list[bytes]:
         names = [name_of(self._prefix, envelope.channel) for envelope in batch]
-        arguments: list[bytes | int] = [name + b":head" for name in names]
-        arguments.append(REMEMBERED_MS)
+        arguments = [name + b":head" for name in names]
+        arguments.append(b"%d" % REMEMBERED_MS)
         for name, envelope in zip(names, batch, strict=True):
-            arguments += (name, *(envelope.span or (0, 0)), envelope.payload)
+            first, last = envelope.span or (0, 0)
+            arguments += (name, b"%d" % first, b"%d" % last, envelope.payload)
         return arguments

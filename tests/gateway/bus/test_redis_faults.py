@@ -198,7 +198,7 @@ def test_connection_that_was_just_closed_is_a_failure_like_others(redis: RedisSe
             assert connection._writer is not None
             connection._writer.transport.abort()
             with pytest.raises(FAILURES):
-                await Link(connection).say("SUBSCRIBE", "channel")
+                await Link(connection).say(b"SUBSCRIBE", b"channel")
             connection._writer = None
             with pytest.raises(FAILURES), translated():
                 await connection._send_packed_command([b"PING"])
