@@ -1,7 +1,8 @@
 """Group commit: writes that arrive while one transaction is being synced share the next.
 
 Nothing waits when there is nothing to wait for: the first write starts at once, and under load the batch is
-whatever gathered during the last sync.
+whatever gathered during the last sync. A transaction costs as much as some ten small writes, so after one of those who
+can wait there may be a rest, in which more of them gather; whoever can't wait ends it, and takes them along.
 """
 
 import asyncio
@@ -17,6 +18,9 @@ Write_co = TypeVar("Write_co", covariant=True)
 
 MAX_BATCH = 512
 """Writes in one transaction: more would make the first of them wait for the last."""
+
+ENOUGH = 64
+"""Writes in one transaction that are worth it: after so many there is no rest."""
 
 
 class Asker(Protocol[Write_co]):
@@ -60,48 +64,84 @@ def joined(commits: Sequence[Commit]) -> Commit:
 
 
 class GroupCommit(Generic[Write]):
-    """Runs writes in order, many to a transaction, one transaction at a time.
+    """Runs writes in order, many to a transaction, one transaction at a time, `rest_s` between them at most.
 
     `run_batch` raises `StoreUnavailableError` where the transaction as a whole failed.
     """
 
     def __init__(
-        self, run_batch: Callable[[Sequence[Write]], Awaitable[Batch]], publish: Callable[[Commit], None]
+        self,
+        run_batch: Callable[[Sequence[Write]], Awaitable[Batch]],
+        publish: Callable[[Commit], None],
+        *,
+        rest_s: float = 0.0,
     ) -> None:
         self._run_batch = run_batch
         self._publish = publish
+        self._rest_s = rest_s
         self._queue: list[Asker[Write]] = []
+        # Whether somebody in it can't wait; when the rest is over by the loop's clock, and what ends it then.
+        self._is_urgent = False
+        self._rested_at = 0.0
+        self._rest: asyncio.TimerHandle | None = None
         # Lives while there is something to write; ends by itself.
         self._writing: asyncio.Task[None] | None = None
 
     async def write(self, write: Write) -> Any:
         """What comes of `write`, once it is on disk. Raises what undid it, or `StoreUnavailableError`."""
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.put(_Waiting(write, done))
+        self._queue.append(_Waiting(write, done))
+        self._is_urgent = True
+        self._begin()
         try:
             return await done
         finally:
             del done  # it has the error, which has this frame
 
     def put(self, asker: Asker[Write]) -> None:
-        """Write what `asker` has when its turn comes, and tell it what came of that."""
+        """Write what `asker`, who can wait, has when its turn comes, and tell it what came of that."""
         self._queue.append(asker)
-        if self._writing is None:
-            self._writing = asyncio.get_running_loop().create_task(self._write_all(), name="store writer")
+        if self._writing is None and self._rest is None:
+            self._begin_soon()
 
     async def drain(self) -> None:
         """Return when everything asked so far is settled."""
-        if self._writing is not None:
-            await self._writing
+        while self._queue or self._writing is not None:
+            self._is_urgent = True
+            self._begin()
+            if self._writing is not None:
+                await self._writing
+
+    def _begin_soon(self) -> None:
+        if self._is_due():
+            self._begin()
+        else:
+            self._rest = asyncio.get_running_loop().call_at(self._rested_at, self._begin)
+
+    def _begin(self) -> None:
+        self._rested_at = 0.0  # and not by what time it is: a timer may be early by a little
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write_all(), name="store writer")
+
+    def _is_due(self) -> bool:
+        rested = asyncio.get_running_loop().time() >= self._rested_at
+        return bool(self._queue) and (self._is_urgent or rested)
 
     async def _write_all(self) -> None:
         try:
-            while self._queue:
+            while self._is_due():
                 askers, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
-                taken = [(asker, write) for asker in askers if (write := asker.take()) is not None]
-                await self._write_batch(taken)
+                rest_s = 0.0 if self._is_urgent or len(askers) >= ENOUGH else self._rest_s
+                self._is_urgent = self._is_urgent and bool(self._queue)
+                await self._write_batch([(one, what) for one in askers if (what := one.take()) is not None])
+                self._rested_at = asyncio.get_running_loop().time() + rest_s
         finally:
             self._writing = None
+            if self._queue:
+                self._begin_soon()
 
     async def _write_batch(self, batch: Sequence[tuple[Asker[Write], Write]]) -> None:
         if not batch:

@@ -25,6 +25,8 @@ from gateway.state.sqlite.writer import Write, Writer
 from gateway.state.table_store import Read, TableStore
 from gateway.state.table_store import Write as WriteOf
 
+REST_S: Final = 0.003
+"""After a transaction, for those who can wait: a sync costs the processor as much whatever it is of."""
 PROBE_BYTES: Final = 512 << 10
 """What has to find room before the store is believed to take writes again: as much as the largest one writes."""
 SPARE_BYTES: Final = 16 << 20
@@ -48,7 +50,9 @@ class SqliteStore(TableStore):
         self._writing = Writer(path, clock)
         self._threads = Threads()
         self._group: GroupCommit[Write] = GroupCommit(
-            lambda writes: self._timed(self._in(writer, lambda: self._writing.run(writes))), self._committed
+            lambda writes: self._timed(self._in(writer, lambda: self._writing.run(writes))),
+            self._committed,
+            rest_s=REST_S,
         )
 
     async def open(self) -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import uvloop
+from hypothesis import given
+from hypothesis import strategies as st
 from redis.asyncio.connection import Connection
 
 from gateway.bus.base import Message, Missed
 from gateway.bus.redis.bus import RedisBus
-from gateway.bus.redis.server import FAILURES, Link, translated
+from gateway.bus.redis.server import FAILURES, Link, packed, translated
 from tests.support.processes import until
 from tests.support.proxy import proxy_to
 from tests.support.records import batch_of
@@ -205,6 +207,12 @@ def test_connection_that_was_just_closed_is_a_failure_like_others(redis: RedisSe
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(fail())
+
+
+@given(words=st.lists(st.binary(max_size=20), min_size=1))
+def test_commands_are_packed_as_the_library_does(words: list[bytes]) -> None:
+    """Whatever bytes they are of."""
+    assert packed(words) == b"".join(Connection().pack_command(*words))
 
 
 async def test_stop_is_heeded_wherever_it_comes(redis: RedisServer) -> None:

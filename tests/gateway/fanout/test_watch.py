@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.bus.base import EVERYBODY, Missed, announce
+from gateway.bus.base import CHANGES, EVERYBODY, Missed, announce
 from gateway.bus.memory import MemoryBus
 from gateway.fanout.watch import ROUND_S, Watch
 from gateway.state.base import Append
@@ -54,6 +54,21 @@ async def test_watcher_is_given_the_items_then_their_changes(tmp_path: Path) -> 
         await on.bench.pending()
         await let_pass(1)
         assert len(viewer.tasks) == 2
+
+
+async def test_what_nobody_watches_is_not_heard(tmp_path: Path) -> None:
+    """The channel of changes is subscribed while somebody watches: no other instance is told for nobody."""
+    async with scene(tmp_path) as on:
+        await let_pass(1)
+        viewers = Viewer(), Viewer()
+        assert CHANGES not in on.bus.channels
+        for viewer in viewers:
+            await on.watch.add(viewer)
+        on.watch.remove(viewers[0])
+        on.watch.remove(viewers[0])
+        assert CHANGES in on.bus.channels
+        on.watch.remove(viewers[1])
+        assert CHANGES not in on.bus.channels
 
 
 async def test_after_a_doubt_everything_is_told_anew(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from gateway.errors import StoreUnavailableError
 from gateway.state.group_commit import MAX_BATCH, Batch, GroupCommit
 from gateway.tasks import Changed, Commit
 from tests.support.inline import InlineExecutor
+from tests.support.waiting import let_pass
 
 pytestmark = pytest.mark.looptime
 
@@ -75,6 +76,63 @@ async def test_lone_write_waits_for_nothing(looptime: Any) -> None:
     group = group_over(Log())
     assert await group.write(lambda _log: 1) == 1
     assert looptime == 0
+
+
+class Patient:
+    """An asker that can wait; what it has is what `has` says when it is asked."""
+
+    def __init__(self, has: int | None) -> None:
+        self.has = has
+        self.heard: list[Any] = []
+
+    def take(self) -> Write | None:
+        """See `Asker.take`."""
+        return None if self.has is None else gives(self.has)
+
+    def told(self, result: Any) -> None:
+        """See `Asker.told`."""
+        self.heard.append(result)
+
+
+async def test_who_can_wait_is_asked_when_the_transaction_begins() -> None:
+    """What it has by then is written, and nothing of who has nothing any more."""
+    log = Log()
+    group = group_over(log)
+    later, gone = Patient(1), Patient(1)
+    group.put(later)
+    group.put(gone)
+    later.has, gone.has = 2, None
+    await group.drain()
+    assert (log.batches, later.heard, gone.heard) == ([[2]], [2], [])
+
+
+async def test_those_who_can_wait_gather_in_a_rest(looptime: Any) -> None:
+    """The first goes at once; who comes within the rest after it shares the next transaction, at the rest's end."""
+    log = Log()
+    group = GroupCommit(log.run, log.publish, rest_s=1.0)
+    group.put(Patient(1))
+    await let_pass(0.1)
+    for number in (2, 3):
+        group.put(Patient(number))
+        await let_pass(0.1)
+    assert log.batches == [[1]]
+    await let_pass(1)
+    assert (log.batches, looptime < 2) == ([[1], [2, 3]], True)
+
+
+async def test_who_cannot_wait_ends_the_rest(looptime: Any) -> None:
+    """It goes at once and takes along who waits; what has to be drained does so, too."""
+    log = Log()
+    group = GroupCommit(log.run, log.publish, rest_s=1.0)
+    group.put(Patient(1))
+    await let_pass(0.1)
+    group.put(Patient(2))
+    assert await group.write(gives(3)) == 3
+    group.put(Patient(4))
+    await let_pass(0.1)
+    group.put(Patient(5))
+    await group.drain()
+    assert (log.batches, looptime < 0.5) == ([[1], [2, 3], [4], [5]], True)
 
 
 async def test_batch_is_published_before_any_of_its_askers_is_answered() -> None:

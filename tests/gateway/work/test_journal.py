@@ -69,6 +69,23 @@ async def test_output_that_gathers_during_a_write_is_one_event(bench: Bench) -> 
     assert [event["data"]["text"].count("\n") for event in log[2:]] == [1, 99]
 
 
+async def test_what_is_said_until_a_write_begins_goes_with_it(bench: Bench) -> None:
+    """Also while the store is busy with somebody else's: it is two writes, however much comes between."""
+    tasks = [await bench.running() for _ in range(2)]
+    one, other = (journal_of(bench, task) for task in tasks)
+    batches: list[int] = []
+    bench.store.on_commit = lambda commit: batches.extend(len(batch.events) for batch in commit.events)
+    bench.disk.shut()
+    await other.emit(output("x"))
+    await let_pass(0.01)
+    for number in range(3):
+        await one.emit(Draft("log", {"level": "info", "message": str(number)}))
+        await let_pass(0.01)
+    bench.disk.open()
+    await one.flush()
+    assert batches == [1, 3]
+
+
 async def test_emit_waits_while_too_much_is_on_its_way(bench: Bench) -> None:
     """Whoever speaks faster than the disk writes is held back at 1 MiB, and goes on when it is written."""
     task = await bench.running()
