@@ -35,59 +35,102 @@ class Crowd:
     def __repr__(self) -> str:
         return f"<Crowd {self._all} connections from {len(self._here)} addresses>"
 
-    def address_of(self, transport: Any) -> str | None:
-        """Whose a connection is; None where it is not counted."""
+    def came(self, transport: Any) -> "Guest":
+        """A connection has come. In any case it has to go by `Guest.went`."""
         peer, ours = (_host(transport.get_extra_info(name)) for name in ("peername", "sockname"))
-        return None if peer is None or peer == ours or self._is_proxy(peer) else _counted_as(peer)
-
-    def came(self, address: str | None) -> bool:
-        """A connection has come; whether it may stay. In any case it has to go by `went`."""
         self._all += 1
+        return Guest(self, peer, ours)
+
+    def counted(self, peer: str | None, ours: str | None) -> str | None:
+        """As which address a connection counts from `peer` to `ours`; None where it does not."""
+        return None if peer is None or peer == ours or self.is_proxy(peer) else _counted_as(peer)
+
+    def behind(self, peer: str | None, forwarded: str) -> str | None:
+        """Whom a trusted proxy speaks for."""
+        if peer is None or not self.is_proxy(peer):
+            return None
+        named = [part.strip() for part in forwarded.split(",") if part.strip()]
+        others = [name for name in reversed(named) if not self.is_proxy(name)]
+        return _counted_as(others[0]) if others else None
+
+    def enter(self, address: str | None) -> None:
+        """One more of that address."""
         if address is not None:
             self._here[address] += 1
-        is_many = self._limit and address is not None and self._here[address] > self._limit + WAITING
-        return self._all <= self._most and not is_many
 
-    def went(self, address: str | None) -> None:
-        """A connection has gone."""
-        self._all -= 1
-        self._leave(address)
-
-    @contextmanager
-    def asking(self, transport: Any, forwarded: str) -> Iterator[str | None]:
-        """A request is there, whose `X-Forwarded-For` is `forwarded`; the address that has too many, where it has."""
-        address = self.address_of(transport)
-        behind = self._behind(transport, forwarded) if address is None else None
-        if behind is not None:
-            self._here[behind] += 1
-        asked = address or behind
-        try:
-            is_many = self._limit and asked is not None and self._here[asked] > self._limit
-            yield asked if is_many else None
-        finally:
-            self._leave(behind)
-
-    def _leave(self, address: str | None) -> None:
+    def leave(self, address: str | None) -> None:
+        """One less."""
         if address is not None:
             self._here[address] -= 1
             if not self._here[address]:
                 del self._here[address]
 
-    def _behind(self, transport: Any, forwarded: str) -> str | None:
-        """Whom a trusted proxy speaks for."""
-        peer = _host(transport.get_extra_info("peername"))
-        if peer is None or not self._is_proxy(peer):
-            return None
-        named = [part.strip() for part in forwarded.split(",") if part.strip()]
-        others = [name for name in reversed(named) if not self._is_proxy(name)]
-        return _counted_as(others[0]) if others else None
+    def leave_for_good(self) -> None:
+        """A connection has gone."""
+        self._all -= 1
 
-    def _is_proxy(self, name: str) -> bool:
+    def has_room(self, address: str | None) -> bool:
+        """Whether one more connection may stay that has come from there."""
+        return self._all <= self._most and not self.has_many(address, spare=WAITING)
+
+    def has_many(self, address: str | None, *, spare: int = 0) -> bool:
+        """Whether an address has more than it may."""
+        return bool(self._limit) and address is not None and self._here[address] > self._limit + spare
+
+    def is_proxy(self, name: str) -> bool:
+        """Whether it is the address of a proxy that is believed."""
+        if not self._proxies:
+            return False
         try:
             address = ipaddress.ip_address(name)
         except ValueError:
             return False
         return any(address in network for network in self._proxies)
+
+
+class Guest:
+    """One connection's place in the crowd."""
+
+    __slots__ = ("_address", "_behind", "_crowd", "_peer", "_stays", "ours")
+
+    def __init__(self, crowd: Crowd, peer: str | None, ours: str | None) -> None:
+        self.ours = ours
+        """The address of ours that it came to."""
+        self._crowd = crowd
+        self._peer = peer
+        self._address = crowd.counted(peer, ours)
+        self._behind: str | None = None
+        self._stays = False
+        crowd.enter(self._address)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it may stay, now that it has come."""
+        return self._crowd.has_room(self._address)
+
+    @contextmanager
+    def asking(self, forwarded: str) -> Iterator[str | None]:
+        """It asks, and its `X-Forwarded-For` is `forwarded`; the address that has too many, where it has."""
+        behind = self._crowd.behind(self._peer, forwarded) if self._address is None else None
+        self._crowd.enter(behind)
+        self._behind = behind
+        asked = self._address or behind
+        try:
+            yield asked if self._crowd.has_many(asked) else None
+        finally:
+            if not self._stays:
+                self._crowd.leave(behind)
+
+    def stay(self) -> None:
+        """What it asks now it asks as long as it is there."""
+        self._stays = True
+
+    def went(self) -> None:
+        """It has gone."""
+        self._crowd.leave(self._address)
+        if self._stays:
+            self._crowd.leave(self._behind)
+        self._crowd.leave_for_good()
 
 
 def _host(address: Any) -> str | None:

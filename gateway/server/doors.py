@@ -54,10 +54,10 @@ def doors_checked(doors: Doors) -> Middleware:
 async def crowd_checked(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answers an address that has too many connections, and hangs up."""
     peer = request.protocol
-    if not isinstance(peer, Peer) or request.transport is None:  # the client has gone, and asks nothing more
+    if not isinstance(peer, Peer) or peer.guest is None:
         return await handler(request)
     forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
-    with peer.crowd.asking(request.transport, forwarded) as crowded:
+    with peer.guest.asking(forwarded) as crowded:
         if crowded is None:
             return await handler(request)
         refusal = HandshakeError(
@@ -81,8 +81,8 @@ def _is_too_old(request: web.Request) -> bool:
 
 def _reached(request: web.Request) -> str | None:
     """The address of ours that a request's connection came to."""
-    address = request.transport.get_extra_info("sockname") if request.transport is not None else None
-    return str(address[0]) if isinstance(address, tuple) else None
+    peer = request.protocol
+    return peer.guest.ours if isinstance(peer, Peer) and peer.guest is not None else None
 
 
 async def secured(request: web.Request, response: web.StreamResponse) -> None:

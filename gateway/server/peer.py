@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_request import BaseRequest
 
-from gateway.server.crowd import Crowd
+from gateway.server.crowd import Crowd, Guest
 from gateway.sessions.auth import MAX_TOKEN_BYTES
 from gateway.sessions.guard import Guard
 from gateway.sessions.problems import plain_problem
@@ -27,7 +27,7 @@ MAX_HEADER_BYTES: Final = MAX_TOKEN_BYTES + 64
 class Peer(web.RequestHandler):
     """One connection, with one request at a time."""
 
-    __slots__ = ("_address", "crowd", "guard", "on_gone")
+    __slots__ = ("_crowd", "guard", "guest", "on_gone")
 
     def __init__(
         self, manager: web.Server, crowd: Crowd, *, loop: asyncio.AbstractEventLoop, **options: Any
@@ -41,8 +41,9 @@ class Peer(web.RequestHandler):
             **options,
         )
         self.on_gone: Callable[[], None] | None = None
-        self.crowd = crowd
-        self._address: str | None = None
+        self.guest: Guest | None = None
+        """As the crowd knows it, once it has come."""
+        self._crowd = crowd
         self.guard: Guard | None = None
         """What stands before the parser of a WebSocket."""
 
@@ -60,15 +61,17 @@ class Peer(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
-        self._address = self.crowd.address_of(transport)
-        if not self.crowd.came(self._address):
+        self.guest = self._crowd.came(transport)
+        if not self.guest.has_room:
             cast("asyncio.Transport", transport).abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """See `asyncio.Protocol`."""
         super().connection_lost(exc)
-        self.crowd.went(self._address)
         self.guard = None
+        if self.guest is not None:
+            self.guest.went()
+            self.guest = None
         if self.on_gone is not None:
             self.on_gone()
 

@@ -1,8 +1,10 @@
 """Who may come in: tokens to principals, and which hosts and origins are ours."""
 
+import hashlib
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import jwt
@@ -18,13 +20,29 @@ MAX_TOKEN_BYTES = 16_384
 END_OF_TIME_S = 253_402_300_800
 """The year 10000, which RFC 3339 can't write: a later `exp` is its issuer's mistake, milliseconds for one."""
 NOT_VALID: Final = "The token is not valid here."
+MAX_SEEN: Final = 4096
+"""Tokens that are remembered as good, by their digests; some 4 MiB."""
 
 
 _HOST: Final = re.compile(r"(\[[0-9a-f.]*:[0-9a-f:.]*\]|[a-z0-9._-]+)(?::[0-9]{0,5})?", re.ASCII)
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a token says, by the key that it was found to be signed with."""
+
+    principal: Principal
+    kid: str | None
+    algorithm: str
+    key: str | jwt.PyJWK
+
+
 class Authenticator:
-    """Turns a bearer token into a principal, by the settings; `keys` are the issuer's, where it publishes some."""
+    """Turns a bearer token into a principal, by the settings; `keys` are the issuer's, where it publishes some.
+
+    A token's signature is checked once, for who comes back comes with the same one; only good ones are remembered.
+    Whether its key is still the one of that name, its end and its being revoked are looked at each time.
+    """
 
     def __init__(
         self, settings: Settings, keys: KeySet | None = None, *, now_s: Callable[[], float] = time.time
@@ -35,6 +53,7 @@ class Authenticator:
         self._keys = keys
         self._now_s = now_s
         self._revoked = Revoked(settings.revoked_file)
+        self._seen: dict[bytes, _Seen] = {}
 
     async def principal(self, token: str | None) -> Principal:
         """Whoever `token` stands for. Raises `GatewayError`: `unauthorized`, without saying more than needed, and
@@ -43,15 +62,7 @@ class Authenticator:
             return ANONYMOUS
         if token is None:
             raise GatewayError("unauthorized", "A bearer token is needed.")
-        claims = await self._claims(token)
-        tasks = claims.get("tasks")
-        principal = Principal(
-            subject=claims["sub"],
-            scopes=frozenset(str(claims.get("scope", "")).split()) & SCOPES,
-            expires_at=claims.get("exp"),
-            tasks=frozenset(map(str, tasks)) if isinstance(tasks, list) else None,
-            token_id=claims.get("jti"),
-        )
+        principal = await self._signed(token)
         if (ended := self.ended(principal)) is not None:
             raise GatewayError("unauthorized", ended)
         return principal
@@ -75,47 +86,72 @@ class Authenticator:
         except GatewayError:
             return False
 
-    async def _claims(self, token: str) -> dict[str, Any]:
-        audience = self._settings.jwt_audience
-        required = ["sub", "exp"] if self._settings.jwt_require_exp else ["sub"]
+    async def _signed(self, token: str) -> Principal:
+        """Whom a token names that is signed as it has to be. Raises as `principal`, but not for its end."""
+        if len(token) > MAX_TOKEN_BYTES:
+            raise GatewayError("unauthorized", NOT_VALID)
+        digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+        seen = self._seen.get(digest)
+        if seen is None or await self._key(seen.kid, seen.algorithm) is not seen.key:
+            if len(self._seen) >= MAX_SEEN:
+                del self._seen[next(iter(self._seen))]
+            seen = self._seen[digest] = await self._checked(token)
+        return seen.principal
+
+    async def _checked(self, token: str) -> _Seen:
         try:
-            key, algorithm = await self._key(token)
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                key,
-                algorithms=[algorithm],
-                audience=audience,
-                leeway=self._settings.jwt_leeway_s,
-                options={
-                    "require": required,
-                    "verify_aud": audience is not None,
-                    "enforce_minimum_key_length": True,
-                },
-            )
+            header = jwt.get_unverified_header(token)
+            kid, algorithm = header.get("kid"), header["alg"]
+            key = await self._key(kid, algorithm)
+            if key is None:
+                raise jwt.InvalidTokenError
+            principal = _principal(self._claims(token, key, algorithm))
         except jwt.ExpiredSignatureError:
             raise GatewayError("unauthorized", "The token has expired.") from None
         except (jwt.PyJWTError, UnicodeEncodeError):
             raise GatewayError("unauthorized", NOT_VALID) from None
-        tasks, exp = claims.get("tasks", []), claims.get("exp", 0)
-        is_time = type(exp) in {int, float} and exp < END_OF_TIME_S
-        if not claims["sub"] or not isinstance(tasks, list) or not is_time:
-            raise GatewayError("unauthorized", NOT_VALID)
+        return _Seen(principal, kid, algorithm, key)
+
+    def _claims(self, token: str, key: str | jwt.PyJWK, algorithm: str) -> dict[str, Any]:
+        audience = self._settings.jwt_audience
+        required = ["sub", "exp"] if self._settings.jwt_require_exp else ["sub"]
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key,
+            algorithms=[algorithm],
+            audience=audience,
+            leeway=self._settings.jwt_leeway_s,
+            options={
+                "require": required,
+                "verify_aud": audience is not None,
+                "enforce_minimum_key_length": True,
+            },
+        )
         return claims
 
-    async def _key(self, token: str) -> tuple[str | jwt.PyJWK, str]:
-        """What checks `token`, by the one algorithm that it is for: a token does not choose how it is checked
-        (RFC 8725 section 3.1). Raises `jwt.PyJWTError`, and as `KeySet.find`."""
-        if len(token) > MAX_TOKEN_BYTES:
-            raise jwt.InvalidTokenError
-        header = jwt.get_unverified_header(token)
-        algorithm = header["alg"]
+    async def _key(self, kid: str | None, algorithm: str) -> str | jwt.PyJWK | None:
+        """What checks a token by the one algorithm that it is for: a token does not choose how it is checked
+        (RFC 8725 section 3.1). Raises as `KeySet.find`."""
         if algorithm == "HS256" and self._secret is not None:
-            return self._secret, algorithm
+            return self._secret
         if algorithm in ALGORITHMS and self._keys is not None:
-            key = await self._keys.find(header.get("kid"), algorithm)
-            if key is not None:
-                return key, algorithm
+            return await self._keys.find(kid, algorithm)
+        return None
+
+
+def _principal(claims: dict[str, Any]) -> Principal:
+    """Whom they name. Raises `jwt.PyJWTError`."""
+    tasks, exp = claims.get("tasks", []), claims.get("exp", 0)
+    is_time = type(exp) in {int, float} and exp < END_OF_TIME_S
+    if not claims["sub"] or not isinstance(tasks, list) or not is_time:
         raise jwt.InvalidTokenError
+    return Principal(
+        subject=claims["sub"],
+        scopes=frozenset(str(claims.get("scope", "")).split()) & SCOPES,
+        expires_at=claims.get("exp"),
+        tasks=frozenset(map(str, tasks)) if "tasks" in claims else None,
+        token_id=claims.get("jti"),
+    )
 
 
 class Doors:

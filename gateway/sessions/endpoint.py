@@ -28,6 +28,8 @@ CLIENT_SCOPES: Final = frozenset({"tasks:read", "tasks:write", "admin"})
 RETRY_AFTER_MS: Final = 5000
 SOCKETS: Final = frozenset({"/ws", "/sandbox"})
 """Where a browser can't read an HTTP refusal."""
+KNOWN_CODES: Final = frozenset({*map(int, Close), 1000, 1005, 1006})
+"""What is counted by its number: a client may close with any."""
 REFUSAL: Final = web.RequestKey("refusal", HandshakeError)
 """Why a request for a socket is to be refused, where that was known before anybody looked who asks."""
 
@@ -153,9 +155,7 @@ class Endpoint:
             if not self._connections:
                 self._empty.set()
             metrics.connections.dec()
-            metrics.closes.labels(
-                str(int(code)) if code in set(Close) | {1000, 1005, 1006} else "other"
-            ).inc()
+            metrics.closes.labels(str(int(code)) if code in KNOWN_CODES else "other").inc()
             flight.went(int(code))
             log.info("client gone", code=int(code))
 

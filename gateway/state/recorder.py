@@ -19,6 +19,10 @@ from gateway.state.notes import Notes
 
 GATHER_S: Final = 0.1
 """How long a note waits for others: one write for all who come or go at once."""
+MAX_GATHER_S: Final = 1.0
+SHARE: Final = 10
+"""So many times as long as the last write took they wait, at most `MAX_GATHER_S`: a crowd's notes are a small part of
+what the store does, and the more of them one write has, the fewer pages it touches twice."""
 TRY_AGAIN_S: Final = 1.0
 MAX_HELD: Final = 10_000
 """Notes that wait for the store: some 5 MiB."""
@@ -58,11 +62,14 @@ class Recorder:
 
     async def run(self) -> None:
         """Keep what is noted, until cancelled."""
+        loop, took_s = asyncio.get_running_loop(), 0.0
         while True:
             await self._rung.wait()
-            await asyncio.sleep(GATHER_S)
+            await asyncio.sleep(min(max(GATHER_S, SHARE * took_s), MAX_GATHER_S))
+            began = loop.time()
             try:
                 await self.keep()
+                took_s = loop.time() - began
             except StoreUnavailableError:
                 await asyncio.sleep(TRY_AGAIN_S)
 

@@ -47,29 +47,32 @@ ASKED: list[tuple[str, str, str | None]] = [
 def test_request_counts_as_its_address(peer: str, forwarded: str, counted: str | None) -> None:
     """The peer's own, or the last that a trusted proxy names; nobody gets another's by saying so."""
     found, transport = crowd("10.0.0.0/8"), connection(peer)
-    for _ in range(2):  # the second is one too many, where it is counted at all
-        found.came(found.address_of(transport))
-    with found.asking(transport, forwarded) as first, found.asking(transport, forwarded) as second:
+    # The second is one too many, where it is counted at all.
+    one, other = found.came(transport), found.came(transport)
+    with one.asking(forwarded) as first, other.asking(forwarded) as second:
         assert second == counted
-        if found.address_of(transport) is None:
+        if found.counted(peer, "192.0.2.1") is None:
             assert first is None
 
 
 def test_who_has_gone_is_forgotten() -> None:
-    """Nothing of an address stays when its last connection is gone."""
+    """Nothing of an address stays when its last connection is gone; a socket that stays counts until then."""
     found = crowd("10.0.0.1")
-    direct, behind = connection("198.51.100.7"), connection("10.0.0.1")
-    found.came(found.address_of(direct))
-    with found.asking(behind, "203.0.113.9"), found.asking(direct, ""):
-        assert repr(found) == "<Crowd 1 connections from 2 addresses>"
-    found.went(found.address_of(direct))
+    direct, behind = found.came(connection("198.51.100.7")), found.came(connection("10.0.0.1"))
+    with behind.asking("203.0.113.9"), direct.asking(""):
+        assert repr(found) == "<Crowd 2 connections from 2 addresses>"
+    with behind.asking("203.0.113.9"):
+        behind.stay()
+    direct.went()
+    assert repr(found) == "<Crowd 1 connections from 1 addresses>"
+    behind.went()
     assert repr(found) == "<Crowd 0 connections from 0 addresses>"
 
 
 def test_there_is_an_end_to_all_connections() -> None:
     """Whoever they are, and be they only silent sockets: no more than clients may be there, and some."""
     found = crowd(limit=0)
-    came = [found.came(found.address_of(connection(f"198.51.{n % 250}.7"))) for n in range(10 + SPARE + 1)]
+    came = [found.came(connection(f"198.51.{n % 250}.7")).has_room for n in range(10 + SPARE + 1)]
     assert came == [True] * (10 + SPARE) + [False]
 
 

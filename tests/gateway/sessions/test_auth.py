@@ -116,6 +116,16 @@ def test_expired_token_says_so() -> None:
     assert refused(None) == "A bearer token is needed."
 
 
+def test_token_that_was_good_ends_at_its_time() -> None:
+    """Its signature is remembered, and its end is not forgotten."""
+    now = FAR - 1.0
+    checked = Authenticator(settings(auth="jwt", jwt_secret=SECRET), now_s=lambda: now)
+    shown = token(exp=FAR)
+    assert principal_of(checked, shown).subject == "alice"
+    now = float(FAR)
+    assert refused(shown, checked) == "The token has expired."
+
+
 @pytest.mark.parametrize("claims", [{"sub": ""}, {"sub": None}, {"sub": 7}, {"tasks": "t1"}, {"tasks": None}])
 def test_claims_of_the_wrong_kind_are_refused(claims: dict[str, Any]) -> None:
     """A subject is a string that is not empty, `tasks` a list."""

@@ -203,6 +203,24 @@ async def test_keys_get_old() -> None:
         assert await authenticator.recognises(signed("ES256", "b"))
 
 
+async def test_token_that_was_good_is_held_against_the_key_that_has_its_name_now() -> None:
+    """That it was looked at before opens nothing: not once its key is another one, and not once it is revoked."""
+    async with (
+        Issuer(public_jwk("ES256", "a")).serving() as issuer,
+        checking(issuer, lifetime_s=0.05) as found,
+    ):
+        token = signed("ES256", "a")
+        for _ in range(2):
+            assert (await found.principal(token)).subject == "alice"
+        issuer.keys = [{**public_jwk("ES256", "b"), "kid": "a"}]
+
+        async def is_refused() -> bool:
+            return not await found.recognises(token)
+
+        await eventually(is_refused)
+        assert await found.recognises(signed("ES256", "a", key="b"))
+
+
 @pytest.mark.parametrize("answer", [500, 302, b"", b"<html>", b"[" * 5000, b'{"keys":7}', b" " * (300 << 10)])
 async def test_issuer_in_trouble_is_unavailable_and_what_is_known_goes_on(answer: bytes | int) -> None:
     """Errors, redirects, rubbish, endless answers: nobody is called unauthorized for it who may be honest."""
