@@ -28,3 +28,8 @@ def text_header(payload: bytes) -> bytes:
 def close_frame(code: int) -> bytes:
     """A close frame that says `code` (RFC 6455 section 5.5.1)."""
     return b"\x88\x02" + code.to_bytes(2, "big")
+
+
+def pong_frame(payload: bytes) -> bytes:
+    """The answer to a ping that held `payload` (RFC 6455 section 5.5.3)."""
+    return bytes((0x8A, len(payload))) + payload

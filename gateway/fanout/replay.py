@@ -202,6 +202,11 @@ class Feeder:
         # Lives while somebody is behind; ended by `aclose`.
         self._feeding: asyncio.Task[None] | None = None
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody is behind."""
+        return self._feeding is None
+
     def add(self, subscription: Subscription) -> None:
         """Feed `subscription` until it is live or closed."""
         self._behind[subscription] = None
@@ -214,7 +219,11 @@ class Feeder:
         if self._feeding is not None:
             self._feeding.cancel()
             await asyncio.wait([self._feeding])
-        self._on_failure = _nobody  # who is behind it is behind this one, too: a circle otherwise
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Tell nobody any more: who is behind it is behind this one, too, a circle otherwise."""
+        self._on_failure = _nobody
 
     async def _feed_all(self) -> None:
         try:

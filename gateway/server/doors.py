@@ -11,6 +11,7 @@ from gateway.server.previews import IS_PREVIEW
 from gateway.sessions import endpoint
 from gateway.sessions.auth import Doors
 from gateway.sessions.problems import problem
+from gateway.sessions.upgrade import TO_BROWSERS
 
 ORIGIN: Final = "allowed origin"
 """Where a request keeps the `Origin` that may read its answer."""
@@ -89,11 +90,9 @@ async def secured(request: web.Request, response: web.StreamResponse) -> None:
     """What every answer of ours says to browsers; a site's is its own."""
     if IS_PREVIEW in request:
         return
-    response.headers["Server"] = "sentient-gateway"  # and not which version of what it stands on
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Referrer-Policy", "no-referrer")
-    response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
-    response.headers.setdefault("X-Frame-Options", "DENY")
+    response.headers.popall("Server", None)
+    for name, value in TO_BROWSERS.items():
+        response.headers.setdefault(name, value)
     if request.path.startswith("/v1/"):
         response.headers.setdefault("Cache-Control", "no-store")
     if response.content_type.endswith("json"):

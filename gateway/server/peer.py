@@ -27,7 +27,7 @@ MAX_HEADER_BYTES: Final = MAX_TOKEN_BYTES + 64
 class Peer(web.RequestHandler):
     """One connection, with one request at a time."""
 
-    __slots__ = ("_crowd", "guard", "guest", "on_gone")
+    __slots__ = ("_crowd", "guest", "on_gone")
 
     def __init__(
         self, manager: web.Server, crowd: Crowd, *, loop: asyncio.AbstractEventLoop, **options: Any
@@ -44,8 +44,6 @@ class Peer(web.RequestHandler):
         self.guest: Guest | None = None
         """As the crowd knows it, once it has come."""
         self._crowd = crowd
-        self.guard: Guard | None = None
-        """What stands before the parser of a WebSocket."""
 
     @property
     def has_gone(self) -> bool:
@@ -53,10 +51,29 @@ class Peer(web.RequestHandler):
         return self.transport is None or self.transport.is_closing()
 
     def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
-        """From here on it is a WebSocket's: its client's frames are looked at first."""
-        self.guard = Guard(parser, asyncio.get_running_loop().time)
+        """From here on it is a WebSocket of aiohttp's: its peer's frames are looked at first."""
+        guard = Guard(parser, asyncio.get_running_loop().time)
         told = None if data_received_cb is None else _weakly(data_received_cb)
-        super().set_parser(self.guard, told)  # type: ignore[arg-type]
+        super().set_parser(guard, told)  # type: ignore[arg-type]
+
+    def hand_over(self, to: asyncio.Protocol) -> Callable[[], None]:
+        """The connection is `to`'s from now on, and aiohttp's part is over, as if the client had gone.
+
+        What came behind the request is told `to` at once. The result is for `to` to call when it has lost the
+        connection: until then that counts as its address's. Raises ConnectionResetError where it is lost already.
+        """
+        transport, guest = self.transport, self.guest
+        if transport is None or guest is None:
+            raise ConnectionResetError("the client has gone")
+        rest = _Rest()
+        super().set_parser(rest)  # type: ignore[arg-type]
+        guest.stay()
+        self.transport = self.guest = None  # so it is neither closed now nor counted as gone
+        transport.set_protocol(to)
+        super().connection_lost(None)
+        if rest.data:
+            to.data_received(rest.data)
+        return guest.went
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
@@ -68,7 +85,6 @@ class Peer(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """See `asyncio.Protocol`."""
         super().connection_lost(exc)
-        self.guard = None
         if self.guest is not None:
             self.guest.went()
             self.guest = None
@@ -103,6 +119,21 @@ def _weakly(method: Callable[[], None]) -> Callable[[], None]:
             found()
 
     return call
+
+
+class _Rest:
+    """Keeps what came behind a request, as aiohttp gives it to the parser of what comes next."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """See aiohttp's parsers."""
+        self.data += data
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """See aiohttp's parsers."""
 
 
 @asynccontextmanager

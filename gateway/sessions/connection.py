@@ -1,121 +1,61 @@
-"""One client socket from welcome to goodbye: reads requests, answers each, and feeds its subscriptions."""
+"""One client from welcome to goodbye: takes its requests, answers each, and feeds its subscriptions.
+
+Nothing waits here while a client is idle: what it says is taken in the turn of the loop that reads it, and there is an
+asyncio task where a request, or its end, has to wait for something.
+"""
 
 import asyncio
-import contextlib
-import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 from structlog.typing import FilteringBoundLogger
 
 from gateway import frames
 from gateway.errors import CLOSES, Close, GatewayError
 from gateway.principal import Principal
-from gateway.sessions.commands import Services, answer, pong
+from gateway.sessions.client_socket import ClientSocket
+from gateway.sessions.commands import Services, answer, internal_error, pong
 from gateway.sessions.flight import Flight
-from gateway.sessions.guard import Guard
 from gateway.sessions.outbox import Outbox
+from gateway.sessions.reading import text_of
 from gateway.sessions.session import Session
 from gateway.sessions.subscriptions import Subscriptions
 from gateway.sessions.turns import Turns
 from gateway.settings import Settings
 from gateway.token_bucket import TokenBucket
 
-CLOSE_TIMEOUT_S: Final = 2.0
-"""How long a peer may take to take what is left and to answer our close."""
 CONTROLS_PER_S, CONTROLS_BURST = 10.0, 200
 """Pings and pongs of one connection: each costs an answer, and none is needed oftener."""
-BROKEN: Final = frozenset({1002, 1007, 1009})
-"""Closes after which aiohttp can read nothing more of the peer, not even its close."""
-
-
-def may_be_sent(code: int) -> bool:
-    """Whether a peer may close with `code`; 0 is none. aiohttp lets through 1006, and what is above 4999."""
-    return code != WSCloseCode.ABNORMAL_CLOSURE and code < 5000
-
-
-class ClientSocket(web.WebSocketResponse):
-    """aiohttp's WebSocket, that says what it is about to do before it closes.
-
-    `receive()` closes by itself on what breaks RFC 6455 (1002, 1007, 1009), so the goodbye hangs here.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(
-            protocols=("gateway.v1",),
-            compress=False,
-            autoping=False,
-            autoclose=False,
-            max_msg_size=settings.max_frame_bytes + 1,  # aiohttp refuses what reaches it
-            timeout=CLOSE_TIMEOUT_S,
-        )
-        self.on_close: Callable[[int], Awaitable[None]] | None = None
-        self.cut_off: Callable[[], None] = _nothing
-        self.peer_closed = False
-
-    async def answer_close(self, code: int) -> int:
-        """Answer the peer's close with `code`, 0 where it gave none; the code that the connection ended with."""
-        self.peer_closed = may_be_sent(code)
-        answer = code or 1000 if self.peer_closed else int(WSCloseCode.PROTOCOL_ERROR)
-        await self.close(code=answer)
-        return code or 1005 if self.peer_closed else answer
-
-    async def close(self, *, code: int = 1000, message: bytes = b"", drain: bool = True) -> bool:
-        """Say goodbye and close; a peer that does not take it within `CLOSE_TIMEOUT_S` is cut off."""
-        if self.closed:
-            return False
-        if not self.peer_closed and self.on_close is not None:
-            await self.on_close(code)
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                return await super().close(code=code, message=message, drain=drain)
-        except TimeoutError:
-            # It waits for a peer that takes nothing; so would the reader, and the socket would stay.
-            self.cut_off()
-            return True
-
-    def let_go(self) -> None:
-        """It is over, and nobody has to be told any more."""
-        self.on_close, self.cut_off = None, _nothing
-        if (error := self.exception()) is not None:
-            error.__traceback__ = error.__context__ = None
-
-
-def _nothing() -> None:
-    pass
-
-
-class _OverError(Exception):
-    """The connection is over."""
+SETTLE_S: Final = 10.0
+"""How long what a client has said before it went may take: a disk that is busy syncs a few times a second."""
 
 
 class Connection:
-    """The server's side of one socket; the `Caller` of its commands and a `Watcher` of lists."""
+    """The server's side of one client: the `Caller` of its commands, a `Watcher` of lists, its socket's `Listener`."""
 
     def __init__(
         self,
-        socket: ClientSocket,
         transport: asyncio.Transport,
         *,
         session: Session,
         principal: Principal,
         services: Services,
         settings: Settings,
-        guard: Guard | None,
         flight: Flight,
         log: FilteringBoundLogger,
+        on_over: Callable[["Connection", int], None],
     ) -> None:
         self.flight = flight
         self.principal = principal
         self.outbox = Outbox(transport, services.outgoing)
-        self._socket = socket
+        self.socket = ClientSocket(transport, self, max_bytes=settings.max_frame_bytes)
         self._session = session
         self._services = services
         self._settings = settings
-        self._guard = guard
-        self._log = log
+        self.log = log
+        self._on_over = on_over
+        """Called at its very end, with the code that it ended with."""
         self.subscriptions = Subscriptions(
             self.outbox,
             services.relay,
@@ -124,89 +64,89 @@ class Connection:
             on_behind=services.metrics.lagging.inc,
             on_failure=self._feeding_failed,
         )
+        self._turns = Turns(self._failed)
         self._in_flight = 0
-        self._now = asyncio.get_running_loop().time
-        self._controls = TokenBucket(CONTROLS_PER_S, CONTROLS_BURST, self._now)
+        self._controls = TokenBucket(CONTROLS_PER_S, CONTROLS_BURST, asyncio.get_running_loop().time)
         self._close_code: int | None = None
-        self._goodbye: tuple[str, int | None] = ("", None)
-        self._heard_at = self._now()
-        self._turns: Turns | None = None
-        """While it reads."""
-        # Begins with `close`, and is waited for by `serve`.
-        self._closing: asyncio.Task[None] | None = None
-        socket.on_close = self._say_goodbye
-        socket.cut_off = transport.abort
+        self._resting: asyncio.Task[None] | None = None
+        self._settling: asyncio.Task[None] | None = None
 
     @property
     def session_id(self) -> str:
         """See `Caller.session_id`."""
         return self._session.session_id
 
-    # --- its life ---------------------------------------------------------------------------------------
-
-    async def serve(self) -> int:
-        """Serve until either side closes; the close code."""
-        try:
-            async with asyncio.TaskGroup() as requests:
-                turns = self._turns = Turns(requests)
-                self._listen()
-                await self._read(turns)
-                self._turns = None
-                await (self._closing or self._close_socket())
-                await turns.settle(CLOSE_TIMEOUT_S)
-                raise _OverError  # noqa: TRY301 - a TaskGroup is told to end its tasks by an exception
-        except* _OverError as over:
-            # The group's frame holds what it raised, which holds its frames: a circle, with the connection in it.
-            traceback.clear_frames(over.__traceback__)
-        finally:
-            self._turns = None
-            self.flight.leaves(self.subscriptions, self.outbox, heard_at=self._heard_at)
-            self.outbox.close()
-            self._unwatch_all()
-            await self.subscriptions.aclose()
-            await self.outbox.settle(CLOSE_TIMEOUT_S)
-            self._let_go()
-        return self._close_code or self._socket.close_code or 1006
-
-    def _let_go(self) -> None:
-        """Undo what refers back to the connection: memory that refers to itself waits long for the collector."""
-        if self._guard is not None:
-            self._guard.on_text = None
-        self._socket.let_go()
+    # --- its end ----------------------------------------------------------------------------------------
 
     def close(self, code: Close, reason: str | None = None, *, reconnect_in_ms: int | None = None) -> None:
-        """End the connection, with a goodbye, soon."""
+        """End the connection, with a goodbye; what its client has asked for may come to its end."""
         if self._close_code is None:
-            self._close_code = code
-            self._goodbye = (reason or CLOSES[code].meaning, reconnect_in_ms)
-            if self._turns is not None:
-                self._closing = self._turns.aside(self._close_socket(), name="closer")
+            self._say_goodbye(code, reason, reconnect_in_ms)
+            self.outbox.end(code)
+            self.socket.wait_for_end()
 
-    def leave_now(self) -> None:
-        """Say goodbye and close, without waiting for anything."""
+    def cut_off(self) -> None:
+        """End it, whatever is still to be said."""
+        self.socket.transport.abort()
+
+    def on_close(self, code: int) -> None:
+        """See `Listener`."""
         if self._close_code is None:
-            self.outbox.send(frames.goodbye(Close.GONE, CLOSES[Close.GONE].meaning, reconnect=True))
-            self.outbox.end(Close.GONE)
+            self._close_code = code or 1005
+            self._leave()
+            self.outbox.end(code or 1000)
+        self.socket.end()
 
-    async def _close_socket(self) -> None:
+    def on_broken(self, code: int) -> None:
+        """See `Listener`."""
         if self._close_code is not None:
-            await self._socket.close(code=self._close_code)
+            self.socket.end()
+            return
+        self._say_goodbye(code)
+        self.outbox.end(code)
+        self.outbox.end_writing()
+        self.socket.wait_for_end()
 
-    async def _say_goodbye(self, code: int) -> None:
+    def on_lost(self) -> None:
+        """See `Listener`."""
+        self._leave()
+        self.outbox.close()
+        if self._turns.is_idle and self.subscriptions.is_idle:
+            self._over()
+        else:
+            # Ends by itself, within `SETTLE_S`.
+            self._settling = asyncio.get_running_loop().create_task(
+                self._settle(), name="end of a connection"
+            )
+
+    def _say_goodbye(self, code: int, reason: str | None = None, reconnect_in_ms: int | None = None) -> None:
         kind = CLOSES.get(Close(code)) if code in set(Close) else None
-        self._close_code = code
-        reason, reconnect_in_ms = self._goodbye
         said = reason or (kind.meaning if kind else "The WebSocket protocol was broken.")
-        self.flight.leaves(self.subscriptions, self.outbox, heard_at=self._heard_at, said=said)
+        self._close_code = code
+        self._leave(said)
         reconnect = kind.reconnect if kind else False
         self.outbox.send(frames.goodbye(code, said, reconnect=reconnect, reconnect_in_ms=reconnect_in_ms))
-        self.outbox.close()
-        if code in BROKEN:
-            await self.outbox.linger(code, CLOSE_TIMEOUT_S)
+
+    def _leave(self, said: str | None = None) -> None:
+        self.flight.leaves(self.subscriptions, self.outbox, heard_at=self.socket.heard_at, said=said)
+
+    async def _settle(self) -> None:
+        await self._turns.settle(SETTLE_S)
+        await self._turns.aclose()
+        await self.subscriptions.aclose()
+        self._over()
+
+    def _over(self) -> None:
+        self._unwatch_all()
+        self.subscriptions.let_go()
+        self._turns.let_go()
+        self._on_over(self, self._close_code or 1006)
+
+    # --- its life ---------------------------------------------------------------------------------------
 
     def beat(self, now: float, heartbeat_s: float) -> None:
         """One heartbeat: ping, and close if there was no life for two. Any byte the peer takes is life, too."""
-        if now - max(self._heard_at, self.outbox.took_at(now)) >= 2 * heartbeat_s:
+        if now - max(self.socket.heard_at, self.outbox.took_at(now)) >= 2 * heartbeat_s:
             self.close(Close.IDLE)
         elif not self.outbox.unsent_bytes:
             self.outbox.ping()
@@ -216,91 +156,70 @@ class Connection:
         if (ended := self._services.authenticator.ended(self.principal)) is not None:
             self.close(Close.UNAUTHORIZED, ended)
 
-    # --- in ---------------------------------------------------------------------------------------------
-
-    def _listen(self) -> None:
-        """From now on a good request begins in the turn of the loop that reads it."""
-        if self._guard is not None:
-            self._guard.on_text = self._take_at_once
-
-    def _take_at_once(self, text: bytes) -> bool:
-        """Take a request, unless something about it, or about the connection, needs care; whether it was taken."""
-        turns, outbox = self._turns, self.outbox
-        if turns is None or self._close_code is not None or self._in_flight >= self._settings.max_inflight:
-            return False
-        if not outbox.has_room_for_answers():
-            return False
-        try:
-            request = frames.parse_request(text)
-        except GatewayError:
-            return False
-        now = self._now()
-        if not self._session.bucket.took_one(now):
-            return False
-        self._heard_at = now
-        if isinstance(request, frames.Ping):
-            outbox.send(pong(self._services, request))
-        else:
-            self._begin(request, turns)
-        return True
-
-    def _begin(self, request: frames.Request, requests: Turns) -> None:
-        self._in_flight += 1
-        requests.begin(request.about, partial(self._answer, request), name=f"request {request.type}")
-
-    async def _read(self, requests: Turns) -> None:
-        while self._close_code is None:
-            message = await self._socket.receive()
-            if self._guard is not None:
-                self._guard.was_read()
-            self._heard_at = self._now()
-            if message.type is WSMsgType.TEXT:
-                await self._take(message.data, requests)
-            elif not await self._take_other(message):
-                return
-
-    async def _take_other(self, message: WSMessage) -> bool:
-        """Handle what is not text; whether to read on."""
-        if message.type in {WSMsgType.PING, WSMsgType.PONG} and not self._controls.has_one():
-            self.close(Close.BAD_FRAMES, "Too many pings.")
-            return False
-        if message.type is WSMsgType.PING:
-            with contextlib.suppress(ConnectionResetError):  # it has gone since
-                await self._socket.pong(message.data)
-        if message.type is WSMsgType.BINARY:
-            self.close(Close.UNSUPPORTED_DATA)
-        if message.type is WSMsgType.CLOSE:
-            self._close_code = await self._socket.answer_close(message.data)
-        return message.type in {WSMsgType.PING, WSMsgType.PONG}
-
-    async def _take(self, text: str, requests: Turns) -> None:
+    def on_text(self, text: bytes) -> None:
+        """See `Listener`: a request begins, or is refused, here and now."""
+        if self._close_code is not None:
+            return
         try:
             request = frames.parse_request(text)
         except GatewayError as problem:
-            self._bad_frame(frames.usable_id(text), problem)
-            return
+            self._bad_frame(frames.usable_id(text_of(text)), problem)
+        else:
+            self._take(request)
+        if not self.outbox.has_room_for_answers():
+            self._rest(0.0)
+
+    def on_control(self, payload: bytes, *, is_ping: bool) -> None:
+        """See `Listener`."""
+        if not self._controls.has_one():
+            self.close(Close.BAD_FRAMES, "Too many pings.")
+        elif is_ping:
+            self.outbox.pong(payload)
+
+    def on_binary(self, _payload: bytes) -> None:
+        """See `Listener`."""
+        self.close(Close.UNSUPPORTED_DATA)
+
+    def _take(self, request: frames.Request) -> None:
+        bucket = self._session.bucket
         try:
-            self._session.bucket.take()
+            if not bucket.took_one(bucket.now()):
+                bucket.take()
             self._admit()
         except GatewayError as problem:
             self._services.metrics.asked(request.type, problem.code)
             self.outbox.send(frames.error(request.id, problem))
-            await asyncio.sleep(self._session.bucket.pause_s)
+            if bucket.pause_s:
+                self._rest(bucket.pause_s)
+            return
+        if isinstance(request, frames.Ping):
+            self.outbox.send(pong(self._services, request))
         else:
-            self._begin(request, requests)
-        await self.outbox.wait_for_reader()
+            self._in_flight += 1
+            self._turns.begin(request.about, partial(self._answer, request), name=f"request {request.type}")
 
     def _admit(self) -> None:
         if self._in_flight >= self._settings.max_inflight:
-            raise GatewayError(
-                "overloaded", f"{self._in_flight} requests are under way.", retry_after_ms=1000
-            )
+            said = f"{self._in_flight} requests are under way."
+            raise GatewayError("overloaded", said, retry_after_ms=1000)
 
     def _bad_frame(self, request_id: str | None, problem: GatewayError) -> None:
         self._services.metrics.asked("none", problem.code)
         self.outbox.send(frames.error(request_id, problem))
         if self.flight.one_bad_frame_too_many():
             self.close(Close.BAD_FRAMES)
+
+    def _rest(self, pause_s: float) -> None:
+        """Hear nothing more for so long, nor before the client takes its answers."""
+        if self._resting is None and self._close_code is None:
+            self.socket.hold()
+            self._resting = self._turns.aside(self._rested(pause_s), name="rest")
+
+    async def _rested(self, pause_s: float) -> None:
+        await asyncio.sleep(pause_s)
+        await self.outbox.wait_for_reader()
+        self._resting = None
+        self.socket.release()
 
     async def _answer(self, request: frames.Request) -> None:
         try:
@@ -312,6 +231,12 @@ class Connection:
             then()
         finally:
             self._in_flight -= 1
+
+    def _failed(self, error: BaseException) -> None:
+        """A bug of ours: its client comes back, and begins anew."""
+        if isinstance(error, Exception):
+            internal_error(self._services, error)
+        self.cut_off()
 
     # --- what commands do here ----------------------------------------------------------------------------
 
@@ -325,7 +250,7 @@ class Connection:
                 self.subscriptions.drop(subscription.task_id)
 
     def _feeding_failed(self, error: Exception) -> None:
-        self._log.warning("can't feed from the log", error=repr(error))
+        self.log.warning("can't feed from the log", error=repr(error))
         self.close(Close.OVERLOADED, "The log can't be read now.")
 
     def _unwatch_all(self) -> None:

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Callable
-from typing import Final
+from functools import partial
+from typing import Final, cast
 
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
@@ -14,11 +15,13 @@ from gateway.clock import Clock, rfc3339
 from gateway.errors import CLOSES, Close, GatewayError, HandshakeError
 from gateway.principal import Principal
 from gateway.sessions.auth import Authenticator, bearer
+from gateway.sessions.client_socket import CLOSE_TIMEOUT_S
 from gateway.sessions.commands import Services, expiry
-from gateway.sessions.connection import ClientSocket, Connection
+from gateway.sessions.connection import Connection
 from gateway.sessions.flight import Flight
 from gateway.sessions.problems import problem
 from gateway.sessions.session import Sessions
+from gateway.sessions.upgrade import HandedOver, HandsOver, Upgrade
 from gateway.settings import Settings
 
 PROTOCOL: Final = "gateway.v1"
@@ -55,6 +58,7 @@ class Endpoint:
         self._services = services
         self._clock = clock
         self._log = log
+        self._upgrade = Upgrade(PROTOCOL)
         self._connections: dict[Connection, float] = {}
         self._served = 0
         self._draining = False
@@ -81,14 +85,9 @@ class Endpoint:
             principal = await self._let_in(request)
         except HandshakeError as refusal:
             self._services.metrics.closes.labels(str(int(refusal.close))).inc()
-            return await refused(request, refusal, ClientSocket(self._settings))
-        socket = ClientSocket(self._settings)
-        try:
-            await socket.prepare(request)
-        except ConnectionResetError:
-            return web.Response()  # the client has gone already, and nobody reads this
-        await self._serve(socket, request, principal)
-        return socket
+            return await refused(request, refusal, _socket_of_refused())
+        self._begin(request, principal, self._upgrade.answer(request))
+        return HandedOver()
 
     async def _let_in(self, request: web.Request) -> Principal:
         if self._draining:
@@ -111,9 +110,10 @@ class Endpoint:
 
     # --- a connection's life ------------------------------------------------------------------------------
 
-    async def _serve(self, socket: ClientSocket, request: web.Request, principal: Principal) -> None:
-        transport = request.transport
-        if transport is None:
+    def _begin(self, request: web.Request, principal: Principal, answer: bytes) -> None:
+        """Answer the handshake, welcome the client, and leave its connection to itself."""
+        transport, peer = request.transport, cast("HandsOver", request.protocol)
+        if transport is None or transport.is_closing():
             return
         asked = request.query.get("session_id") or request.headers.get("Session-Id")
         session = self._sessions.find(principal, asked)
@@ -128,36 +128,35 @@ class Endpoint:
             traceparent=trace.parsed(request.headers.getall(trace.HEADER, [])),
         )
         connection = Connection(
-            socket,
             transport,
             session=session,
             principal=principal,
             services=self._services,
             settings=self._settings,
-            guard=getattr(request.protocol, "guard", None),
             flight=flight,
             log=log,
+            # Counted as it came: a connection that renews its token keeps its place.
+            on_over=partial(self._over, principal),
         )
-        metrics = self._services.metrics
         self._connections[connection] = asyncio.get_running_loop().time()
         self._empty.clear()
-        metrics.connections.inc()
+        self._services.quotas.came(principal)
+        self._services.metrics.connections.inc()
         log.info("client connected")
         flight.came(asked)
-        code = 1006
-        try:
-            # Counted as it came: a connection that renews its token keeps its place.
-            with self._services.quotas.connection(principal):
-                connection.outbox.send(self._welcome(connection))
-                code = await connection.serve()
-        finally:
-            del self._connections[connection]
-            if not self._connections:
-                self._empty.set()
-            metrics.connections.dec()
-            metrics.closes.labels(str(int(code)) if code in KNOWN_CODES else "other").inc()
-            flight.went(int(code))
-            log.info("client gone", code=int(code))
+        connection.outbox.begin(answer, self._welcome(connection))
+        connection.socket.on_gone = peer.hand_over(connection.socket)
+
+    def _over(self, principal: Principal, connection: Connection, code: int) -> None:
+        del self._connections[connection]
+        if not self._connections:
+            self._empty.set()
+        self._services.quotas.went(principal)
+        metrics = self._services.metrics
+        metrics.connections.dec()
+        metrics.closes.labels(str(int(code)) if code in KNOWN_CODES else "other").inc()
+        connection.flight.went(int(code))
+        connection.log.info("client gone", code=int(code))
 
     def _welcome(self, connection: Connection) -> bytes:
         settings = self._settings
@@ -184,7 +183,7 @@ class Endpoint:
         while True:
             await asyncio.sleep(min(heartbeat_s / 10, 1.0))
             now = loop.time()
-            for connection, beaten_at in self._connections.items():
+            for connection, beaten_at in list(self._connections.items()):
                 connection.check_token()
                 if now - beaten_at >= heartbeat_s:
                     self._connections[connection] = now
@@ -200,20 +199,26 @@ class Endpoint:
     def send_off(self) -> None:
         """Close every connection, each with a time of its own to come back, so that they don't come at once."""
         spread_ms = max(1000, math.ceil(len(self._connections) / 500) * 1000)
-        for connection in self._connections:
+        for connection in list(self._connections):
             wait_ms = self._clock.rng.randrange(spread_ms)
             connection.close(Close.RESTART, "The server restarts.", reconnect_in_ms=wait_ms)
 
     def leave_now(self) -> None:
         """Say goodbye to every client whose socket takes it at once: the process ends with this call."""
-        for connection in self._connections:
-            connection.leave_now()
+        for connection in list(self._connections):
+            connection.close(Close.GONE)
 
     async def emptied(self, within_s: float) -> None:
-        """Return when every connection is gone, or after `within_s`."""
+        """Return when every connection is gone; who is there after `within_s` is cut off."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._empty.wait()
+        for connection in list(self._connections):
+            connection.cut_off()
+
+
+def _socket_of_refused() -> web.WebSocketResponse:
+    return web.WebSocketResponse(protocols=(PROTOCOL,), compress=False, timeout=CLOSE_TIMEOUT_S)
 
 
 async def refused(

@@ -1,8 +1,7 @@
 """What is on its way to one client: bounded, counted in bytes, written once per turn of the loop.
 
-Frames are written as ready bytes on the transport that aiohttp gives out (`request.transport`). Nothing can
-come between: aiohttp writes its own frames (pong, close) whole and on the same transport, compression is off,
-and we are on one thread. `docs/decisions/0003-outbox-writes-the-transport.md` says more.
+Frames are written as ready bytes, on the transport or straight to its socket. Nothing can come between: nobody else
+writes to a client, and we are on one thread. `docs/decisions/0003-outbox-writes-the-transport.md` says more.
 """
 
 import asyncio
@@ -13,7 +12,7 @@ from gateway.events import TaskEvents
 from gateway.fanout.outgoing import Outgoing
 from gateway.fanout.sending import send
 from gateway.sessions.kernel_queue import KernelQueue
-from gateway.wire import PING, close_frame, text_frame
+from gateway.wire import PING, close_frame, pong_frame, text_frame
 
 MAX_EVENT_BYTES: Final = 256 << 10
 """Events queued for one client, by the contract; a single larger frame may pass alone."""
@@ -138,6 +137,12 @@ class Outbox:
         """Send one text frame, after what is queued."""
         self._say(text_frame(payload))
 
+    def begin(self, answer: bytes, payload: bytes) -> None:
+        """Write the answer of the handshake and one text frame behind it, now and in one write."""
+        self._queue.append(answer)
+        self._say(text_frame(payload))
+        self.flush()
+
     def has_room_for_answers(self) -> bool:
         """Whether the client has taken enough of its answers to be asked for more."""
         return self._queued_bytes + self._transport.get_write_buffer_size() <= MAX_ANSWER_BYTES
@@ -150,6 +155,10 @@ class Outbox:
         """Send a ping frame."""
         self._put(PING)
 
+    def pong(self, payload: bytes) -> None:
+        """Answer a ping that held `payload`."""
+        self._put(pong_frame(payload))
+
     def flush(self) -> int:
         """Write what is queued, in one write; how many writes that took."""
         queue = self._queue
@@ -158,8 +167,8 @@ class Outbox:
         data = queue[0] if len(queue) == 1 else b"".join(queue)
         queue.clear()
         self._queued_bytes = 0
-        # uvloop raises on a write to a closed transport; what is lost here is in the log.
-        if not self._transport.is_closing():
+        # uvloop raises on a write to a closed transport; what is lost here is in the log. Nothing follows a close.
+        if not (self._closed or self._transport.is_closing()):
             self._write(data)
             self._said_at = self._outgoing.turn_at
         return 1
@@ -181,28 +190,14 @@ class Outbox:
         self._put(close_frame(code))
         self.close()
 
-    async def settle(self, within_s: float) -> None:
-        """Give the client `within_s` to take what is left, then cut it off: a socket nobody reads must not stay."""
-        deadline = self._now() + within_s
-        while self._transport.get_write_buffer_size() and self._now() < deadline:  # noqa: ASYNC110 - nobody tells us
-            await asyncio.sleep(0.01)
-        if self._transport.get_write_buffer_size():
-            self._transport.abort()
-
-    async def linger(self, code: int, within_s: float) -> None:
-        """Send a close frame and end our side, then let the peer finish, for at most `within_s`.
+    def end_writing(self) -> None:
+        """End our side of the connection, behind what was written; the client may finish its own.
 
         A peer in the middle of a frame that is too big goes on sending; to close on it at once would make the
         kernel reset the connection, and the peer could lose what we told it (RFC 6455 section 7.1.1).
         """
-        if self._transport.is_closing():
-            return
-        self._transport.write(close_frame(code))
-        if self._transport.can_write_eof():
+        if not self._transport.is_closing() and self._transport.can_write_eof():
             self._transport.write_eof()
-        deadline = self._now() + within_s
-        while not self._transport.is_closing() and self._now() < deadline:  # noqa: ASYNC110 - nobody tells us
-            await asyncio.sleep(0.01)
 
     def _say(self, frame: bytes) -> None:
         self._said_bytes += len(frame)

@@ -85,11 +85,19 @@ class Quotas:
     @contextmanager
     def connection(self, principal: Principal) -> Iterator[None]:
         """One more of the principal's, inside the block."""
-        key = principal.counted_as
-        self._connections[key] += 1
+        self.came(principal)
         try:
             yield
         finally:
-            self._connections[key] -= 1
-            if not self._connections[key]:
-                del self._connections[key]
+            self.went(principal)
+
+    def came(self, principal: Principal) -> None:
+        """One more of the principal's, until `went`."""
+        self._connections[principal.counted_as] += 1
+
+    def went(self, principal: Principal) -> None:
+        """One less."""
+        key = principal.counted_as
+        self._connections[key] -= 1
+        if not self._connections[key]:
+            del self._connections[key]

@@ -87,9 +87,19 @@ class Subscriptions:
             subscription.close()
             self._relay.leave(subscription)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is on its way to it from the log."""
+        return self._feeder.is_idle
+
     async def aclose(self) -> None:
         """Follow nothing any more."""
         await self._feeder.aclose()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """As `aclose`, where it is idle."""
+        self._feeder.let_go()
         for task_id in list(self._by_task):
             self.drop(task_id)
 

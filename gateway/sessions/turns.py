@@ -9,45 +9,75 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+Task = asyncio.Task[None]
+
 
 class Turns:
-    """One connection's requests, as tasks of `group`. What is kept is bounded by those under way."""
+    """One connection's requests, as tasks. What is kept is bounded by those under way.
 
-    def __init__(self, group: asyncio.TaskGroup) -> None:
-        self._group = group
-        self._last: dict[str, asyncio.Task[None]] = {}
+    `on_failure` is told of what one of them raises that was not cancelled.
+    """
+
+    __slots__ = ("_last", "_on_failure", "_tasks")
+
+    def __init__(self, on_failure: Callable[[BaseException], None]) -> None:
+        self._on_failure = on_failure
+        self._tasks: dict[Task, None] = {}
+        self._last: dict[str, Task] = {}
 
     def __repr__(self) -> str:
         return f"<Turns of {len(self._last)} things>"
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether none is under way."""
+        return not self._tasks
+
     def begin(self, about: str | None, work: Callable[[], Awaitable[None]], *, name: str) -> None:
         """Do `work` once all that was begun about the same thing is over; about None at once."""
-        if about is None:
-            self._group.create_task(_after(None, work), name=name)
-            return
-        turn = self._group.create_task(_after(self._last.get(about), work), name=name)
-        self._last[about] = turn
-        turn.add_done_callback(lambda over: self._forget(about, over))
+        turn = self.aside(_after(self._last.get(about) if about is not None else None, work), name=name)
+        if about is not None:
+            self._last[about] = turn
+            turn.add_done_callback(lambda over: self._forget(about, over))
 
-    def aside(self, work: Coroutine[Any, Any, None], *, name: str) -> "asyncio.Task[None] | None":
-        """Do `work`, which is no request, beside them; None where they are ending by themselves."""
-        try:
-            return self._group.create_task(work, name=name)
-        except RuntimeError:  # one of them has failed, in this very turn of the loop
-            work.close()
-            return None
+    def aside(self, work: Coroutine[Any, Any, None], *, name: str) -> Task:
+        """Do `work`, which is no request, beside them."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks[task] = None
+        task.add_done_callback(self._over)
+        return task
 
     async def settle(self, within_s: float) -> None:
         """Let what was said about anything come to its end, for at most `within_s`: who said it may not wait for it."""
         if self._last:
             await asyncio.wait(list(self._last.values()), timeout=within_s)
 
-    def _forget(self, about: str, over: "asyncio.Task[None]") -> None:
+    async def aclose(self) -> None:
+        """End all of them."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(list(self._tasks))
+
+    def let_go(self) -> None:
+        """Tell nobody any more: whoever is told has these turns, a circle otherwise."""
+        self._on_failure = _nobody
+
+    def _over(self, task: Task) -> None:
+        del self._tasks[task]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_failure(error)
+
+    def _forget(self, about: str, over: Task) -> None:
         if self._last[about] is over:
             del self._last[about]
 
 
-async def _after(former: "asyncio.Task[None] | None", work: Callable[[], Awaitable[None]]) -> None:
+def _nobody(_: BaseException) -> None:
+    pass
+
+
+async def _after(former: Task | None, work: Callable[[], Awaitable[None]]) -> None:
     if former is not None:
         await asyncio.wait([former])
     await work()

@@ -1,39 +1,68 @@
-"""An echo on the product's own classes: its HTTP peer, the guard before aiohttp's parser, and its client socket."""
+"""An echo on the product's own classes: its HTTP peer, the upgrade, and its client socket."""
 
 import asyncio
 import functools
 import sys
+from typing import cast
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from gateway.server.crowd import Crowd
 from gateway.server.peer import Peer
-from gateway.sessions import guard
-from gateway.sessions.connection import ClientSocket
+from gateway.sessions import reading
+from gateway.sessions.client_socket import ClientSocket
+from gateway.sessions.reading import text_of
+from gateway.sessions.upgrade import HandedOver, HandsOver, Upgrade
 from gateway.settings import Settings
+from gateway.wire import close_frame, pong_frame, text_frame
 
 MAX_BYTES = 64 << 20
 """Autobahn's messages are larger than the gateway's, and in more pieces: those limits are not what it looks at."""
 
 
+class Echo:
+    """Sends back what comes, until the close."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.socket = ClientSocket(transport, self, max_bytes=MAX_BYTES)
+        self._write = transport.write
+
+    def on_text(self, text: bytes) -> None:
+        """See `Listener`."""
+        text_of(text)
+        self._write(text_frame(text))
+
+    def on_binary(self, payload: bytes) -> None:
+        """See `Listener`."""
+        framed = text_frame(payload)
+        self._write(b"\x82" + framed[1:])
+
+    def on_control(self, payload: bytes, *, is_ping: bool) -> None:
+        """See `Listener`."""
+        if is_ping:
+            self._write(pong_frame(payload))
+
+    def on_close(self, code: int) -> None:
+        """See `Listener`."""
+        self._write(close_frame(code or 1000))
+        self.socket.end()
+
+    def on_broken(self, code: int) -> None:
+        """See `Listener`."""
+        self._write(close_frame(code))
+        self.socket.wait_for_end()
+
+    def on_lost(self) -> None:
+        """See `Listener`."""
+
+
 async def echo(request: web.Request) -> web.StreamResponse:
-    """Send back what comes, until the close."""
-    socket = ClientSocket(Settings(_env_file=None, max_frame_bytes=MAX_BYTES))
-    socket._protocols = ()
-    await socket.prepare(request)
-    while True:
-        message = await socket.receive()
-        if message.type is WSMsgType.TEXT:
-            await socket.send_str(message.data)
-        elif message.type is WSMsgType.BINARY:
-            await socket.send_bytes(message.data)
-        elif message.type is WSMsgType.PING:
-            await socket.pong(message.data)
-        elif message.type is WSMsgType.CLOSE:
-            await socket.answer_close(message.data)
-            return socket
-        elif message.type is not WSMsgType.PONG:
-            return socket
+    """Have an `Echo` for its client."""
+    answer, transport = Upgrade("").answer(request), request.transport
+    assert transport is not None
+    transport.write(answer.replace(b"Sec-WebSocket-Protocol: \r\n", b""))
+    cast("HandsOver", request.protocol).hand_over(Echo(transport).socket)
+    return HandedOver()
 
 
 async def serve() -> None:
@@ -53,5 +82,5 @@ async def serve() -> None:
 
 
 if __name__ == "__main__":
-    guard.MAX_PIECES = 1 << 30  # type: ignore[misc]
+    reading.MAX_PIECES = 1 << 30  # type: ignore[misc]
     asyncio.run(serve())

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from gateway.sessions.guard import MAX_PIECES
+from gateway.sessions.reading import MAX_PIECES
 from tests.support.gateway import GatewayProcess
 from tests.support.raw_websocket import (
     BINARY,

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from gateway import frames, strict_json, tar
 from gateway.bus.redis import envelope
 from gateway.errors import GatewayError
-from gateway.sessions import guard
+from gateway.sessions import guard, reading
 from sandbox_bridge import protocol
 from tests.support.hostile_frames import FROM_SANDBOX, REQUESTS, TO_SANDBOX, framed
 
@@ -63,10 +63,26 @@ def websocket(data: bytes) -> None:
     """The heads of a client's frames, in pieces of each size; less than one head is kept of what has not come whole."""
     for size in (1 if len(data) < 300 else 13, len(data) or 1):
         guarded = guard.Guard(_Parser(), lambda: 0.0)
-        guarded.on_text = lambda text: text != b"x"
         for at in range(0, len(data), size):
             guarded.feed_data(data[at : at + size])
             assert len(guarded._head) < 14
+
+
+def messages(data: bytes) -> None:
+    """A client's messages, in pieces of each size; cut anywhere they are the same, and so is what refuses them."""
+    assert len({_said(data, size) for size in (1, 13, len(data) or 1)}) == 1
+
+
+def _said(data: bytes, size: int) -> tuple[object, ...]:
+    reader, said = reading.Reader(1 << 20, lambda: 0.0), list[object]()
+    try:
+        for at in range(0, len(data), size):
+            reader.feed(data[at : at + size])
+            while (message := reader.next()) is not None:
+                said.append(message)
+    except reading.BrokenError as refusal:
+        said.append(refusal.code)
+    return tuple(said)
 
 
 def archive(data: bytes) -> None:
@@ -114,6 +130,7 @@ DECODERS: Final = {
     "from sandboxes": Decoder(from_sandbox, (protocol,), _json(FROM_SANDBOX)),
     "to sandboxes": Decoder(to_sandbox, (protocol,), _json(TO_SANDBOX)),
     "heads of frames": Decoder(websocket, (guard,), [framed(b"x" * n) * 2 for n in (0, 5, 126, 2000)]),
+    "messages": Decoder(messages, (reading,), [framed(b"x" * n) * 2 for n in (0, 5, 126, 2000)]),
     "envelopes": Decoder(
         envelope.unseal,
         (envelope,),

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
@@ -12,6 +12,7 @@ from gateway.server.crowd import Crowd
 from gateway.server.doors import crowd_checked
 from gateway.server.listening import listening, set_up
 from gateway.server.peer import Peer, while_there
+from gateway.sessions.upgrade import HandedOver
 from gateway.settings import Settings
 from tests.support.waiting import eventually
 
@@ -82,3 +83,61 @@ async def test_who_has_gone_before_its_request_is_looked_at_does_no_harm() -> No
             await reached.wait()
         transport.abort()
     await runner.cleanup()
+
+
+class Heir(asyncio.Protocol):
+    """Whom a connection is handed to."""
+
+    def __init__(self) -> None:
+        self.came = b""
+        self.lost = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        self.came += data
+
+    def connection_lost(self, _exc: BaseException | None) -> None:
+        """See `asyncio.Protocol`."""
+        self.lost.set()
+
+
+async def test_connection_that_is_handed_over_is_aiohttps_no_more() -> None:
+    """It has what came behind the request, first; it outlives the server's cleanup; it counts until it is lost."""
+    heir, gone, crowd = Heir(), list[Any](), Crowd(Settings(_env_file=None))
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.write(b"yours\r\n")
+        gone.append(cast("Peer", request.protocol).hand_over(heir))
+        return HandedOver()
+
+    async def has_heard(said: bytes) -> None:
+        async def has() -> bool:
+            return heir.came == said
+
+        await eventually(has)
+
+    app = web.Application(middlewares=[crowd_checked])
+    app.router.add_get("/", handle)
+    runner = await set_up(app, close_s=1)
+    server = runner.server
+    assert server is not None
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    await loop.create_connection(lambda: Peer(server, crowd, loop=loop), sock=ours)
+    reader, writer = await asyncio.open_connection(sock=theirs)
+    writer.write(
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nbehind"
+    )
+    async with asyncio.timeout(30):
+        assert await reader.readline() == b"yours\r\n"
+        await has_heard(b"behind")
+        await runner.cleanup()
+        writer.write(b", and more")
+        await has_heard(b"behind, and more")
+        assert "1 connections" in repr(crowd)
+        writer.close()
+        await heir.lost.wait()
+        await writer.wait_closed()
+    gone[0]()
+    assert "0 connections" in repr(crowd)

@@ -96,6 +96,7 @@ async def test_close_writes_what_is_queued_and_takes_nothing_more(wire: Wire) ->
     outbox.send(b"goodbye")
     outbox.close()
     outbox.send(b"late")
+    assert outbox.take(batch_of("t1", 1, 1))
     outbox.send_events(batch_of("t1", 1, 1))
     outbox.close()
     await a_tick()

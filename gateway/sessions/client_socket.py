@@ -1,0 +1,140 @@
+"""A client's WebSocket from its upgrade on: the protocol of its transport, with no task and no queue of its own.
+
+aiohttp has the connection until the handshake is answered, and keeps nothing of it (`Peer.hand_over`): an idle client
+is this, and what it tells.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from gateway.sessions.reading import BINARY, CLOSE, PING, TEXT, BrokenError, Reader, code_of
+
+CLOSE_TIMEOUT_S: Final = 2.0
+"""How long a peer may take to take what is left and to answer our close."""
+
+
+class Listener(Protocol):
+    """Whoever is told what a client says, at once and in order."""
+
+    def on_text(self, text: bytes) -> None:
+        """A message; `ClientSocket.hold` keeps the next ones back. Raises `BrokenError` where it is not UTF-8."""
+
+    def on_control(self, payload: bytes, *, is_ping: bool) -> None:
+        """A ping or a pong."""
+
+    def on_binary(self, payload: bytes) -> None:
+        """A message that is no text."""
+
+    def on_close(self, code: int) -> None:
+        """It closes with `code`, 0 where it gave none; nothing more comes from it."""
+
+    def on_broken(self, code: int) -> None:
+        """It has broken a rule, for which it is closed with `code`; nothing more is read of it."""
+
+    def on_lost(self) -> None:
+        """There is no connection any more. Called once, and last."""
+
+
+class ClientSocket(asyncio.Protocol):
+    """Reads for `listener`; whoever writes does so on `transport`."""
+
+    __slots__ = (
+        "_ending",
+        "_is_deaf",
+        "_is_held",
+        "_listener",
+        "_now",
+        "_reader",
+        "heard_at",
+        "on_gone",
+        "transport",
+    )
+
+    def __init__(self, transport: asyncio.Transport, listener: Listener, *, max_bytes: int) -> None:
+        self.transport = transport
+        self._listener = listener
+        self._now = asyncio.get_running_loop().time
+        self._reader = Reader(max_bytes, self._now)
+        self.heard_at = self._now()
+        """When anything came last, by the loop's clock."""
+        self._is_held = False
+        self._is_deaf = False
+        self._ending: asyncio.TimerHandle | None = None
+        self.on_gone: Callable[[], None] | None = None
+        """See `HandsOver.hand_over`."""
+
+    # --- what the transport says ------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        if self._is_deaf:
+            return
+        self.heard_at = self._now()
+        self._reader.feed(data)
+        if not self._is_held:
+            self._read()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._is_deaf = True
+        if self._ending is not None:
+            self._ending.cancel()
+        if self.on_gone is not None:
+            self.on_gone()
+        self._listener.on_lost()
+        del self._listener  # it has this socket: a circle otherwise
+
+    # --- reading ----------------------------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """Tell nothing more until `release`; the client is not read meanwhile."""
+        self._is_held = True
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def release(self) -> None:
+        """Go on."""
+        if self._is_held:
+            self._is_held = False
+            self._read()
+            if not self._is_held and not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    def _read(self) -> None:
+        try:
+            while not (self._is_held or self._is_deaf) and (message := self._reader.next()) is not None:
+                self._tell(*message)
+        except BrokenError as broken:
+            self._is_deaf = True
+            self._listener.on_broken(broken.code)
+
+    def _tell(self, opcode: int, payload: bytes) -> None:
+        if opcode == TEXT:
+            self._listener.on_text(payload)
+        elif opcode == BINARY:
+            self._listener.on_binary(payload)
+        elif opcode == CLOSE:
+            code = code_of(payload)
+            self._is_deaf = True
+            self._listener.on_close(code)
+        else:
+            self._listener.on_control(payload, is_ping=opcode == PING)
+
+    # --- its end ----------------------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """The close was said by both sides: what is written is sent, within `CLOSE_TIMEOUT_S`."""
+        self.transport.close()
+        if self.transport.get_write_buffer_size():
+            self._cut_off_later()
+
+    def wait_for_end(self) -> None:
+        """We have said our close: the peer may answer it, or end, within `CLOSE_TIMEOUT_S`."""
+        self._cut_off_later()
+        self.release()
+
+    def _cut_off_later(self) -> None:
+        if self._ending is None:
+            loop = asyncio.get_running_loop()
+            self._ending = loop.call_later(CLOSE_TIMEOUT_S, self.transport.abort)

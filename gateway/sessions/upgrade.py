@@ -1,0 +1,70 @@
+"""The answer to a client's handshake (RFC 6455 section 4.2.2), and who has the connection from then on."""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Final, NoReturn, Protocol
+
+from aiohttp import web
+
+TO_BROWSERS: Final[Mapping[str, str]] = {
+    "Server": "sentient-gateway",  # and not which version of what it stands on
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+}
+"""What every answer of ours says."""
+_KEY: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_KEY_BYTES: Final = 16
+
+
+class HandsOver(Protocol):
+    """aiohttp's side of a connection, as far as it lets go of it."""
+
+    def hand_over(self, to: asyncio.Protocol) -> Callable[[], None]:
+        """The connection is `to`'s from now on; what it gives is to be called once that is lost."""
+
+
+class HandedOver(web.Response):
+    """What a handler answers whose connection is another's by now: nothing is written."""
+
+    async def prepare(self, _request: web.BaseRequest) -> NoReturn:
+        """Raises ConnectionResetError, as for a client that has gone."""
+        raise ConnectionResetError("the connection was handed over")
+
+
+class Upgrade:
+    """Answers handshakes with one subprotocol; all but what is derived from a client's key is made once."""
+
+    def __init__(self, protocol: str) -> None:
+        said = {"Sec-WebSocket-Protocol": protocol, **TO_BROWSERS}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in said.items())
+        begin = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
+        self._before = f"{begin}Sec-WebSocket-Accept: ".encode()
+        self._after = f"\r\n{lines}\r\n".encode()
+
+    def answer(self, request: web.Request) -> bytes:
+        """The answer that upgrades `request`. Raises `web.HTTPBadRequest` where it is no handshake."""
+        headers = request.headers
+        key = headers.get("Sec-WebSocket-Key", "")
+        if headers.get("Upgrade", "").strip().lower() != "websocket":
+            raise web.HTTPBadRequest(text="This address is a WebSocket's.")
+        named = [word.strip().lower() for word in ",".join(headers.getall("Connection", ())).split(",")]
+        if "upgrade" not in named:
+            raise web.HTTPBadRequest(text="A handshake has `Connection: Upgrade`.")
+        if headers.get("Sec-WebSocket-Version") not in {"13", "8", "7"}:
+            raise web.HTTPBadRequest(text="The version of WebSockets that is spoken here is 13.")
+        if not _is_key(key):
+            raise web.HTTPBadRequest(text="A handshake has a key of 16 bytes.")
+        accept = base64.b64encode(hashlib.sha1(key.encode() + _KEY, usedforsecurity=False).digest())
+        return self._before + accept + self._after
+
+
+def _is_key(key: str) -> bool:
+    try:
+        return len(base64.b64decode(key)) == _KEY_BYTES
+    except (binascii.Error, ValueError):
+        return False
