@@ -175,6 +175,8 @@ class Settings(_TabSettings):
     max_connections_per_address: int = Field(default=1000, ge=0)
     """Connections of any kind from one address, a network of 64 bits in IPv6; 0 turns the limit off. Not counted is who
     comes from this machine, and a proxy of `trusted_proxies`, but whom it asks for."""
+    handshakes_per_s: float = Field(default=100.0, ge=0)
+    """Sockets that such an address opens, on average, and as many as it may have in one go; 0 turns the limit off."""
     max_running_per_subject: int = 32
     """Tasks of one subject that run at once; 0 turns the limit off."""
     max_queued_per_subject: int = Field(default=50_000, ge=0)

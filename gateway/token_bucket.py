@@ -1,6 +1,6 @@
 """A rate limit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -8,6 +8,9 @@ from gateway.errors import GatewayError
 
 MAX_PAUSE_S: Final = 1.0
 """What is a peer's sign of life is read with the rest."""
+MANY_BUCKETS: Final = 1000
+"""So many are kept, or twice those that were in use, before those are forgotten that are full again: they tell
+nothing any more."""
 MIN_PAUSE_S: Final = 1e-3
 """uvloop counts in whole milliseconds: in a shorter pause as many are refused as can be read."""
 
@@ -81,3 +84,30 @@ class TokenBucket:
         now = self.now()
         self._tokens = min(self.burst, self._tokens + (now - self._at) * self.per_s)
         self._at = now
+
+
+class Buckets:
+    """Rate limits of many, of whom few are at work."""
+
+    def __init__(self) -> None:
+        self._of: dict[Hashable, TokenBucket] = {}
+        self._many = MANY_BUCKETS
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def known(self, key: Hashable) -> TokenBucket | None:
+        """Whose limit is kept."""
+        return self._of.get(key)
+
+    def of(self, key: Hashable, make: Callable[[], TokenBucket]) -> TokenBucket:
+        """The limit of `key`, made where there is none."""
+        if (bucket := self._of.get(key)) is None:
+            self._forget()
+            bucket = self._of[key] = make()
+        return bucket
+
+    def _forget(self) -> None:
+        if len(self._of) >= self._many:
+            self._of = {key: bucket for key, bucket in self._of.items() if not bucket.is_full}
+            self._many = max(MANY_BUCKETS, 2 * len(self._of))

@@ -1,4 +1,5 @@
-"""How many connections each address has, whoever it is and whether it has said anything yet.
+"""How many connections each address has, whoever it is and whether it has said anything yet, and how often it shakes
+hands.
 
 An address is the one that a connection comes from, and of IPv6 its network, for one home has 2^64 of them. Behind
 `trusted_proxies` it is the last in `X-Forwarded-For` that is none of them; from anybody else that header is only words.
@@ -6,6 +7,7 @@ Who comes from the very address that he reaches is on this machine, or behind a 
 not counted.
 """
 
+import asyncio
 import ipaddress
 from collections import Counter
 from collections.abc import Iterator
@@ -13,11 +15,15 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from gateway.settings import Settings
+from gateway.token_bucket import Buckets, TokenBucket
 
 SPARE: Final = 1000
 """Connections that may be open beside `max_connections`: requests by HTTP, and handshakes."""
 WAITING: Final = 64
 """Connections of an address beyond its limit that are told so; the next are cut off unheard."""
+
+MANY_AT_ONCE: Final = 1000
+"""Handshakes of an address in one go, where it may have as many connections as it likes."""
 
 Addresses = tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
 
@@ -29,8 +35,10 @@ class Crowd:
         self._limit = settings.max_connections_per_address
         self._most = settings.max_connections + SPARE
         self._proxies: Addresses = tuple(map(ipaddress.ip_network, settings.trusted_proxies))
+        self._per_s = settings.handshakes_per_s
         self._all = 0
         self._here: Counter[str] = Counter()
+        self._rates = Buckets()
 
     def __repr__(self) -> str:
         return f"<Crowd {self._all} connections from {len(self._here)} addresses>"
@@ -71,11 +79,25 @@ class Crowd:
 
     def has_room(self, address: str | None) -> bool:
         """Whether one more connection may stay that has come from there."""
-        return self._all <= self._most and not self.has_many(address, spare=WAITING)
+        is_unheard = self.has_many(address, spare=WAITING) or self._insists(address)
+        return self._all <= self._most and not is_unheard
 
     def has_many(self, address: str | None, *, spare: int = 0) -> bool:
         """Whether an address has more than it may."""
         return bool(self._limit) and address is not None and self._here[address] > self._limit + spare
+
+    def shakes_hands(self, address: str | None) -> bool:
+        """A socket is asked for from there; whether that is not too often."""
+        return not self._per_s or address is None or self._rates.of(address, self._rate).has_one()
+
+    def _insists(self, address: str | None) -> bool:
+        """Whether it goes on asking for sockets though it was refused as many as it may have in one go."""
+        rate = self._rates.known(address)
+        return rate is not None and rate.is_empty and rate.pause_s > 0
+
+    def _rate(self) -> TokenBucket:
+        # All that it may have come at once when we come back.
+        return TokenBucket(self._per_s, self._limit or MANY_AT_ONCE, asyncio.get_running_loop().time)
 
     def is_proxy(self, name: str) -> bool:
         """Whether it is the address of a proxy that is believed."""
@@ -109,14 +131,22 @@ class Guest:
         return self._crowd.has_room(self._address)
 
     @contextmanager
-    def asking(self, forwarded: str) -> Iterator[str | None]:
-        """It asks, and its `X-Forwarded-For` is `forwarded`; the address that has too many, where it has."""
+    def asking(self, forwarded: str, *, shakes_hands: bool = False) -> Iterator[str | None]:
+        """It asks, for a socket where it `shakes_hands`, and its `X-Forwarded-For` is `forwarded`.
+
+        Why it is to be refused, in words, where its address has too much.
+        """
         behind = self._crowd.behind(self._peer, forwarded) if self._address is None else None
         self._crowd.enter(behind)
         self._behind = behind
         asked = self._address or behind
         try:
-            yield asked if self._crowd.has_many(asked) else None
+            if self._crowd.has_many(asked):
+                yield f"Too many connections of {asked} are open."
+            elif shakes_hands and not self._crowd.shakes_hands(asked):
+                yield f"Too many connections are opened by {asked}."
+            else:
+                yield None
         finally:
             if not self._stays:
                 self._crowd.leave(behind)

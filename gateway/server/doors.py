@@ -53,18 +53,18 @@ def doors_checked(doors: Doors) -> Middleware:
 
 @web.middleware
 async def crowd_checked(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answers an address that has too many connections, and hangs up."""
+    """Answers an address that has or opens too many connections, and hangs up."""
     peer = request.protocol
     if not isinstance(peer, Peer) or peer.guest is None:
         return await handler(request)
     forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
-    with peer.guest.asking(forwarded) as crowded:
+    with peer.guest.asking(forwarded, shakes_hands=request.path in endpoint.SOCKETS) as crowded:
         if crowded is None:
             return await handler(request)
         refusal = HandshakeError(
             "rate_limited",
             Close.OVERLOADED,
-            f"Too many connections of {crowded} are open.",
+            crowded,
             retry_after_ms=endpoint.RETRY_AFTER_MS,
         )
         if request.path in endpoint.SOCKETS:

@@ -13,7 +13,7 @@ from typing import Final
 from gateway.errors import GatewayError
 from gateway.principal import Principal
 from gateway.settings import Settings
-from gateway.token_bucket import TokenBucket
+from gateway.token_bucket import Buckets, TokenBucket
 
 HTTP_SESSIONS: Final = 10
 """As so many sessions counts what a subject asks by HTTP, where scripts share one subject and have no session."""
@@ -24,9 +24,6 @@ NARROW_CONNECTIONS: Final = 100
 """Connections of one token for named tasks."""
 RETRY_AFTER_MS: Final = 5000
 """When somebody may have gone."""
-MANY_BUCKETS: Final = 1000
-"""So many are kept, or twice those that were in use, before those are forgotten that are full again: they tell
-nothing any more."""
 
 
 def _loop_time() -> float:
@@ -39,8 +36,7 @@ class Quotas:
     def __init__(self, settings: Settings, now: Callable[[], float] = _loop_time) -> None:
         self._settings = settings
         self._now = now
-        self._buckets: dict[tuple[object, ...], TokenBucket] = {}
-        self._many = MANY_BUCKETS
+        self._buckets = Buckets()
         self._connections: Counter[tuple[object, ...]] = Counter()
 
     def __repr__(self) -> str:
@@ -52,13 +48,11 @@ class Quotas:
 
     def of(self, principal: Principal) -> TokenBucket:
         """The rate of all that the principal asks without a session."""
-        key = principal.counted_as
-        if (bucket := self._buckets.get(key)) is None:
-            self._forget()
-            narrow = principal.tasks is not None
-            bucket = self._narrow() if narrow else self._new(HTTP_SESSIONS)
-            self._buckets[key] = bucket
-        return bucket
+        make = self._of_subject if principal.tasks is None else self._narrow
+        return self._buckets.of(principal.counted_as, make)
+
+    def _of_subject(self) -> TokenBucket:
+        return self._new(HTTP_SESSIONS)
 
     def _new(self, sessions: int) -> TokenBucket:
         settings = self._settings
@@ -66,11 +60,6 @@ class Quotas:
 
     def _narrow(self) -> TokenBucket:
         return TokenBucket(NARROW_PER_S, NARROW_BURST, self._now)
-
-    def _forget(self) -> None:
-        if len(self._buckets) >= self._many:
-            self._buckets = {key: bucket for key, bucket in self._buckets.items() if not bucket.is_full}
-            self._many = max(MANY_BUCKETS, 2 * len(self._buckets))
 
     def check_connection(self, principal: Principal) -> None:
         """Raise `GatewayError` `rate_limited` where the principal has all the connections that it may have."""

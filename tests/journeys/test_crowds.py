@@ -47,8 +47,9 @@ async def asked(gateway: GatewayProcess, address: str, *, forwarded: str = "") -
 
 async def test_address_with_too_many_connections_is_refused(tmp_path: Path) -> None:
     """Silent sockets count from their first moment. The next are told 429, or 1013 where a browser asks, far too many
-    are cut off unheard; another address is served, and this one again when its sockets have gone."""
-    env = {"GATEWAY_MAX_CONNECTIONS_PER_ADDRESS": str(LIMIT)}
+    are cut off unheard; another address is served, and this one again when its sockets have gone. Then it opens as many
+    sockets as it may, one after the other, and is refused the next."""
+    env = {"GATEWAY_MAX_CONNECTIONS_PER_ADDRESS": str(LIMIT), "GATEWAY_HANDSHAKES_PER_S": "0.01"}
     async with running_gateway(tmp_path / "data", "--no-local-sandbox", env=env) as gateway:
         async with AsyncExitStack() as held:
             for _ in range(LIMIT):
@@ -67,6 +68,18 @@ async def test_address_with_too_many_connections_is_refused(tmp_path: Path) -> N
             return (await asked(gateway, "127.0.0.2"))[0] == 200
 
         await eventually(is_served)
+        said = [await _shakes_hands(gateway, "127.0.0.2") for _ in range(LIMIT + 1)]
+        assert [one.split()[1] for one in said] == ["101"] * LIMIT + ["429"]
+        assert "Retry-After: 5\r\n" in said[-1]
+        assert (await _shakes_hands(gateway, "127.0.0.3")).startswith("HTTP/1.1 101 ")
+        assert (await asked(gateway, "127.0.0.2"))[0] == 200
+
+
+async def _shakes_hands(gateway: GatewayProcess, address: str) -> str:
+    """The head of the answer to a handshake from there."""
+    async with from_address(gateway, address) as peer, asyncio.timeout(WITHIN_S):
+        await peer.send(handshake(gateway.url))
+        return (await peer.reader.readuntil(b"\r\n\r\n")).decode()
 
 
 async def _is_told_by_goodbye(gateway: GatewayProcess) -> None:

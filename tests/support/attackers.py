@@ -1,7 +1,8 @@
 """A process of attackers, to be stopped and sent on by its signals: `python -m tests.support.attackers URL`.
 
-Half of them send generated hostile frames over one connection after the other; beside them stand a flood of pings, a
-flood of requests beyond the rate, fragments without end, bombs of headers, and sockets that say nothing.
+They have an address of their own, as strangers have. Half of them send generated hostile frames over one connection
+after the other; beside them stand a flood of pings, a flood of requests beyond the rate, fragments without end, bombs
+of headers, sockets that say nothing, and some that are opened and closed in a loop.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from tests.support.hostile_clients import Tally, attack
 from tests.support.hostile_frames import framed
 from tests.support.raw_websocket import PING, Door, connected, raw_client, request
 
+ADDRESS: Final = "127.0.0.66"
 SILENT: Final = 100
 FLOOD: Final = 200
 """Frames of one write."""
@@ -51,15 +53,26 @@ async def _silent(door: Door) -> None:
 
 async def _frames(door: Door) -> None:
     for seed in itertools.count(1, 10_000):
-        await attack(door, [], seed=seed, frames=10_000, tally=Tally(), at_once=2)
+        with contextlib.suppress(
+            OSError, EOFError, ExceptionGroup
+        ):  # its handshake was refused, or not even heard
+            await attack(door, [], seed=seed, frames=10_000, tally=Tally(), at_once=2)
+
+
+async def _comes_and_goes(door: Door) -> None:
+    while True:
+        with contextlib.suppress(OSError, EOFError, AssertionError, TimeoutError):
+            async with raw_client(door):
+                pass
 
 
 async def main(url: str) -> None:
     """Attack until ended."""
-    door = Door(url)
+    door = Door(url, ADDRESS)
     async with asyncio.TaskGroup() as group:
         group.create_task(_frames(door))
         group.create_task(_bombs(door))
+        group.create_task(_comes_and_goes(door))
         for data in (
             framed(b"", 0x80 | PING) * FLOOD,
             framed(request("1")) * FLOOD,

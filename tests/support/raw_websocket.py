@@ -62,6 +62,8 @@ class Door:
     """One of which no more is known than where it is."""
 
     url: str
+    comes_from: str | None = None
+    """The address that its clients have, another of this machine."""
 
 
 @dataclass
@@ -148,8 +150,9 @@ async def connected(
     gateway: Served,
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection on which nothing has been said."""
-    address = urlsplit(gateway.url)
-    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    address, own = urlsplit(gateway.url), gateway.comes_from if isinstance(gateway, Door) else None
+    local = (own, 0) if own is not None else None
+    reader, writer = await asyncio.open_connection(address.hostname, address.port, local_addr=local)
     try:
         yield reader, writer
     finally:

@@ -1,5 +1,6 @@
 """Whose a connection is: by its address, and by what a proxy says that is believed."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,12 +8,18 @@ import pytest
 
 from gateway.server.crowd import SPARE, Crowd
 from gateway.settings import Settings
+from gateway.token_bucket import MANY_BUCKETS
+from tests.support.waiting import let_pass
 
 
-def crowd(*proxies: str, limit: int = 1, most: int = 10) -> Crowd:
+def crowd(*proxies: str, limit: int = 1, most: int = 10, per_s: float = 0) -> Crowd:
     """One that believes `proxies`."""
     settings = Settings(
-        _env_file=None, trusted_proxies=proxies, max_connections_per_address=limit, max_connections=most
+        _env_file=None,
+        trusted_proxies=proxies,
+        max_connections_per_address=limit,
+        max_connections=most,
+        handshakes_per_s=per_s,
     )
     return Crowd(settings)
 
@@ -50,7 +57,7 @@ def test_request_counts_as_its_address(peer: str, forwarded: str, counted: str |
     # The second is one too many, where it is counted at all.
     one, other = found.came(transport), found.came(transport)
     with one.asking(forwarded) as first, other.asking(forwarded) as second:
-        assert second == counted
+        assert second == (counted and f"Too many connections of {counted} are open.")
         if found.counted(peer, "192.0.2.1") is None:
             assert first is None
 
@@ -67,6 +74,36 @@ def test_who_has_gone_is_forgotten() -> None:
     assert repr(found) == "<Crowd 1 connections from 1 addresses>"
     behind.went()
     assert repr(found) == "<Crowd 0 connections from 0 addresses>"
+
+
+@pytest.mark.looptime
+async def test_who_opens_sockets_without_end_is_refused_and_then_cut_off() -> None:
+    """An address has its rate, as many in one go as it may have at once; who goes on though told so is not heard until
+    there is room again. Others don't notice, and nothing is kept of who has long been quiet."""
+    found, now = crowd("10.0.0.1", limit=4, per_s=1), asyncio.get_running_loop().time
+    began = now()
+
+    def shakes(peer: str = "198.51.100.7", forwarded: str = "") -> str:
+        guest = found.came(connection(peer))
+        if not guest.has_room:
+            guest.went()
+            return "cut off"
+        with guest.asking(forwarded, shakes_hands=True) as refused:
+            guest.went()
+        return "refused" if refused else "ok"
+
+    assert [shakes() for _ in range(10)] == ["ok"] * 4 + ["refused"] * 4 + ["cut off"] * 2
+    assert shakes("198.51.100.8") == "ok"
+    assert shakes("10.0.0.1", "203.0.113.9") == "ok"
+    assert [shakes("192.0.2.1") for _ in range(10)] == ["ok"] * 10  # on this machine
+    await let_pass(1)
+    assert [shakes() for _ in range(3)] == ["ok", "refused", "cut off"]
+    assert now() == began + 1
+    await let_pass(100)
+    for number in range(5 * MANY_BUCKETS):
+        assert shakes(f"198.51.{number // 250}.{number % 250}") == "ok"
+        await let_pass(0.01)
+    assert len(found._rates) <= 2 * MANY_BUCKETS
 
 
 def test_there_is_an_end_to_all_connections() -> None:

@@ -4,8 +4,9 @@ import pytest
 
 from gateway.errors import GatewayError
 from gateway.principal import SCOPES, Principal
-from gateway.sessions.quotas import MANY_BUCKETS, NARROW_BURST, NARROW_CONNECTIONS, Quotas
+from gateway.sessions.quotas import NARROW_BURST, NARROW_CONNECTIONS, Quotas
 from gateway.settings import Settings
+from gateway.token_bucket import MANY_BUCKETS
 
 
 def principal(subject: str = "alice", tasks: frozenset[str] | None = None) -> Principal:
