@@ -70,6 +70,14 @@ class TokenBucket:
         return min(max(self._wait_s, MIN_PAUSE_S), MAX_PAUSE_S) if self._refused >= self.burst else 0.0
 
     @property
+    def is_deaf(self) -> bool:
+        """Whether whom it has refused as often as it may ask at once is not worth an answer now."""
+        if self._refused < self.burst:
+            return False
+        self._fill()
+        return self._tokens < 1
+
+    @property
     def _wait_s(self) -> float:
         """Until there is one, as it was last filled."""
         return (1 - self._tokens) / self.per_s

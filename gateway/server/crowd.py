@@ -93,7 +93,7 @@ class Crowd:
     def _insists(self, address: str | None) -> bool:
         """Whether it goes on asking for sockets though it was refused as many as it may have in one go."""
         rate = self._rates.known(address)
-        return rate is not None and rate.is_empty and rate.pause_s > 0
+        return rate is not None and rate.is_deaf
 
     def _rate(self) -> TokenBucket:
         # All that it may have come at once when we come back.

@@ -64,6 +64,11 @@ class ClientSocket(asyncio.Protocol):
         self.on_gone: Callable[[], None] | None = None
         """See `HandsOver.hand_over`."""
 
+    @property
+    def unfinished_bytes(self) -> int:
+        """What is kept of messages that have not ended, or not been told."""
+        return self._reader.unfinished_bytes
+
     # --- what the transport says ------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:

@@ -29,6 +29,8 @@ TOKEN_PREFIX: Final = "bearer."  # noqa: S105 - a name, not a secret
 CLIENT_SCOPES: Final = frozenset({"tasks:read", "tasks:write", "admin"})
 """Without one of these there is nothing to do here."""
 RETRY_AFTER_MS: Final = 5000
+MAX_UNFINISHED_BYTES: Final = 256 << 20
+"""Of messages that clients have begun and not ended, all together."""
 SOCKETS: Final = frozenset({"/ws", "/sandbox"})
 """Where a browser can't read an HTTP refusal."""
 KNOWN_CODES: Final = frozenset({*map(int, Close), 1000, 1005, 1006})
@@ -189,6 +191,18 @@ class Endpoint:
                     self._connections[connection] = now
                     self._services.metrics.outbox_lag_seconds.observe(connection.outbox.lag_s(now))
                     connection.beat(now, heartbeat_s)
+            self._shed()
+
+    def _shed(self) -> None:
+        """Close whoever has most under way, where all together have begun more than memory is for: one message of each
+        is not too large, a thousand that never end are."""
+        held = {one: size for one in self._connections if (size := one.socket.unfinished_bytes)}
+        total = sum(held.values())
+        for connection in sorted(held, key=lambda one: held[one], reverse=True):
+            if total <= MAX_UNFINISHED_BYTES:
+                return
+            total -= held[connection]
+            connection.close(Close.OVERLOADED, "Too much is under way that has not ended.")
 
     # --- the end ------------------------------------------------------------------------------------------
 

@@ -47,6 +47,11 @@ class Reader:
         self._size = 0
         self._began = 0.0
 
+    @property
+    def unfinished_bytes(self) -> int:
+        """What has come of messages that have not ended."""
+        return len(self._data) - self._at + self._size
+
     def feed(self, data: bytes) -> None:
         """More has come."""
         if not self._data:

@@ -100,9 +100,10 @@ async def test_who_opens_sockets_without_end_is_refused_and_then_cut_off() -> No
     assert [shakes() for _ in range(3)] == ["ok", "refused", "cut off"]
     assert now() == began + 1
     await let_pass(100)
-    for number in range(5 * MANY_BUCKETS):
+    for number in range(3 * MANY_BUCKETS):
         assert shakes(f"198.51.{number // 250}.{number % 250}") == "ok"
-        await let_pass(0.01)
+        if number % 100 == 0:
+            await let_pass(1)
     assert len(found._rates) <= 2 * MANY_BUCKETS
 
 

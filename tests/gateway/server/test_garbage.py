@@ -1,51 +1,19 @@
 """What a client leaves behind in memory."""
 
-import asyncio
 import gc
 from collections import Counter
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import structlog
 
-from gateway.clock import Clock
-from gateway.server.app import Gateway
-from gateway.server.world import World
-from gateway.settings import Settings
 from tests.support.gateway import client
 from tests.support.hostile_clients import Tally, attack
+from tests.support.in_process import serving
 from tests.support.raw_websocket import Door
 from tests.support.waiting import eventually
 
 FRAMES = 600
-
-
-@asynccontextmanager
-async def serving(data_dir: Path) -> AsyncIterator[str]:
-    """The URL of a gateway in this process, that takes all that its attackers send."""
-    settings = Settings(
-        _env_file=None,
-        data_dir=data_dir,
-        port=0,
-        local_sandbox=False,
-        requests_per_s=0,
-        submits_per_s=0,
-        drain_s=0,
-    )
-    ready, stop = asyncio.get_running_loop().create_future(), asyncio.Event()
-    log = structlog.wrap_logger(structlog.testing.ReturnLogger(), processors=[])
-    with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(2) as readers:
-        gateway = Gateway(settings, World(Clock(), writer, readers), log=log)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(gateway.serve(ready=ready.set_result, stop=stop))
-            try:
-                yield await ready
-            finally:
-                stop.set()
 
 
 async def comes_and_goes(url: str, seed: int) -> None:
@@ -74,7 +42,7 @@ async def asked(session: aiohttp.ClientSession, what: str) -> list[Any]:
 async def test_whoever_goes_leaves_nothing_for_the_collector(tmp_path: Path) -> None:
     """What a connection or a refused request took is free as it ends: nothing of ours refers to itself, and waits for
     Python's search for circles, however a client ends."""
-    async with serving(tmp_path / "data") as url:
+    async with serving(tmp_path / "data", requests_per_s=0, submits_per_s=0) as url:
         await comes_and_goes(url, seed=1)  # what is made once is made
 
         async def all_gone() -> bool:
