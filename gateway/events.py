@@ -103,9 +103,9 @@ def status(to: str, *, previous: str | None, attempt: int, final: bool = False, 
     return Draft("status", data | {key: value for key, value in more.items() if value is not None}, final)
 
 
-def gather(drafts: Iterable[Draft]) -> list[Draft]:
+def gather(drafts: list[Draft]) -> list[Draft]:
     """`drafts` with neighbouring `output` of one stream and command joined, up to `MAX_TEXT_BYTES`."""
-    return list(_gathered(drafts))
+    return drafts if len(drafts) == 1 else list(_gathered(drafts))
 
 
 def _gathered(drafts: Iterable[Draft]) -> Iterator[Draft]:

@@ -32,9 +32,11 @@ class Conversation:
 
     async def progress(self, data: Mapping[str, Any]) -> None:
         """See `Host.progress`."""
-        phase = str(data.get("phase", "agent"))
-        shaped = {**to_jsonable_python(data), "phase": phase, "status": str(data.get("status", phase))}
-        await self._context.emit(Draft("progress", shaped | {"progress": _percent(data.get("progress"))}))
+        shaped: dict[str, Any] = to_jsonable_python(data)  # a copy, all through
+        phase = shaped["phase"] = str(data.get("phase", "agent"))
+        shaped["status"] = str(data.get("status", phase))
+        shaped["progress"] = _percent(data.get("progress"))
+        await self._context.emit(Draft("progress", shaped))
 
     def log(self, level: str, message: str) -> None:
         """See `Host.log`."""
@@ -99,5 +101,6 @@ class Conversation:
 
 
 def _percent(value: Any) -> float | None:
-    number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
-    return number if number is not None and 0 <= number <= 100 else None
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if 0 <= value <= 100 else None

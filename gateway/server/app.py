@@ -247,8 +247,7 @@ class Gateway:
     # --- the store and the bus ------------------------------------------------------------------------------
 
     def _committed(self, commit: Commit) -> None:
-        for batch in commit.events:
-            self._metrics.events.inc(len(batch.events))
+        self._metrics.events.inc(sum(len(batch.events) for batch in commit.events))
         if any(changed.removed for changed in commit.changed):
             self._sites.look()
         with self._metrics.delivered_seconds.time():

@@ -71,7 +71,8 @@ class Journal:
         self._said_at = 0.0
         self._tries = 0
         self._again: asyncio.TimerHandle | None = None
-        self._moved = asyncio.Event()  # set for a moment after each write
+        self._moved = asyncio.Event()  # set for a moment after each write, for so many who wait for it
+        self._waits = 0
         self._failure: Exception | None = None
         self._failed = asyncio.Event()
         # Lives while a write of another kind is under way; ended by `aclose`.
@@ -95,19 +96,23 @@ class Journal:
         return True
 
     def _say(self, drafts: Sequence[Draft], fields: Mapping[str, Any]) -> None:
-        sizes = [data_bytes(draft) for draft in drafts]
-        if sizes and (size := max(sizes)) > MAX_DATA_BYTES:
-            raise ValueError(f"an event of {size} bytes; at most {MAX_DATA_BYTES} are taken")
+        size = 0
+        for draft in drafts:
+            if (one := data_bytes(draft)) > MAX_DATA_BYTES:
+                raise ValueError(f"an event of {one} bytes; at most {MAX_DATA_BYTES} are taken")
+            size += one
         if self.watch is not None:
             self.watch.said(drafts)
-        if not self._pending or not isinstance(said := self._pending[-1], _Said):
+        said = self._pending[-1] if self._pending else None
+        if not isinstance(said, _Said):
             said = _Said(self._now())
             self._pending.append(said)
         said.drafts += drafts
         said.fields |= fields
-        said.size += sum(sizes)
-        self._pending_bytes += sum(sizes)
-        self._start()
+        said.size += size
+        self._pending_bytes += size
+        if not self._is_busy:
+            self._start()
 
     async def write(self, write: Callable[[Fence], Awaitable[Fence | None]]) -> None:
         """Have `write` done behind all that was taken before, tried until the store takes it.
@@ -239,13 +244,18 @@ class Journal:
 
     async def _wait(self, reached: Callable[[], bool]) -> None:
         while self._failure is None and not reached():
-            await self._moved.wait()
+            self._waits += 1
+            try:
+                await self._moved.wait()
+            finally:
+                self._waits -= 1
         if self._failure is not None:
             raise self._failure
 
     def _wake(self) -> None:
-        self._moved.set()
-        self._moved.clear()
+        if self._waits:
+            self._moved.set()
+            self._moved.clear()
 
     async def _write(self, part: _Step | _Decision) -> None:
         try:
@@ -275,5 +285,7 @@ class Journal:
 
 
 def _progress_of(drafts: list[Draft]) -> dict[str, Any]:
-    newest = next((draft.data for draft in reversed(drafts) if draft.kind == "progress"), None)
-    return {} if newest is None else {"progress": newest}
+    for draft in reversed(drafts):
+        if draft.kind == "progress":
+            return {"progress": draft.data}
+    return {}
