@@ -175,7 +175,7 @@ def test_what_a_transport_holds_is_written_before_what_would_go_past_it(run: Cal
 
     async def test(net: Net) -> None:
         await net.come(1)
-        (transport,), (box,), held = net.watchers.transports, net.watchers.boxes, bytes(4 << 20)
+        (transport,), (box,), held = net.watchers.transports, net.watchers.boxes, bytes(1 << 20)
         transport.write(held)
         assert box.lend(1) == -1
         got = net.drained(0)
