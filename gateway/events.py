@@ -20,6 +20,10 @@ MAX_OUTCOME_BYTES: Final = 256 << 10
 """A task's `result` or `error`, as JSON."""
 MAX_DATA_BYTES: Final = 512 << 10
 """An event's `data`, as JSON."""
+PATIENT: Final = frozenset({"progress", "output", "log"})
+"""The kinds of events that may wait for others: they neither say how the task stands nor ask anybody."""
+JOINED_BYTES: Final = 64 << 10
+"""What waits at most: a client that keeps up has room for that, and who speaks is not held up by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,11 @@ def _gathered(drafts: Iterable[Draft]) -> Iterator[Draft]:
         size += length
     if held:
         yield _joined(held)
+
+
+def may_wait(said: "Iterable[Draft | Event]") -> bool:
+    """Whether all of it may wait some milliseconds for others."""
+    return all(one.kind in PATIENT for one in said)
 
 
 def output_bytes(draft: Draft) -> int:

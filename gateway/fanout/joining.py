@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway.events import Event, TaskEvents
+from gateway.events import JOINED_BYTES, Event, TaskEvents, may_wait
 
 FOLLOWER_S: Final = 16e-6
 """Of the pause, for each follower."""
@@ -20,10 +20,6 @@ LEAST_S: Final = 1e-3
 """A shorter pause is none."""
 MOST_S: Final = 20e-3
 """The longest pause: how long an event waits at most."""
-MOST_BYTES: Final = 64 << 10
-"""What waits: a client that keeps up has room for that."""
-PATIENT: Final = frozenset({"progress", "output", "log"})
-"""The kinds of events that may wait."""
 
 
 @dataclass(slots=True)
@@ -62,7 +58,7 @@ class Joining:
         if not pause.follows(batch):  # a bus may lose messages, and say things twice
             self._hand_on(batch.task_id, pause)
         pause.take(batch)
-        if pause.size > MOST_BYTES or not _may_wait(batch):
+        if pause.size > JOINED_BYTES or not may_wait(batch.events):
             self._hand_on(batch.task_id, pause)
 
     def _begin_pause(self, task_id: str) -> None:
@@ -80,7 +76,3 @@ class Joining:
     def _hand_on(self, task_id: str, pause: _Pause) -> None:
         events, pause.events, pause.size = pause.events, [], 0
         self._deliver(TaskEvents(task_id, events))
-
-
-def _may_wait(batch: TaskEvents) -> bool:
-    return all(event.kind in PATIENT for event in batch.events)

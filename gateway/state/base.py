@@ -225,7 +225,13 @@ class StateStore(Protocol):
         """Add the owner's events; the fence for its next write. Raises `LeaseLostError`."""
 
     def append_soon(self, appender: Appender) -> None:
-        """As `append`, for what `appender` has when its turn comes; it is told on the event loop what came of it."""
+        """As `append`, for what `appender` has when its turn comes; it is told on the event loop what came of it.
+
+        Its turn may come some milliseconds later, together with others'; `hurry` makes it come now.
+        """
+
+    def hurry(self) -> None:
+        """Somebody waits for what is to be appended soon."""
 
     async def add_input(self, task_id: str, new: NewInput, decide: Decide) -> TaskRecord:
         """Keep what is sent to a task, with what `decide` says of the row; a repeat of its key changes nothing.

@@ -1,14 +1,15 @@
 """Group commit: writes that arrive while one transaction is being synced share the next.
 
-Nothing waits when there is nothing to wait for: the first write starts at once, and under load the batch is
-whatever gathered during the last sync. A transaction costs as much as some ten small writes, so after one of those who
-can wait there may be a rest, in which more of them gather; whoever can't wait ends it, and takes them along.
+Theory. A transaction costs ten times what an event more in it does. So what may wait, which is what nobody waits for,
+makes one `REST_S` after the last such one began, with all that came by then; whoever is in a hurry takes it along.
+Nothing waits when there is nothing to wait for: where the last one is longer ago, the first write starts at once.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from gateway.errors import StoreUnavailableError
 from gateway.tasks import Commit
@@ -19,8 +20,8 @@ Write_co = TypeVar("Write_co", covariant=True)
 MAX_BATCH = 512
 """Writes in one transaction: more would make the first of them wait for the last."""
 
-ENOUGH = 64
-"""Writes in one transaction that are worth it: after so many there is no rest."""
+REST_S: Final = 10e-3
+"""From the beginning of one transaction to that of the next, where all that is in this may wait."""
 
 
 class Asker(Protocol[Write_co]):
@@ -64,7 +65,7 @@ def joined(commits: Sequence[Commit]) -> Commit:
 
 
 class GroupCommit(Generic[Write]):
-    """Runs writes in order, many to a transaction, one transaction at a time, `rest_s` between them at most.
+    """Runs writes in order, many to a transaction, one transaction at a time.
 
     `run_batch` raises `StoreUnavailableError` where the transaction as a whole failed.
     """
@@ -74,74 +75,69 @@ class GroupCommit(Generic[Write]):
         run_batch: Callable[[Sequence[Write]], Awaitable[Batch]],
         publish: Callable[[Commit], None],
         *,
-        rest_s: float = 0.0,
+        rest_s: float = REST_S,
     ) -> None:
         self._run_batch = run_batch
         self._publish = publish
         self._rest_s = rest_s
         self._queue: list[Asker[Write]] = []
-        # Whether somebody in it can't wait; when the rest is over by the loop's clock, and what ends it then.
-        self._is_urgent = False
-        self._rested_at = 0.0
-        self._rest: asyncio.TimerHandle | None = None
+        # By the loop's clock; whether somebody in the queue waits, or who comes next; what ends a rest.
+        self._next_at = -math.inf
+        self._is_hurried = False
+        self._woken = asyncio.Event()
         # Lives while there is something to write; ends by itself.
         self._writing: asyncio.Task[None] | None = None
 
-    async def write(self, write: Write) -> Any:
+    async def write(self, write: Write, *, may_wait: bool = False) -> Any:
         """What comes of `write`, once it is on disk. Raises what undid it, or `StoreUnavailableError`."""
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Waiting(write, done))
-        self._is_urgent = True
-        self._begin()
+        self.put(_Waiting(write, done))
+        if not may_wait:
+            self.hurry()
         try:
             return await done
         finally:
             del done  # it has the error, which has this frame
 
     def put(self, asker: Asker[Write]) -> None:
-        """Write what `asker`, who can wait, has when its turn comes, and tell it what came of that."""
+        """Write what `asker` has when its turn comes, and tell it what came of that; it may wait for others."""
         self._queue.append(asker)
-        if self._writing is None and self._rest is None:
-            self._begin_soon()
-
-    async def drain(self) -> None:
-        """Return when everything asked so far is settled."""
-        while self._queue or self._writing is not None:
-            self._is_urgent = True
-            self._begin()
-            if self._writing is not None:
-                await self._writing
-
-    def _begin_soon(self) -> None:
-        if self._is_due():
-            self._begin()
-        else:
-            self._rest = asyncio.get_running_loop().call_at(self._rested_at, self._begin)
-
-    def _begin(self) -> None:
-        self._rested_at = 0.0  # and not by what time it is: a timer may be early by a little
-        if self._rest is not None:
-            self._rest.cancel()
-            self._rest = None
+        if len(self._queue) >= MAX_BATCH:
+            self.hurry()
         if self._writing is None:
             self._writing = asyncio.get_running_loop().create_task(self._write_all(), name="store writer")
 
-    def _is_due(self) -> bool:
-        rested = asyncio.get_running_loop().time() >= self._rested_at
-        return bool(self._queue) and (self._is_urgent or rested)
+    def hurry(self) -> None:
+        """Somebody waits for what is in the queue, or comes next."""
+        self._is_hurried = True
+        self._woken.set()
+
+    async def drain(self) -> None:
+        """Return when everything asked so far is settled."""
+        if self._writing is not None:
+            self.hurry()
+            await self._writing
 
     async def _write_all(self) -> None:
         try:
-            while self._is_due():
+            while self._queue:
+                await self._rest()
                 askers, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
-                rest_s = 0.0 if self._is_urgent or len(askers) >= ENOUGH else self._rest_s
-                self._is_urgent = self._is_urgent and bool(self._queue)
-                await self._write_batch([(one, what) for one in askers if (what := one.take()) is not None])
-                self._rested_at = asyncio.get_running_loop().time() + rest_s
+                taken = [(asker, write) for asker in askers if (write := asker.take()) is not None]
+                await self._write_batch(taken)
         finally:
             self._writing = None
-            if self._queue:
-                self._begin_soon()
+
+    async def _rest(self) -> None:
+        loop = asyncio.get_running_loop()
+        if not self._is_hurried and loop.time() < self._next_at:
+            self._woken.clear()
+            alarm = loop.call_at(self._next_at, self._woken.set)
+            await self._woken.wait()
+            alarm.cancel()
+        # After a hurried one there is no rest: who is left behind is in a hurry, too, and what comes of it is news.
+        self._next_at = loop.time() + (0 if self._is_hurried else self._rest_s)
+        self._is_hurried = False
 
     async def _write_batch(self, batch: Sequence[tuple[Asker[Write], Write]]) -> None:
         if not batch:

@@ -164,6 +164,7 @@ class TableStore(_Beside):
             return await self._write(lambda tx: tx.append(fence, what), task_id=fence.task_id)
         done: asyncio.Future[Fence] = asyncio.get_running_loop().create_future()
         self.append_soon(_Once(fence, what, done))
+        self.hurry()
         try:
             return await done
         finally:
@@ -172,6 +173,10 @@ class TableStore(_Beside):
     @abstractmethod
     def append_soon(self, appender: Appender) -> None:
         """See `StateStore.append_soon`."""
+
+    @abstractmethod
+    def hurry(self) -> None:
+        """See `StateStore.hurry`."""
 
     async def add_input(self, task_id: str, new: NewInput, decide: Decide) -> TaskRecord:
         """See `StateStore.add_input`."""

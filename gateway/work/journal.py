@@ -16,7 +16,7 @@ from typing import Any, Final
 from structlog.typing import FilteringBoundLogger
 
 from gateway.errors import GatewayError, StoreUnavailableError
-from gateway.events import MAX_DATA_BYTES, Draft, data_bytes, gather, output_bytes
+from gateway.events import JOINED_BYTES, MAX_DATA_BYTES, Draft, data_bytes, gather, may_wait, output_bytes
 from gateway.state.base import Append, Decide, StateStore
 from gateway.state.retry import durably, pause_s
 from gateway.tasks import Fence, TaskRecord
@@ -113,6 +113,8 @@ class Journal:
         self._pending_bytes += size
         if not self._is_busy:
             self._start()
+        if self._pending_bytes > JOINED_BYTES or not may_wait(drafts):
+            self._store.hurry()
 
     async def write(self, write: Callable[[Fence], Awaitable[Fence | None]]) -> None:
         """Have `write` done behind all that was taken before, tried until the store takes it.
@@ -144,6 +146,7 @@ class Journal:
 
     async def flush(self) -> None:
         """Return when all that was taken is durable. Raises `LeaseLostError`."""
+        self._store.hurry()
         await self._wait(lambda: not self._is_busy)
 
     async def wait_failed(self) -> None:
@@ -212,6 +215,7 @@ class Journal:
     def _put(self, item: _Step | _Decision) -> None:
         self._pending.append(item)
         self._start()
+        self._store.hurry()  # what was said before goes before it
 
     def _start(self) -> None:
         if not self._is_busy and self._failure is None:

@@ -15,6 +15,12 @@ async def eventually(holds: Callable[[], Awaitable[bool]], within_s: float = 60.
             await let_pass(0.01)
 
 
+async def turns(count: int) -> None:
+    """Let the loop turn so many times, and no time pass."""
+    for _ in range(count):
+        await let_pass(0)
+
+
 async def let_pass(seconds: float) -> None:
     """Let so much of the loop's (virtual) time pass."""
     passed = asyncio.Event()

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from gateway.clock import Clock
+from gateway.events import may_wait
 from gateway.state.base import Appender
 from gateway.state.gathered import Asked, Gathered, alike, told
 from gateway.state.group_commit import Batch, GroupCommit
@@ -41,9 +42,13 @@ class Appends:
         if asked is None:
             return
         try:
-            appender.told(await self._group.write(asked))
+            appender.told(await self._group.write(asked, may_wait=may_wait(asked[1].drafts)))
         except Exception as error:  # noqa: BLE001 - whatever it was, it is the appender's
             appender.told(error)
+
+    def hurry(self) -> None:
+        """See `StateStore.hurry`."""
+        self._group.hurry()
 
     async def _run(self, asked: Sequence[Asked]) -> Batch:
         gathered = Gathered(asked, self._clock.now_ms())

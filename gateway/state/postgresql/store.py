@@ -60,6 +60,10 @@ class PostgresqlStore(TableStore):
 
         self._settled.start(in_turn())
 
+    def hurry(self) -> None:
+        """See `StateStore.hurry`."""
+        self._appends.hurry()
+
     async def _write(self, write: Write[Value], *, task_id: str | None = None) -> Value:
         async def in_turn(task_id: str) -> Value:
             async with self._turn(task_id):

@@ -25,8 +25,6 @@ from gateway.state.sqlite.writer import Write, Writer
 from gateway.state.table_store import Read, TableStore
 from gateway.state.table_store import Write as WriteOf
 
-REST_S: Final = 0.003
-"""After a transaction, for those who can wait: a sync costs the processor as much whatever it is of."""
 PROBE_BYTES: Final = 512 << 10
 """What has to find room before the store is believed to take writes again: as much as the largest one writes."""
 SPARE_BYTES: Final = 16 << 20
@@ -50,9 +48,7 @@ class SqliteStore(TableStore):
         self._writing = Writer(path, clock)
         self._threads = Threads()
         self._group: GroupCommit[Write] = GroupCommit(
-            lambda writes: self._timed(self._in(writer, lambda: self._writing.run(writes))),
-            self._committed,
-            rest_s=REST_S,
+            lambda writes: self._timed(self._in(writer, lambda: self._writing.run(writes))), self._committed
         )
 
     async def open(self) -> None:
@@ -91,6 +87,10 @@ class SqliteStore(TableStore):
     def append_soon(self, appender: Appender) -> None:
         """See `StateStore.append_soon`."""
         self._group.put(appender)
+
+    def hurry(self) -> None:
+        """See `StateStore.hurry`."""
+        self._group.hurry()
 
     async def _read(self, read: Read[Value]) -> Value:
         query = errors_translated()(lambda: run_now(read(SqliteTables(self._reader()))))

@@ -49,6 +49,10 @@ class SurrealStore(TableStore):
         """See `StateStore.append_soon`."""
         self._group.put(appender)
 
+    def hurry(self) -> None:
+        """See `StateStore.hurry`."""
+        self._group.hurry()
+
     async def _append_all(self, asked: Sequence[Asked]) -> Batch:
         gathered = Gathered(asked, self._clock.now_ms())
         done = list[Appended]()

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from gateway.events import Draft, TaskEvents, number
-from gateway.fanout.joining import FOLLOWER_S, LEAST_S, MOST_BYTES, MOST_S, Joining
+from gateway.events import JOINED_BYTES, Draft, TaskEvents, number
+from gateway.fanout.joining import FOLLOWER_S, LEAST_S, MOST_S, Joining
 from tests.support.records import NOW_MS, output
 from tests.support.waiting import let_pass
 
@@ -107,7 +107,7 @@ async def test_what_does_not_follow_is_not_joined() -> None:
 async def test_no_more_waits_than_a_client_has_room_for() -> None:
     """Else all of them would have to read it from the log."""
     place = Place()
-    text = output("x" * (MOST_BYTES // 2))
+    text = output("x" * (JOINED_BYTES // 2))
     for seq in (1, 2, 3):
         place.take(seq, text)
     assert place.told == [(0, "t1", [1]), (0, "t1", [2, 3])]

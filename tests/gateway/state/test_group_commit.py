@@ -10,7 +10,7 @@ from gateway.errors import StoreUnavailableError
 from gateway.state.group_commit import MAX_BATCH, Batch, GroupCommit
 from gateway.tasks import Changed, Commit
 from tests.support.inline import InlineExecutor
-from tests.support.waiting import let_pass
+from tests.support.waiting import let_pass, turns
 
 pytestmark = pytest.mark.looptime
 
@@ -133,6 +133,25 @@ async def test_who_cannot_wait_ends_the_rest(looptime: Any) -> None:
     group.put(Patient(5))
     await group.drain()
     assert (log.batches, looptime < 0.5) == ([[1], [2, 3], [4], [5]], True)
+
+
+async def test_full_batch_waits_for_nothing(looptime: Any) -> None:
+    """Where a transaction is full it waits for no more, and who is in a hurry behind it goes with the next."""
+    log = Log()
+    group = group_over(log)
+    group.put(Patient(0))
+    await turns(9)
+    for value in range(MAX_BATCH):
+        group.put(Patient(value))
+    await turns(9)
+    assert [len(batch) for batch in log.batches] == [1, MAX_BATCH]
+    group.put(Patient(0))
+    await turns(9)
+    for value in range(MAX_BATCH + 5):
+        group.put(Patient(value))
+    assert await group.write(gives(-2)) == -2
+    assert [len(batch) for batch in log.batches] == [1, MAX_BATCH, 1, MAX_BATCH, 6]
+    assert looptime == 0
 
 
 async def test_batch_is_published_before_any_of_its_askers_is_answered() -> None:

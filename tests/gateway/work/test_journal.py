@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from gateway.errors import LeaseLostError
-from gateway.events import MAX_DATA_BYTES, Draft
+from gateway.events import JOINED_BYTES, MAX_DATA_BYTES, Draft
 from gateway.run_now import run_now
+from gateway.state.group_commit import REST_S
 from gateway.state.sqlite.tables import SqliteTables
-from gateway.tasks import Commit, Fence, TaskRecord, lost
+from gateway.tasks import Change, Commit, Fence, TaskRecord, lost
 from gateway.work.journal import MAX_PENDING_BYTES, Journal
 from tests.support.records import NOW_MS, fence_of, output
-from tests.support.waiting import held_by_another, let_pass
+from tests.support.waiting import held_by_another, let_pass, turns
 from tests.support.work import LOG, Bench
 
 pytestmark = pytest.mark.looptime
@@ -67,6 +68,33 @@ async def test_output_that_gathers_during_a_write_is_one_event(bench: Bench) -> 
     log = await bench.log(task.task_id)
     assert await texts(bench, task) == "".join(f"{number}\n" for number in range(100))
     assert [event["data"]["text"].count("\n") for event in log[2:]] == [1, 99]
+
+
+async def test_only_what_nobody_waits_for_waits(bench: Bench, looptime: Any) -> None:
+    """Right after others' events a task's output waits; its decisions, its questions and a lot of output do not."""
+    task = await bench.running()
+    journal = journal_of(bench, task)
+    question = Draft("input.required", {"key": "k"})
+    for hurried in (output("b"), question), (output("x" * (JOINED_BYTES + 1)),):
+        await journal.emit(output("a"))
+        await turns(20)
+        before = journal.fence.last_seq
+        await journal.emit(*hurried)
+        await turns(20)
+        assert journal.fence.last_seq == before + len(hurried)
+    for text in "ab":
+        await journal.emit(output(text))
+        await turns(20)
+    assert journal.fence.last_seq == 8
+    await journal.decide(lambda _row: Change({}, [question]))
+    assert (looptime, journal.fence.last_seq) == (0, 10)
+    for text in "ab":
+        await journal.emit(output(text))
+        await turns(20)
+    await let_pass(REST_S / 2)
+    assert journal.fence.last_seq == 11
+    await let_pass(REST_S)
+    assert journal.fence.last_seq == 12
 
 
 async def test_what_is_said_until_a_write_begins_goes_with_it(bench: Bench) -> None:
