@@ -109,15 +109,17 @@ class ClientSocket(asyncio.Protocol):
     def _read(self) -> None:
         try:
             while not (self._is_held or self._is_deaf) and (message := self._reader.next()) is not None:
-                self._tell(*message)
+                opcode, payload = message
+                if opcode == TEXT:
+                    self._listener.on_text(payload)
+                else:
+                    self._tell_else(opcode, payload)
         except BrokenError as broken:
             self._is_deaf = True
             self._listener.on_broken(broken.code)
 
-    def _tell(self, opcode: int, payload: bytes) -> None:
-        if opcode == TEXT:
-            self._listener.on_text(payload)
-        elif opcode == BINARY:
+    def _tell_else(self, opcode: int, payload: bytes) -> None:
+        if opcode == BINARY:
             self._listener.on_binary(payload)
         elif opcode == CLOSE:
             code = code_of(payload)

@@ -183,7 +183,8 @@ class Connection:
     def _take(self, request: frames.Request) -> None:
         bucket = self._session.bucket
         try:
-            if not bucket.took_one(bucket.now()):
+            # What was held back was heard a while ago, and more may have flowed in since: `take` looks at the time.
+            if not bucket.took_one(self.socket.heard_at):
                 bucket.take()
             self._admit()
         except GatewayError as problem:

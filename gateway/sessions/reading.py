@@ -65,7 +65,7 @@ class Reader:
 
     def next(self) -> tuple[int, bytes] | None:
         """Opcode and payload of the next message; None until more has come. Raises `BrokenError`."""
-        while (frame := self._frame()) is not None:
+        while self._data and (frame := self._frame()) is not None:
             first, payload = frame
             if first == WHOLE_TEXT and not self._pieces:
                 return TEXT, payload
@@ -93,7 +93,8 @@ class Reader:
             length = int.from_bytes(data[begin - wide : begin])
             if length < (126 if wide == 2 else 1 << 16):  # written in more bytes than it needs
                 raise BrokenError(BROKEN)
-        self._check_head(first, second, length)
+        if first != WHOLE_TEXT or second < 0x80 or self._pieces or length > self._max_bytes:
+            self._check_head(first, second, length)
         end = begin + MASK_BYTES + length
         if have < end:
             return None
