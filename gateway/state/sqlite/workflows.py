@@ -11,6 +11,14 @@ from gateway.state.workflow_columns import NAMES, RUNNING, decoded, encoded, not
 from gateway.workflow_record import WorkflowQuery, WorkflowRecord
 
 _SELECT: Final = f"SELECT {', '.join(NAMES)}, {RUNNING} FROM workflow"
+_LISTED: Final = f"""
+    SELECT {", ".join(NAMES)}, {RUNNING}, (
+        SELECT iif(length(data) > {SHOWN_BYTES}, x'', data) FROM workflow_state AS kept
+        WHERE kept.workflow_id = workflow.workflow_id
+    ) FROM workflow
+"""
+"""With the state, nothing in the place of one that is not shown: each statement more gives the interpreter away, and a
+list would be a hundred."""
 _ONE_MORE: Final = "version = version + 1, updated_at = ?"
 """What every change of a row writes."""
 
@@ -21,7 +29,7 @@ class Workflows(Checkpoints):
     async def get_workflow(self, workflow_id: str) -> WorkflowRecord | None:
         """See `Tables.get_workflow`."""
         row = self._db.execute(f"{_SELECT} WHERE workflow_id = ?", (workflow_id,)).fetchone()
-        return None if row is None else self._workflow(row, max_bytes=None)
+        return None if row is None else self._workflow(row)
 
     async def lock_workflow(self, workflow_id: str) -> WorkflowRecord | None:
         """See `Tables.lock_workflow`; whoever writes has the whole file."""
@@ -38,9 +46,9 @@ class Workflows(Checkpoints):
             where.append("(created_at, workflow_id) < (?, ?)")
             values.extend(query.before)
         order = "ORDER BY created_at DESC, workflow_id DESC LIMIT ?"
-        sql = f"{_SELECT} WHERE {' AND '.join(where)} {order}"
+        sql = f"{_LISTED} WHERE {' AND '.join(where)} {order}"
         rows = self._db.execute(sql, (*values, query.limit)).fetchall()
-        return [self._workflow(row, max_bytes=SHOWN_BYTES) for row in rows]
+        return [self._listed(row) for row in rows]
 
     async def add_workflow(self, row: WorkflowRecord) -> None:
         """See `Tables.add_workflow`."""
@@ -81,25 +89,20 @@ class Workflows(Checkpoints):
         sql = f"UPDATE workflow SET {_sets(columns)}, {_ONE_MORE} WHERE workflow_id = ?"
         self._db.execute(sql, (*columns.values(), now_ms, workflow_id))
 
-    def _workflow(self, row: Sequence[Any], *, max_bytes: int | None) -> WorkflowRecord:
-        columns = dict(zip(NAMES, row[:-1], strict=True))
-        workflow_id = columns["workflow_id"]
-        return decoded(
-            columns,
-            running=bool(row[-1]),
-            state=self._state(workflow_id, max_bytes),
-            parts=self._parts(workflow_id, parts_of(columns["agent_states"]), max_bytes),
-        )
+    def _listed(self, row: Sequence[Any]) -> WorkflowRecord:
+        state = b"{}" if row[-1] is None else bytes(row[-1]) or None
+        return self._decoded(row[:-1], state, SHOWN_BYTES)
 
-    def _state(self, workflow_id: str, max_bytes: int | None) -> bytes | None:
-        sql = "SELECT length(data) FROM workflow_state WHERE workflow_id = ?"
-        found = self._db.execute(sql, (workflow_id,)).fetchone()
-        if found is None:
-            return b"{}"
-        if max_bytes is not None and found[0] > max_bytes:
-            return None
+    def _workflow(self, row: Sequence[Any]) -> WorkflowRecord:
         sql = "SELECT data FROM workflow_state WHERE workflow_id = ?"
-        return bytes(self._db.execute(sql, (workflow_id,)).fetchone()[0])
+        found = self._db.execute(sql, (row[NAMES.index("workflow_id")],)).fetchone()
+        return self._decoded(row, b"{}" if found is None else bytes(found[0]), None)
+
+    def _decoded(self, row: Sequence[Any], state: bytes | None, max_bytes: int | None) -> WorkflowRecord:
+        columns = dict(zip(NAMES, row[:-1], strict=True))
+        parts = parts_of(columns["agent_states"])
+        found = self._parts(columns["workflow_id"], parts, max_bytes)
+        return decoded(columns, running=bool(row[-1]), state=state, parts=found)
 
     def _write_state(self, row: WorkflowRecord) -> None:
         sql = "INSERT OR REPLACE INTO workflow_state VALUES (?, ?)"
