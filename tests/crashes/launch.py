@@ -31,8 +31,8 @@ CONDITIONS: Final[Mapping[str, Callable[..., bool]]] = {
     ),
     "commits the last event": lambda _store, commit: any(b.events[-1].final for b in commit.events),
     "has output": lambda _self, drafts, *_rest: any(draft.kind == "output" for draft in drafts),
-    "appends output": lambda _self, _fence, what, *_rest: any(
-        draft.kind == "output" for draft in what.drafts
+    "appends output": lambda _db, appends: any(
+        event.kind == "output" for one in appends for event in one.events
     ),
     "hands on output": lambda _hub, batch: any(event.kind == "output" for event in batch.events),
     "of a run": lambda _store, _set_id, _batch, fence=None: fence is not None,

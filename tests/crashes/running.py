@@ -49,7 +49,7 @@ async def output_gathered(stage: Stage) -> None:
 
 @crash_point(
     "output is written, its transaction is not committed",
-    "after gateway.state.transaction:Transaction.append",
+    "after gateway.state.sqlite.writer:write_appends",
     only="appends output",
     on_disk="the log up to the event before",
     client=DROPS,
