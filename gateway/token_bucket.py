@@ -11,6 +11,8 @@ MAX_PAUSE_S: Final = 1.0
 MANY_BUCKETS: Final = 1000
 """So many are kept, or twice those that were in use, before those are forgotten that are full again: they tell
 nothing any more."""
+ROWS_A_REQUEST: Final = 50
+"""A page counts as one more request for each so many rows: one of 500 takes as long as a hundred pings."""
 MIN_PAUSE_S: Final = 1e-3
 """uvloop counts in whole milliseconds: in a shorter pause as many are refused as can be read."""
 
@@ -63,6 +65,11 @@ class TokenBucket:
         if self._refused:
             self._refused -= 1
         return True
+
+    def pay_for(self, rows: int) -> None:
+        """Take what a page of `rows` costs beyond its request. It may owe that, and refuses until it is made up for."""
+        if self.per_s:
+            self._tokens -= rows // ROWS_A_REQUEST
 
     @property
     def pause_s(self) -> float:

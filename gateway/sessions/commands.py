@@ -76,6 +76,9 @@ class Caller(Watcher, Protocol):
     def flight(self) -> Flight:
         """What the flight recorder is told of it."""
 
+    def pay_for(self, rows: int) -> None:
+        """Count a page of so many against its rate."""
+
     async def renew(self, principal: Principal) -> None:
         """Go on as `principal`; what it may not see is followed no more."""
 
@@ -217,7 +220,7 @@ async def _delete_task(services: Services, caller: Caller, request: frames.Delet
 
 
 async def _list_tasks(services: Services, caller: Caller, request: frames.ListTasks) -> Reply:
-    return Reply(await services.control.list(caller.principal, request))
+    return _page(caller, "tasks", await services.control.list(caller.principal, request))
 
 
 async def _get_workflow(services: Services, caller: Caller, request: frames.GetWorkflow) -> Reply:
@@ -228,11 +231,17 @@ async def _get_workflow(services: Services, caller: Caller, request: frames.GetW
 
 
 async def _list_workflows(services: Services, caller: Caller, request: frames.ListWorkflows) -> Reply:
-    return Reply(await services.workflows.list(caller.principal, request))
+    return _page(caller, "workflows", await services.workflows.list(caller.principal, request))
 
 
 async def _list_checkpoints(services: Services, caller: Caller, request: frames.ListCheckpoints) -> Reply:
-    return Reply(await services.workflows.checkpoints(caller.principal, request.workflow_id, request))
+    found = await services.workflows.checkpoints(caller.principal, request.workflow_id, request)
+    return _page(caller, "checkpoints", found)
+
+
+def _page(caller: Caller, what: str, found: Mapping[str, Any]) -> Reply:
+    caller.pay_for(len(found[what]))
+    return Reply(found)
 
 
 async def _recover_workflow(services: Services, caller: Caller, request: frames.RecoverWorkflow) -> Reply:
@@ -245,7 +254,7 @@ async def _recover_workflow(services: Services, caller: Caller, request: frames.
 async def _watch(services: Services, caller: Caller, request: frames.Watch) -> Reply:
     caller.principal.require("admin" if request.topic == "instances" else "tasks:read")
     caller.principal.require_whole()
-    return Reply({"items": await services.watched[request.topic].add(caller)})
+    return _page(caller, "items", {"items": await services.watched[request.topic].add(caller)})
 
 
 async def _unwatch(services: Services, caller: Caller, request: frames.Unwatch) -> Reply:

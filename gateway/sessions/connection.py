@@ -241,6 +241,10 @@ class Connection:
 
     # --- what commands do here ----------------------------------------------------------------------------
 
+    def pay_for(self, rows: int) -> None:
+        """See `Caller.pay_for`."""
+        self._session.bucket.pay_for(rows)
+
     async def renew(self, principal: Principal) -> None:
         """See `Caller.renew`."""
         self.principal = principal

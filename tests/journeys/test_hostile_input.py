@@ -275,6 +275,20 @@ async def test_rate_limit_says_when_to_come_again(tmp_path: Path) -> None:
         assert "time" in await other.ask("ping")
 
 
+async def test_page_costs_what_it_has_rows(tmp_path: Path) -> None:
+    """A list of a hundred tasks takes three requests of the burst: its own, and one for each fifty of its rows."""
+    env = {"GATEWAY_REQUESTS_PER_S": "0.001", "GATEWAY_REQUEST_BURST": "110"}
+    async with (
+        running_gateway(tmp_path / "data", "--no-local-sandbox", env=env) as gateway,
+        client(gateway.socket_url) as me,
+    ):
+        for _ in range(100):
+            assert "task" in await me.ask("submit_task", mode="background", input={"commands": ["true"]})
+        assert len((await me.ask("list_tasks", limit=500))["tasks"]) == 100
+        codes = [(await me.ask("ping")).get("code") for _ in range(9)]
+        assert codes == [None] * 7 + ["rate_limited"] * 2
+
+
 async def test_unmet_sandbox_wish_leaves_the_gateway_up(tmp_path: Path) -> None:
     """Without a sandbox the gateway serves, `/readyz` names it, and submits are durable and wait."""
     env = {"WEBSOCKET_URL": "ws://127.0.0.1:9/ws"}
