@@ -13,9 +13,9 @@ SEEDS = range(80)
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def ruins() -> Iterator[None]:
-    """Take away what is left of a world that has failed: tasks and files, which the next test would be blamed for."""
+    """Take away what is left of worlds that have failed: tasks and files, which the next test would be blamed for."""
     yield
     gc.collect()
 
