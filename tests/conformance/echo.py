@@ -50,6 +50,7 @@ class Echo:
     def on_broken(self, code: int) -> None:
         """See `Listener`."""
         self._write(close_frame(code))
+        self.socket.transport.write_eof()  # as `Outbox.end_writing`
         self.socket.wait_for_end()
 
     def on_lost(self) -> None:
