@@ -6,6 +6,8 @@ import { adoptToken } from "./route.ts";
 import { start } from "./store.ts";
 import "./style/tokens.css";
 import "./style/base.css";
+import "./style/controls.css";
+import "./style/parts.css";
 import "./style/shell.css";
 import "./style/list.css";
 import "./style/form.css";
