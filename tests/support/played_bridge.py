@@ -23,12 +23,15 @@ class PlayedBridge:
         self._socket: WebSocketRoute | None = None
         self.is_away = False
         """New sockets are closed at once."""
+        self.refused = 0
+        """How many were."""
         self.seen: list[dict[str, Any]] = []
 
     async def take(self, socket: WebSocketRoute) -> None:
         """A socket of the tab's: the first is for its pairing."""
         if self.is_away:
             await socket.close(code=1001)
+            self.refused += 1
         elif self._socket is None:
             said = {"token": "paired.x", "subject": "alice", "expires_at": None, "runtime_key": None}
             self._socket = socket
@@ -36,6 +39,11 @@ class PlayedBridge:
         else:
             self._socket = socket
             socket.on_message(lambda text: self._frames.put_nowait(json.loads(text)))
+
+    @property
+    def has_word(self) -> bool:
+        """Whether there is a frame to hear."""
+        return not self._frames.empty()
 
     def say(self, kind: str, session_id: str | None = None, **fields: Any) -> None:
         """Send a frame."""

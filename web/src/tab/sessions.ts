@@ -137,13 +137,13 @@ export class Sessions {
 
   // --- a bridge that goes and comes back
 
-  /** The socket is gone: what runs waits for its bridge, but not for long. */
+  /** A socket is gone: what runs waits for its bridge, but not for long, and no longer for each socket more that goes. */
   leave(): void {
     this.#stagings.clear();
     for (const [sessionId, stay] of this.#all()) {
+      if (stay.channel.line === null) continue;
       stay.channel.detach();
       if (!this.#running.has(sessionId)) continue;
-      clearTimeout(stay.timer);
       stay.timer = setTimeout(() => stay.session.stop(), RESUME_MS);
     }
   }
