@@ -66,6 +66,7 @@ async def test_a_link_shows_a_running_task_and_steers_nothing(
     await owner.keyboard.press("x")
     await expect(status_of(guest)).to_have_text("Cancelled")
     await guest.reload()
+    await expect(screen_of(guest)).to_contain_text("shown")
     assert await lines_of(guest) == ["shown"]
     secret = link.rpartition("token=")[2]
     assert guest.url == link.partition("&")[0]
@@ -101,6 +102,7 @@ async def test_a_link_leaves_the_opener_who_they_are(owner: Page, guarded_url: s
     await signed_in_as_friend(friend, guarded_url)
 
     await friend.goto(link)
+    await ended(friend)
     assert await lines_of(friend) == ["for a friend"]
     await friend.get_by_role("button", name="Leave the link").click()
     await expect(friend.get_by_role("banner")).to_contain_text("friend")
