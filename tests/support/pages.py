@@ -71,7 +71,7 @@ async def ended(page: Page, code: int = 0) -> None:
 
 
 async def lines_of(page: Page) -> list[str]:
-    """All lines that the task has written, as the page has them now: wait for its end, or for the last of them, before."""
+    """All lines that the task has written, as the page has them now; wait for the last of them before."""
     button = page.get_by_role("button", name="Plain text")
     if await button.get_attribute("aria-pressed") != "true":
         await button.click()
