@@ -4,6 +4,7 @@ Two catalogues and three exceptions. `ERRORS` are answers to a request, `CLOSES`
 `TASK_ERRORS` are why a task failed. Only `sessions.commands` and `server.border` turn an exception into an answer.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
@@ -65,6 +66,16 @@ class GatewayError(Exception):
         """The error's part of an answer: `code`, `message`, `retryable` and, where there are any, `details`."""
         body: dict[str, Any] = {"code": self.code, "message": self.message, "retryable": self.kind.retryable}
         return body | {"details": self.details} if self.details else body
+
+
+def wrong_field(loc: Sequence[str | int], problem: str, *others: Mapping[str, Any]) -> GatewayError:
+    """The `bad_frame` for a field, and for `others`, each `{"loc": …, "msg": …}`.
+
+    `loc` leads to the field through the request, and is empty where all of it is meant.
+    """
+    where = ".".join(map(str, loc))[:500]
+    errors = [{"loc": [*loc], "msg": problem}, *others]
+    return GatewayError("bad_frame", f"{where}: {problem}" if where else problem, errors=errors)
 
 
 class LeaseLostError(Exception):

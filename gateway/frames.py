@@ -4,13 +4,13 @@ A request that does not fit its type is a `bad_frame` that says where; JSON type
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 from pydantic_core import ValidationError, from_json
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, wrong_field
 from gateway.events import cut_text
 from gateway.strict_json import MAX_INT, check_json, parse_object
 
@@ -186,6 +186,9 @@ class DeleteTask(_TaskRequest):
     type: Literal["delete_task"]
 
 
+_UUID: Final = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+
 class ListBody(Strict):
     """Which tasks to list, by socket or by HTTP."""
 
@@ -195,9 +198,7 @@ class ListBody(Strict):
     workflow_id: TaskId | None = None
     label: Annotated[str, StringConstraints(pattern=r"^[^=]+=")] | None = None
     limit: int = Field(default=50, ge=1, le=500)
-    cursor: (
-        Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")] | None
-    ) = None
+    cursor: Annotated[str, StringConstraints(pattern=rf"^{_UUID}$")] | None = None
 
 
 class ListTasks(ListBody, _Request):
@@ -207,7 +208,6 @@ class ListTasks(ListBody, _Request):
 
 
 WorkflowStatus = Literal["active", "paused", "completed", "failed", "cancelled"]
-_UUID: Final = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 class GetWorkflow(_Request):
@@ -312,6 +312,7 @@ Request = Annotated[
 
 _requests: Final[TypeAdapter[Request]] = TypeAdapter(Request)
 _parse_short: Final[Callable[[str | bytes], Request]] = _requests.validator.validate_json
+_TYPES: Final = [get_args(kind.model_fields["type"].annotation)[0] for kind in get_args(get_args(Request)[0])]
 SHORT_CHARS: Final = 512
 """A text of so few can't have too much in it for one step to parse and check it; as almost all have."""
 
@@ -327,6 +328,8 @@ def parse_request(text: str | bytes) -> Request:
     try:
         return _requests.validate_python(value)
     except ValidationError as error:
+        if value.get("type") not in _TYPES:
+            raise wrong_field(["type"], f"Input should be one of {', '.join(_TYPES)}") from None
         # The first part of a place is the request's type, which its sender did not write as a key.
         raise bad_frame(error, skip=1) from None
 
@@ -337,8 +340,7 @@ def bad_frame(error: ValidationError, *, skip: int = 0, within: Sequence[str] = 
     places = [[*within, *item["loc"][skip:]] for item in found]
     messages = [cut_text(item["msg"].removeprefix("Value error, "), MAX_ERROR_BYTES) for item in found]
     errors = [{"loc": loc, "msg": message} for loc, message in zip(places, messages, strict=True)]
-    where = ".".join(map(str, places[0]))
-    return GatewayError("bad_frame", f"{where}: {messages[0]}" if where else messages[0], errors=errors)
+    return wrong_field(places[0], messages[0], *errors[1:])
 
 
 def usable_id(text: str | bytes) -> str | None:

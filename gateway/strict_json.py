@@ -9,7 +9,7 @@ from typing import Any, Final
 import orjson
 from pydantic_core import from_json
 
-from gateway.errors import GatewayError
+from gateway.errors import wrong_field
 
 MAX_DEPTH: Final = 64
 """How deep a client's JSON may nest: well below what every parser and encoder we use can take."""
@@ -64,11 +64,11 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
             _look_over(text)
         value = from_json(text)
     except ValueError as error:
-        raise _not_a_request(f"Invalid JSON: {error}") from None
+        raise wrong_field([], f"Invalid JSON: {error}") from None
     if not isinstance(value, dict):
-        raise _not_a_request("Input should be an object")
+        raise wrong_field([], "Input should be an object")
     if len(value) > MAX_KEYS:
-        raise _not_a_request(f"Input has more than {MAX_KEYS} keys")
+        raise wrong_field([], f"Input has more than {MAX_KEYS} keys")
     return value
 
 
@@ -81,7 +81,7 @@ def _look_over(text: str | bytes) -> None:
         # No exception may hold on to the value: freeing it is half the work.
         problem = _problem_of(orjson.loads(text))
     if problem is not None:
-        raise GatewayError("bad_frame", f"input: {problem}", errors=[{"loc": ["input"], "msg": problem}])
+        raise wrong_field(["input"], problem)
 
 
 @contextmanager
@@ -94,7 +94,3 @@ def _collector_paused() -> Iterator[None]:
     finally:
         if paused:
             gc.enable()
-
-
-def _not_a_request(message: str) -> GatewayError:
-    return GatewayError("bad_frame", message, errors=[{"loc": [], "msg": message}])

@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import Field
 
 from gateway import trace
-from gateway.errors import GatewayError
+from gateway.errors import wrong_field
 from gateway.fanout.follow import ended
 from gateway.files import Upload
 from gateway.frames import InputBody, ListBody, Name, SubmitBody, WishBody
@@ -275,7 +275,5 @@ def _keyed(asked: Asked, body: SubmitBody) -> SubmitBody:
     if key is None:
         return body
     if body.idempotency_key not in {None, key}:
-        message = "is another than the header's"
-        problem = {"loc": ["idempotency_key"], "msg": message}
-        raise GatewayError("bad_frame", f"idempotency_key: {message}", errors=[problem])
+        raise wrong_field(["idempotency_key"], "is another than the header's")
     return checked(SubmitBody, body.model_dump(exclude_unset=True) | {"idempotency_key": key})

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel, ConfigDict
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, wrong_field
 from gateway.principal import Principal
 from gateway.server.bodies import Bodies, checked
 from gateway.sessions.commands import Services
@@ -146,8 +146,7 @@ def parsed_query(request: web.Request, model: type[BaseModel]) -> Any:
     given = request.query
     for name in given:
         if len(given.getall(name)) > 1:
-            problem = {"loc": [name], "msg": "is there more than once"}
-            raise GatewayError("bad_frame", f"{name[:100]}: is there more than once", errors=[problem])
+            raise wrong_field([name], "is there more than once")
     return checked(model, _with_numbers(model, given))
 
 

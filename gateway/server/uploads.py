@@ -15,7 +15,7 @@ from aiohttp import BodyPartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.clock import Clock
-from gateway.errors import GatewayError, StoreUnavailableError
+from gateway.errors import GatewayError, StoreUnavailableError, wrong_field
 from gateway.files import MAX_FILES, FileError, Intake, TooManyBytesError, Upload, path_problem
 from gateway.state.base import StateStore
 from gateway.tar import Member, TarError, TarReader
@@ -83,14 +83,14 @@ class Uploads:
         upload = None
         async for part in _parts(request):
             if part.name in seen or part.name not in {"task", "files"}:
-                raise _refused([part.name or ""], "there is one part `task`, and one part `files` at most")
+                raise wrong_field([part.name or ""], "there is one part `task`, and one part `files` at most")
             seen.add(part.name)
             if part.name == "task":
                 await read_task(_slices(part))
             else:
                 upload = await self._store_tar(_slices(part), set_id)
         if "task" not in seen:
-            raise _refused(["task"], "the part is missing")
+            raise wrong_field(["task"], "the part is missing")
         return upload
 
     async def _store_tar(self, slices: AsyncIterator[bytes], set_id: str) -> Upload:
@@ -175,17 +175,12 @@ def _name(path: str) -> str:
 
 def refused_file(path: str, problem: str) -> GatewayError:
     """The `bad_frame` for a file of the input."""
-    return _refused(["input", "files", path], problem)
+    return wrong_field(["input", "files", path], problem)
 
 
 def _refused_tar(error: TarError) -> GatewayError:
     shown = FileError(error.path, str(error)).path if error.path is not None else None
-    return _refused(["input", "files", *([shown] if shown is not None else [])], str(error))
-
-
-def _refused(loc: list[str], problem: str) -> GatewayError:
-    where = ".".join(loc)[:500]
-    return GatewayError("bad_frame", f"{where}: {problem}", errors=[{"loc": loc, "msg": problem}])
+    return wrong_field(["input", "files", *([shown] if shown is not None else [])], str(error))
 
 
 async def _parts(request: web.Request) -> AsyncIterator[BodyPartReader]:
@@ -197,7 +192,7 @@ async def _parts(request: web.Request) -> AsyncIterator[BodyPartReader]:
         if part is None:
             return
         if not isinstance(part, BodyPartReader):
-            raise _refused([], "a part is a form of its own")
+            raise wrong_field([], "a part is a form of its own")
         yield part
 
 
@@ -216,4 +211,4 @@ def _form_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, RuntimeError, HttpProcessingError) as error:
-        raise _refused([], f"the form is broken: {error}"[:500]) from None
+        raise wrong_field([], f"the form is broken: {error}"[:500]) from None

@@ -9,7 +9,7 @@ import orjson
 from gateway import trace, wishes
 from gateway.agents.directory import Directory
 from gateway.clock import Clock
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, wrong_field
 from gateway.files import MAX_FILES, Upload, conflicts, to_entry
 from gateway.frames import InputBody, ListBody, SubmitBody, fitting, input_bytes
 from gateway.principal import Principal
@@ -128,8 +128,7 @@ class Control:
         principal.require("tasks:write")
         task = _must_see(principal, await self._store.get_task(task_id))
         if self._agents.takes_text(task.agent) and not isinstance(body.data, str):
-            problem = {"loc": ["data"], "msg": "Input should be a valid string"}
-            raise GatewayError("bad_frame", "data: Input should be a valid string", errors=[problem])
+            raise wrong_field(["data"], "Input should be a valid string")
         new = NewInput(orjson.dumps(body.data), body.eof, body.key)
         nbytes = input_bytes(body.data)
         await self._store.add_input(task_id, new, lambda row: wishes.send_input(row, nbytes))
@@ -221,10 +220,7 @@ def _check_upload(body: SubmitBody, upload: Upload, *, taken: bool) -> None:
 
 
 def _bad_files(path: list[str], problem: str) -> GatewayError:
-    loc = ["input", "files", *path]
-    return GatewayError(
-        "bad_frame", f"{'.'.join(loc)[:500]}: {problem}", errors=[{"loc": loc, "msg": problem}]
-    )
+    return wrong_field(["input", "files", *path], problem)
 
 
 _NOT_OF_IT: Final = ("id", "type", "mode", "idempotency_key", "traceparent")
