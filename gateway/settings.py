@@ -183,16 +183,16 @@ class Settings(_TabSettings):
     """Tasks of one subject that wait to run; 0 turns the limit off."""
     max_stored_bytes_per_subject: int = Field(default=10 << 30, ge=0)
     """Bytes of one subject's tasks in the store, those that run not counted before they end: their input, logs, results
-    and files. Whoever has more submits nothing before some are deleted, or went by their age. 0 turns the limit off,
-    and under `auth=none` there is none: all is one subject's."""
+    and files. Whoever has more submits nothing before some are deleted, or too old. 0, or `auth=none`: no limit."""
     submits_per_s: float = Field(default=1000.0, ge=0)
     """Tasks that one subject submits, on average, over all its connections; 0 turns the limit off."""
     submit_burst: int = Field(default=2000, ge=1)
     """Tasks that one subject submits in one go."""
     requests_per_s: float = 100.0
-    """Requests of one session, and of one subject by HTTP, on average; 0 turns the limit off."""
+    """Requests of a session, on average; ten times as many of a subject by HTTP, and frames of it from one address
+    (more are read later); 0 turns these limits off."""
     request_burst: int = 200
-    """Requests of one session, and of one subject by HTTP, in one go."""
+    """Requests of one session in one go, and ten times as many of those."""
 
     # --- times ---
     heartbeat_ms: int = Field(default=25_000, ge=100)

@@ -15,6 +15,8 @@ ROWS_A_REQUEST: Final = 50
 """A page counts as one more request for each so many rows: one of 500 takes as long as a hundred pings."""
 MIN_PAUSE_S: Final = 1e-3
 """uvloop counts in whole milliseconds: in a shorter pause as many are refused as can be read."""
+MIN_DEBT_S: Final = 10e-3
+"""Who owes is not read for so long at least, and may then say a few things in one go: a pause costs as much as one."""
 
 
 @dataclass
@@ -70,6 +72,15 @@ class TokenBucket:
         """Take what a page of `rows` costs beyond its request. It may owe that, and refuses until it is made up for."""
         if self.per_s:
             self._tokens -= rows // ROWS_A_REQUEST
+
+    def pay(self, cost: int) -> float:
+        """Take so many, though there be none: how long, in s, its asker is to wait, 0 where nothing is owed.
+
+        Nobody owes more than `MAX_PAUSE_S`: who shares a bucket with a flood is slowed by it, and not shut out.
+        """
+        self._fill()
+        self._tokens = max(self._tokens - cost, -self.per_s * MAX_PAUSE_S)
+        return 0.0 if self._tokens >= 0 else max(-self._tokens / self.per_s, MIN_DEBT_S)
 
     @property
     def pause_s(self) -> float:

@@ -130,6 +130,15 @@ class Guest:
         """Whether it may stay, now that it has come."""
         return self._crowd.has_room(self._address)
 
+    @property
+    def counted_as(self) -> str | None:
+        """The address as which it counts, while it asks."""
+        return self._address or self._behind
+
+    def broke(self) -> None:
+        """What it asks can't be read. That counts as if it had asked for a socket: it costs as much."""
+        self._crowd.shakes_hands(self._address)
+
     @contextmanager
     def asking(self, forwarded: str, *, shakes_hands: bool = False) -> Iterator[str | None]:
         """It asks, for a socket where it `shakes_hands`, and its `X-Forwarded-For` is `forwarded`.

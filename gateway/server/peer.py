@@ -50,6 +50,11 @@ class Peer(web.RequestHandler):
         """Whether nothing that is written reaches its client any more."""
         return self.transport is None or self.transport.is_closing()
 
+    @property
+    def counted_as(self) -> str | None:
+        """See `HandsOver.counted_as`."""
+        return None if self.guest is None else self.guest.counted_as
+
     def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
         """From here on it is a WebSocket of aiohttp's: its peer's frames are looked at first."""
         guard = Guard(parser, asyncio.get_running_loop().time)
@@ -77,9 +82,10 @@ class Peer(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
-        super().connection_made(transport)
         self.guest = self._crowd.came(transport)
-        if not self.guest.has_room:
+        if self.guest.has_room:
+            super().connection_made(transport)
+        else:
             cast("asyncio.Transport", transport).abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -103,6 +109,8 @@ class Peer(web.RequestHandler):
             return web.Response()  # nobody reads it, and it is not even written
         if not isinstance(exc, HttpProcessingError):
             return super().handle_error(request, status, exc, message)
+        if self.guest is not None:
+            self.guest.broke()
         said = f"This can't be read as HTTP; a header has at most {MAX_HEADER_BYTES} bytes."
         body = {"code": "bad_request", "message": said, "retryable": False}
         response = plain_problem(400, title="bad_request", body=body, headers={})

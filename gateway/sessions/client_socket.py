@@ -8,10 +8,15 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from gateway.sessions.reading import BINARY, CLOSE, PING, TEXT, BrokenError, Reader, code_of
+from gateway.sessions.reading import BINARY, CLOSE, PIECE, PING, TEXT, BrokenError, Reader, code_of
+from gateway.token_bucket import TokenBucket
 
 CLOSE_TIMEOUT_S: Final = 2.0
 """How long a peer may take to take what is left and to answer our close."""
+FRAMES_A_TURN: Final = 32
+"""Of one client that are read in one go: then it is the others' turn."""
+FRAME_BYTES: Final = 32 << 10
+"""A message counts as one frame more for each so many bytes: one of 1 MiB takes as long as thirty short ones."""
 
 
 class Listener(Protocol):
@@ -37,28 +42,40 @@ class Listener(Protocol):
 
 
 class ClientSocket(asyncio.Protocol):
-    """Reads for `listener`; whoever writes does so on `transport`."""
+    """Reads for `listener`; whoever writes does so on `transport`.
+
+    Each frame takes from `pace`, where there is one, and the client is not read while that is owed.
+    """
 
     __slots__ = (
         "_ending",
+        "_holds",
         "_is_deaf",
-        "_is_held",
         "_listener",
         "_now",
+        "_pace",
         "_reader",
         "heard_at",
         "on_gone",
         "transport",
     )
 
-    def __init__(self, transport: asyncio.Transport, listener: Listener, *, max_bytes: int) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        listener: Listener,
+        *,
+        max_bytes: int,
+        pace: TokenBucket | None = None,
+    ) -> None:
         self.transport = transport
         self._listener = listener
         self._now = asyncio.get_running_loop().time
         self._reader = Reader(max_bytes, self._now)
         self.heard_at = self._now()
         """When anything came last, by the loop's clock."""
-        self._is_held = False
+        self._pace = pace
+        self._holds = 0
         self._is_deaf = False
         self._ending: asyncio.TimerHandle | None = None
         self.on_gone: Callable[[], None] | None = None
@@ -77,7 +94,7 @@ class ClientSocket(asyncio.Protocol):
             return
         self.heard_at = self._now()
         self._reader.feed(data)
-        if not self._is_held:
+        if not self._holds:
             self._read()
 
     def connection_lost(self, _exc: Exception | None) -> None:
@@ -93,27 +110,39 @@ class ClientSocket(asyncio.Protocol):
     # --- reading ----------------------------------------------------------------------------------------------
 
     def hold(self) -> None:
-        """Tell nothing more until `release`; the client is not read meanwhile."""
-        self._is_held = True
+        """Tell nothing more until as many `release`; the client is not read meanwhile."""
+        self._holds += 1
         if not self.transport.is_closing():
             self.transport.pause_reading()
 
     def release(self) -> None:
-        """Go on."""
-        if self._is_held:
-            self._is_held = False
+        """Go on, if nobody else holds it."""
+        if not self._holds:
+            return
+        self._holds -= 1
+        if not self._holds:
             self._read()
-            if not self._is_held and not self.transport.is_closing():
+            if not self._holds and not self.transport.is_closing():
                 self.transport.resume_reading()
 
+    def _rest(self, pause_s: float) -> None:
+        self.hold()
+        asyncio.get_running_loop().call_later(pause_s, self.release)
+
     def _read(self) -> None:
+        left = FRAMES_A_TURN
         try:
-            while not (self._is_held or self._is_deaf) and (message := self._reader.next()) is not None:
+            while not (self._holds or self._is_deaf) and (message := self._reader.next()) is not None:
                 opcode, payload = message
                 if opcode == TEXT:
                     self._listener.on_text(payload)
                 else:
                     self._tell_else(opcode, payload)
+                left -= 1
+                owed_s = 0.0 if self._pace is None else self._pace.pay(1 + len(payload) // FRAME_BYTES)
+                # A message in many pieces is to come to its end in time: they are paid for, and waited for later.
+                if not left or (owed_s and message is not PIECE):
+                    self._rest(owed_s)
         except BrokenError as broken:
             self._is_deaf = True
             self._listener.on_broken(broken.code)
@@ -125,7 +154,7 @@ class ClientSocket(asyncio.Protocol):
             code = code_of(payload)
             self._is_deaf = True
             self._listener.on_close(code)
-        else:
+        elif opcode:
             self._listener.on_control(payload, is_ping=opcode == PING)
 
     # --- its end ----------------------------------------------------------------------------------------------
@@ -139,6 +168,7 @@ class ClientSocket(asyncio.Protocol):
     def wait_for_end(self) -> None:
         """We have said our close: the peer may answer it, or end, within `CLOSE_TIMEOUT_S`."""
         self._cut_off_later()
+        self._holds = min(self._holds, 1)
         self.release()
 
     def _cut_off_later(self) -> None:

@@ -43,13 +43,14 @@ class Connection:
         services: Services,
         settings: Settings,
         flight: Flight,
+        pace: TokenBucket | None,
         log: FilteringBoundLogger,
         on_over: Callable[["Connection", int], None],
     ) -> None:
         self.flight = flight
         self.principal = principal
         self.outbox = Outbox(transport, services.outgoing)
-        self.socket = ClientSocket(transport, self, max_bytes=settings.max_frame_bytes)
+        self.socket = ClientSocket(transport, self, max_bytes=settings.max_frame_bytes, pace=pace)
         self._session = session
         self._services = services
         self._settings = settings

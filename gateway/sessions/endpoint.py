@@ -136,6 +136,7 @@ class Endpoint:
             services=self._services,
             settings=self._settings,
             flight=flight,
+            pace=self._services.quotas.pace(peer.counted_as, principal),
             log=log,
             # Counted as it came: a connection that renews its token keeps its place.
             on_over=partial(self._over, principal),

@@ -1,7 +1,8 @@
 """How much one asker may have: requests in a while, and connections at a time.
 
-A socket's requests count against its session, one by HTTP against its subject. Whoever has a token for named tasks
-may have been given it by somebody else: such a token has limits of its own, by socket and by HTTP together.
+A socket's frames count against its address, as far as they are one subject's, and its requests against its session
+besides; one by HTTP counts against its subject. Whoever has a token for named tasks may have been given it by somebody
+else: such a token has limits of its own, by socket and by HTTP together.
 """
 
 import asyncio
@@ -17,6 +18,9 @@ from gateway.token_bucket import Buckets, TokenBucket
 
 HTTP_SESSIONS: Final = 10
 """As so many sessions counts what a subject asks by HTTP, where scripts share one subject and have no session."""
+ADDRESS_SESSIONS: Final = 10
+"""As so many sessions counts what a subject says over all sockets from one address: a new session, with a burst of its
+own, is there for the asking."""
 NARROW_PER_S: Final = 20.0
 """Requests of one token for named tasks, on average."""
 NARROW_BURST: Final = 40
@@ -50,6 +54,16 @@ class Quotas:
         """The rate of all that the principal asks without a session."""
         make = self._of_subject if principal.tasks is None else self._narrow
         return self._buckets.of(principal.counted_as, make)
+
+    def pace(self, address: str | None, principal: Principal) -> TokenBucket | None:
+        """What the principal may say from that address, over all of its sockets; None for as much as it likes."""
+        if address is None or not self._settings.requests_per_s:
+            return None
+        # By subject, not as it is counted: whoever has a token may make many for named tasks.
+        return self._buckets.of((address, principal.subject, "pace"), self._of_address)
+
+    def _of_address(self) -> TokenBucket:
+        return self._new(ADDRESS_SESSIONS)
 
     def _of_subject(self) -> TokenBucket:
         return self._new(HTTP_SESSIONS)

@@ -18,6 +18,8 @@ MESSAGE_S: Final = 30.0
 MASK_BYTES: Final = 4
 WHOLE_TEXT: Final = 0x81
 """How a frame begins that is a text and its end."""
+PIECE: Final = (0, b"")
+"""Stands for a frame that was only a part of a message."""
 _KNOWN: Final = frozenset({0, TEXT, BINARY, CLOSE, PING, PONG})
 
 
@@ -30,7 +32,7 @@ class BrokenError(Exception):
 
 
 class Reader:
-    """What one client sends: `feed` it, and take each message by `next`."""
+    """What one client sends: `feed` it, and take each message by `next`, a frame at a time."""
 
     __slots__ = ("_at", "_began", "_data", "_kind", "_max_bytes", "_now", "_parts", "_pieces", "_size")
 
@@ -64,18 +66,20 @@ class Reader:
         self._at = 0
 
     def next(self) -> tuple[int, bytes] | None:
-        """Opcode and payload of the next message; None until more has come. Raises `BrokenError`."""
-        while self._data and (frame := self._frame()) is not None:
-            first, payload = frame
-            if first == WHOLE_TEXT and not self._pieces:
-                return TEXT, payload
-            opcode = first & 0x0F
-            message = (opcode, payload) if opcode >= CLOSE else self._joined(first, payload)
-            if self._pieces >= MAX_PIECES or (self._pieces and self._now() - self._began >= MESSAGE_S):
-                raise BrokenError(BROKEN)
-            if message is not None:
-                return message
-        return None
+        """Opcode and payload of the message that the next frame ends, or `PIECE`; None until more has come.
+
+        Raises `BrokenError`.
+        """
+        if not self._data or (frame := self._frame()) is None:
+            return None
+        first, payload = frame
+        if first == WHOLE_TEXT and not self._pieces:
+            return TEXT, payload
+        opcode = first & 0x0F
+        message = (opcode, payload) if opcode >= CLOSE else self._joined(first, payload)
+        if self._pieces >= MAX_PIECES or (self._pieces and self._now() - self._began >= MESSAGE_S):
+            raise BrokenError(BROKEN)
+        return message
 
     def _frame(self) -> tuple[int, bytes] | None:
         """First byte and payload of the next frame, where it is all there."""
@@ -115,8 +119,8 @@ class Reader:
         if self._size + length > self._max_bytes:
             raise BrokenError(TOO_BIG)
 
-    def _joined(self, first: int, payload: bytes) -> tuple[int, bytes] | None:
-        """The message that this frame ends."""
+    def _joined(self, first: int, payload: bytes) -> tuple[int, bytes]:
+        """The message that this frame ends, or `PIECE`."""
         if self._parts is None:
             self._parts = []
         if first & 0x0F:
@@ -125,7 +129,7 @@ class Reader:
         self._pieces += 1
         self._size += len(payload)
         if not first & 0x80:
-            return None
+            return PIECE
         whole = self._kind, b"".join(self._parts)
         self._parts, self._pieces, self._size = None, 0, 0
         return whole

@@ -24,6 +24,10 @@ _KEY_BYTES: Final = 16
 class HandsOver(Protocol):
     """aiohttp's side of a connection, as far as it lets go of it."""
 
+    @property
+    def counted_as(self) -> str | None:
+        """The address that it counts as; None where none does."""
+
     def hand_over(self, to: asyncio.Protocol) -> Callable[[], None]:
         """The connection is `to`'s from now on; what it gives is to be called once that is lost."""
 

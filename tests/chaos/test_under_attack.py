@@ -21,8 +21,6 @@ WINDOWS: Final = 12
 WINDOW_S: Final = 3.0
 HONEST: Final = 8
 PAUSE_S: Final = 0.02
-NOISE_S: Final = 0.002
-"""What a scheduler alone may cost a process on a busy machine."""
 
 
 @asynccontextmanager
@@ -102,5 +100,5 @@ async def test_honest_clients_wait_no_more_than_twice_as_long(tmp_path: Path) ->
         assert cpu_s(evil.pid) > 1, "nobody attacked"
     without, during = statistics.median(calm), statistics.median(attacked)
     print(f"p99 {without * 1e3:.1f} ms, in an attack {during * 1e3:.1f} ms: {during / without:.2f}")  # noqa: T201
-    assert during <= 2 * without + NOISE_S
+    assert during <= 2 * without
     assert (tmp_path / "data.log").read_text() == ""

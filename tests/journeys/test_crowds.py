@@ -13,12 +13,14 @@ import pytest
 from gateway.server.crowd import WAITING
 from tests.support.gateway import Client, GatewayProcess, client, running_gateway
 from tests.support.http_calls import SECRET, as_client, bearer, call, refused, session
-from tests.support.raw_websocket import WITHIN_S, RawClient, handshake, is_over
+from tests.support.raw_websocket import WITHIN_S, Door, RawClient, frame, handshake, is_over, raw_client
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.journey
 
 LIMIT: Final = 3
+BAD: Final = 18
+"""Bad frames that end no connection yet."""
 GET: Final = b"GET /v1/tasks HTTP/1.1\r\nHost: localhost\r\n"
 
 
@@ -73,6 +75,9 @@ async def test_address_with_too_many_connections_is_refused(tmp_path: Path) -> N
         assert "Retry-After: 5\r\n" in said[-1]
         assert (await _shakes_hands(gateway, "127.0.0.3")).startswith("HTTP/1.1 101 ")
         assert (await asked(gateway, "127.0.0.2"))[0] == 200
+        for _ in range(LIMIT):
+            await _is_not_understood(gateway, "127.0.0.4")
+        assert (await _shakes_hands(gateway, "127.0.0.4")).startswith("HTTP/1.1 429 ")
 
 
 async def _shakes_hands(gateway: GatewayProcess, address: str) -> str:
@@ -80,6 +85,13 @@ async def _shakes_hands(gateway: GatewayProcess, address: str) -> str:
     async with from_address(gateway, address) as peer, asyncio.timeout(WITHIN_S):
         await peer.send(handshake(gateway.url))
         return (await peer.reader.readuntil(b"\r\n\r\n")).decode()
+
+
+async def _is_not_understood(gateway: GatewayProcess, address: str) -> None:
+    """Somebody from there says what can't be read as HTTP."""
+    async with from_address(gateway, address) as peer, asyncio.timeout(WITHIN_S):
+        await peer.send(b"\xff\xfe\xfd\r\n\r\n")
+        assert (await peer.reader.readuntil(b"\r\n\r\n")).split()[1] == b"400"
 
 
 async def _is_told_by_goodbye(gateway: GatewayProcess) -> None:
@@ -100,6 +112,39 @@ async def _are_cut_off(gateway: GatewayProcess, held: AsyncExitStack) -> None:
     assert any(task.done() for task in ended)
     for task in ended:
         task.cancel()
+
+
+async def test_one_address_is_read_no_faster_than_its_pace(tmp_path: Path) -> None:
+    """Over however many sockets: a crowd of one address, or of one behind a proxy, waits, and each of its frames has
+    its answer."""
+    env = {
+        "GATEWAY_REQUESTS_PER_S": "30",
+        "GATEWAY_REQUEST_BURST": "2",
+        "GATEWAY_TRUSTED_PROXIES": "127.0.0.1",
+    }
+    async with (
+        running_gateway(tmp_path / "data", "--no-local-sandbox", env=env) as gateway,
+        AsyncExitStack() as held,
+    ):
+
+        async def takes_s(said: bytes, code: str, *crowd: RawClient) -> float:
+            """Until all of them have all of their answers."""
+            began = asyncio.get_running_loop().time()
+            for one in crowd:
+                await one.send(said)
+            for answers in await asyncio.gather(*(one.answers(BAD) for one in crowd)):
+                assert {answer["code"] for answer in answers} == {code}
+            return asyncio.get_running_loop().time() - began
+
+        bad = frame(b"{}") * BAD
+        direct = [
+            await held.enter_async_context(raw_client(Door(gateway.url, "127.0.0.2"))) for _ in range(10)
+        ]
+        behind = {"X-Forwarded-For": "203.0.113.1"}
+        others = [await held.enter_async_context(raw_client(gateway, **behind)) for _ in range(10)]
+        took = await asyncio.gather(*(takes_s(bad, "bad_frame", *crowd) for crowd in (direct, others)))
+        # Of 180 frames 20 are its burst, and 10 are answered before they are waited for; 300 are read in a second.
+        assert min(took) >= 150 / 300
 
 
 async def test_only_a_trusted_proxy_says_for_whom_it_asks(tmp_path: Path) -> None:

@@ -118,3 +118,12 @@ def test_bad_network_of_proxies_is_refused_at_the_start() -> None:
     """With its name, before anybody is believed."""
     with pytest.raises(ValueError, match="GATEWAY_TRUSTED_PROXIES: 'proxy' does not appear"):
         Settings(_env_file=None, trusted_proxies=("proxy",))
+
+
+async def test_who_speaks_no_http_has_asked_for_a_socket() -> None:
+    """What can't be read costs as much, so it takes from the same rate; who is not counted by address has none."""
+    found = crowd(limit=4, per_s=0.01)
+    for peer in ("198.51.100.7", "192.0.2.1"):
+        for _ in range(4):
+            found.came(connection(peer)).broke()
+    assert [found.shakes_hands(who) for who in ("198.51.100.7", "198.51.100.8")] == [False, True]

@@ -81,3 +81,21 @@ def test_connections_are_counted_while_they_last(tasks: frozenset[str] | None, l
     quotas.check_connection(principal("bob"))
     held[0].__exit__(None, None, None)
     quotas.check_connection(who)
+
+
+def test_address_has_a_pace_for_what_one_subject_says_from_it() -> None:
+    """As ten sessions, however many sockets and tokens it has; another subject's and another address's are their own;
+    who is not counted, and nobody where requests are not, has none."""
+    quotas, alice = Instance().quotas, principal()
+    mine = quotas.pace("192.0.2.1", alice)
+    assert mine is not None
+    assert mine.pay(2000) == 0.0
+    narrow = quotas.pace("192.0.2.1", principal(tasks=frozenset({"t1"})))
+    assert narrow is not None
+    assert narrow.pay(500) == 0.5
+    for other in (quotas.pace("192.0.2.1", principal("bob")), quotas.pace("192.0.2.2", alice)):
+        assert other is not None
+        assert other.pay(2000) == 0.0
+    assert quotas.of(alice).has_one()
+    assert quotas.pace(None, alice) is None
+    assert Quotas(Settings(_env_file=None, requests_per_s=0)).pace("192.0.2.1", alice) is None

@@ -10,6 +10,7 @@ from gateway.sessions.reading import (
     BROKEN,
     MAX_PIECES,
     MESSAGE_S,
+    PIECE,
     PING,
     TEXT,
     TOO_BIG,
@@ -33,7 +34,8 @@ class Reading:
     def take(self) -> None:
         """All that is whole."""
         while (message := self.reader.next()) is not None:
-            self.had.append(message)
+            if message != PIECE:
+                self.had.append(message)
 
     def refuses(self, *frames: bytes, seconds_between: float = 0.0) -> int | None:
         """The code with which one of them is refused."""

@@ -1,0 +1,162 @@
+"""How much of a client is read, and when: it has its turn, its pace, and whoever holds it."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from gateway.sessions.client_socket import FRAME_BYTES, FRAMES_A_TURN, ClientSocket
+from gateway.token_bucket import MAX_PAUSE_S, TokenBucket
+from tests.support.hostile_frames import framed
+from tests.support.raw_websocket import PING
+from tests.support.waiting import eventually, let_pass
+
+PIECES = framed(b"", 1) + framed(b"", 0) * (2 * FRAMES_A_TURN)
+
+
+class Heard:
+    """What a client has said, by the turn of the loop in which it was heard."""
+
+    def __init__(self, transport: asyncio.Transport, pace: TokenBucket | None) -> None:
+        self.socket = ClientSocket(transport, self, max_bytes=1 << 20, pace=pace)
+        self.texts = 0
+        self.controls = 0
+        self.after_turn: list[int] = []
+        """How many texts it had said by the end of each turn in which it said anything."""
+
+    def on_text(self, text: bytes) -> None:
+        """See `Listener`."""
+        self.texts += 1
+        self._look_later()
+        if text == b"hold":
+            self.socket.hold()
+
+    def on_control(self, payload: bytes, *, is_ping: bool) -> None:
+        """See `Listener`."""
+        self.controls += 1
+        self._look_later()
+
+    def on_binary(self, payload: bytes) -> None:
+        """See `Listener`."""
+
+    def on_close(self, code: int) -> None:
+        """See `Listener`."""
+
+    def on_broken(self, code: int) -> None:
+        """See `Listener`."""
+
+    def on_lost(self) -> None:
+        """See `Listener`."""
+
+    def _look_later(self) -> None:
+        asyncio.get_running_loop().call_soon(lambda: self.after_turn.append(self.texts))
+
+    async def has_said(self, texts: int) -> None:
+        """Return when it has said so many."""
+
+        async def has() -> bool:
+            return self.texts == texts
+
+        await eventually(has)
+
+
+@asynccontextmanager
+async def heard(data: bytes, pace: TokenBucket | None = None) -> AsyncIterator[Heard]:
+    """One who sends `data`, in one go."""
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    with theirs:
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+        found = Heard(transport, pace)
+        transport.set_protocol(found.socket)
+        theirs.sendall(data)
+        yield found
+        transport.abort()
+
+
+class Purse(TokenBucket):
+    """A bucket with the sum of what was paid."""
+
+    paid = 0
+
+    def pay(self, cost: int) -> float:
+        """See `TokenBucket`."""
+        self.paid += cost
+        return super().pay(cost)
+
+
+def purse(burst: int, per_s: float = 50.0) -> Purse:
+    """One by the loop's clock."""
+    return Purse(per_s, burst, asyncio.get_running_loop().time)
+
+
+async def test_client_has_its_turn_and_then_others_have_theirs() -> None:
+    """However much came in one go, only so many frames are read before whoever waits is served, and then so many."""
+    async with heard(framed(b"x") * (3 * FRAMES_A_TURN)) as me:
+        await me.has_said(3 * FRAMES_A_TURN)
+        assert sorted({*me.after_turn}) == [FRAMES_A_TURN, 2 * FRAMES_A_TURN, 3 * FRAMES_A_TURN]
+
+
+async def test_pieces_of_a_message_count_in_a_turn() -> None:
+    """A message of more frames than a turn has lets others in between, and is heard once."""
+    async with heard(framed(b"", 0x80 | PING) + PIECES + framed(b"", 0x80)) as me:
+        await me.has_said(1)
+        assert me.after_turn == [0, 1]
+
+
+async def test_who_owes_is_read_one_message_at_a_time() -> None:
+    """Beyond its burst each message waits until what it took has been made up for; none is lost."""
+    began = asyncio.get_running_loop().time()
+    async with heard(framed(b"x") * 20, pace=purse(10)) as me:
+        await me.has_said(20)
+        # The last of ten that were owed is heard when nine are paid.
+        assert asyncio.get_running_loop().time() - began >= 9 / 50
+        assert sorted({*me.after_turn}) == [*range(11, 21)]
+
+
+async def test_pieces_are_owed_together() -> None:
+    """A message that its client sends in pieces has its time to end: it does not wait for each of them."""
+    began = asyncio.get_running_loop().time()
+    async with heard(framed(b"", 1) + framed(b"", 0) * 9 + framed(b"", 0x80), pace=purse(0, per_s=0.1)) as me:
+        await me.has_said(1)
+        assert asyncio.get_running_loop().time() - began < 5 * MAX_PAUSE_S
+
+
+async def test_each_frame_is_paid_by_its_size() -> None:
+    """A ping counts as a text does, a piece of a message too, and a large message for more than one."""
+    pace = purse(1000)
+    said = framed(b"", 0x80 | PING) + framed(b"", 1) + framed(b"", 0x80) + framed(b"x" * (3 * FRAME_BYTES))
+    async with heard(said, pace=pace) as me:
+        await me.has_said(2)
+        assert (me.controls, pace.paid) == (1, 1 + 2 + 4)
+
+
+async def test_who_is_held_twice_is_read_when_both_let_go() -> None:
+    """Its listener's hold and its pace's are apart: the end of one is not the end of the other."""
+    async with heard(framed(b"hold") + framed(b"x"), pace=purse(0, per_s=1000.0)) as me:
+        await me.has_said(1)
+        await let_pass(0.05)  # its pace has let it go meanwhile
+        assert me.texts == 1
+        me.socket.release()
+        await me.has_said(2)
+
+
+async def test_who_is_to_end_is_read_whoever_holds_it() -> None:
+    """Once our close is said the peer's answer is read, however much is owed."""
+    pace = purse(0, per_s=0.1)
+    async with heard(framed(b"hold") + framed(b"x") * 3, pace=pace) as me:
+        await me.has_said(1)
+        me.socket.hold()
+        me.socket.wait_for_end()
+        await me.has_said(2)
+
+
+def test_nobody_owes_more_than_a_pause() -> None:
+    """However much a flood takes, who shares its bucket waits as long as a sign of life may be late, and no longer."""
+    bucket = TokenBucket(10.0, 5, lambda: 0.0)
+    assert [bucket.pay(5), bucket.pay(5), bucket.pay(1000), bucket.pay(1)] == [
+        0.0,
+        0.5,
+        MAX_PAUSE_S,
+        MAX_PAUSE_S,
+    ]
