@@ -24,6 +24,8 @@ PATIENT: Final = frozenset({"progress", "output", "log"})
 """The kinds of events that may wait for others: they neither say how the task stands nor ask anybody."""
 JOINED_BYTES: Final = 64 << 10
 """What waits at most: a client that keeps up has room for that, and who speaks is not held up by it."""
+ENOUGH: Final = 12
+"""So many that may wait, of one task or of as many tasks, pay for a transaction."""
 
 
 @dataclass(frozen=True, slots=True)

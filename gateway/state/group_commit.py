@@ -1,8 +1,10 @@
 """Group commit: writes that arrive while one transaction is being synced share the next.
 
 Theory. A transaction costs ten times what an event more in it does. So what may wait, which is what nobody waits for,
-makes one `REST_S` after the last such one began, with all that came by then; whoever is in a hurry takes it along.
-Nothing waits when there is nothing to wait for: where the last one is longer ago, the first write starts at once.
+begins one when `ENOUGH` are in line to pay for it, and `REST_S` after the last such one began at the latest; not before
+a pause as long as that one took, either, so that where much is said the transactions are fewer and larger.
+Whoever is in a hurry takes along what is in line, at once. Nothing waits when there is nothing to wait for: where the
+last transaction is longer ago, the first write starts at once.
 """
 
 import asyncio
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from gateway.errors import StoreUnavailableError
+from gateway.events import ENOUGH
 from gateway.tasks import Commit
 
 Write = TypeVar("Write")
@@ -21,7 +24,7 @@ MAX_BATCH = 512
 """Writes in one transaction: more would make the first of them wait for the last."""
 
 REST_S: Final = 10e-3
-"""From the beginning of one transaction to that of the next, where all that is in this may wait."""
+"""From the beginning of one transaction to that of the next, at most, where all that is in this may wait."""
 
 
 class Asker(Protocol[Write_co]):
@@ -81,8 +84,9 @@ class GroupCommit(Generic[Write]):
         self._publish = publish
         self._rest_s = rest_s
         self._queue: list[Asker[Write]] = []
-        # By the loop's clock; whether somebody in the queue waits, or who comes next; what ends a rest.
-        self._next_at = -math.inf
+        # By the loop's clock, the pause within the rest; whether somebody in the queue waits, or who comes next; what
+        # ends a rest, or a pause, before its time.
+        self._rest_ends = self._pause_ends = -math.inf
         self._is_hurried = False
         self._woken = asyncio.Event()
         # Lives while there is something to write; ends by itself.
@@ -104,6 +108,8 @@ class GroupCommit(Generic[Write]):
         self._queue.append(asker)
         if len(self._queue) >= MAX_BATCH:
             self.hurry()
+        elif len(self._queue) == ENOUGH:
+            self._woken.set()
         if self._writing is None:
             self._writing = asyncio.get_running_loop().create_task(self._write_all(), name="store writer")
 
@@ -118,26 +124,39 @@ class GroupCommit(Generic[Write]):
             self.hurry()
             await self._writing
 
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
     async def _write_all(self) -> None:
         try:
             while self._queue:
                 await self._rest()
                 askers, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
                 taken = [(asker, write) for asker in askers if (write := asker.take()) is not None]
+                began = self._now()
                 await self._write_batch(taken)
+                self._pause_ends = min(2 * self._now() - began, self._rest_ends)
         finally:
             self._writing = None
 
     async def _rest(self) -> None:
-        loop = asyncio.get_running_loop()
-        if not self._is_hurried and loop.time() < self._next_at:
-            self._woken.clear()
-            alarm = loop.call_at(self._next_at, self._woken.set)
-            await self._woken.wait()
-            alarm.cancel()
+        if len(self._queue) < ENOUGH:
+            await self._wait_until(self._rest_ends)
+        # Here either `ENOUGH` are in line already, or the rest is over, and the pause within it with it.
+        await self._wait_until(self._pause_ends)
         # After a hurried one there is no rest: who is left behind is in a hurry, too, and what comes of it is news.
-        self._next_at = loop.time() + (0 if self._is_hurried else self._rest_s)
+        self._rest_ends = self._now() + (0 if self._is_hurried else self._rest_s)
         self._is_hurried = False
+
+    async def _wait_until(self, end: float) -> None:
+        """Return then, or as soon as somebody is in a hurry, or just `ENOUGH` are in line."""
+        if self._is_hurried or self._now() >= end:
+            return
+        self._woken.clear()
+        alarm = asyncio.get_running_loop().call_at(end, self._woken.set)
+        await self._woken.wait()
+        alarm.cancel()
 
     async def _write_batch(self, batch: Sequence[tuple[Asker[Write], Write]]) -> None:
         if not batch:

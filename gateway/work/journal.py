@@ -16,7 +16,16 @@ from typing import Any, Final
 from structlog.typing import FilteringBoundLogger
 
 from gateway.errors import GatewayError, StoreUnavailableError
-from gateway.events import JOINED_BYTES, MAX_DATA_BYTES, Draft, data_bytes, gather, may_wait, output_bytes
+from gateway.events import (
+    ENOUGH,
+    JOINED_BYTES,
+    MAX_DATA_BYTES,
+    Draft,
+    data_bytes,
+    gather,
+    may_wait,
+    output_bytes,
+)
 from gateway.state.base import Append, Decide, StateStore
 from gateway.state.retry import durably, pause_s
 from gateway.tasks import Fence, TaskRecord
@@ -113,7 +122,8 @@ class Journal:
         self._pending_bytes += size
         if not self._is_busy:
             self._start()
-        if self._pending_bytes > JOINED_BYTES or not may_wait(drafts):
+        is_much = len(said.drafts) >= ENOUGH or self._pending_bytes > JOINED_BYTES
+        if is_much or not may_wait(drafts):
             self._store.hurry()
 
     async def write(self, write: Callable[[Fence], Awaitable[Fence | None]]) -> None:

@@ -23,8 +23,6 @@ MAX_WAITING_BYTES: Final = 8 << 20
 """What may wait for Redis."""
 MAX_AT_ONCE: Final = 500
 """Envelopes sent in one go."""
-JOIN_S: Final = 0.005
-"""How long after one call the next begins at the earliest: what comes meanwhile shares it, here, in Redis and there."""
 BACK_OFF_S: Final = 0.25
 """How long to leave alone a Redis that failed."""
 
@@ -74,9 +72,7 @@ class Sender:
 
     async def _send_all(self, redis: Link) -> None:
         """Send what is there and what comes, the batch first that was not acknowledged."""
-        loop = asyncio.get_running_loop()
         while True:
-            began = loop.time()
             if not self._unheard:
                 self._unheard = self._next()
             if self._unheard:
@@ -84,7 +80,6 @@ class Sender:
                     await self._send(redis, self._unheard)
                 heed_cancel()
                 self._unheard, self.problem = [], None
-                await asyncio.sleep(JOIN_S - (loop.time() - began))
             else:
                 await self._wake.wait()
                 self._wake.clear()

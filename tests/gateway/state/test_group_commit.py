@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import StoreUnavailableError
+from gateway.events import ENOUGH
 from gateway.state.group_commit import MAX_BATCH, Batch, GroupCommit
 from gateway.tasks import Changed, Commit
 from tests.support.inline import InlineExecutor
@@ -22,13 +23,18 @@ class Log:
         self.batches: list[list[Any]] = []
         self.published: list[list[str]] = []
         self.failure: Exception | None = None
+        self.began_at: list[float] = []
+        self.takes_s = 0.0
 
     async def run(self, writes: Sequence["Write"]) -> Batch:
         """One transaction."""
         if self.failure is not None:
             raise self.failure
+        self.began_at.append(asyncio.get_running_loop().time())
         commit = asyncio.get_running_loop().run_in_executor(InlineExecutor(), self._all, writes)
         results = await commit
+        if self.takes_s:
+            await let_pass(self.takes_s)
         return Batch(results, Commit((), tuple(Changed(str(result), "alice") for result in results)))
 
     def _all(self, writes: Sequence["Write"]) -> list[Any]:
@@ -118,6 +124,37 @@ async def test_those_who_can_wait_gather_in_a_rest(looptime: Any) -> None:
     assert log.batches == [[1]]
     await let_pass(1)
     assert (log.batches, looptime < 2) == ([[1], [2, 3]], True)
+
+
+async def test_enough_ends_a_rest(looptime: Any) -> None:
+    """As many as pay for a transaction begin one at once; one fewer do not."""
+    log = Log()
+    group = group_over(log)
+    for count in (1, ENOUGH - 1):
+        for value in range(count):
+            group.put(Patient(value))
+        await turns(9)
+    assert list(map(len, log.batches)) == [1]
+    group.put(Patient(0))
+    await turns(9)
+    assert (list(map(len, log.batches)), looptime) == ([1, ENOUGH], 0)
+
+
+@pytest.mark.parametrize(("takes_s", "begins_at"), [(1.0, 2.0), (7.0, 10.0), (20.0, 20.0)])
+async def test_enough_waits_for_a_pause_as_long_as_the_last_transaction_took(
+    takes_s: float, begins_at: float
+) -> None:
+    """They begin the next one behind that, and at the end of the rest at the latest, which a slow store is past."""
+    log = Log()
+    log.takes_s = takes_s
+    group = GroupCommit(log.run, log.publish, rest_s=10.0)
+    group.put(Patient(0))
+    for _ in range(2):
+        await let_pass(takes_s - 0.1)
+        for value in range(ENOUGH):
+            group.put(Patient(value))
+    await let_pass(takes_s + 10)
+    assert log.began_at[1] == pytest.approx(begins_at)
 
 
 async def test_who_cannot_wait_ends_the_rest(looptime: Any) -> None:
