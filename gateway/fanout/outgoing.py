@@ -7,10 +7,16 @@ of clients is written in slices, and between them the loop reads, answers and ke
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import Final, Protocol
+
+from gateway.fanout.sending import send_pieces
 
 SLICE: Final = 500
 """Writes of events in one turn of the loop: some 5 ms."""
+
+FEW: Final = 6
+"""Answers that are not worth to be gathered."""
 
 
 class Flushed(Protocol):
@@ -23,11 +29,26 @@ class Flushed(Protocol):
         """
 
 
+class Answering(Flushed, Protocol):
+    """Whoever has an answer to write."""
+
+    @property
+    def fd(self) -> int:
+        """Its socket's."""
+
+    def lend_answers(self) -> bytes:
+        """What it has to write, where that is short, for the socket and in this call of the loop; else it is written
+        by itself, and there is nothing more."""
+
+    def send_rest(self, rest: bytes) -> None:
+        """See `Sink.send_rest`."""
+
+
 class Outgoing:
     """The queue of one process; a connection may stand in it twice."""
 
     def __init__(self) -> None:
-        self._next: list[Flushed] = []
+        self._next: list[Answering] = []
         self._in_turn: deque[Flushed] = deque()
         self._is_scheduled = False
         self.turn_at = 0.0
@@ -36,7 +57,7 @@ class Outgoing:
     def __repr__(self) -> str:
         return f"<Outgoing {len(self._next)} next, {len(self._in_turn)} in turn>"
 
-    def next(self, one: Flushed) -> None:
+    def next(self, one: Answering) -> None:
         """Flush it with the loop's next turn: it has an answer."""
         self._next.append(one)
         if not self._is_scheduled:
@@ -56,8 +77,11 @@ class Outgoing:
         answering, self._next = self._next, []
         self.turn_at = asyncio.get_running_loop().time()
         try:
-            for one in answering:
-                one.flush()
+            if len(answering) < FEW:
+                for one in answering:
+                    one.flush()
+            else:
+                _write_together(answering)
             self._write_slice()
         finally:
             self._is_scheduled = False
@@ -68,3 +92,16 @@ class Outgoing:
         waiting, room = self._in_turn, SLICE
         while waiting and room > 0:
             room -= waiting.popleft().flush()
+
+
+def _write_together(answering: Sequence[Answering]) -> None:
+    writing: list[Answering] = []
+    fds: list[int] = []
+    pieces: list[bytes] = []
+    for one in answering:
+        if answers := one.lend_answers():
+            writing.append(one)
+            fds.append(one.fd)
+            pieces.append(answers)
+    for place, taken in send_pieces(fds, pieces):
+        writing[place].send_rest(pieces[place][taken:])

@@ -93,9 +93,16 @@ class ClientSocket(asyncio.Protocol):
         if self._is_deaf:
             return
         self.heard_at = self._now()
-        self._reader.feed(data)
-        if not self._holds:
+        if self._holds or (text := self._reader.lone_text(data)) is None:
+            self._reader.feed(data)
             self._read()
+            return
+        try:
+            self._listener.on_text(text)
+        except BrokenError as broken:
+            self._break(broken.code)
+        if self._pace is not None and not self._pace.took_one(self.heard_at):
+            self._rest(self._pace.pay(1))
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
@@ -144,8 +151,11 @@ class ClientSocket(asyncio.Protocol):
                 if not left or (owed_s and message is not PIECE):
                     self._rest(owed_s)
         except BrokenError as broken:
-            self._is_deaf = True
-            self._listener.on_broken(broken.code)
+            self._break(broken.code)
+
+    def _break(self, code: int) -> None:
+        self._is_deaf = True
+        self._listener.on_broken(code)
 
     def _tell_else(self, opcode: int, payload: bytes) -> None:
         if opcode == BINARY:

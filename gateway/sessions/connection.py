@@ -7,7 +7,7 @@ asyncio task where a request, or its end, has to wait for something.
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, NoReturn
 
 from structlog.typing import FilteringBoundLogger
 
@@ -67,6 +67,7 @@ class Connection:
         )
         self._turns = Turns(self._failed)
         self._in_flight = 0
+        self._max_inflight = settings.max_inflight
         self._controls = TokenBucket(CONTROLS_PER_S, CONTROLS_BURST, asyncio.get_running_loop().time)
         self._close_code: int | None = None
         self._resting: asyncio.Task[None] | None = None
@@ -187,23 +188,23 @@ class Connection:
             # What was held back was heard a while ago, and more may have flowed in since: `take` looks at the time.
             if not bucket.took_one(self.socket.heard_at):
                 bucket.take()
-            self._admit()
+            if self._in_flight >= self._max_inflight:
+                self._refuse_more()
         except GatewayError as problem:
             self._services.metrics.asked(request.type, problem.code)
             self.outbox.send(frames.error(request.id, problem))
             if bucket.pause_s:
                 self._rest(bucket.pause_s)
             return
-        if isinstance(request, frames.Ping):
+        if type(request) is frames.Ping:  # `isinstance` is slow where a model is not of the type
             self.outbox.send(pong(self._services, request))
         else:
             self._in_flight += 1
             self._turns.begin(request.about, partial(self._answer, request), name=f"request {request.type}")
 
-    def _admit(self) -> None:
-        if self._in_flight >= self._settings.max_inflight:
-            said = f"{self._in_flight} requests are under way."
-            raise GatewayError("overloaded", said, retry_after_ms=1000)
+    def _refuse_more(self) -> NoReturn:
+        said = f"{self._in_flight} requests are under way."
+        raise GatewayError("overloaded", said, retry_after_ms=1000)
 
     def _bad_frame(self, request_id: str | None, problem: GatewayError) -> None:
         self._services.metrics.asked("none", problem.code)

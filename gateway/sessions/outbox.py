@@ -20,6 +20,8 @@ SLOW_BYTES: Final = 64 << 10
 """A client whose transport holds more does not keep up: it gets no more live events, and is fed from the log."""
 MAX_ANSWER_BYTES: Final = 4 << 20
 """Answers queued for one client before it is asked for nothing more."""
+MAX_TOGETHER: Final = 16 << 10
+"""Answers that are gathered with those of others: what is larger is not copied once more."""
 _LOOKS_S: Final = (0.0, 0.001, 0.005, 0.02, 0.05, 0.1, 0.25)
 """Pauses between looks at whether a full client has read on; the last repeats."""
 
@@ -32,7 +34,6 @@ class Outbox:
 
     __slots__ = (
         "_closed",
-        "_fd",
         "_kernel",
         "_now",
         "_outgoing",
@@ -43,6 +44,7 @@ class Outbox:
         "_taken_bytes",
         "_took_at",
         "_transport",
+        "fd",
         "is_shared",
     )
 
@@ -51,7 +53,8 @@ class Outbox:
         self._outgoing = outgoing
         self._now = asyncio.get_running_loop().time
         self._kernel = KernelQueue(transport)
-        self._fd = self._kernel.fd
+        self.fd = self._kernel.fd
+        """Its socket's, -1 where nothing may be written past its transport."""
         self.is_shared = False
         """See `Sink.is_shared`."""
         self._queue: list[bytes] = []
@@ -111,13 +114,13 @@ class Outbox:
     def lend(self, size: int) -> int:
         """See `Sink.lend`."""
         transport = self._transport
-        if self._fd < 0 or self.is_shared or self._queued_bytes or size > MAX_EVENT_BYTES:
+        if self.fd < 0 or self.is_shared or self._queued_bytes or size > MAX_EVENT_BYTES:
             return -1
         if transport.get_write_buffer_size() or transport.is_closing():
             return -1
         self._said_bytes += size
         self._said_at = self._outgoing.turn_at
-        return self._fd
+        return self.fd
 
     def send_rest(self, rest: bytes) -> None:
         """See `Sink.send_rest`."""
@@ -135,7 +138,13 @@ class Outbox:
 
     def send(self, payload: bytes) -> None:
         """Send one text frame, after what is queued."""
-        self._say(text_frame(payload))
+        frame = text_frame(payload)
+        size = len(frame)
+        self._said_bytes += size
+        if not self._closed:
+            self._queue.append(frame)
+            self._queued_bytes += size
+            self._outgoing.next(self)
 
     def begin(self, answer: bytes, payload: bytes) -> None:
         """Write the answer of the handshake and one text frame behind it, now and in one write."""
@@ -159,6 +168,21 @@ class Outbox:
         """Answer a ping that held `payload`."""
         self._put(pong_frame(payload))
 
+    def lend_answers(self) -> bytes:
+        """See `Answering.lend_answers`."""
+        queue, transport = self._queue, self._transport
+        if not queue:
+            return b""
+        is_long = self._queued_bytes > MAX_TOGETHER
+        if self.fd < 0 or is_long or transport.get_write_buffer_size() or transport.is_closing():
+            self.flush()
+            return b""
+        data = queue[0] if len(queue) == 1 else b"".join(queue)
+        queue.clear()
+        self._queued_bytes = 0
+        self._said_at = self._outgoing.turn_at
+        return data
+
     def flush(self) -> int:
         """Write what is queued, in one write; how many writes that took."""
         queue = self._queue
@@ -174,8 +198,8 @@ class Outbox:
         return 1
 
     def _write(self, data: bytes) -> None:
-        if self._fd >= 0 and not self._transport.get_write_buffer_size():
-            data = data[send(self._fd, data) :]
+        if self.fd >= 0 and not self._transport.get_write_buffer_size():
+            data = data[send(self.fd, data) :]
         if data:
             self._transport.write(data)
 
@@ -183,7 +207,7 @@ class Outbox:
         """Write what is queued and take nothing more."""
         self.flush()
         self._closed = True
-        self._fd = -1
+        self.fd = -1
 
     def end(self, code: int) -> None:
         """Write what is queued and a close frame, and take nothing more."""

@@ -7,6 +7,11 @@ is seen by a frame's head, before any of the rest is kept.
 from collections.abc import Callable
 from typing import Final
 
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # it was installed without a compiler
+    from websockets.utils import apply_mask
+
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 """Opcodes (section 5.2)."""
 BROKEN, NOT_UTF8, TOO_BIG = 1002, 1007, 1009
@@ -16,6 +21,8 @@ MAX_PIECES: Final = 1024
 MESSAGE_S: Final = 30.0
 """From a message's first frame to its last, where it comes in several."""
 MASK_BYTES: Final = 4
+SHORT_HEAD: Final = 2 + MASK_BYTES
+"""Of a frame that holds at most 125 bytes."""
 WHOLE_TEXT: Final = 0x81
 """How a frame begins that is a text and its end."""
 PIECE: Final = (0, b"")
@@ -53,6 +60,19 @@ class Reader:
     def unfinished_bytes(self) -> int:
         """What has come of messages that have not ended."""
         return len(self._data) - self._at + self._size
+
+    def lone_text(self, data: bytes) -> bytes | None:
+        """The text that has come, where that is one short frame and nothing else: what clients say, but for a few."""
+        size = len(data) - SHORT_HEAD
+        if (
+            not 0 <= size <= 125
+            or data[0] != WHOLE_TEXT
+            or data[1] != 0x80 | size
+            or self._data
+            or self._pieces
+        ):
+            return None
+        return apply_mask(data[SHORT_HEAD:], data[2:SHORT_HEAD])
 
     def feed(self, data: bytes) -> None:
         """More has come."""
@@ -102,7 +122,7 @@ class Reader:
         end = begin + MASK_BYTES + length
         if have < end:
             return None
-        payload = unmasked(data[begin : begin + MASK_BYTES], data[begin + MASK_BYTES : end])
+        payload = apply_mask(data[begin + MASK_BYTES : end], data[begin : begin + MASK_BYTES])
         self._data, self._at = (b"", 0) if have == end else (data, end)
         return first, payload
 
@@ -133,13 +153,6 @@ class Reader:
         whole = self._kind, b"".join(self._parts)
         self._parts, self._pieces, self._size = None, 0, 0
         return whole
-
-
-def unmasked(mask: bytes | bytearray, payload: bytes | bytearray) -> bytes:
-    """What a frame holds (section 5.3)."""
-    size = len(payload)
-    key = int.from_bytes((mask * (size // MASK_BYTES + 1))[:size])
-    return (int.from_bytes(payload) ^ key).to_bytes(size)
 
 
 def text_of(payload: bytes) -> str:

@@ -33,7 +33,12 @@ ENGINES: dict[str, tuple[str, ...]] = {
     "typer": ("gateway.server", "gateway.__main__", "sandbox_bridge.__main__"),
     "uvloop": ("gateway.server", "sandbox_bridge.__main__"),
     "yarl": ("gateway.server.forward",),
-    "websockets": ("sandbox_bridge.connection", "sandbox_bridge.local", "gateway.client"),
+    "websockets": (
+        "sandbox_bridge.connection",
+        "sandbox_bridge.local",
+        "gateway.client",
+        "gateway.sessions.reading",  # its mask, which is in C
+    ),
 }
 
 # What of the bridge the gateway as a whole may know; the rest is for those who hold sandboxes.

@@ -1,4 +1,4 @@
-"""Events for many: straight to real sockets, by real transports."""
+"""Events and answers for many: straight to real sockets, by real transports."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,8 @@ from gateway.fanout.hub import MANY, Hub
 from gateway.fanout.outgoing import SLICE, Outgoing
 from gateway.fanout.replay import Subscription
 from gateway.sessions.kernel_queue import KernelQueue
-from gateway.sessions.outbox import Outbox
+from gateway.sessions.outbox import MAX_TOGETHER, Outbox
+from gateway.wire import text_frame
 from tests.support.records import batch_of
 from tests.support.waiting import eventually
 
@@ -181,9 +182,11 @@ def test_what_a_transport_holds_is_written_before_what_would_go_past_it(run: Cal
         got = net.drained(0)
         assert box.lend(1) == -1
         box.send(b"an answer")
+        assert box.lend_answers() == b""
+        box.send(b"another")
         box.flush()
-        got += await net.read(0, len(held) + 11 - len(got))
-        assert got == held + b"\x81\x09an answer"
+        got += await net.read(0, len(held) + 20 - len(got))
+        assert got == held + b"\x81\x09an answer\x81\x07another"
 
     run(test)
 
@@ -197,18 +200,41 @@ def test_nobody_gets_what_was_for_a_connection_that_has_gone(run: Callable[[Test
         await net.come(MANY)
         for number in range(MANY):
             watchers.hub.deliver(batch_of("t1", 2 * number + 1, 2 * number + 1))
-            watchers.boxes[number].send(b"an answer")
+            for box in watchers.boxes:
+                box.send(b"an answer")
             if how == "reset":
                 net.reset(number)
             else:
                 getattr(watchers.transports[number], how)()
             await net.come(1)
             watchers.hub.deliver(batch_of("t1", 2 * number + 2, 2 * number + 2))
-            watchers.boxes[number].send(b"an answer")
+            for box in watchers.boxes:
+                box.send(b"an answer")
             await turns()
         for late in range(MANY, 2 * MANY):
             watchers.transports[late].write(b"goodbye")
             assert await net.read(late, 12) == b"hellogoodbye"
+
+    run(test)
+
+
+def test_answers_of_one_turn_are_each_its_clients_in_order_and_whole(run: Callable[[Test], None]) -> None:
+    """They are written together: whose socket takes a part of them, or who has much, gets the rest in its place."""
+
+    async def test(net: Net) -> None:
+        await net.come(MANY)
+        boxes, transports = net.watchers.boxes, net.watchers.transports
+        transports[0].get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        said = [b""] * MANY
+        for size in (10, MAX_TOGETHER // 2 - 10, MAX_TOGETHER, 20):
+            for number, box in enumerate(boxes):
+                for answer in (bytes([number]) * size, bytes([255 - number]) * size):
+                    box.send(answer)
+                    said[number] += text_frame(answer)
+            await turns()
+        assert transports[0].get_write_buffer_size() > 0, "it took all at once, and nothing was tried"
+        for number in range(MANY):
+            assert await net.read(number, len(said[number])) == said[number]
 
     run(test)
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.fanout.outgoing import SLICE, Outgoing
+from gateway.fanout.outgoing import FEW, SLICE, Outgoing
 
 pytestmark = pytest.mark.looptime
 
@@ -20,6 +20,17 @@ class Client:
         """See `Flushed.flush`."""
         self.flushed.append(self._turns.number)
         return 1
+
+    def lend_answers(self) -> bytes:
+        """See `Answering.lend_answers`."""
+        self.flush()
+        return b""
+
+    fd = -1
+
+    def send_rest(self, rest: bytes) -> None:
+        """See `Sink.send_rest`."""
+        raise AssertionError(rest)
 
 
 class Turns:
@@ -52,16 +63,18 @@ async def test_a_broadcast_goes_out_in_slices(slices: int) -> None:
     assert [client.flushed for client in clients] == [[n // SLICE] for n in range(slices * SLICE)]
 
 
-async def test_an_answer_does_not_wait_for_a_broadcast() -> None:
+@pytest.mark.parametrize("answers", [1, FEW])
+async def test_an_answer_does_not_wait_for_a_broadcast(answers: int) -> None:
     """It goes out with the next turn, however many clients are due an event."""
     turns, outgoing = Turns(), Outgoing()
     for _ in range(10 * SLICE):
         outgoing.in_turn(Client(turns))
     await turns.pass_some(1)
-    asker = Client(turns)
-    outgoing.next(asker)
+    askers = [Client(turns) for _ in range(answers)]
+    for asker in askers:
+        outgoing.next(asker)
     await turns.pass_some(5)
-    assert asker.flushed == [1]
+    assert [asker.flushed for asker in askers] == [[1]] * answers
 
 
 async def test_who_comes_while_others_are_flushed_has_its_turn() -> None:

@@ -7,19 +7,33 @@ from pathlib import Path
 
 import pytest
 
-from gateway.fanout.sending import LIBRARY, SendEach, compiled, send_each, send_one_by_one
+from gateway.fanout.sending import (
+    LIBRARY,
+    SendEach,
+    SendPieces,
+    compiled,
+    send_each,
+    send_one_by_one,
+    send_pieces_one_by_one,
+)
 from hatch_build import compile_c
 
 Pairs = list[tuple[socket.socket, socket.socket]]
 
 
 @pytest.fixture(params=["by C", "by Python"])
-def way(request: pytest.FixtureRequest, tmp_path: Path) -> SendEach:
-    """Each of them; C as a build compiles it."""
+def ways(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[SendEach, SendPieces]:
+    """Both by each of them; C as a build compiles it."""
     if request.param == "by Python":
-        return send_one_by_one
+        return send_one_by_one, send_pieces_one_by_one
     compile_c(LIBRARY.with_name("sending.c"), tmp_path / "sending.so")
     return compiled(tmp_path / "sending.so")
+
+
+@pytest.fixture
+def way(ways: tuple[SendEach, SendPieces]) -> SendEach:
+    """The same to each."""
+    return ways[0]
 
 
 @pytest.fixture
@@ -56,6 +70,18 @@ def test_what_a_socket_took_of_much_is_told(way: SendEach, pairs: Pairs) -> None
         while piece := pairs[0][1].recv(1 << 16):
             got += piece
     assert got == data[:taken]
+
+
+def test_each_has_its_own_piece(ways: tuple[SendEach, SendPieces], pairs: Pairs) -> None:
+    """All of it, a part, or nothing where it is broken: what it took is told where that is not all."""
+    _, way = ways
+    pieces = [b"a" * 1000, b"b" * (1 << 22), b"c", b"d" * 10]
+    pairs[2][1].close()
+    (second, taken), third = way([ours.fileno() for ours, _ in pairs], pieces)
+    assert (second, third, 0 < taken < 1 << 22) == (1, (2, 0), True)
+    assert [pairs[place][1].recv(1 << 16) for place in (0, 3)] == [pieces[0], pieces[3]]
+    assert set(pairs[1][1].recv(1 << 16)) == {ord("b")}
+    assert way([], []) == []
 
 
 def test_build_without_a_compiler_is_one_without_the_library(

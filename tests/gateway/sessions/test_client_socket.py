@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from gateway.sessions.client_socket import FRAME_BYTES, FRAMES_A_TURN, ClientSocket
@@ -19,6 +19,8 @@ class Heard:
 
     def __init__(self, transport: asyncio.Transport, pace: TokenBucket | None) -> None:
         self.socket = ClientSocket(transport, self, max_bytes=1 << 20, pace=pace)
+        self.say: Callable[[bytes], None]
+        """Send more."""
         self.texts = 0
         self.controls = 0
         self.after_turn: list[int] = []
@@ -68,6 +70,7 @@ async def heard(data: bytes, pace: TokenBucket | None = None) -> AsyncIterator[H
     with theirs:
         transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
         found = Heard(transport, pace)
+        found.say = theirs.sendall
         transport.set_protocol(found.socket)
         theirs.sendall(data)
         yield found
@@ -112,6 +115,17 @@ async def test_who_owes_is_read_one_message_at_a_time() -> None:
         # The last of ten that were owed is heard when nine are paid.
         assert asyncio.get_running_loop().time() - began >= 9 / 50
         assert sorted({*me.after_turn}) == [*range(11, 21)]
+
+
+async def test_what_comes_alone_is_paid_for_too() -> None:
+    """One text at a time, each once the last was heard: beyond the burst the next is not read."""
+    async with heard(b"", pace=purse(3, per_s=0.1)) as me:
+        for texts in range(1, 5):
+            me.say(framed(b"x"))
+            await me.has_said(texts)
+        me.say(framed(b"x"))
+        await let_pass(0.05)
+        assert me.texts == 4
 
 
 async def test_pieces_are_owed_together() -> None:

@@ -83,6 +83,30 @@ def test_each_message_is_had_once_and_in_order(messages: list[list[int]], seed: 
     assert reading.had == said
 
 
+@given(
+    st.binary(max_size=130),
+    st.binary(min_size=4, max_size=4),
+    st.sampled_from([TEXT, PING, 0]),
+    st.booleans(),
+    st.integers(-2, 2),
+)
+@deterministic
+def test_text_that_comes_alone_is_had_at_once(
+    payload: bytes, mask: bytes, opcode: int, fin: bool, more: int
+) -> None:
+    """The same that the frames' reader has; what is not just that, or goes on with another, is left to it."""
+    reader, sent = Reading().reader, frame(payload, opcode, fin=fin, mask=mask)
+    sent = sent[:more] if more < 0 else sent + bytes(more)
+    is_one = opcode == TEXT and fin and not more and len(payload) < 126
+    assert reader.lone_text(sent) == (payload if is_one else None)
+    assert reader.lone_text(frame(payload, opcode, fin=fin, mask=None)) is None
+    for before in (frame(b"", TEXT, fin=0), frame(b"", TEXT)[:1]):
+        begun = Reading().reader
+        begun.feed(before)
+        begun.next()
+        assert begun.lone_text(sent) is None
+
+
 def test_what_is_too_large_is_refused_by_its_head() -> None:
     """Before any of it has come: alone, and by what it makes of the pieces before it; that much is taken."""
     first = frame(b"x" * 60_000, fin=0)
