@@ -1,18 +1,20 @@
 """Events of one task for many: written in slices, each straight to the sockets of those who are ready for it.
 
-Theory. Almost every follower of a task is at the same place of its log, and has nothing unsent. To such ones a slice
-is one call with their descriptors: no queue, and a few steps of Python for each. All others are offered the batch, and
-find out by themselves what to do. A follower's place moves when its slice is written, so whoever ends or falls behind
-meanwhile has missed nothing. What is committed while a batch is on its way goes as one, in a next round; whoever joins
-meanwhile has its turn in this one, for it may have read the log before the batch was in it.
+Theory. Almost every follower of a task is at the same place of its log, and has nothing unsent. Such ones stand in
+ranks (`rank.py`), each a slice: one call with their descriptors, and no Python for each. All others are offered the
+batch, and find out by themselves what to do; who of them is sent it straight steps into a rank. A follower's place
+moves when its slice is written, so whoever ends or falls behind meanwhile has missed nothing. What is committed while
+a batch is on its way goes as one, in a next round; whoever joins meanwhile has its turn in this one, for it may have
+read the log before the batch was in it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from gateway.events import TaskEvents
 from gateway.fanout.follower import Follower
 from gateway.fanout.outgoing import SLICE, Outgoing
+from gateway.fanout.rank import Rank
 from gateway.fanout.replay import Subscription
 from gateway.fanout.sending import send_each
 
@@ -21,22 +23,28 @@ MAX_BYTES: Final = 256 << 10
 
 
 class Broadcast:
-    """One task's, while it is on its way; `followers` says who follows now, and `on_end` is called once it is over."""
+    """One task's, for as long as anybody follows; `followers` says who does now."""
 
-    def __init__(
-        self, outgoing: Outgoing, followers: Callable[[], Iterable[Follower]], on_end: Callable[[], None]
-    ) -> None:
+    def __init__(self, outgoing: Outgoing, followers: Callable[[], Collection[Follower]]) -> None:
         self._outgoing = outgoing
         self._followers = followers
-        self._on_end = on_end
+        self._ranks: list[Rank] = []
         self._batch: TaskEvents | None = None
+        """What is on its way."""
+        self._ranks_due: list[Rank] = []
         self._due: list[Follower] = []
-        """Whose turn it is in this round; the first `_served` of them have had the batch."""
+        """Whose turn it is in this round; the first `_served` of the latter have had the batch."""
         self._served = 0
         self._more: list[TaskEvents] = []
 
     def __repr__(self) -> str:
-        return f"<Broadcast to {len(self._due) - self._served} more, {len(self._more)} batches wait>"
+        due = sum(map(len, self._ranks_due)) + len(self._due) - self._served
+        return f"<Broadcast to {due} more, {len(self._more)} batches wait>"
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is on its way."""
+        return self._batch is None
 
     def take(self, batch: TaskEvents) -> None:
         """Have `batch` written, behind what came before it."""
@@ -50,36 +58,71 @@ class Broadcast:
 
     def join(self, follower: Follower) -> None:
         """`follower` follows the task, too."""
-        self._due.append(follower)
+        if self._batch is not None:
+            self._due.append(follower)
+
+    def leave(self, follower: Follower) -> None:
+        """It does so no more."""
+        if isinstance(follower, Subscription):
+            follower.step_out()
 
     def flush(self) -> int:
         """See `Flushed.flush`."""
-        due = self._due[self._served : self._served + SLICE]
-        self._served += len(due)
-        if self._batch is not None:
-            _tell(due, self._batch)
-        if self._served < len(self._due):
+        if self._batch is None:
+            return 0
+        written = self._tell_rank(self._batch) if self._ranks_due else self._tell_some(self._batch)
+        if self._ranks_due or self._served < len(self._due):
             self._outgoing.in_turn(self)
         elif self._more:
             self._next_round()
         else:
-            self._on_end()
-        return len(due)
+            self._batch = None
+            self._due = []
+        return written
 
     def _next_round(self) -> None:
         run = [self._more.pop(0)]
         while self._more and self._more[0].first_seq == run[-1].last_seq + 1:
             run.append(self._more.pop(0))
         self._batch = run[0] if len(run) == 1 else _joined(run)
-        self._due, self._served = list(self._followers()), 0
+        self._ranks = [rank for rank in self._ranks if rank]
+        self._ranks_due = self._ranks[::-1]
+        self._due, self._served = self._alone(), 0
         self._outgoing.in_turn(self)
+
+    def _alone(self) -> list[Follower]:
+        followers = self._followers()
+        if sum(map(len, self._ranks)) == len(followers):
+            return []
+        return [one for one in followers if not (isinstance(one, Subscription) and one.rank)]
+
+    def _tell_rank(self, batch: TaskEvents) -> int:
+        rank = self._ranks_due.pop()
+        self._due += rank.take(batch, self._outgoing.turn_at)
+        return len(rank)
+
+    def _tell_some(self, batch: TaskEvents) -> int:
+        due = self._due[self._served : self._served + SLICE]
+        self._served += len(due)
+        for subscription in _tell(due, batch):
+            if subscription.live:
+                subscription.step_in(self._rank_at(batch.last_seq))
+        return len(due)
+
+    def _rank_at(self, seq: int) -> Rank:
+        for rank in self._ranks:
+            if rank.cursor == seq and len(rank) < SLICE:
+                return rank
+        self._ranks.append(Rank(seq))
+        return self._ranks[-1]
 
 
 def _joined(run: Sequence[TaskEvents]) -> TaskEvents:
     return TaskEvents(run[0].task_id, [event for batch in run for event in batch.events])
 
 
-def _tell(followers: Iterable[Follower], batch: TaskEvents) -> None:
+def _tell(followers: Iterable[Follower], batch: TaskEvents) -> list[Subscription]:
+    """Those that were sent it straight."""
     told: list[Subscription] = []
     fds: list[int] = []
     wire = batch.wire
@@ -92,3 +135,4 @@ def _tell(followers: Iterable[Follower], batch: TaskEvents) -> None:
             follower.offer(batch)
     for place, taken in send_each(fds, wire):
         told[place].send_rest(wire[taken:])
+    return told

@@ -45,8 +45,11 @@ class Hub:
         if follower not in followers:
             return
         del followers[follower]
+        if (broadcast := self._broadcasts.get(follower.task_id)) is not None:
+            broadcast.leave(follower)
         if not followers:
             del self._followers[follower.task_id]
+            self._broadcasts.pop(follower.task_id, None)
         if follower.minded and not _any_minded(followers):
             self.on_last(follower.task_id)
 
@@ -74,7 +77,7 @@ class Hub:
         task_id = batch.task_id
         followers = self._followers.get(task_id, ())
         broadcast = self._broadcasts.get(task_id)
-        if broadcast is None and len(followers) < MANY:
+        if len(followers) < MANY and (broadcast is None or broadcast.is_idle):
             for follower in tuple(followers):
                 follower.offer(batch)
         else:
@@ -82,14 +85,9 @@ class Hub:
 
     def _begin_broadcast(self, task_id: str) -> Broadcast:
         broadcast = self._broadcasts[task_id] = Broadcast(
-            self.outgoing,
-            lambda: self._followers.get(task_id, ()),
-            lambda: self._end_broadcast(task_id),
+            self.outgoing, lambda: self._followers.get(task_id, {}).keys()
         )
         return broadcast
-
-    def _end_broadcast(self, task_id: str) -> None:
-        del self._broadcasts[task_id]
 
 
 def _any_minded(followers: Iterable[Follower]) -> bool:

@@ -6,16 +6,19 @@ its feeder reads the log from the cursor and hands that on. It falls behind when
 does not fit what the sink has room for, when one begins later than it should, and when it is told that the
 log goes further. It becomes live when the feeder has handed on a page that nothing followed when it was
 read, and nothing newer has been offered since: `head` is the newest seq it was ever offered or told of.
-Between that comparison and the next offer nothing is awaited, so nothing can slip through. It begins live where
+Between that comparison and the next offer nothing is awaited, so nothing can slip through. One that is live may
+stand in a `Rank`, which then has its cursor, until something is offered to it alone. It begins live where
 its cursor is the head by the task's row, read while somebody here followed the task already: whoever comes
 back and has missed nothing costs no read of the log. What is not newer than the cursor is dropped.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from gateway.events import Event, TaskEvents
+from gateway.fanout.rank import Rank
+from gateway.fanout.sink import Sink
 from gateway.state.base import Page
 
 ReadLog = Callable[[str, int, int], Awaitable[Page]]
@@ -35,31 +38,6 @@ def check_follows(events: Sequence[Event], after_seq: int) -> None:
         raise LogTrimmedError(f"the log goes on at {events[0].seq}, not at {after_seq + 1}")
 
 
-class Sink(Protocol):
-    """Where events go: bounded, and the judge of its own room."""
-
-    is_shared: bool
-    """Whether several subscriptions hand on to it: then what one commit has for it is to go out together."""
-
-    def room(self) -> int:
-        """Bytes of events it would take now; negative or 0 when it is full."""
-
-    def take(self, batch: TaskEvents) -> bool:
-        """Take them if there is room; whether there was."""
-
-    def lend(self, size: int) -> int:
-        """A descriptor to which `size` bytes of events are sent now; -1 where they are to be taken by `take`."""
-
-    def send_rest(self, rest: bytes) -> None:
-        """Take what the descriptor did not."""
-
-    def send_events(self, batch: TaskEvents) -> None:
-        """Take them."""
-
-    async def wait_room(self) -> None:
-        """Return when there is room, or when the sink is closed."""
-
-
 class Subscription:
     """One follower of one task; see the theory above. `on_end` is called once, after the last event."""
 
@@ -72,6 +50,7 @@ class Subscription:
         "head",
         "live",
         "minded",
+        "rank",
         "task_id",
     )
 
@@ -94,9 +73,11 @@ class Subscription:
         self._sink = sink
         self._on_behind = on_behind
         self._on_end = on_end
+        self.rank: Rank | None = None
+        """In which it stands; then that has its cursor, and none of the log is missing."""
 
     def __repr__(self) -> str:
-        state = "closed" if self.closed else "live" if self.live else "behind"
+        state = "closed" if self.closed else "live" if self.live else self.rank or "behind"
         return f"<Subscription {self.task_id} {state} {self.cursor}/{self.head}>"
 
     def begin(self, head: int, *, complete: bool, feed: Callable[["Subscription"], None]) -> None:
@@ -137,7 +118,25 @@ class Subscription:
         """What the descriptor did not take."""
         self._sink.send_rest(rest)
 
+    def step_in(self, rank: Rank) -> None:
+        """Live and at the rank's place, be told with all of it, until something is offered to it alone."""
+        self.live = False
+        self.rank = rank
+        rank.add(self, self._sink)
+
+    def step_out(self) -> None:
+        """See `Member.step_out`."""
+        if (rank := self.rank) is not None:
+            self.rank = None
+            self.cursor = self.head = rank.cursor
+            self.live = True
+            rank.remove(self)
+
     def _offered_else(self, batch: TaskEvents) -> None:
+        if self.rank is not None:
+            self.step_out()
+            self.offer(batch)
+            return
         if self.closed or batch.last_seq <= self.cursor:
             return
         self.head = max(self.head, batch.last_seq)
@@ -149,6 +148,10 @@ class Subscription:
 
     def catch_up(self, head: int) -> None:
         """See `Follower.catch_up`."""
+        if self.rank is not None:
+            if head <= self.rank.cursor:
+                return
+            self.step_out()
         if self.closed or head <= self.cursor:
             return
         self.head = max(self.head, head)
@@ -174,6 +177,7 @@ class Subscription:
 
     def close(self) -> None:
         """Nothing more is handed on. Idempotent."""
+        self.step_out()
         self.closed = True
         self.live = False
 

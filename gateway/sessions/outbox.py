@@ -5,12 +5,15 @@ writes to a client, and we are on one thread. `docs/decisions/0003-outbox-writes
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import Any, Final, Self
 
 from gateway.events import TaskEvents
 from gateway.fanout.outgoing import Outgoing
 from gateway.fanout.sending import send
+from gateway.fanout.sink import Tally
 from gateway.sessions.kernel_queue import KernelQueue
 from gateway.wire import PING, close_frame, pong_frame, text_frame
 
@@ -24,6 +27,7 @@ MAX_TOGETHER: Final = 16 << 10
 """Answers that are gathered with those of others: what is larger is not copied once more."""
 _LOOKS_S: Final = (0.0, 0.001, 0.005, 0.02, 0.05, 0.1, 0.25)
 """Pauses between looks at whether a full client has read on; the last repeats."""
+_FD, _IS_SHARED, _QUEUED, _TRANSPORT = map(attrgetter, ("fd", "is_shared", "_queued_bytes", "_transport"))
 
 
 class Outbox:
@@ -42,6 +46,7 @@ class Outbox:
         "_said_at",
         "_said_bytes",
         "_taken_bytes",
+        "_tally",
         "_took_at",
         "_transport",
         "fd",
@@ -64,6 +69,7 @@ class Outbox:
         self._said_bytes = 0
         self._said_at = self._took_at = self._now()  # of the turn in which anything was last written
         self._taken_bytes = 0
+        self._tally: Tally | None = None
 
     @property
     def unsent_bytes(self) -> int:
@@ -81,10 +87,11 @@ class Outbox:
         What its kernel has acknowledged counts, for what its program has read is not to be known: that is bounded by
         its buffer, so a program that reads nothing is found out once there was enough to say.
         """
-        taken = self._said_bytes - self.untaken_bytes
+        said_bytes, said_at = self._said()
+        taken = said_bytes - self.untaken_bytes
         if taken > self._taken_bytes:
             self._taken_bytes = taken
-            self._took_at = self._said_at if taken == self._said_bytes else now
+            self._took_at = said_at if taken == said_bytes else now
         return self._took_at
 
     def lag_s(self, now: float) -> float:
@@ -113,14 +120,38 @@ class Outbox:
 
     def lend(self, size: int) -> int:
         """See `Sink.lend`."""
+        fd = self.ready(size)
+        if fd >= 0:
+            self._said_bytes += size
+            self._said_at = self._outgoing.turn_at
+        return fd
+
+    def ready(self, size: int) -> int:
+        """The descriptor, where nothing is before `size` bytes of events; otherwise -1."""
         transport = self._transport
-        if self.fd < 0 or self.is_shared or self._queued_bytes or size > MAX_EVENT_BYTES:
+        if self.is_shared or self._queued_bytes or size > MAX_EVENT_BYTES:
             return -1
-        if transport.get_write_buffer_size() or transport.is_closing():
-            return -1
-        self._said_bytes += size
-        self._said_at = self._outgoing.turn_at
-        return self.fd
+        return -1 if transport.get_write_buffer_size() or transport.is_closing() else self.fd
+
+    @classmethod
+    def lend_all(cls, sinks: Sequence[Self], size: int) -> Sequence[int]:
+        """See `Sink.lend_all`."""
+        if _all_ready(sinks, size):
+            return array("i", map(_FD, sinks))
+        return [sink.ready(size) for sink in sinks]
+
+    def count_by(self, tally: Tally | None) -> None:
+        """See `Sink.count_by`."""
+        self._said_bytes, self._said_at = self._said()
+        self._tally = tally
+        if tally is not None:
+            self._said_bytes -= tally.said_bytes
+
+    def _said(self) -> tuple[int, float]:
+        """How much was said in all, and when last."""
+        if (tally := self._tally) is None:
+            return self._said_bytes, self._said_at
+        return self._said_bytes + tally.said_bytes, max(self._said_at, tally.at)
 
     def send_rest(self, rest: bytes) -> None:
         """See `Sink.send_rest`."""
@@ -240,3 +271,15 @@ class Outbox:
             # aiohttp tells nobody but itself when a transport has drained.
             await asyncio.sleep(_LOOKS_S[min(looks, len(_LOOKS_S) - 1)])
             looks += 1
+
+
+def _all_ready(boxes: Iterable[Outbox], size: int) -> bool:
+    """Whether none would say no in `Outbox.ready`: asked in loops of C, without a line of Python for any of them."""
+    if size > MAX_EVENT_BYTES or any(map(_IS_SHARED, boxes)) or any(map(_QUEUED, boxes)):
+        return False
+    transports = list(map(_TRANSPORT, boxes))
+    kinds: set[Any] = set(map(type, transports))
+    if len(kinds) != 1:
+        return False
+    (kind,) = kinds
+    return not (any(map(kind.get_write_buffer_size, transports)) or any(map(kind.is_closing, transports)))

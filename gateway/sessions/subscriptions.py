@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 from gateway.errors import GatewayError
 from gateway.fanout.relay import Relay
-from gateway.fanout.replay import Feeder, ReadLog, Sink, Subscription
+from gateway.fanout.replay import Feeder, ReadLog, Subscription
+from gateway.fanout.sink import Sink
 from gateway.tasks import TaskRecord
 
 

@@ -20,18 +20,18 @@ from hypothesis.stateful import (
 )
 
 from gateway.events import Draft, Event, TaskEvents, number
+from gateway.fanout.rank import Rank
 from gateway.fanout.replay import Subscription
 from gateway.state.base import Page
 from tests.support.records import NOW_MS, deterministic, output
+from tests.support.sinks import NOWHERE, Socketless
 
 TASK = "t1"
 AMPLE = 1 << 30
 
 
-class BoundedSink:
+class BoundedSink(Socketless):
     """A client that keeps all it was sent, and has as much room as the machine says."""
-
-    is_shared = False
 
     def __init__(self) -> None:
         self.got: list[Event] = []
@@ -53,10 +53,7 @@ class BoundedSink:
         if size > self.space:
             return -1
         self.space -= size
-        return 3
-
-    def send_rest(self, rest: bytes) -> None:
-        """See `Sink.send_rest`."""
+        return NOWHERE
 
     def send_events(self, batch: TaskEvents) -> None:
         """Take a batch; one that is larger than the room must be a single event, from the log."""
@@ -138,6 +135,11 @@ class SubscriptionMachine(RuleBasedStateMachine):
         past = self.published[: len(self.published) - len(self.on_the_way)]
         self._arrive(data.draw(st.sampled_from(past)), straight=straight)
 
+    @rule(back=st.integers(0, 3))
+    def hear_of_the_head(self, back: int) -> None:
+        """The bus says how far the log goes, or went."""
+        self.subscription.catch_up(max(len(self.log) - back, 0))
+
     # --- what the client and the feeder do ---
 
     @rule(space=st.one_of(st.integers(0, 700), st.just(AMPLE)))
@@ -163,7 +165,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
     def sink_has_a_stretch_of_the_log(self) -> None:
         """What was handed on begins after `after_seq` and has no gap, no repeat, no other order."""
         assert self.sink.got == self.log[self.after_seq : self.after_seq + len(self.sink.got)]
-        assert self.subscription.cursor == self.after_seq + len(self.sink.got)
+        assert (self.subscription.rank or self.subscription).cursor == self.after_seq + len(self.sink.got)
 
     @invariant()
     def it_ends_once_and_only_at_the_end(self) -> None:
@@ -175,7 +177,8 @@ class SubscriptionMachine(RuleBasedStateMachine):
     def somebody_feeds_who_is_behind(self) -> None:
         """A subscription that takes no batches has a feeder."""
         subscription = self.subscription
-        assert subscription.live or subscription.closed or self.behind or self.page is not None
+        takes = subscription.live or subscription.rank is not None
+        assert takes or subscription.closed or self.behind or self.page is not None
 
     def teardown(self) -> None:
         """When all is quiet the client has everything; a lost batch is made good by any later one."""
@@ -199,10 +202,20 @@ class SubscriptionMachine(RuleBasedStateMachine):
     # --- how ---
 
     def _arrive(self, batch: TaskEvents, *, straight: bool) -> None:
-        if straight and self.subscription.lend(batch, len(batch.wire)) >= 0:
-            self.sink.got.extend(batch.events)
-        else:
+        if not (straight and self._sent(batch)):
             self.subscription.offer(batch)
+
+    def _sent(self, batch: TaskEvents) -> bool:
+        subscription = self.subscription
+        if subscription.rank is not None:
+            sent = not subscription.rank.take(batch, 0)
+        else:
+            sent = subscription.lend(batch, len(batch.wire)) >= 0
+        if sent:
+            self.sink.got.extend(batch.events)
+            if subscription.live:
+                subscription.step_in(Rank(batch.last_seq))
+        return sent
 
     def _over(self) -> bool:
         return bool(self.log) and self.log[-1].final

@@ -1,11 +1,17 @@
 """A log that grows in memory, and a client of bounded room that reads it: what fan-out stands between."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Self
 
 from gateway.events import Draft, Event, TaskEvents, number
+from gateway.fanout.sink import Tally
 from gateway.state.base import Page
 from tests.support.records import NOW_MS
+
+NOWHERE = os.open(os.devnull, os.O_WRONLY)
+"""A descriptor to be lent where nobody looks at what is written to it."""
 
 
 class Log:
@@ -58,10 +64,30 @@ class Log:
         )
 
 
-class Client:
-    """A sink whose client reads when the test says so."""
+class Socketless:
+    """Of a sink, what is to do with descriptors: it has none."""
 
     is_shared = False
+
+    def lend(self, size: int) -> int:
+        """See `Sink.lend`."""
+        del size
+        return -1
+
+    @classmethod
+    def lend_all(cls, sinks: Sequence[Self], size: int) -> Sequence[int]:
+        """See `Sink.lend_all`."""
+        return [sink.lend(size) for sink in sinks]
+
+    def count_by(self, tally: Tally | None) -> None:
+        """See `Sink.count_by`."""
+
+    def send_rest(self, rest: bytes) -> None:
+        """See `Sink.send_rest`."""
+
+
+class Client(Socketless):
+    """A sink whose client reads when the test says so."""
 
     def __init__(self, space: int) -> None:
         self.size = space
@@ -80,13 +106,6 @@ class Client:
         if fits:
             self.send_events(batch)
         return fits
-
-    def lend(self, size: int) -> int:
-        """See `Sink.lend`: it has no socket."""
-        return -1
-
-    def send_rest(self, rest: bytes) -> None:
-        """See `Sink.send_rest`."""
 
     def send_events(self, batch: TaskEvents) -> None:
         """See `Sink.send_events`."""

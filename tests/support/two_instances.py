@@ -18,6 +18,7 @@ from tests.support.history import check_all
 from tests.support.processes import until
 from tests.support.records import NOW_MS, fence_of, output
 from tests.support.redis_server import running_bus
+from tests.support.sinks import Socketless
 from tests.support.stores import SqliteBackend, run
 from tests.support.waiting import let_pass
 
@@ -25,10 +26,8 @@ WHOLE_S = 30.0
 """By then a log whose last event is committed must have come whole."""
 
 
-class Reader:
+class Reader(Socketless):
     """A client that takes all that it is sent."""
-
-    is_shared = False
 
     def __init__(self) -> None:
         self.frames: list[str] = []
@@ -43,13 +42,6 @@ class Reader:
         if fits:
             self.send_events(batch)
         return fits
-
-    def lend(self, size: int) -> int:
-        """See `Sink.lend`: it has no socket."""
-        return -1
-
-    def send_rest(self, rest: bytes) -> None:
-        """See `Sink.send_rest`."""
 
     def send_events(self, batch: TaskEvents) -> None:
         """See `Sink.send_events`."""

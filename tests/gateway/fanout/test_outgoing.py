@@ -4,7 +4,11 @@ import asyncio
 
 import pytest
 
+from gateway.fanout.hub import Hub
 from gateway.fanout.outgoing import FEW, SLICE, Outgoing
+from gateway.fanout.replay import Subscription
+from tests.support import sinks
+from tests.support.records import batch_of
 
 pytestmark = pytest.mark.looptime
 
@@ -31,6 +35,21 @@ class Client:
     def send_rest(self, rest: bytes) -> None:
         """See `Sink.send_rest`."""
         raise AssertionError(rest)
+
+
+class Ready(sinks.Client):
+    """A sink that can be sent anything at any time, and notes when."""
+
+    def __init__(self, turns: "Turns") -> None:
+        super().__init__(space=1 << 20)
+        self._turns = turns
+        self.sent: list[int] = []
+
+    def lend(self, size: int) -> int:
+        """See `Sink.lend`."""
+        del size
+        self.sent.append(self._turns.number)
+        return sinks.NOWHERE
 
 
 class Turns:
@@ -61,6 +80,27 @@ async def test_a_broadcast_goes_out_in_slices(slices: int) -> None:
         outgoing.in_turn(client)
     await turns.pass_some(slices + 2)
     assert [client.flushed for client in clients] == [[n // SLICE] for n in range(slices * SLICE)]
+
+
+async def test_a_crowd_is_told_in_slices_again_and_again() -> None:
+    """Also once its followers stand in ranks: no more of them in a turn, and each once."""
+    turns, hub = Turns(), Hub()
+    crowd = [Ready(turns) for _ in range(2 * SLICE)]
+    followers = [Subscription("t1", 0, sink, on_behind=_never, on_end=_never) for sink in crowd]
+    for follower in followers:
+        follower.live = True
+        hub.add(follower)
+    for seq in (1, 2, 3):
+        hub.deliver(batch_of("t1", seq, seq))
+        followers[-1].catch_up(seq - 1)  # news of what he has is no reason to leave his rank before its turn
+        await turns.pass_some(5)
+    assert [sink.sent for sink in crowd] == [
+        [n // SLICE + begun for begun in (0, 5, 10)] for n in range(2 * SLICE)
+    ]
+
+
+def _never(_subscription: Subscription) -> None:
+    raise AssertionError("it fell behind, or ended")
 
 
 @pytest.mark.parametrize("answers", [1, FEW])

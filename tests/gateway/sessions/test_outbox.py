@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.fanout.outgoing import Outgoing
+from gateway.fanout.sink import Tally
 from gateway.sessions.outbox import MAX_ANSWER_BYTES, MAX_EVENT_BYTES, SLOW_BYTES, Outbox
 from gateway.wire import PING, text_frame
 from tests.support.records import batch_of
@@ -184,3 +185,19 @@ async def test_wait_for_reader_bounds_the_answers(wire: Wire) -> None:
     assert not await reached(waiting, 60)
     wire.unread -= 1
     assert await reached(waiting, 0.25)
+
+
+async def test_what_was_sent_with_others_counts_as_said(wire: Wire) -> None:
+    """Who takes it shows that he lives; what others had before or have after is not his."""
+    outbox, tally = Outbox(wire, Outgoing()), Tally()
+    began = asyncio.get_running_loop().time()
+    tally.count(10, began)
+    outbox.count_by(tally)
+    tally.count(5, began + 1)
+    wire.unread = 5
+    assert outbox.took_at(began + 2) == began
+    wire.unread = 0
+    assert outbox.took_at(began + 2) == began + 1
+    outbox.count_by(None)
+    tally.count(5, began + 3)
+    assert outbox.took_at(began + 4) == began + 1

@@ -1,0 +1,75 @@
+"""Those who stand at one place of a task's log, and go on together.
+
+Theory. Of a thousand who follow a task almost all have had the same events, and are ready for the next. To find that
+out and to write it down for each was most of what a delivery cost besides its system call. So whoever was sent a batch
+stands in a rank with others that were. The rank has the place of all, and asks all in a few loops of C whether they
+are ready: nothing is kept of who has a queue, a full socket or a closing transport, that is asked in the turn that
+writes. Who is not ready steps out, and is told by himself; where a batch is not what follows, all do.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from gateway.events import TaskEvents
+from gateway.fanout.follower import Follower
+from gateway.fanout.sending import send_each
+from gateway.fanout.sink import Sink, Tally
+
+
+class Member(Follower, Protocol):
+    """Whoever stands in a rank."""
+
+    def step_out(self) -> None:
+        """Stand alone, at the place of its rank; does nothing where it has none."""
+
+
+class Rank:
+    """See the theory above. `cursor` is the seq of the last event that all have had."""
+
+    __slots__ = ("_members", "_tally", "cursor")
+
+    def __init__(self, cursor: int) -> None:
+        self.cursor = cursor
+        self._members: dict[Member, Sink] = {}
+        self._tally = Tally()
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __repr__(self) -> str:
+        return f"<Rank of {len(self)} at {self.cursor}>"
+
+    def add(self, member: Member, sink: Sink) -> None:
+        """It has had all up to the cursor, and is told of what follows through `sink`."""
+        self._members[member] = sink
+        sink.count_by(self._tally)
+
+    def remove(self, member: Member) -> None:
+        """It is told by itself."""
+        self._members.pop(member).count_by(None)
+
+    def take(self, batch: TaskEvents, now: float) -> list[Member]:
+        """Send the batch to all, at the loop's time `now`; who is to be offered it instead, and has stepped out."""
+        if batch.first_seq != self.cursor + 1 or batch.is_last:
+            return self._stepped_out(list(self._members))
+        wire = batch.wire
+        fds = self._lent(len(wire))
+        others: list[Member] = []
+        if fds and min(fds) < 0:
+            others = self._stepped_out([one for one, fd in zip(self._members, fds, strict=True) if fd < 0])
+            fds = [fd for fd in fds if fd >= 0]
+        sinks = list(self._members.values())
+        self.cursor = batch.last_seq
+        self._tally.count(len(wire), now)
+        for place, taken in send_each(fds, wire):
+            sinks[place].send_rest(wire[taken:])
+        return others
+
+    def _lent(self, size: int) -> Sequence[int]:
+        sinks = list(self._members.values())
+        return sinks[0].lend_all(sinks, size) if sinks else ()
+
+    def _stepped_out(self, members: list[Member]) -> list[Member]:
+        for member in members:
+            member.step_out()
+        return members
