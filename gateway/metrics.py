@@ -1,5 +1,6 @@
 """What the operator can count, by Prometheus' naming rules. Label values come from closed sets only."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -28,16 +29,13 @@ class Tally(Collector):
 
     def __init__(self, name: str, told: str, labels: Sequence[str]) -> None:
         self._family = partial(CounterMetricFamily, name, told, labels=labels)
-        self._counts: dict[tuple[str, ...], int] = {}
-
-    def __call__(self, *values: str) -> None:
-        """One more with these labels; for the thread of the event loop alone."""
-        self._counts[values] = self._counts.get(values, 0) + 1
+        self.counts: defaultdict[tuple[str, ...], int] = defaultdict(int)
+        """By labels. One more is `counts[labels] += 1`, for the thread of the event loop alone."""
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """See prometheus_client."""
         family = self._family()
-        for values, count in list(self._counts.items()):  # it may be asked by another thread
+        for values, count in list(self.counts.items()):  # it may be asked by another thread
             family.add_metric(values, count)
         yield family
 

@@ -104,7 +104,7 @@ async def answer(
         code = "internal"
         return frames.error(request.id, internal_error(services, error)), _nothing
     finally:
-        services.metrics.asked(request.type, code)
+        services.metrics.asked.counts[request.type, code] += 1
         if request.type not in READING or code == "forbidden":
             flow = vars(request).get("workflow_id")
             services.audit.note(
@@ -276,7 +276,7 @@ async def _ping(services: Services, _caller: Caller, _request: frames.Ping) -> R
 
 def pong(services: Services, request: frames.Ping) -> bytes:
     """The answer's frame to what waits for nothing, and can't fail."""
-    services.metrics.asked(request.type, "ok")
+    services.metrics.asked.counts[request.type, "ok"] += 1
     return frames.result(request.id, {"time": rfc3339(services.clock.now_ms())})
 
 

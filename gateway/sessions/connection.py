@@ -191,7 +191,7 @@ class Connection:
             if self._in_flight >= self._max_inflight:
                 self._refuse_more()
         except GatewayError as problem:
-            self._services.metrics.asked(request.type, problem.code)
+            self._services.metrics.asked.counts[request.type, problem.code] += 1
             self.outbox.send(frames.error(request.id, problem))
             if bucket.pause_s:
                 self._rest(bucket.pause_s)
@@ -207,7 +207,7 @@ class Connection:
         raise GatewayError("overloaded", said, retry_after_ms=1000)
 
     def _bad_frame(self, request_id: str | None, problem: GatewayError) -> None:
-        self._services.metrics.asked("none", problem.code)
+        self._services.metrics.asked.counts["none", problem.code] += 1
         self.outbox.send(frames.error(request_id, problem))
         if self.flight.one_bad_frame_too_many():
             self.close(Close.BAD_FRAMES)

@@ -93,7 +93,10 @@ class SqliteStore(TableStore):
         self._group.hurry()
 
     async def _read(self, read: Read[Value]) -> Value:
-        query = errors_translated()(lambda: run_now(read(SqliteTables(self._reader()))))
+        def query() -> Value:
+            with errors_translated():
+                return run_now(read(SqliteTables(self._reader())))
+
         return await self._reads.read(query)
 
     # --- on the executors' threads --------------------------------------------------------------------
