@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from gateway.errors import GatewayError
 
@@ -15,8 +15,6 @@ ROWS_A_REQUEST: Final = 50
 """A page counts as one more request for each so many rows: one of 500 takes as long as a hundred pings."""
 MIN_PAUSE_S: Final = 1e-3
 """uvloop counts in whole milliseconds: in a shorter pause as many are refused as can be read."""
-MIN_DEBT_S: Final = 10e-3
-"""Who owes is not read for so long at least, and may then say a few things in one go: a pause costs as much as one."""
 
 
 @dataclass
@@ -73,15 +71,6 @@ class TokenBucket:
         if self.per_s:
             self._tokens -= rows // ROWS_A_REQUEST
 
-    def pay(self, cost: int) -> float:
-        """Take so many, though there be none: how long, in s, its asker is to wait, 0 where nothing is owed.
-
-        Nobody owes more than `MAX_PAUSE_S`: who shares a bucket with a flood is slowed by it, and not shut out.
-        """
-        self._fill()
-        self._tokens = max(self._tokens - cost, -self.per_s * MAX_PAUSE_S)
-        return 0.0 if self._tokens >= 0 else max(-self._tokens / self.per_s, MIN_DEBT_S)
-
     @property
     def pause_s(self) -> float:
         """How long not to listen to whom it has refused: 0, until it was told as often as it may ask at once."""
@@ -112,21 +101,24 @@ class TokenBucket:
         self._at = now
 
 
-class Buckets:
+Bucket = TypeVar("Bucket", bound=TokenBucket)
+
+
+class Buckets(Generic[Bucket]):
     """Rate limits of many, of whom few are at work."""
 
     def __init__(self) -> None:
-        self._of: dict[Hashable, TokenBucket] = {}
+        self._of: dict[Hashable, Bucket] = {}
         self._many = MANY_BUCKETS
 
     def __len__(self) -> int:
         return len(self._of)
 
-    def known(self, key: Hashable) -> TokenBucket | None:
+    def known(self, key: Hashable) -> Bucket | None:
         """Whose limit is kept."""
         return self._of.get(key)
 
-    def of(self, key: Hashable, make: Callable[[], TokenBucket]) -> TokenBucket:
+    def of(self, key: Hashable, make: Callable[[], Bucket]) -> Bucket:
         """The limit of `key`, made where there is none."""
         if (bucket := self._of.get(key)) is None:
             self._forget()

@@ -18,6 +18,7 @@ from gateway.server.peer import while_there
 from gateway.server.routes import JSON, Answer, Asked, Headers, Query, Route, json_answer
 from gateway.server.uploads import Uploads
 from gateway.sessions.commands import Services
+from gateway.sessions.pace import in_turn
 from gateway.sessions.session import SessionIds
 from gateway.settings import Settings
 from gateway.shapes.base import Empty
@@ -231,7 +232,8 @@ class Api:
 
     async def list_tasks(self, asked: Asked) -> web.StreamResponse:
         """A page, newest first."""
-        return json_answer(await self._control.list(asked.principal, asked.query))
+        async with in_turn(asked.pace):
+            return json_answer(await self._control.list(asked.principal, asked.query))
 
     async def get_task(self, asked: Asked) -> web.StreamResponse:
         """The task, with its input where that is asked for."""

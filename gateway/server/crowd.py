@@ -38,7 +38,7 @@ class Crowd:
         self._per_s = settings.handshakes_per_s
         self._all = 0
         self._here: Counter[str] = Counter()
-        self._rates = Buckets()
+        self._rates = Buckets[TokenBucket]()
 
     def __repr__(self) -> str:
         return f"<Crowd {self._all} connections from {len(self._here)} addresses>"

@@ -13,6 +13,7 @@ from gateway.events import Event
 from gateway.notes import Note
 from gateway.server.routes import JSON, Answer, Asked, Route, json_answer
 from gateway.sessions.commands import Services
+from gateway.sessions.pace import in_turn
 from gateway.shapes.explain import SessionExplained, TaskExplained
 from gateway.state.base import StateStore, TaskQuery
 from gateway.tasks import TaskRecord
@@ -67,8 +68,9 @@ class Explain:
         """Its timeline."""
         task = await self._services.control.get(asked.principal, asked.task_id)
         now_ms = self._services.clock.now_ms()
-        notes = await self._notes_of(task, now_ms)
-        events = [event async for event in self._milestones(task)]
+        async with in_turn(asked.pace):
+            notes = await self._notes_of(task, now_ms)
+            events = [event async for event in self._milestones(task)]
         spans = timeline(events, notes, ended=task.ended, now=rfc3339(now_ms))
         about = {"task_id": task.task_id, "agent": task.agent, "status": task.status, "attempt": task.attempt}
         about["trace_id"] = trace.trace_id(task.task_id, task.traceparent)
@@ -84,7 +86,8 @@ class Explain:
         mine = [note for note in known if principal.sees_subject in {None, note.subject}]
         living = {one["instance"] for one in self._instances()}
         query = TaskQuery(subject=principal.sees_subject, session_id=session_id, limit=MAX_TASKS)
-        tasks = await self._store.list_tasks(query)
+        async with in_turn(asked.pace):
+            tasks = await self._store.list_tasks(query)
         return json_answer(
             {
                 "session_id": session_id,

@@ -10,6 +10,7 @@ from gateway.fanout.follow import follow
 from gateway.server import sse
 from gateway.server.routes import JSON, Answer, Asked, Headers, Query, Route
 from gateway.sessions.commands import Services
+from gateway.sessions.pace import in_turn
 from gateway.shapes.events import EventPage
 from gateway.state.base import StateStore
 from gateway.strict_json import MAX_INT
@@ -83,7 +84,8 @@ class Log:
         after_seq = max(after_seq, task.first_seq - 1)
         if streams:
             return await self._stream(asked, task, after_seq, gone=gone)
-        return await self._page(task, after_seq, asked.query.limit)
+        async with in_turn(asked.pace):
+            return await self._page(task, after_seq, asked.query.limit)
 
     async def _stream(
         self, asked: Asked, task: TaskRecord, after_seq: int, *, gone: bool

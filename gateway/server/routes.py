@@ -16,8 +16,10 @@ from pydantic import BaseModel, ConfigDict
 from gateway.errors import GatewayError, wrong_field
 from gateway.principal import Principal
 from gateway.server.bodies import Bodies, checked
+from gateway.server.peer import Peer
 from gateway.sessions.commands import Services
 from gateway.sessions.endpoint import authenticated
+from gateway.sessions.pace import Pace
 
 JSON: Final = "application/json"
 NOBODY: Final = Principal("", frozenset())
@@ -48,6 +50,8 @@ class Asked:
     headers: Any
     body: Callable[[], Awaitable[Any]]
     """Reads the JSON body, as the route's `body`. Raises as `Bodies.read`."""
+    pace: Pace | None = None
+    """What its address may ask for, as far as it is its principal's; see `Quotas.pace`."""
 
     @property
     def task_id(self) -> str:
@@ -136,7 +140,11 @@ def _served(route: Route, services: Services, bodies: Bodies) -> Handler:
             return await bodies.read(request, route.body, optional=route.body_is_optional)
 
         query = parsed_query(request, route.query) if route.query is not None else None
-        return await route.handler(Asked(request, principal, query, _parsed_headers(request, route), body))
+        peer = request.protocol
+        pace = services.quotas.pace(peer.counted_as if isinstance(peer, Peer) else None, principal)
+        return await route.handler(
+            Asked(request, principal, query, _parsed_headers(request, route), body, pace)
+        )
 
     return handle
 

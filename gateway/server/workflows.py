@@ -8,6 +8,7 @@ from pydantic import Field
 from gateway.frames import CheckpointListBody, RecoverBody, WorkflowListBody
 from gateway.server.routes import JSON, Answer, Asked, Headers, Route, json_answer
 from gateway.sessions.commands import Services
+from gateway.sessions.pace import in_turn
 from gateway.sessions.problems import PROBLEM_JSON, problem
 from gateway.shapes.service import Problem
 from gateway.shapes.workflows import CheckpointPage, Recovered, WorkflowAnswer, WorkflowPage
@@ -127,7 +128,8 @@ class WorkflowApi:
 
     async def list(self, asked: Asked) -> web.StreamResponse:
         """A page, newest first."""
-        return json_answer(await self._workflows.list(asked.principal, asked.query))
+        async with in_turn(asked.pace):
+            return json_answer(await self._workflows.list(asked.principal, asked.query))
 
     async def create(self, asked: Asked) -> web.StreamResponse:
         """A new one, which belongs to no session."""
@@ -151,9 +153,9 @@ class WorkflowApi:
 
     async def checkpoints(self, asked: Asked) -> web.StreamResponse:
         """A page, oldest first."""
-        return json_answer(
-            await self._workflows.checkpoints(asked.principal, _workflow_id(asked), asked.query)
-        )
+        workflow_id = _workflow_id(asked)
+        async with in_turn(asked.pace):
+            return json_answer(await self._workflows.checkpoints(asked.principal, workflow_id, asked.query))
 
     async def recover(self, asked: Asked) -> web.StreamResponse:
         """The workflow and its new task."""

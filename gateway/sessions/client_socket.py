@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from gateway.sessions.pace import Pace
 from gateway.sessions.reading import BINARY, CLOSE, PIECE, PING, TEXT, BrokenError, Reader, code_of
-from gateway.token_bucket import TokenBucket
 
 CLOSE_TIMEOUT_S: Final = 2.0
 """How long a peer may take to take what is left and to answer our close."""
@@ -66,7 +66,7 @@ class ClientSocket(asyncio.Protocol):
         listener: Listener,
         *,
         max_bytes: int,
-        pace: TokenBucket | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.transport = transport
         self._listener = listener

@@ -1,7 +1,9 @@
 """What each request of a client does, and the one border where an exception becomes an answer on the socket."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
@@ -78,6 +80,9 @@ class Caller(Watcher, Protocol):
 
     def pay_for(self, rows: int) -> None:
         """Count a page of so many against its rate."""
+
+    def in_turn(self) -> AbstractAsyncContextManager[None]:
+        """Inside the block is something that takes long: see `Pace.in_turn`."""
 
     async def renew(self, principal: Principal) -> None:
         """Go on as `principal`; what it may not see is followed no more."""
@@ -220,7 +225,7 @@ async def _delete_task(services: Services, caller: Caller, request: frames.Delet
 
 
 async def _list_tasks(services: Services, caller: Caller, request: frames.ListTasks) -> Reply:
-    return _page(caller, "tasks", await services.control.list(caller.principal, request))
+    return await _page(caller, "tasks", partial(services.control.list, caller.principal, request))
 
 
 async def _get_workflow(services: Services, caller: Caller, request: frames.GetWorkflow) -> Reply:
@@ -231,15 +236,17 @@ async def _get_workflow(services: Services, caller: Caller, request: frames.GetW
 
 
 async def _list_workflows(services: Services, caller: Caller, request: frames.ListWorkflows) -> Reply:
-    return _page(caller, "workflows", await services.workflows.list(caller.principal, request))
+    return await _page(caller, "workflows", partial(services.workflows.list, caller.principal, request))
 
 
 async def _list_checkpoints(services: Services, caller: Caller, request: frames.ListCheckpoints) -> Reply:
-    found = await services.workflows.checkpoints(caller.principal, request.workflow_id, request)
-    return _page(caller, "checkpoints", found)
+    find = partial(services.workflows.checkpoints, caller.principal, request.workflow_id, request)
+    return await _page(caller, "checkpoints", find)
 
 
-def _page(caller: Caller, what: str, found: Mapping[str, Any]) -> Reply:
+async def _page(caller: Caller, what: str, find: Callable[[], Awaitable[Mapping[str, Any]]]) -> Reply:
+    async with caller.in_turn():
+        found = await find()
     caller.pay_for(len(found[what]))
     return Reply(found)
 
@@ -254,7 +261,10 @@ async def _recover_workflow(services: Services, caller: Caller, request: frames.
 async def _watch(services: Services, caller: Caller, request: frames.Watch) -> Reply:
     caller.principal.require("admin" if request.topic == "instances" else "tasks:read")
     caller.principal.require_whole()
-    return _page(caller, "items", {"items": await services.watched[request.topic].add(caller)})
+    async with caller.in_turn():
+        items = await services.watched[request.topic].add(caller)
+    caller.pay_for(len(items))
+    return Reply({"items": items})
 
 
 async def _unwatch(services: Services, caller: Caller, request: frames.Unwatch) -> Reply:

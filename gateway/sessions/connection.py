@@ -6,6 +6,7 @@ asyncio task where a request, or its end, has to wait for something.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Final, NoReturn
 
@@ -18,6 +19,7 @@ from gateway.sessions.client_socket import ClientSocket
 from gateway.sessions.commands import Services, answer, internal_error, pong
 from gateway.sessions.flight import Flight
 from gateway.sessions.outbox import Outbox
+from gateway.sessions.pace import Pace, in_turn
 from gateway.sessions.reading import text_of
 from gateway.sessions.session import Session
 from gateway.sessions.subscriptions import Subscriptions
@@ -43,11 +45,12 @@ class Connection:
         services: Services,
         settings: Settings,
         flight: Flight,
-        pace: TokenBucket | None,
+        pace: Pace | None,
         log: FilteringBoundLogger,
         on_over: Callable[["Connection", int], None],
     ) -> None:
         self.flight = flight
+        self._pace = pace
         self.principal = principal
         self.outbox = Outbox(transport, services.outgoing)
         self.socket = ClientSocket(transport, self, max_bytes=settings.max_frame_bytes, pace=pace)
@@ -246,6 +249,10 @@ class Connection:
     def pay_for(self, rows: int) -> None:
         """See `Caller.pay_for`."""
         self._session.bucket.pay_for(rows)
+
+    def in_turn(self) -> AbstractAsyncContextManager[None]:
+        """See `Caller.in_turn`."""
+        return in_turn(self._pace)
 
     async def renew(self, principal: Principal) -> None:
         """See `Caller.renew`."""

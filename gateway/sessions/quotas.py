@@ -13,6 +13,7 @@ from typing import Final
 
 from gateway.errors import GatewayError
 from gateway.principal import Principal
+from gateway.sessions.pace import Pace
 from gateway.settings import Settings
 from gateway.token_bucket import Buckets, TokenBucket
 
@@ -40,7 +41,8 @@ class Quotas:
     def __init__(self, settings: Settings, now: Callable[[], float] = _loop_time) -> None:
         self._settings = settings
         self._now = now
-        self._buckets = Buckets()
+        self._buckets = Buckets[TokenBucket]()
+        self._paces = Buckets[Pace]()
         self._connections: Counter[tuple[object, ...]] = Counter()
 
     def __repr__(self) -> str:
@@ -55,15 +57,17 @@ class Quotas:
         make = self._of_subject if principal.tasks is None else self._narrow
         return self._buckets.of(principal.counted_as, make)
 
-    def pace(self, address: str | None, principal: Principal) -> TokenBucket | None:
+    def pace(self, address: str | None, principal: Principal) -> Pace | None:
         """What the principal may say from that address, over all of its sockets; None for as much as it likes."""
         if address is None or not self._settings.requests_per_s:
             return None
         # By subject, not as it is counted: whoever has a token may make many for named tasks.
-        return self._buckets.of((address, principal.subject, "pace"), self._of_address)
+        return self._paces.of((address, principal.subject), self._of_address)
 
-    def _of_address(self) -> TokenBucket:
-        return self._new(ADDRESS_SESSIONS)
+    def _of_address(self) -> Pace:
+        settings = self._settings
+        per_s, burst = settings.requests_per_s, settings.request_burst
+        return Pace(ADDRESS_SESSIONS * per_s, ADDRESS_SESSIONS * burst, self._now)
 
     def _of_subject(self) -> TokenBucket:
         return self._new(HTTP_SESSIONS)

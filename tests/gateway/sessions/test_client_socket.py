@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from gateway.sessions.client_socket import FRAME_BYTES, FRAMES_A_TURN, ClientSocket
-from gateway.token_bucket import MAX_PAUSE_S, TokenBucket
+from gateway.sessions.pace import Pace
+from gateway.token_bucket import MAX_PAUSE_S
 from tests.support.hostile_frames import framed
 from tests.support.raw_websocket import PING
 from tests.support.waiting import eventually, let_pass
@@ -17,7 +18,7 @@ PIECES = framed(b"", 1) + framed(b"", 0) * (2 * FRAMES_A_TURN)
 class Heard:
     """What a client has said, by the turn of the loop in which it was heard."""
 
-    def __init__(self, transport: asyncio.Transport, pace: TokenBucket | None) -> None:
+    def __init__(self, transport: asyncio.Transport, pace: Pace | None) -> None:
         self.socket = ClientSocket(transport, self, max_bytes=1 << 20, pace=pace)
         self.say: Callable[[bytes], None]
         """Send more."""
@@ -63,7 +64,7 @@ class Heard:
 
 
 @asynccontextmanager
-async def heard(data: bytes, pace: TokenBucket | None = None) -> AsyncIterator[Heard]:
+async def heard(data: bytes, pace: Pace | None = None) -> AsyncIterator[Heard]:
     """One who sends `data`, in one go."""
     loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
@@ -77,13 +78,13 @@ async def heard(data: bytes, pace: TokenBucket | None = None) -> AsyncIterator[H
         transport.abort()
 
 
-class Purse(TokenBucket):
+class Purse(Pace):
     """A bucket with the sum of what was paid."""
 
     paid = 0
 
     def pay(self, cost: int) -> float:
-        """See `TokenBucket`."""
+        """See `Pace`."""
         self.paid += cost
         return super().pay(cost)
 
@@ -167,7 +168,7 @@ async def test_who_is_to_end_is_read_whoever_holds_it() -> None:
 
 def test_nobody_owes_more_than_a_pause() -> None:
     """However much a flood takes, who shares its bucket waits as long as a sign of life may be late, and no longer."""
-    bucket = TokenBucket(10.0, 5, lambda: 0.0)
+    bucket = Pace(10.0, 5, lambda: 0.0)
     assert [bucket.pay(5), bucket.pay(5), bucket.pay(1000), bucket.pay(1)] == [
         0.0,
         0.5,
