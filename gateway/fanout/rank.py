@@ -7,13 +7,12 @@ are ready: nothing is kept of who has a queue, a full socket or a closing transp
 writes. Who is not ready steps out, and is told by himself; where a batch is not what follows, all do.
 """
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.events import TaskEvents
 from gateway.fanout.follower import Follower
 from gateway.fanout.sending import send_each
-from gateway.fanout.sink import Sink, Tally
+from gateway.fanout.sink import LineUp, Sink, Tally
 
 
 class Member(Follower, Protocol):
@@ -26,11 +25,12 @@ class Member(Follower, Protocol):
 class Rank:
     """See the theory above. `cursor` is the seq of the last event that all have had."""
 
-    __slots__ = ("_members", "_tally", "cursor")
+    __slots__ = ("_line_up", "_members", "_tally", "cursor")
 
     def __init__(self, cursor: int) -> None:
         self.cursor = cursor
         self._members: dict[Member, Sink] = {}
+        self._line_up: LineUp | None = None
         self._tally = Tally()
 
     def __len__(self) -> int:
@@ -42,32 +42,39 @@ class Rank:
     def add(self, member: Member, sink: Sink) -> None:
         """It has had all up to the cursor, and is told of what follows through `sink`."""
         self._members[member] = sink
+        self._line_up = None
         sink.count_by(self._tally)
 
     def remove(self, member: Member) -> None:
         """It is told by itself."""
         self._members.pop(member).count_by(None)
+        self._line_up = None
 
     def take(self, batch: TaskEvents, now: float) -> list[Member]:
         """Send the batch to all, at the loop's time `now`; who is to be offered it instead, and has stepped out."""
         if batch.first_seq != self.cursor + 1 or batch.is_last:
             return self._stepped_out(list(self._members))
         wire = batch.wire
-        fds = self._lent(len(wire))
-        others: list[Member] = []
-        if fds and min(fds) < 0:
-            others = self._stepped_out([one for one, fd in zip(self._members, fds, strict=True) if fd < 0])
-            fds = [fd for fd in fds if fd >= 0]
-        sinks = list(self._members.values())
+        others = self._stepped_out(self._unready(len(wire)))
         self.cursor = batch.last_seq
         self._tally.count(len(wire), now)
-        for place, taken in send_each(fds, wire):
-            sinks[place].send_rest(wire[taken:])
+        if self._members:
+            cut = send_each(self._lined_up().fds, wire)
+            sinks = list(self._members.values()) if cut else []
+            for place, taken in cut:
+                sinks[place].send_rest(wire[taken:])
         return others
 
-    def _lent(self, size: int) -> Sequence[int]:
-        sinks = list(self._members.values())
-        return sinks[0].lend_all(sinks, size) if sinks else ()
+    def _unready(self, size: int) -> list[Member]:
+        if not self._members or self._lined_up().are_ready(size):
+            return []
+        return [member for member, sink in self._members.items() if sink.ready(size) < 0]
+
+    def _lined_up(self) -> LineUp:
+        if self._line_up is None:
+            sinks = list(self._members.values())
+            self._line_up = sinks[0].line_up(sinks)
+        return self._line_up
 
     def _stepped_out(self, members: list[Member]) -> list[Member]:
         for member in members:

@@ -21,6 +21,17 @@ class Tally:
         self.at = now
 
 
+class LineUp(Protocol):
+    """Some sinks that are asked together."""
+
+    @property
+    def fds(self) -> Sequence[int]:
+        """Theirs, for as long as all are ready."""
+
+    def are_ready(self, size: int) -> bool:
+        """Whether each of them would be `Sink.ready`, and none of them say -1."""
+
+
 class Sink(Protocol):
     """Where events go: bounded, and the judge of its own room."""
 
@@ -36,12 +47,15 @@ class Sink(Protocol):
     def lend(self, size: int) -> int:
         """A descriptor to which `size` bytes of events are sent now; -1 where they are to be taken by `take`."""
 
+    def ready(self, size: int) -> int:
+        """As `lend`, where it is counted by the tally what is sent."""
+
     @classmethod
-    def lend_all(cls, sinks: Sequence[Self], size: int) -> Sequence[int]:
-        """As `lend`, for each of them, but what they are sent is counted by their tally."""
+    def line_up(cls, sinks: Sequence[Self]) -> LineUp:
+        """All of them, which are not none."""
 
     def count_by(self, tally: Tally | None) -> None:
-        """Have `tally` count what is sent through `lend_all`, from now on; None: nothing is any more."""
+        """Have `tally` count what is sent where this sink was `ready`; None: there is none any more."""
 
     def send_rest(self, rest: bytes) -> None:
         """Take what the descriptor did not."""

@@ -6,7 +6,7 @@ writes to a client, and we are on one thread. `docs/decisions/0003-outbox-writes
 
 import asyncio
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, Final, Self
 
@@ -27,7 +27,8 @@ MAX_TOGETHER: Final = 16 << 10
 """Answers that are gathered with those of others: what is larger is not copied once more."""
 _LOOKS_S: Final = (0.0, 0.001, 0.005, 0.02, 0.05, 0.1, 0.25)
 """Pauses between looks at whether a full client has read on; the last repeats."""
-_FD, _IS_SHARED, _QUEUED, _TRANSPORT = map(attrgetter, ("fd", "is_shared", "_queued_bytes", "_transport"))
+_FD, _IS_CLOSED, _IS_SHARED = attrgetter("fd"), attrgetter("_closed"), attrgetter("is_shared")
+_QUEUED, _TRANSPORT = attrgetter("_queued_bytes"), attrgetter("_transport")
 
 
 class Outbox:
@@ -127,18 +128,16 @@ class Outbox:
         return fd
 
     def ready(self, size: int) -> int:
-        """The descriptor, where nothing is before `size` bytes of events; otherwise -1."""
+        """See `Sink.ready`."""
         transport = self._transport
         if self.is_shared or self._queued_bytes or size > MAX_EVENT_BYTES:
             return -1
         return -1 if transport.get_write_buffer_size() or transport.is_closing() else self.fd
 
     @classmethod
-    def lend_all(cls, sinks: Sequence[Self], size: int) -> Sequence[int]:
-        """See `Sink.lend_all`."""
-        if _all_ready(sinks, size):
-            return array("i", map(_FD, sinks))
-        return [sink.ready(size) for sink in sinks]
+    def line_up(cls, sinks: Sequence[Self]) -> "Boxes":
+        """See `Sink.line_up`."""
+        return Boxes(sinks)
 
     def count_by(self, tally: Tally | None) -> None:
         """See `Sink.count_by`."""
@@ -273,13 +272,24 @@ class Outbox:
             looks += 1
 
 
-def _all_ready(boxes: Iterable[Outbox], size: int) -> bool:
-    """Whether none would say no in `Outbox.ready`: asked in loops of C, without a line of Python for any of them."""
-    if size > MAX_EVENT_BYTES or any(map(_IS_SHARED, boxes)) or any(map(_QUEUED, boxes)):
-        return False
-    transports = list(map(_TRANSPORT, boxes))
-    kinds: set[Any] = set(map(type, transports))
-    if len(kinds) != 1:
-        return False
-    (kind,) = kinds
-    return not (any(map(kind.get_write_buffer_size, transports)) or any(map(kind.is_closing, transports)))
+class Boxes:
+    """Outboxes that are asked together, in loops of C, without a line of Python for any of them."""
+
+    __slots__ = ("_boxes", "_kind", "_transports", "fds")
+
+    def __init__(self, boxes: Sequence[Outbox]) -> None:
+        self._boxes = boxes
+        self._transports = list(map(_TRANSPORT, boxes))
+        kinds = set(map(type, self._transports))
+        self._kind: Any = kinds.pop() if len(kinds) == 1 else None
+        self.fds = array("i", map(_FD, boxes))
+        """See `LineUp.fds`: none is another's before its transport says that it closes."""
+
+    def are_ready(self, size: int) -> bool:
+        """See `LineUp.are_ready`."""
+        boxes, transports, kind = self._boxes, self._transports, self._kind
+        if kind is None or size > MAX_EVENT_BYTES:
+            return False
+        if any(map(_IS_CLOSED, boxes)) or any(map(_IS_SHARED, boxes)) or any(map(_QUEUED, boxes)):
+            return False
+        return not (any(map(kind.get_write_buffer_size, transports)) or any(map(kind.is_closing, transports)))

@@ -74,16 +74,32 @@ class Socketless:
         del size
         return -1
 
+    def ready(self, size: int) -> int:
+        """See `Sink.ready`."""
+        return self.lend(size)
+
     @classmethod
-    def lend_all(cls, sinks: Sequence[Self], size: int) -> Sequence[int]:
-        """See `Sink.lend_all`."""
-        return [sink.lend(size) for sink in sinks]
+    def line_up(cls, sinks: Sequence[Self]) -> "OneByOne":
+        """See `Sink.line_up`."""
+        return OneByOne(sinks)
 
     def count_by(self, tally: Tally | None) -> None:
         """See `Sink.count_by`."""
 
     def send_rest(self, rest: bytes) -> None:
         """See `Sink.send_rest`."""
+
+
+class OneByOne:
+    """Sinks that are asked one by one, after all."""
+
+    def __init__(self, sinks: Sequence[Socketless]) -> None:
+        self.fds = [NOWHERE] * len(sinks)
+        self._sinks = sinks
+
+    def are_ready(self, size: int) -> bool:
+        """See `LineUp.are_ready`."""
+        return all(sink.ready(size) >= 0 for sink in self._sinks)
 
 
 class Client(Socketless):

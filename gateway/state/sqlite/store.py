@@ -48,7 +48,8 @@ class SqliteStore(TableStore):
         self._writing = Writer(path, clock)
         self._threads = Threads()
         self._group: GroupCommit[Write] = GroupCommit(
-            lambda writes: self._timed(self._in(writer, lambda: self._writing.run(writes))), self._committed
+            lambda writes: self._timed(self._threads.run(writer, lambda: self._writing.run(writes))),
+            self._committed,
         )
 
     async def open(self) -> None:

@@ -9,34 +9,38 @@ from tests.support.records import batch_of
 from tests.support.watchers import Net, Test, turns
 
 
-def test_with_others_is_lent_who_is_ready(run: Callable[[Test], None]) -> None:
-    """All are asked at once, and each says what he would say alone."""
+def test_all_are_ready_when_each_is(run: Callable[[Test], None]) -> None:
+    """They are asked together, since they stood together; each answers what it would alone, as it is now."""
 
     async def test(net: Net) -> None:
         await net.come(7)
         transports, boxes = net.watchers.transports, net.watchers.boxes
-        fds = [transport.get_extra_info("socket").fileno() for transport in transports]
-        assert list(Outbox.lend_all(boxes, 1)) == fds
-        assert list(Outbox.lend_all(boxes, MAX_EVENT_BYTES + 1)) == [-1] * 7
+        all_of_them = Outbox.line_up(boxes)
+        pairs = [Outbox.line_up([boxes[0], box]) for box in boxes]
+        assert list(all_of_them.fds) == [
+            transport.get_extra_info("socket").fileno() for transport in transports
+        ]
+        assert all_of_them.are_ready(1)
+        assert not all_of_them.are_ready(MAX_EVENT_BYTES + 1)
         boxes[1].is_shared = True
         boxes[2].send(b"an answer")
         transports[3].write(bytes(8 << 20))
         transports[4].close()
         boxes[5].close()
-        for some in ([0, 6], [0, 1], [0, 2], [0, 3], [0, 4], [0, 5], list(range(7))):
-            lent = [fds[one] if one in {0, 6} else -1 for one in some]
-            assert list(Outbox.lend_all([boxes[one] for one in some], 1)) == lent
+        assert [pair.are_ready(1) for pair in pairs] == [True, False, False, False, False, False, True]
+        assert [box.ready(1) >= 0 for box in boxes] == [True, False, False, False, False, False, True]
+        assert not all_of_them.are_ready(1)
 
     run(test)
 
 
 def test_who_steps_out_of_a_rank_goes_on_where_it_is(run: Callable[[Test], None]) -> None:
-    """Whether he is offered more alone, or told that the log goes further; the others have all that follows."""
+    """Whether he is offered more alone, or told that the log goes further; who comes back, and who stays, has all."""
 
     async def test(net: Net) -> None:
         watchers = net.watchers
         await net.come(MANY)
-        batches = [batch_of("t1", seq, seq) for seq in (1, 2, 3, 4)]
+        batches = [batch_of("t1", seq, seq) for seq in (1, 2, 3, 4, 5)]
         for batch in batches[:2]:
             watchers.hub.deliver(batch)
             await turns()
@@ -53,7 +57,7 @@ def test_who_steps_out_of_a_rank_goes_on_where_it_is(run: Callable[[Test], None]
             b"".join(said[:2] if number == 1 else said) for number in range(MANY)
         ]
         assert watchers.fell_behind == [told]
-        assert (told.cursor, told.head) == (2, 4)
+        assert (told.cursor, told.head) == (2, 5)
 
     run(test)
 
