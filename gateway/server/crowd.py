@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from gateway.sessions.pace import Pace
+from gateway.sessions.quotas import ADDRESS_SESSIONS
 from gateway.settings import Settings
 from gateway.token_bucket import Buckets, TokenBucket
 
@@ -39,6 +41,8 @@ class Crowd:
         self._all = 0
         self._here: Counter[str] = Counter()
         self._rates = Buckets[TokenBucket]()
+        self._requests = ADDRESS_SESSIONS * settings.requests_per_s, ADDRESS_SESSIONS * settings.request_burst
+        self._paces = Buckets[Pace]()
 
     def __repr__(self) -> str:
         return f"<Crowd {self._all} connections from {len(self._here)} addresses>"
@@ -90,6 +94,13 @@ class Crowd:
         """A socket is asked for from there; whether that is not too often."""
         return not self._per_s or address is None or self._rates.of(address, self._rate).has_one()
 
+    def asks(self, address: str | None) -> float:
+        """It asks by HTTP, whatever it may be: how long, in s, it is to wait for that."""
+        per_s, burst = self._requests
+        if address is None or not per_s:
+            return 0.0
+        return self._paces.of(address, lambda: Pace(per_s, burst, asyncio.get_running_loop().time)).pay(1)
+
     def _insists(self, address: str | None) -> bool:
         """Whether it goes on asking for sockets though it was refused as many as it may have in one go."""
         rate = self._rates.known(address)
@@ -134,6 +145,11 @@ class Guest:
     def counted_as(self) -> str | None:
         """The address as which it counts, while it asks."""
         return self._address or self._behind
+
+    async def wait(self) -> None:
+        """Return when what its address has asked for is made up for, this one with it."""
+        if owed_s := self._crowd.asks(self.counted_as):
+            await asyncio.sleep(owed_s)
 
     def broke(self) -> None:
         """What it asks can't be read. That counts as if it had asked for a socket: it costs as much."""

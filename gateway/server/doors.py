@@ -53,12 +53,13 @@ def doors_checked(doors: Doors) -> Middleware:
 
 @web.middleware
 async def crowd_checked(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answers an address that has or opens too many connections, and hangs up."""
+    """Has each address wait for its turn; answers one that has or opens too many connections, and hangs up."""
     peer = request.protocol
-    if not isinstance(peer, Peer) or peer.guest is None:
+    if not isinstance(peer, Peer) or (guest := peer.guest) is None:
         return await handler(request)
     forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
-    with peer.guest.asking(forwarded, shakes_hands=request.path in endpoint.SOCKETS) as crowded:
+    with guest.asking(forwarded, shakes_hands=request.path in endpoint.SOCKETS) as crowded:
+        await guest.wait()
         if crowded is None:
             return await handler(request)
         refusal = HandshakeError(

@@ -116,7 +116,7 @@ async def _are_cut_off(gateway: GatewayProcess, held: AsyncExitStack) -> None:
 
 async def test_one_address_is_read_no_faster_than_its_pace(tmp_path: Path) -> None:
     """Over however many sockets: a crowd of one address, or of one behind a proxy, waits, and each of its frames has
-    its answer."""
+    its answer. So has each request by HTTP."""
     env = {
         "GATEWAY_REQUESTS_PER_S": "30",
         "GATEWAY_REQUEST_BURST": "2",
@@ -145,6 +145,13 @@ async def test_one_address_is_read_no_faster_than_its_pace(tmp_path: Path) -> No
         took = await asyncio.gather(*(takes_s(bad, "bad_frame", *crowd) for crowd in (direct, others)))
         # Of 180 frames 20 are its burst, and 10 are answered before they are waited for; 300 are read in a second.
         assert min(took) >= 150 / 300
+        began = asyncio.get_running_loop().time()
+        async with from_address(gateway, "127.0.0.5") as peer, asyncio.timeout(WITHIN_S):
+            await peer.send(
+                b"GET /nope HTTP/1.1\r\nHost: localhost\r\n\r\n" * 99 + GET + b"Connection: close\r\n\r\n"
+            )
+            assert (await peer.reader.read()).count(b"HTTP/1.1 404 ") == 99
+        assert asyncio.get_running_loop().time() - began >= 79 / 300
 
 
 async def test_only_a_trusted_proxy_says_for_whom_it_asks(tmp_path: Path) -> None:

@@ -127,3 +127,20 @@ async def test_who_speaks_no_http_has_asked_for_a_socket() -> None:
         for _ in range(4):
             found.came(connection(peer)).broke()
     assert [found.shakes_hands(who) for who in ("198.51.100.7", "198.51.100.8")] == [False, True]
+
+
+@pytest.mark.looptime
+async def test_address_waits_for_what_it_asks_too_fast() -> None:
+    """Over all of its connections 2000 at once and 1000 a second, and a second at most; nobody else waits for it, and
+    nobody where requests are not limited."""
+    found, unlimited = crowd("10.0.0.1"), Crowd(Settings(_env_file=None, requests_per_s=0))
+    assert {found.asks("198.51.100.7") for _ in range(2000)} == {0.0}
+    assert [found.asks("198.51.100.7") for _ in range(3000)][99::900] == [0.1, 1.0, 1.0, 1.0]
+    assert {found.asks("198.51.100.8"), *(found.asks(None) for _ in range(3000))} == {0.0}
+    assert {unlimited.asks("198.51.100.7") for _ in range(3000)} == {0.0}
+    began = asyncio.get_running_loop().time()
+    for peer, forwarded, waits_s in (("10.0.0.1", "203.0.113.9", 0), ("198.51.100.7", "", 1)):
+        guest = found.came(connection(peer))
+        with guest.asking(forwarded):
+            await guest.wait()
+        assert asyncio.get_running_loop().time() - began == pytest.approx(waits_s)
