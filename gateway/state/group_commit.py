@@ -2,7 +2,8 @@
 
 Theory. A transaction costs ten times what an event more in it does. So what may wait, which is what nobody waits for,
 begins one when `ENOUGH` are in line to pay for it, and `REST_S` after the last such one began at the latest; not before
-a pause as long as that one took, either, so that where much is said the transactions are fewer and larger.
+a pause as long as that one took, and after `MANY` the whole of that time, so that where much is said the transactions
+are fewer and larger.
 Whoever is in a hurry takes along what is in line, at once. Nothing waits when there is nothing to wait for: where the
 last transaction is longer ago, the first write starts at once.
 """
@@ -22,6 +23,9 @@ Write_co = TypeVar("Write_co", covariant=True)
 
 MAX_BATCH = 512
 """Writes in one transaction: more would make the first of them wait for the last."""
+
+MANY: Final = 32
+"""So many writes in one transaction are followed by the whole rest: more share the next."""
 
 REST_S: Final = 10e-3
 """From the beginning of one transaction to that of the next, at most, where all that is in this may wait."""
@@ -136,7 +140,8 @@ class GroupCommit(Generic[Write]):
                 taken = [(asker, write) for asker in askers if (write := asker.take()) is not None]
                 began = self._now()
                 await self._write_batch(taken)
-                self._pause_ends = min(2 * self._now() - began, self._rest_ends)
+                pause_ends = math.inf if len(taken) >= MANY else 2 * self._now() - began
+                self._pause_ends = min(pause_ends, self._rest_ends)
         finally:
             self._writing = None
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.simulation.few import few_are_many
 from tests.simulation.world import Seed, run_seed
 
 SHM = Path("/dev/shm")  # noqa: S108 - syncing to a disk is what other tests are for; this one wants speed
@@ -13,7 +14,7 @@ SHM = Path("/dev/shm")  # noqa: S108 - syncing to a disk is what other tests are
 
 def fresh_run(number: int, instances: int = 1, kinds: Sequence[str] = ()) -> Seed:
     """All that came of a seed; of `kinds` is what goes wrong in it, where that is not drawn."""
-    with tempfile.TemporaryDirectory(dir=SHM if SHM.is_dir() else None) as data_dir:
+    with few_are_many(), tempfile.TemporaryDirectory(dir=SHM if SHM.is_dir() else None) as data_dir:
         return run_seed(number, Path(data_dir), instances=instances, kinds=kinds)
 
 

@@ -12,6 +12,7 @@ from functools import cache, partial
 from typing import Any, Final
 
 from gateway.state.gathered import alike
+from gateway.state.sqlite import newest
 from gateway.state.task_columns import encode
 from gateway.state.transaction import Appended
 
@@ -28,7 +29,13 @@ def write_appends(db: sqlite3.Connection, appends: Sequence[Appended]) -> bool:
         moved = _execute(db, partial(_moves, names), [_row(one, names) for one in some])
         if moved != len(some):
             return False
-    _execute(db, _adds, [row for one in appends for row in _events(one)])
+    rows = [row for one in appends for row in _events(one)]
+    if len(appends) < newest.CROWD:
+        _add(db, "event", rows)
+    else:
+        _add(db, "event", [row for row in rows if not newest.is_small(row)])
+        _add(db, newest.filled(db), [newest.with_place(row) for row in rows if newest.is_small(row)])
+        newest.move_on(db)
     return True
 
 
@@ -70,9 +77,14 @@ def _moves(names: tuple[str, ...], count: int) -> str:
     return f"UPDATE OR FAIL task SET {sets} FROM ({_values(len(columns), count)}) AS given WHERE {fence}"
 
 
+def _add(db: sqlite3.Connection, table: str, rows: Sequence[Row]) -> None:
+    if rows:
+        _execute(db, partial(_adds, table, len(rows[0])), rows)
+
+
 @cache
-def _adds(count: int) -> str:
-    return f"INSERT OR FAIL INTO event {_values(5, count)}"
+def _adds(table: str, columns: int, count: int) -> str:
+    return f"INSERT OR FAIL INTO {table} {_values(columns, count)}"
 
 
 def _equal(names: Sequence[str], between: str) -> str:

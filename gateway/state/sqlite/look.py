@@ -25,6 +25,8 @@ KINDS: Final = {
     "task_payload": "tasks",
     "task_input": "tasks",
     "event": "logs",
+    "newest_0": "logs",
+    "newest_1": "logs",
     "file": "files",
     "file_piece": "files",
     "file_set": "files",

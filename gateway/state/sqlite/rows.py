@@ -8,6 +8,7 @@ import orjson
 
 from gateway.events import Event
 from gateway.state.base import NewTask, Page, StoredInput, TaskQuery, Usage
+from gateway.state.sqlite import newest
 from gateway.state.sqlite.connection import OverConnection
 from gateway.state.task_columns import (
     TASK_COLUMNS,
@@ -84,10 +85,7 @@ class Rows(OverConnection):
 
     def _events_after(self, task_id: str, after_seq: int, limit: int) -> Iterator[Event]:
         """The log from `after_seq + 1` on."""
-        rows = self._db.execute(
-            "SELECT seq, kind, frame, final FROM event WHERE task_id = ? AND seq > ? ORDER BY seq LIMIT ?",
-            (task_id, after_seq, limit),
-        )
+        rows = self._db.execute(newest.AFTER, (newest.place_of(task_id), task_id, after_seq, limit))
         return (Event(seq, kind, frame, bool(final)) for seq, kind, frame, final in rows)
 
     def _event_at(self, task_id: str, seq: int) -> Event | None:
@@ -188,6 +186,7 @@ class Rows(OverConnection):
 
     async def weigh(self, task_id: str) -> None:
         """See `Tables.weigh`."""
+        newest.move_all_of(self._db, task_id)
         self._db.execute(_WEIGH, {"task": task_id})
 
     async def usage(self, subject: str) -> Usage:

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.errors import StoreUnavailableError
 from gateway.events import ENOUGH
-from gateway.state.group_commit import MAX_BATCH, Batch, GroupCommit
+from gateway.state.group_commit import MANY, MAX_BATCH, Batch, GroupCommit
 from gateway.tasks import Changed, Commit
 from tests.support.inline import InlineExecutor
 from tests.support.waiting import let_pass, turns
@@ -154,6 +154,21 @@ async def test_enough_waits_for_a_pause_as_long_as_the_last_transaction_took(
         for value in range(ENOUGH):
             group.put(Patient(value))
     await let_pass(takes_s + 10)
+    assert log.began_at[1] == pytest.approx(begins_at)
+
+
+@pytest.mark.parametrize(("count", "begins_at"), [(MANY - 1, 2.0), (MANY, 10.0)])
+async def test_many_are_followed_by_the_whole_rest(count: int, begins_at: float) -> None:
+    """Where a transaction had many the next one waits for as many, at most until the rest has ended."""
+    log = Log()
+    log.takes_s = 1.0
+    group = GroupCommit(log.run, log.publish, rest_s=10.0)
+    for value in range(count):
+        group.put(Patient(value))
+    await let_pass(0.1)
+    for value in range(ENOUGH):
+        group.put(Patient(value))
+    await let_pass(11)
     assert log.began_at[1] == pytest.approx(begins_at)
 
 

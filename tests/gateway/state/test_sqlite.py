@@ -13,11 +13,12 @@ import pytest
 from gateway.checkpoints import new_checkpoint
 from gateway.errors import GatewayError, LeaseLostError, StoreUnavailableError
 from gateway.state.base import Append, Created, StateStore, TaskQuery
+from gateway.state.sqlite import newest
 from gateway.state.sqlite.store import SqliteStore
 from gateway.state.tables import Tables
-from gateway.tasks import told_of
+from gateway.tasks import completed, told_of
 from tests.support.inline import InlineExecutor
-from tests.support.records import FakeTime, fence_of, new_task, output, record
+from tests.support.records import NOW_MS, FakeTime, fence_of, new_task, output, record
 from tests.support.stores import Published, SqliteBackend, claim, inline, run, seqs
 
 
@@ -75,6 +76,47 @@ async def test_appends_of_many_owners_are_a_few_statements(tmp_path: Path) -> No
             ({"n": n} if n % 2 else None, fences[n].last_seq) for n in range(87)
         ]
         assert [await seqs(store, task.task_id) for task in tasks] == [[1, 2, 3, 4]] * 87
+
+
+async def test_a_log_is_whole_wherever_its_events_are(
+    backend: SqliteBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What many say at once is read in order before, while and after it moves to the logs, as is what comes between."""
+    monkeypatch.setattr(newest, "CROWD", 8)
+    monkeypatch.setattr(newest, "MOST", 24)
+    monkeypatch.setattr(newest, "PARTS", 4)
+    async with backend.opened() as store:
+        tasks = [await run(store) for _ in range(newest.CROWD)]
+        fences = [fence_of(task) for task in tasks]
+        places = set[tuple[bool, bool]]()
+        for turn in range(30):
+            texts = [str(turn) if n else "x" * newest.SMALL_BYTES for n in range(len(fences))]
+            said = [Append([output(text)]) for text in texts]
+            fences = list(await asyncio.gather(*map(store.append, fences, said)))
+            fences[turn % 5] = await store.append(fences[turn % 5], Append([output("alone")]))
+            assert [await seqs(store, fence.task_id, turn) for fence in fences] == [
+                list(range(turn + 1, fence.last_seq + 1)) for fence in fences
+            ]
+            counted = [rows_of(store, f"newest_{n}") for n in (0, 1)]
+            places.add((counted[0] > 0, counted[1] > 0))
+        assert places == {(True, False), (False, True), (True, True)}
+
+
+async def test_who_has_ended_has_said_all_in_its_log(store: StateStore) -> None:
+    """An end takes what many said at once to the log, and the task's weight counts it."""
+    tasks = await asyncio.gather(*(run(store) for _ in range(newest.CROWD)))
+    await asyncio.gather(*(store.append(fence_of(task), Append([output("x" * 500)])) for task in tasks))
+    assert rows_of(store, "newest_0") == newest.CROWD
+    await store.change_task(tasks[0].task_id, lambda row: completed(row, {}, now_ms=NOW_MS))
+    assert rows_of(store, "newest_0") == newest.CROWD - 1
+    assert await seqs(store, tasks[0].task_id) == [1, 2, 3, 4]
+    weight = "SELECT stored_bytes FROM task WHERE task_id = ?"
+    assert writer_of(store).execute(weight, (tasks[0].task_id,)).fetchone()[0] > 500
+
+
+def rows_of(store: StateStore, table: str) -> int:
+    """How many it has."""
+    return int(writer_of(store).execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
 
 async def test_newer_schema_is_refused(backend: SqliteBackend) -> None:
