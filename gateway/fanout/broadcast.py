@@ -13,7 +13,7 @@ from typing import Final
 
 from gateway.events import TaskEvents
 from gateway.fanout.follower import Follower
-from gateway.fanout.outgoing import SLICE, Outgoing
+from gateway.fanout.outgoing import SLICE, Outgoing, Sliced
 from gateway.fanout.rank import Rank
 from gateway.fanout.replay import Subscription
 from gateway.fanout.sending import send_each
@@ -22,7 +22,7 @@ MAX_BYTES: Final = 256 << 10
 """What waits for the next round; beyond it all who follow are to read the log."""
 
 
-class Broadcast:
+class Broadcast(Sliced):
     """One task's, for as long as anybody follows; `followers` says who does now."""
 
     def __init__(self, outgoing: Outgoing, followers: Callable[[], Collection[Follower]]) -> None:
@@ -67,7 +67,7 @@ class Broadcast:
             follower.step_out()
 
     def flush(self) -> int:
-        """See `Flushed.flush`."""
+        """See `Sliced.flush`."""
         if self._batch is None:
             return 0
         written = self._tell_rank(self._batch) if self._ranks_due else self._tell_some(self._batch)

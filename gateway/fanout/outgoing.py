@@ -6,6 +6,7 @@ of clients is written in slices, and between them the loop reads, answers and ke
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from typing import Final, Protocol
@@ -16,27 +17,28 @@ SLICE: Final = 500
 """Writes of events in one turn of the loop: some 5 ms."""
 
 FEW: Final = 6
-"""Answers that are not worth to be gathered."""
+"""Clients that are not worth to be written to together."""
+
+
+class Sliced(ABC):
+    """What has something for many."""
+
+    @abstractmethod
+    def flush(self) -> int:
+        """Write it, or some hundred writes of it and then be queued anew; must not raise. How many writes that took."""
 
 
 class Flushed(Protocol):
-    """Whoever has something to write."""
-
-    def flush(self) -> int:
-        """Write it, or some hundred writes of it and then be queued anew; must not raise. How many writes that took.
-
-        To be called again, with nothing left, does nothing.
-        """
-
-
-class Answering(Flushed, Protocol):
-    """Whoever has an answer to write."""
+    """A client that has something to read."""
 
     @property
     def fd(self) -> int:
         """Its socket's."""
 
-    def lend_answers(self) -> bytes:
+    def flush(self) -> int:
+        """Write it; must not raise. How many writes that took: none where nothing is left."""
+
+    def lend_queue(self) -> bytes:
         """What it has to write, where that is short, for the socket and in this call of the loop; else it is written
         by itself, and there is nothing more."""
 
@@ -48,8 +50,8 @@ class Outgoing:
     """The queue of one process; a connection may stand in it twice."""
 
     def __init__(self) -> None:
-        self._next: list[Answering] = []
-        self._in_turn: deque[Flushed] = deque()
+        self._next: list[Flushed] = []
+        self._in_turn: deque[Flushed | Sliced] = deque()
         self._is_scheduled = False
         self.turn_at = 0.0
         """When it last had something written, by the loop's clock."""
@@ -57,13 +59,13 @@ class Outgoing:
     def __repr__(self) -> str:
         return f"<Outgoing {len(self._next)} next, {len(self._in_turn)} in turn>"
 
-    def next(self, one: Answering) -> None:
+    def next(self, one: Flushed) -> None:
         """Flush it with the loop's next turn: it has an answer."""
         self._next.append(one)
         if not self._is_scheduled:
             self._schedule()
 
-    def in_turn(self, one: Flushed) -> None:
+    def in_turn(self, one: Flushed | Sliced) -> None:
         """Flush it when those are done that came before it: it has events."""
         self._in_turn.append(one)
         if not self._is_scheduled:
@@ -77,11 +79,7 @@ class Outgoing:
         answering, self._next = self._next, []
         self.turn_at = asyncio.get_running_loop().time()
         try:
-            if len(answering) < FEW:
-                for one in answering:
-                    one.flush()
-            else:
-                _write_together(answering)
+            _write_to(answering)
             self._write_slice()
         finally:
             self._is_scheduled = False
@@ -91,17 +89,32 @@ class Outgoing:
     def _write_slice(self) -> None:
         waiting, room = self._in_turn, SLICE
         while waiting and room > 0:
-            room -= waiting.popleft().flush()
+            if isinstance(one := waiting[0], Sliced):
+                waiting.popleft()
+                room -= one.flush()
+            else:
+                room -= _write_to(self._clients_at_head(room))
+
+    def _clients_at_head(self, most: int) -> Sequence[Flushed]:
+        """Those who stand before the next that is sliced: it may write to the same sockets, behind them."""
+        waiting, found = self._in_turn, list[Flushed]()
+        while waiting and len(found) < most and not isinstance(one := waiting[0], Sliced):
+            found.append(one)
+            waiting.popleft()
+        return found
 
 
-def _write_together(answering: Sequence[Answering]) -> None:
-    writing: list[Answering] = []
+def _write_to(clients: Sequence[Flushed]) -> int:
+    if len(clients) < FEW:
+        return sum([one.flush() for one in clients])
+    writing: list[Flushed] = []
     fds: list[int] = []
     pieces: list[bytes] = []
-    for one in answering:
-        if answers := one.lend_answers():
+    for one in clients:
+        if piece := one.lend_queue():
             writing.append(one)
             fds.append(one.fd)
-            pieces.append(answers)
+            pieces.append(piece)
     for place, taken in send_pieces(fds, pieces):
         writing[place].send_rest(pieces[place][taken:])
+    return len(clients)

@@ -198,8 +198,8 @@ class Outbox:
         """Answer a ping that held `payload`."""
         self._put(pong_frame(payload))
 
-    def lend_answers(self) -> bytes:
-        """See `Answering.lend_answers`."""
+    def lend_queue(self) -> bytes:
+        """See `Flushed.lend_queue`."""
         queue, transport = self._queue, self._transport
         if not queue:
             return b""

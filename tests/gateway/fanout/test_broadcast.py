@@ -54,7 +54,7 @@ def test_what_a_transport_holds_is_written_before_what_would_go_past_it(run: Cal
         got = net.drained(0)
         assert box.lend(1) == -1
         box.send(b"an answer")
-        assert box.lend_answers() == b""
+        assert box.lend_queue() == b""
         box.send(b"another")
         box.flush()
         got += await net.read(0, len(held) + 20 - len(got))

@@ -1,11 +1,12 @@
 """Who is flushed when."""
 
 import asyncio
+import socket
 
 import pytest
 
 from gateway.fanout.hub import Hub
-from gateway.fanout.outgoing import FEW, SLICE, Outgoing
+from gateway.fanout.outgoing import FEW, SLICE, Outgoing, Sliced
 from gateway.fanout.replay import Subscription
 from tests.support import sinks
 from tests.support.records import batch_of
@@ -25,8 +26,8 @@ class Client:
         self.flushed.append(self._turns.number)
         return 1
 
-    def lend_answers(self) -> bytes:
-        """See `Answering.lend_answers`."""
+    def lend_queue(self) -> bytes:
+        """See `Flushed.lend_queue`."""
         self.flush()
         return b""
 
@@ -131,3 +132,26 @@ async def test_who_comes_while_others_are_flushed_has_its_turn() -> None:
     await turns.pass_some(4)
     assert late.flushed == [1]
     assert repr(outgoing) == "<Outgoing 0 next, 0 in turn>"
+
+
+async def test_what_stands_before_a_slice_is_written_before_it() -> None:
+    """A client's own events, gathered with others', are on its socket when a broadcast writes to the same one."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        turns, outgoing = Turns(), Outgoing()
+
+        class Lending(Client):
+            fd = ours.fileno()
+
+            def lend_queue(self) -> bytes:
+                return b"first "
+
+        class Straight(Sliced):
+            def flush(self) -> int:
+                return ours.send(b"second") // 6
+
+        for client in (*(Client(turns) for _ in range(FEW)), Lending(turns)):
+            outgoing.in_turn(client)
+        outgoing.in_turn(Straight())
+        await turns.pass_some(2)
+        assert theirs.recv(100) == b"first second"
