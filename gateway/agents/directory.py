@@ -24,6 +24,11 @@ class Directory:
         self._others = others
 
     @property
+    def names(self) -> list[str]:
+        """Of each, once; those that are here first."""
+        return list(dict.fromkeys([*self._registry.names, *self._others()]))
+
+    @property
     def schemas(self) -> dict[str, Any]:
         """What each takes, by name."""
         return dict(self._others()) | self._registry.schemas
@@ -31,8 +36,7 @@ class Directory:
     def require(self, name: str) -> None:
         """Raise `GatewayError` `unknown_agent` where nobody has it."""
         if name not in self._registry and name not in self._others():
-            names = list(dict.fromkeys([*self._registry.names, *self._others()]))
-            raise GatewayError("unknown_agent", f"There is no agent {name!r}; there are: {names}.")
+            raise GatewayError("unknown_agent", f"There is no agent {name!r}; there are: {self.names}.")
 
     def checked_input(self, name: str, value: dict[str, Any]) -> dict[str, Any]:
         """The input with its defaults.

@@ -206,7 +206,7 @@ class Gateway:
         ids = SessionIds(secret, self._world.clock)
         endpoint = self._endpoint = Endpoint(
             instance=self._instance,
-            agents=self._owning.view.agents,
+            agents=lambda: self._agents.names,
             settings=settings,
             sessions=Sessions(ids, self._services.quotas),
             services=self._services,

@@ -76,10 +76,6 @@ class FleetView:
         """The same by id, for whoever watches them."""
         return {("", one["instance"]): Described(None, one) for one in self.instances()}
 
-    def agents(self) -> list[str]:
-        """The names of the agents that any of them has."""
-        return list(dict.fromkeys(name for _, about in self._abouts for name in about["instance"]["agents"]))
-
     def schemas(self) -> dict[str, Any]:
         """What the agents of the others take, by name; nothing is known of one that was not told of."""
         return {

@@ -30,6 +30,7 @@ def test_agents_of_all_are_there_with_what_they_take() -> None:
     assert ELSEWHERE.schemas["planter"] == HERE.schemas["planter"]
     twice = Directory(Registry([PLANTER]), lambda: {"planter": {"title": "another version"}})
     assert twice.schemas == Registry([PLANTER]).schemas
+    assert (ELSEWHERE.names, twice.names) == (["sandbox", "planter", "old"], ["planter"])
 
 
 def test_agent_that_nobody_has_is_unknown() -> None:
