@@ -16,8 +16,8 @@ from gateway.state.sqlite.store import SqliteStore
 from tests.simulation.process import Process
 from tests.simulation.sightings import Sightings
 from tests.simulation.sim_bus import Middle, SimBus
+from tests.simulation.sim_disk import SimDisk
 from tests.simulation.sim_loop import SimLoop
-from tests.support.inline import InlineExecutor
 from tests.support.waiting import let_pass
 
 GATEWAY_PORT: Final = 80
@@ -73,7 +73,7 @@ class Host:
         clock = Clock(
             now_ms=lambda: EPOCH_MS + int(self._loop.time() * 1000), rng=random.Random(self._rng.random())
         )
-        executor, up, self._stop = InlineExecutor(), asyncio.Event(), asyncio.Event()
+        executor, up, self._stop = SimDisk(self._loop), asyncio.Event(), asyncio.Event()
         log = self._sightings.log(self._loop)
         process = self._process = Process(self._loop)
         bus = self._middle.join if self._middle is not None else None

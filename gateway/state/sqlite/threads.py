@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
+from functools import partial
 from typing import Any, TypeVar
 
 Value = TypeVar("Value")
@@ -12,16 +13,40 @@ class Threads:
     """What is under way. A thread goes on when its asker is cancelled, and what it uses must not be closed under it."""
 
     def __init__(self) -> None:
-        self._under_way: set[asyncio.Future[Any]] = set()
+        self._under_way = 0
+        self._none = asyncio.Event()
 
     async def run(self, executor: Executor, call: Callable[[], Value]) -> Value:
         """What `call` gives, run by `executor`; raises what it raises."""
-        work = asyncio.get_running_loop().run_in_executor(executor, call)
-        self._under_way.add(work)
-        work.add_done_callback(self._under_way.discard)
-        return await asyncio.shield(work)
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Value] = loop.create_future()
+        work = executor.submit(call)
+        self._under_way += 1
+        # Not `run_in_executor` and a shield: that is two futures and a turn of the loop more.
+        work.add_done_callback(partial(self._tell, loop, done))
+        try:
+            return await done
+        finally:
+            del done, work  # they have the error, which has this frame
 
     async def settle(self) -> None:
         """Return when nothing is under way."""
         while self._under_way:
-            await asyncio.wait(self._under_way)
+            self._none.clear()
+            await self._none.wait()
+
+    def _tell(
+        self, loop: asyncio.AbstractEventLoop, done: "asyncio.Future[Any]", work: "Future[Any]"
+    ) -> None:
+        loop.call_soon_threadsafe(self._back, done, work)
+
+    def _back(self, done: "asyncio.Future[Any]", work: "Future[Any]") -> None:
+        self._under_way -= 1
+        if not self._under_way:
+            self._none.set()
+        if done.cancelled():
+            return
+        if (error := work.exception()) is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(work.result())
