@@ -110,7 +110,7 @@ class Gateway:
         authenticator = Authenticator(settings, self._keys, now_s=lambda: clock.now_ms() / 1000)
         audit = Audit(settings.audit_file, clock.now_ms, instance=self._instance, log=log)
         pairings = Pairings(self._store, settings, now_s=lambda: clock.now_ms() / 1000)
-        self._sandbox_door = SandboxEndpoint(authenticator, pairings, accept, audit, log=self._log)
+        self._sandbox_door = SandboxEndpoint(authenticator, pairings, accept, audit, settings, log=self._log)
         sandbox_state = functools.partial(_state_of, self._pool, self._embedded)
         self._health = Health(self._store, self._bus, sandbox_state, self._metrics, keys=self._keys)
         self._health.problems = self._owning.problems

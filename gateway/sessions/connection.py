@@ -20,15 +20,13 @@ from gateway.sessions.commands import Services, answer, internal_error, pong
 from gateway.sessions.flight import Flight
 from gateway.sessions.outbox import Outbox
 from gateway.sessions.pace import Pace, in_turn
-from gateway.sessions.reading import text_of
+from gateway.sessions.reading import CONTROLS_BURST, CONTROLS_PER_S, text_of
 from gateway.sessions.session import Session
 from gateway.sessions.subscriptions import Subscriptions
 from gateway.sessions.turns import Turns
 from gateway.settings import Settings
 from gateway.token_bucket import TokenBucket
 
-CONTROLS_PER_S, CONTROLS_BURST = 10.0, 200
-"""Pings and pongs of one connection: each costs an answer, and none is needed oftener."""
 SETTLE_S: Final = 10.0
 """How long what a client has said before it went may take: a disk that is busy syncs a few times a second."""
 

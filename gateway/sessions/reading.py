@@ -20,6 +20,9 @@ MAX_PIECES: Final = 1024
 """Frames of one message: more are sent to keep us busy. A message has at most 1 MiB."""
 MESSAGE_S: Final = 30.0
 """From a message's first frame to its last, where it comes in several."""
+CONTROLS_PER_S: Final = 10.0
+CONTROLS_BURST: Final = 200
+"""Pings and pongs of one connection: each costs an answer, and none is needed oftener."""
 MASK_BYTES: Final = 4
 SHORT_HEAD: Final = 2 + MASK_BYTES
 """Of a frame that holds at most 125 bytes."""

@@ -9,12 +9,15 @@ from typing import Final
 
 from aiohttp import WSMessage, WSMsgType, web
 
+from gateway.sessions.client_socket import FRAME_BYTES, FRAMES_A_TURN
+from gateway.sessions.pace import Pace
 from sandbox_bridge.errors import TransportClosed
 from sandbox_bridge.protocol import MAX_FRAME_BYTES, PING_INTERVAL_S, PROTOCOL
 
 SILENCE_S: Final = 2 * PING_INTERVAL_S
 """Without a byte from it a sandbox is given up; it is pinged twice in that time."""
 CLOSE_TIMEOUT_S: Final = 1.0
+FLOODED_S: Final = 0.01
 _NEVER_S: Final = 1e6
 _PROTOCOLS: Final = (PROTOCOL, "gateway.v1")
 """A browser that offers its token must be given another subprotocol that it offers."""
@@ -43,11 +46,14 @@ class SandboxSocket(web.WebSocketResponse):
 class SandboxTransport:
     """A `FrameTransport` over `socket`, which is open.
 
+    Each message takes from `pace`, where there is one, and the next is not taken while that is owed.
     It judges the silence only while somebody reads: an answer to a ping may wait behind output that nobody takes.
     """
 
-    def __init__(self, socket: SandboxSocket, transport: asyncio.Transport) -> None:
+    def __init__(self, socket: SandboxSocket, transport: asyncio.Transport, pace: Pace | None = None) -> None:
         self._socket = socket
+        self._pace = pace
+        self._count = 0
         self._transport = transport
         self._sent_bytes = 0
         self._now = asyncio.get_running_loop().time
@@ -71,9 +77,18 @@ class SandboxTransport:
             except TimeoutError:
                 taken = self._check_life(taken)
                 continue
+            await self._let_others(message)
             if message.type is WSMsgType.TEXT:
                 return str(message.data)
             await self._take_other(message)
+
+    async def _let_others(self, message: WSMessage) -> None:
+        """What has come is given out without a pause: it is others' turn now and then, and when more is owed."""
+        self._count += 1
+        size = len(message.data) if isinstance(message.data, str) else 0
+        owed_s = 0.0 if self._pace is None else self._pace.pay(1 + size // FRAME_BYTES)
+        if owed_s or self._count % FRAMES_A_TURN == 0:
+            await asyncio.sleep(owed_s)
 
     async def ping_forever(self) -> None:
         """Ping the peer until cancelled, or until it is gone: it judges us by what it hears."""
@@ -89,8 +104,10 @@ class SandboxTransport:
 
     async def close(self, code: int, reason: str) -> None:
         """Close with a code and words for the peer."""
+        # Until it answers aiohttp reads on as fast as it can: who floods us is not waited for.
+        owes = self._pace is not None and self._pace.pay(0) > 0
         try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            async with asyncio.timeout(FLOODED_S if owes else CLOSE_TIMEOUT_S):
                 await self._socket.close(code=code, message=reason.encode())
         except TimeoutError:
             pass

@@ -20,11 +20,15 @@ from gateway.sessions.commands import expiry
 from gateway.sessions.endpoint import REFUSAL, RETRY_AFTER_MS, authenticated, refused, token_of
 from gateway.sessions.pairing import PAIRED, PAIRING, Pairings
 from gateway.sessions.problems import problem
+from gateway.sessions.quotas import Quotas
 from gateway.sessions.sandbox_socket import SandboxSocket, SandboxTransport
+from gateway.settings import Settings
 
 MAX_SOCKETS: Final = 1000
 MAX_SOCKETS_PER_SUBJECT: Final = 32
 """A browser is one sandbox a tab, and a socket that broke may still be there beside the one that replaces it."""
+DIAL_COST: Final = 50
+"""As so many frames counts a sandbox that comes: it takes some 3 ms until it has gone."""
 TOKEN_LOOK_S: Final = 0.5
 """How often it is looked whether a sandbox's token has ended."""
 
@@ -41,6 +45,7 @@ class SandboxEndpoint:
         pairings: Pairings,
         accept: Accept,
         audit: Audit,
+        settings: Settings,
         *,
         log: FilteringBoundLogger,
     ) -> None:
@@ -48,6 +53,7 @@ class SandboxEndpoint:
         self.pairings = pairings
         self._accept = accept
         self._audit = audit
+        self._quotas = Quotas(settings)
         self._log = log
         self._sockets: Counter[str] = Counter()
         self._transports: set[SandboxTransport] = set()
@@ -145,12 +151,16 @@ class SandboxEndpoint:
             raise _unauthorized(ended)
 
     async def _serve(self, socket: SandboxSocket, request: web.Request, principal: Principal) -> None:
+        trusted = principal.has("sandbox:server")
+        address = getattr(request.protocol, "counted_as", None)
+        pace = None if trusted else self._quotas.pace(address, principal)
+        if pace is not None:
+            await asyncio.sleep(pace.pay(DIAL_COST))
         if request.transport is None:
             return
-        transport = SandboxTransport(socket, request.transport)
+        transport = SandboxTransport(socket, request.transport, pace)
         log = self._log.bind(subject=principal.subject)
         log.info("sandbox dialled in")
-        trusted = principal.has("sandbox:server")
         self._audit.note(
             principal, "connect_sandbox", "ok", via="socket", trust="server" if trusted else "client"
         )

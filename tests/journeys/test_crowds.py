@@ -12,13 +12,24 @@ import pytest
 
 from gateway.server.crowd import WAITING
 from tests.support.gateway import Client, GatewayProcess, client, running_gateway
+from tests.support.hostile_frames import FROM_SANDBOX
 from tests.support.http_calls import SECRET, as_client, bearer, call, refused, session
-from tests.support.raw_websocket import WITHIN_S, Door, RawClient, frame, handshake, is_over, raw_client
+from tests.support.raw_websocket import (
+    CLOSE,
+    WITHIN_S,
+    Door,
+    RawClient,
+    frame,
+    handshake,
+    is_over,
+    raw_client,
+)
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.journey
 
 LIMIT: Final = 3
+HELLO: Final = FROM_SANDBOX[-1] | {"max_sessions": 0}
 BAD: Final = 18
 """Bad frames that end no connection yet."""
 GET: Final = b"GET /v1/tasks HTTP/1.1\r\nHost: localhost\r\n"
@@ -116,7 +127,7 @@ async def _are_cut_off(gateway: GatewayProcess, held: AsyncExitStack) -> None:
 
 async def test_one_address_is_read_no_faster_than_its_pace(tmp_path: Path) -> None:
     """Over however many sockets: a crowd of one address, or of one behind a proxy, waits, and each of its frames has
-    its answer. So has each request by HTTP."""
+    its answer. So has each request by HTTP, and a sandbox is heard no faster."""
     env = {
         "GATEWAY_REQUESTS_PER_S": "30",
         "GATEWAY_REQUEST_BURST": "2",
@@ -151,6 +162,16 @@ async def test_one_address_is_read_no_faster_than_its_pace(tmp_path: Path) -> No
                 b"GET /nope HTTP/1.1\r\nHost: localhost\r\n\r\n" * 99 + GET + b"Connection: close\r\n\r\n"
             )
             assert (await peer.reader.read()).count(b"HTTP/1.1 404 ") == 99
+        assert asyncio.get_running_loop().time() - began >= 79 / 300
+        async with from_address(gateway, "127.0.0.6") as sandbox, asyncio.timeout(WITHIN_S):
+            await sandbox.send(handshake(gateway.url, line="GET /sandbox HTTP/1.1"))
+            await sandbox.reader.readuntil(b"\r\n\r\n")
+            began = asyncio.get_running_loop().time()
+            said = [HELLO, *[FROM_SANDBOX[4]] * 100]
+            await sandbox.send(
+                b"".join(frame(json.dumps(one).encode()) for one in said) + frame(b"\x03\xe8", CLOSE)
+            )
+            await sandbox.is_cut_off()
         assert asyncio.get_running_loop().time() - began >= 79 / 300
 
 

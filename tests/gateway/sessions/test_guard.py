@@ -5,8 +5,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.sessions.guard import REFUSED, Guard
-from gateway.sessions.reading import MAX_PIECES, MESSAGE_S
+from gateway.sessions.guard import FRAMES_AT_ONCE, REFUSED, Guard
+from gateway.sessions.reading import CONTROLS_BURST, CONTROLS_PER_S, MAX_PIECES, MESSAGE_S
 from tests.support.raw_websocket import PING, TEXT, frame
 from tests.support.records import deterministic
 
@@ -82,3 +82,20 @@ def test_message_comes_to_an_end() -> None:
     assert Guarded().refuses(first, more, more, more, more, seconds_between=MESSAGE_S / 3.1)
     assert Guarded().refuses(first, *[frame(b"", PING)] * 5, seconds_between=MESSAGE_S / 3.1)
     assert not Guarded().refuses(*[frame(b"x")] * 5, seconds_between=MESSAGE_S)
+
+
+def test_tiny_frames_in_one_go_are_refused() -> None:
+    """What is read at once has no more frames than somebody who says something sends; over many reads it may."""
+    tiny = frame(b"{}")
+    assert Guarded().refuses(*[tiny * FRAMES_AT_ONCE] * 3) is False
+    assert Guarded().refuses(tiny * (FRAMES_AT_ONCE + 1)) is True
+
+
+def test_pings_beyond_their_rate_are_refused() -> None:
+    """So many in one go, or slowly without end; a ping between the pieces of a message counts as any."""
+    assert (
+        Guarded().refuses(*[frame(b"", PING)] * (10 * CONTROLS_BURST), seconds_between=1 / CONTROLS_PER_S)
+        is False
+    )
+    assert Guarded().refuses(frame(b"", PING) * CONTROLS_BURST + frame(b"x")) is False
+    assert Guarded().refuses(frame(b"", TEXT, fin=0), frame(b"", PING) * (CONTROLS_BURST + 1)) is True

@@ -23,12 +23,14 @@ from gateway.principal import Principal
 from gateway.sessions import sandbox_socket
 from gateway.sessions.audit import Audit
 from gateway.sessions.auth import Authenticator
+from gateway.sessions.client_socket import FRAMES_A_TURN
 from gateway.sessions.pairing import Pairings
 from gateway.sessions.sandbox_socket import SandboxTransport
 from gateway.sessions.sandboxes import MAX_SOCKETS_PER_SUBJECT, SandboxEndpoint
 from gateway.settings import Settings
 from sandbox_bridge.errors import TransportClosed
 from sandbox_bridge.protocol import MAX_FRAME_BYTES
+from tests.support.raw_websocket import frame
 from tests.support.stores import SqliteBackend
 from tests.support.waiting import eventually, let_pass
 
@@ -75,7 +77,8 @@ async def door_with_pairings(bridge: Bridge) -> AsyncIterator[tuple[SandboxEndpo
         async with SqliteBackend(Path(folder)).opened() as store:
             pairings = Pairings(store, settings)
             audit = Audit(None, lambda: 0, instance="i", log=log)
-            endpoint = SandboxEndpoint(Authenticator(settings), pairings, bridge.accept, audit, log=log)
+            known = Authenticator(settings)
+            endpoint = SandboxEndpoint(known, pairings, bridge.accept, audit, settings, log=log)
             app = web.Application()
             app.router.add_get("/sandbox", endpoint.handle)
             server = TestServer(app, host="127.0.0.1")
@@ -300,3 +303,25 @@ async def test_kinds_of_token_do_not_pass_for_each_other() -> None:
             "paired.x",
         ):
             assert (await goodbye_of(http, url, wrong))[0] == 4401
+
+
+async def test_what_a_sandbox_says_in_one_go_lets_others_in_between() -> None:
+    """Its frames are there already, one behind the other: after some of them whoever else waits has a turn."""
+    told, over = list[str](), asyncio.Event()
+
+    class Slow(Bridge):
+        """Hears all of them."""
+
+        async def accept(self, transport: SandboxTransport, subject: str, is_trusted: bool) -> None:
+            """See `Accept`."""
+            for _ in range(3 * FRAMES_A_TURN):
+                await transport.recv()
+                told.append("theirs")
+                asyncio.get_running_loop().call_soon(told.append, "another's")
+            over.set()
+
+    async with door(Slow()) as (_, url), dialled(url) as socket:
+        socket.transport.write(frame(b"x") * (3 * FRAMES_A_TURN))
+        async with asyncio.timeout(20):
+            await over.wait()
+    assert told.index("another's") <= FRAMES_A_TURN
