@@ -11,6 +11,7 @@ import random
 import selectors
 import socket
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from typing import Any
 
 from gateway.errors import StoreUnavailableError
@@ -34,6 +35,9 @@ class _VirtualSelector(selectors.SelectSelector):
         if timeout > 0:
             self.now += timeout
         return []
+
+
+Done = asyncio.Future[Any] | Future[Any]
 
 
 class SimLoop(asyncio.SelectorEventLoop):
@@ -106,22 +110,25 @@ class SimLoop(asyncio.SelectorEventLoop):
     # --- the disk -------------------------------------------------------------------------------------
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":  # type: ignore[override]
-        """Run it, at the beginning or the end of the time that the disk takes for it."""
+        """See `work_on_disk`."""
         done = self.create_future()
+        self.work_on_disk(done, functools.partial(func, *args))
+        return done
+
+    def work_on_disk(self, done: Done, work: Callable[[], Any]) -> None:
+        """Do it at the beginning or the end of the time that the disk takes for it, and settle `done` at the end."""
         if (process := PROCESS.get()) is not None and not process.is_alive:
-            return done
-        work = functools.partial(func, *args)
+            return
         if process is not None and self.time() < process.store_away_until:
             self._lose_call(done, work, process)
-            return done
+            return
         takes_s = self._disk_rng.choice(DISK_S)
         if self._disk_rng.random() < 0.5:
             self.call_later(takes_s, self._settle_work, done, work)
         else:
             self.call_later(takes_s, _settle, done, *self._outcome(work))
-        return done
 
-    def _lose_call(self, done: "asyncio.Future[Any]", work: Callable[[], Any], process: Process) -> None:
+    def _lose_call(self, done: Done, work: Callable[[], Any], process: Process) -> None:
         """A server that can't be reached: it did not hear, or only its answer is lost; the caller waits, or not."""
         if self._disk_rng.random() < 0.2:
             self._outcome(work)
@@ -129,7 +136,7 @@ class SimLoop(asyncio.SelectorEventLoop):
         error = StoreUnavailableError("the database can't be reached")
         self.call_later(waits_s, _settle, done, None, error)
 
-    def _settle_work(self, done: "asyncio.Future[Any]", work: Callable[[], Any]) -> None:
+    def _settle_work(self, done: Done, work: Callable[[], Any]) -> None:
         _settle(done, *self._outcome(work))
 
     def _outcome(self, work: Callable[[], Any]) -> tuple[Any, Exception | None]:
@@ -189,7 +196,7 @@ def _nothing() -> None:
     pass
 
 
-def _settle(done: "asyncio.Future[Any]", value: Any, error: Exception | None) -> None:
+def _settle(done: Done, value: Any, error: Exception | None) -> None:
     if done.done():
         return
     if error is not None:
