@@ -214,9 +214,9 @@ class Change:
     outcome: Outcome | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Fence:
-    """The right to write to a running task: a write is refused unless all of it still holds."""
+    """The right to write to a running task: a write is refused unless all of it still holds. Not to be changed."""
 
     task_id: str
     subject: str
@@ -229,9 +229,12 @@ class Fence:
         return (self.owner, self.epoch, self.last_seq) == (task.owner, task.epoch, task.last_seq)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Changed:
-    """What a commit did to a task's row, as far as others need it: its state, and whether its owner should look."""
+    """What a commit did to a task's row, as far as others need it: its state, and whether its owner should look.
+
+    Not to be changed.
+    """
 
     task_id: str
     subject: str

@@ -90,9 +90,9 @@ class Page:
     gone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Append:
-    """What an owner adds: events without numbers, and column values that go with them."""
+    """What an owner adds: events without numbers, and column values that go with them. Not to be changed."""
 
     drafts: Sequence[Draft]
     fields: Mapping[str, Any] = field(default_factory=dict)

@@ -14,10 +14,16 @@ _BOOLS: Final = ("detached", "watched", "takes_input")
 
 def encode(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Column values as a database takes them."""
-    return {
-        name: orjson.dumps(value).decode() if name in _JSON and value is not None else value
-        for name, value in fields.items()
-    }
+    return {name: _encoded(name, value) for name, value in fields.items()}
+
+
+def encode_some(fields: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
+    """Those of these names, in their order."""
+    return [_encoded(name, fields[name]) for name in names]
+
+
+def _encoded(name: str, value: Any) -> Any:
+    return orjson.dumps(value).decode() if name in _JSON and value is not None else value
 
 
 def encode_task(task: TaskRecord) -> dict[str, Any]:

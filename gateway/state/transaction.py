@@ -38,9 +38,12 @@ from gateway.tasks import (
 from gateway.workflow_record import DecideWorkflow, WorkflowRecord
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Appended:
-    """What an owner's append comes to, if its `fence` holds: the next fence, the events, and the row's new values."""
+    """What an owner's append comes to, if its `fence` holds: the next fence, the events, and the row's new values.
+
+    Not to be changed.
+    """
 
     fence: Fence
     after: Fence

@@ -234,13 +234,13 @@ class Journal:
 
     def _next(self) -> None:
         first = self._first()
-        if isinstance(first, _Step | _Decision):
+        if isinstance(first, _Said) or (first is None and self._noted):
+            self._store.append_soon(self)
+        elif first is None:
+            self._is_busy = False
+        else:
             del self._pending[0]
             self._writing = asyncio.get_running_loop().create_task(self._write(first), name="journal")
-        elif first is not None or self._noted:
-            self._store.append_soon(self)
-        else:
-            self._is_busy = False
 
     def _first(self) -> _Said | _Step | _Decision | None:
         return self._pending[0] if self._pending else None

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from gateway.state.gathered import alike
 from gateway.state.sqlite import newest
-from gateway.state.task_columns import encode
+from gateway.state.task_columns import encode_some
 from gateway.state.transaction import Appended
 
 SIZES: Final = (64, 16, 4, 1)
@@ -40,13 +40,13 @@ def write_appends(db: sqlite3.Connection, appends: Sequence[Appended]) -> bool:
 
 
 def _row(one: Appended, names: Sequence[str]) -> Row:
-    fields, fence = encode(one.fields), one.fence
-    return (*(fields[name] for name in names), fence.task_id, fence.owner, fence.epoch, fence.last_seq)
+    fence = one.fence
+    return (*encode_some(one.fields, names), fence.task_id, fence.owner, fence.epoch, fence.last_seq)
 
 
-def _events(one: Appended) -> Iterator[Row]:
+def _events(one: Appended) -> list[Row]:
     task_id = one.fence.task_id
-    return ((task_id, event.seq, event.kind, event.frame, event.final) for event in one.events)
+    return [(task_id, event.seq, event.kind, event.frame, event.final) for event in one.events]
 
 
 def _execute(db: sqlite3.Connection, statement: Callable[[int], str], rows: Sequence[Row]) -> int:
