@@ -28,7 +28,7 @@ MAX_SOCKETS: Final = 1000
 MAX_SOCKETS_PER_SUBJECT: Final = 32
 """A browser is one sandbox a tab, and a socket that broke may still be there beside the one that replaces it."""
 DIAL_COST: Final = 50
-"""As so many frames counts a sandbox that comes: it takes some 3 ms until it has gone."""
+"""As so many frames counts a sandbox that comes: an estimate of what its handshake, tasks and end cost."""
 TOKEN_LOOK_S: Final = 0.5
 """How often it is looked whether a sandbox's token has ended."""
 
