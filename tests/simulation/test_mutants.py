@@ -4,6 +4,7 @@ import gc
 from collections.abc import Iterator
 
 import pytest
+from aiohttp import web_app
 
 from tests.simulation.mutants import BUGS, MADE_GOOD, Mutant
 from tests.simulation.runs import fresh_run
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 def ruins() -> Iterator[None]:
     """Take away what is left of worlds that have failed: tasks and files, which the next test would be blamed for."""
     yield
+    web_app._cached_build_middleware.cache_clear()  # aiohttp's, which holds whole worlds until others take their place
     gc.collect()
 
 
