@@ -77,7 +77,8 @@ class Metrics:
         self.hop_seconds = histogram(
             "gateway_event_hop_seconds",
             "Hops of events, by batch: `durable` from a run's saying them to the disk, `delivered` from there to all"
-            " that follow them here. For the way on see the lags of relay and outbox.",
+            " that follow them here, `written` from there to the last one's socket (one batch a second is looked at)."
+            " For the way on see the lags of relay and outbox.",
             ["hop"],
             buckets=_FAST,
         )

@@ -46,6 +46,10 @@ class Broadcast(Sliced):
         """Whether nothing is on its way."""
         return self._batch is None
 
+    def has_written(self, seq: int) -> bool:
+        """Whether the event of that number, which it was given to write, is on its way no more."""
+        return self._batch is None or self._batch.first_seq > seq
+
     def take(self, batch: TaskEvents) -> None:
         """Have `batch` written, behind what came before it."""
         self._more.append(batch)

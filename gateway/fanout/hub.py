@@ -1,12 +1,14 @@
 """Who on this instance follows which task."""
 
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from typing import Final
 
 from gateway.events import TaskEvents
 from gateway.fanout.broadcast import Broadcast
 from gateway.fanout.follower import Follower
 from gateway.fanout.outgoing import Outgoing
+from gateway.fanout.stopwatch import Stopwatch
 
 MANY: Final = 16
 """So many followers of one task are told in slices of the loop's turns."""
@@ -18,6 +20,7 @@ class Hub:
     def __init__(self) -> None:
         self.outgoing = Outgoing()
         """In turn with whom its broadcasts are written."""
+        self.stopwatch = Stopwatch(self.outgoing)
         self._broadcasts: dict[str, Broadcast] = {}
         self.on_first: Callable[[str], None] = lambda _task_id: None
         """Called with a task that minds, when it has its first follower."""
@@ -80,14 +83,22 @@ class Hub:
         if len(followers) < MANY and (broadcast is None or broadcast.is_idle):
             for follower in tuple(followers):
                 follower.offer(batch)
+            if followers:
+                self.stopwatch.look(_at_once)
         else:
-            (broadcast or self._begin_broadcast(task_id)).take(batch)
+            broadcast = broadcast or self._begin_broadcast(task_id)
+            broadcast.take(batch)
+            self.stopwatch.look(partial(broadcast.has_written, batch.last_seq))
 
     def _begin_broadcast(self, task_id: str) -> Broadcast:
         broadcast = self._broadcasts[task_id] = Broadcast(
             self.outgoing, lambda: self._followers.get(task_id, {}).keys()
         )
         return broadcast
+
+
+def _at_once() -> bool:
+    return True
 
 
 def _any_minded(followers: Iterable[Follower]) -> bool:

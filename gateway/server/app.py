@@ -94,6 +94,7 @@ class Gateway:
         self._agents = Directory(self._registry, self._owning.view.schemas)
         hub, attendance = Hub(), self._owning.attendance
         hub.on_first, hub.on_last = attendance.came, attendance.went
+        hub.stopwatch.on_written = self._metrics.hop_seconds.labels("written").observe
         self._relay = Relay(self._bus, hub)
         self._watch = Watch(self._store, self._bus)
         self._started_at = rfc3339(clock.now_ms())

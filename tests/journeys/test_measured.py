@@ -46,6 +46,7 @@ async def test_work_is_measured_where_it_is_done(gateway: GatewayProcess) -> Non
     for hop in ("durable", "delivered"):
         assert moved(f"gateway_event_hop_seconds_count{{{hop}}}") >= 4
         assert moved(f"gateway_event_hop_seconds_sum{{{hop}}}") < 60
+    assert moved("gateway_event_hop_seconds_count{written}") >= 1
     assert moved("gateway_store_commit_seconds_count") >= 4
     assert moved("gateway_store_refusals_total") == 0
     assert after["gateway_probe_age_seconds"] == 0

@@ -34,7 +34,7 @@ class Ear:
         self.told = True
 
 
-def test_hub_delivers_to_all_who_follow_the_task() -> None:
+async def test_hub_delivers_to_all_who_follow_the_task() -> None:
     """The very same batch goes to each of them, and to nobody else."""
     hub, ears = Hub(), [Ear("t1"), Ear("t1"), Ear("t2")]
     for ear in ears:
@@ -45,7 +45,7 @@ def test_hub_delivers_to_all_who_follow_the_task() -> None:
     assert ears[0].heard[0] is batch
 
 
-def test_hub_forgets_who_left() -> None:
+async def test_hub_forgets_who_left() -> None:
     """Who left hears nothing more; leaving twice, or without having come, does nothing."""
     hub, stays, goes = Hub(), Ear("t1"), Ear("t1")
     hub.add(stays)
@@ -89,7 +89,7 @@ def test_hub_counts_only_followers_that_are_minded() -> None:
     assert told == ["t1 first", "t1 last"]
 
 
-def test_hub_lets_followers_leave_while_it_delivers() -> None:
+async def test_hub_lets_followers_leave_while_it_delivers() -> None:
     """A follower that ends with a batch does not keep others from it."""
     hub = Hub()
     ears = [Ear("t1", hub), Ear("t1", hub), Ear("t1")]

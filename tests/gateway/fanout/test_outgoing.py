@@ -8,8 +8,10 @@ import pytest
 from gateway.fanout.hub import Hub
 from gateway.fanout.outgoing import FEW, SLICE, Outgoing, Sliced
 from gateway.fanout.replay import Subscription
+from gateway.fanout.stopwatch import EVERY_S
 from tests.support import sinks
 from tests.support.records import batch_of
+from tests.support.waiting import let_pass
 
 pytestmark = pytest.mark.looptime
 
@@ -83,14 +85,27 @@ async def test_a_broadcast_goes_out_in_slices(slices: int) -> None:
     assert [client.flushed for client in clients] == [[n // SLICE] for n in range(slices * SLICE)]
 
 
+@pytest.mark.parametrize(("followers", "written_in"), [(1, 0), (2 * SLICE, 2), (4 * SLICE, 4)])
+async def test_way_to_the_sockets_is_measured_to_the_last_one(followers: int, written_in: int) -> None:
+    """Of one batch a second, behind the last of its followers."""
+    turns, hub, written = Turns(), Hub(), list[int]()
+    hub.stopwatch.on_written = lambda _seconds: written.append(turns.number)
+    _crowd(hub, turns, followers)
+    hub.deliver(batch_of("t1", 1, 1))
+    await turns.pass_some(5)
+    hub.deliver(batch_of("t1", 2, 2))
+    await turns.pass_some(5)
+    assert written == [written_in]
+    await let_pass(EVERY_S)
+    hub.deliver(batch_of("t1", 3, 3))
+    await turns.pass_some(5)
+    assert written == [written_in, 10 + written_in]
+
+
 async def test_a_crowd_is_told_in_slices_again_and_again() -> None:
     """Also once its followers stand in ranks: no more of them in a turn, and each once."""
     turns, hub = Turns(), Hub()
-    crowd = [Ready(turns) for _ in range(2 * SLICE)]
-    followers = [Subscription("t1", 0, sink, on_behind=_never, on_end=_never) for sink in crowd]
-    for follower in followers:
-        follower.live = True
-        hub.add(follower)
+    crowd, followers = _crowd(hub, turns, 2 * SLICE)
     for seq in (1, 2, 3):
         hub.deliver(batch_of("t1", seq, seq))
         followers[-1].catch_up(seq - 1)  # news of what he has is no reason to leave his rank before its turn
@@ -98,6 +113,15 @@ async def test_a_crowd_is_told_in_slices_again_and_again() -> None:
     assert [sink.sent for sink in crowd] == [
         [n // SLICE + begun for begun in (0, 5, 10)] for n in range(2 * SLICE)
     ]
+
+
+def _crowd(hub: Hub, turns: Turns, size: int) -> tuple[list[Ready], list[Subscription]]:
+    crowd = [Ready(turns) for _ in range(size)]
+    followers = [Subscription("t1", 0, sink, on_behind=_never, on_end=_never) for sink in crowd]
+    for follower in followers:
+        follower.live = True
+        hub.add(follower)
+    return crowd, followers
 
 
 def _never(_subscription: Subscription) -> None:
