@@ -24,8 +24,9 @@ Write_co = TypeVar("Write_co", covariant=True)
 MAX_BATCH = 512
 """Writes in one transaction: more would make the first of them wait for the last."""
 
-MANY: Final = 32
-"""So many writes in one transaction are followed by the whole rest: more share the next."""
+MANY: Final = 64
+"""So many writes in one transaction are followed by the whole rest: more share the next. Those of 5,000 a second are
+fewer in a rest: they are to be elsewhere within 3 ms, and one slow transaction would make all that follow rest."""
 
 REST_S: Final = 10e-3
 """From the beginning of one transaction to that of the next, at most, where all that is in this may wait."""
