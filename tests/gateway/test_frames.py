@@ -179,11 +179,6 @@ def test_field_has_its_bounds(kind: str, field: str, good: list[Any], bad: list[
         "1",
         "null",
         '"ping"',
-        "{}",
-        '{"type":null}',
-        '{"type":7}',
-        '{"type":{}}',
-        '{"type":"fly","id":"1"}',
         '{"type":"ping","id":"\ud800"}'.encode("utf-8", "surrogatepass"),
         '{"type":"ping","id":"\\ud800"}',
         b'{"type":"ping","id":"\xff"}',
@@ -193,8 +188,18 @@ def test_field_has_its_bounds(kind: str, field: str, good: list[Any], bad: list[
     ids=lambda text: repr(text[:20]),
 )
 def test_what_is_no_request_is_a_bad_frame(text: str | bytes) -> None:
-    """What is not JSON, no object, or of no known type is refused as a whole: an empty place."""
+    """What is not JSON, or no object, is refused as a whole: an empty place."""
     assert places(refused(text)) == [[]]
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", '{"type":null}', '{"type":7}', '{"type":{}}', '{"type":"fly","id":"1"}']
+)
+def test_what_is_of_no_known_type_is_told_which_there_are(text: str) -> None:
+    """The place is the type, whether it is missing or another."""
+    refusal = refused(text)
+    assert places(refusal) == [["type"]]
+    assert "submit_task, subscribe" in refusal.message
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
