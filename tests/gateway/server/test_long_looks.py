@@ -11,6 +11,7 @@ from gateway.principal import ANONYMOUS
 from gateway.server import app
 from gateway.sessions.pace import Pace, in_turn
 from gateway.sessions.quotas import Quotas
+from gateway.settings import Settings
 from gateway.token_bucket import MAX_PAUSE_S
 from tests.support.gateway import client
 from tests.support.http_calls import call
@@ -25,8 +26,8 @@ async def test_address_has_one_look_at_a_time(tmp_path: Path, monkeypatch: pytes
     no time does not, and neither does anybody else's."""
     made: list[Quotas] = []
 
-    def quotas_of(*given: object) -> Quotas:
-        made.append(Quotas(*given))  # type: ignore[arg-type]
+    def quotas_of(settings: Settings) -> Quotas:
+        made.append(Quotas(settings))
         return made[0]
 
     monkeypatch.setattr(app, "Quotas", quotas_of)
