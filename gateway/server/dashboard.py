@@ -1,12 +1,18 @@
-"""The dashboard's files, as `web/` built them."""
+"""The dashboard's files, as `web/` built them: kept in memory from the start on, as they go out.
 
+They are half a mebibyte, and whoever asks for one costs no file, no thread and no compression.
+"""
+
+import gzip
+import hashlib
+import mimetypes
 from collections.abc import Mapping
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from gateway.server.pairings import TAB
 
@@ -22,7 +28,13 @@ ISOLATED: Final = {
 """What a page must say to be `crossOriginIsolated`, without which no runtime starts in it."""
 LOCAL_SITES: Final = "http://127.0.0.1:*"
 """Where the sites of a gateway on loopback are: each on a port of its own, which is an origin of its own."""
-NOT_BUILT: Final = "The dashboard is not built. `make run` builds it; or: cd web && npm ci && npm run build\n"
+NOT_BUILT: Final = (
+    "The dashboard is not built. `make run` builds it; or first: cd web && npm ci && npm run build\n"
+)
+LOOKED_AT: Final = {"Cache-Control": "no-cache"}
+"""A browser asks whether what it has is still what there is."""
+FOR_EVER: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
+"""An asset's name has its content's hash in it."""
 
 
 def folder() -> Path:
@@ -43,29 +55,62 @@ def tab_policy(runtime_url: str) -> str:
 
 def add_routes(app: web.Application, preview_host: str | None, runtime_url: str) -> None:
     """Serve the page at `/`, the tab that is a sandbox, and their files below."""
-    app.router.add_get("/", _page("index.html", {"Content-Security-Policy": policy(preview_host)}))
+    built = files(folder(), preview_host, runtime_url)
+    for path in {"/", TAB, *built}:
+        app.router.add_get(path, built[path].handle if path in built else _not_built)
+
+
+def files(static: Path, preview_host: str | None, runtime_url: str) -> dict[str, "File"]:
+    """What was built into that folder, by the path where it is served."""
     isolated = {"Content-Security-Policy": tab_policy(runtime_url), **ISOLATED}
-    app.router.add_get(TAB, _page("sandbox-tab.html", isolated))
-    static = folder()
-    if (static / "assets").is_dir():
-        app.router.add_static("/assets", static / "assets")
-    for extra in static.glob("*.*"):
-        if extra.suffix != ".html":
-            app.router.add_get(f"/{extra.name}", _file(extra))
+    pages = {
+        "index.html": ("/", {"Content-Security-Policy": policy(preview_host)}),
+        "sandbox-tab.html": (TAB, isolated),
+    }
+    found = {}
+    for file in (*static.glob("*.*"), *static.glob("assets/*")):
+        headers = FOR_EVER if file.parent.name == "assets" else LOOKED_AT
+        path, more = pages.get(file.name, (f"/{file.relative_to(static)}", {}))
+        found[path] = File(file, {**headers, **more})
+    return found
 
 
-def _page(name: str, headers: Mapping[str, str]) -> Handler:
-    async def handler(_request: web.Request) -> web.StreamResponse:
-        page = folder() / name
-        if not page.is_file():
-            return web.Response(text=NOT_BUILT, status=503)
-        return web.FileResponse(page, headers={**headers, "Cache-Control": "no-cache"})
+class File:
+    """One of them, which goes out with `headers`."""
 
-    return handler
+    def __init__(self, file: Path, headers: Mapping[str, str]) -> None:
+        self._body = file.read_bytes()
+        kind, _ = mimetypes.guess_type(file.name)
+        is_text = kind is None or kind.startswith("text/")
+        self._tag = hashlib.sha256(self._body).hexdigest()[:16]
+        self._headers = {
+            **headers,
+            "Content-Type": f"{kind or 'text/plain'}{'; charset=utf-8' * is_text}",
+            "ETag": f'W/"{self._tag}"',  # of the content, in whichever coding
+            "Vary": "Accept-Encoding",
+        }
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer with it, or that it is what the asker has."""
+        if any(tag.value in {self._tag, "*"} for tag in request.if_none_match or ()):
+            return web.Response(status=304, headers=self._headers)
+        if not _takes_gzip(request.headers.get("Accept-Encoding", "")):
+            return web.Response(body=self._body, headers=self._headers)
+        return web.Response(body=self._gzipped, headers={**self._headers, "Content-Encoding": "gzip"})
+
+    @cached_property
+    def _gzipped(self) -> bytes:
+        return gzip.compress(self._body, mtime=0)
 
 
-def _file(path: Path) -> Handler:
-    async def handler(_request: web.Request) -> web.StreamResponse:
-        return web.FileResponse(path)
+def _takes_gzip(accepted: str) -> bool:
+    """Whether an `Accept-Encoding` names it, and not with a weight of 0 (RFC 9110 section 12.5.3)."""
+    for coding in accepted.split(","):
+        name, _, weight = coding.replace(" ", "").lower().partition(";q=")
+        if name == "gzip":
+            return weight.strip("0.") != "" or not weight
+    return False
 
-    return handler
+
+async def _not_built(_request: web.Request) -> web.Response:
+    return web.Response(text=NOT_BUILT, status=503)

@@ -10,7 +10,6 @@ import jsonschema_rs
 import orjson
 import pytest
 import structlog
-from aiohttp import web
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway import frames
@@ -38,7 +37,7 @@ JUDGE: Final = Path(__file__).parents[2] / "support/asyncapi/judge.mjs"
 PUBLISHED: Final = Path(__file__).parents[3] / "web/node_modules/@asyncapi/specs/schemas/3.0.0.json"
 NOT_HTTP: Final = {"/ws", "/sandbox"}
 """Sockets, which are AsyncAPI's matter."""
-PAGE: Final = {"/", "/sandbox-tab", *(f"/{file.name}" for file in dashboard.folder().glob("*.*"))}
+PAGE: Final = {"/", "/sandbox-tab", *dashboard.files(dashboard.folder(), None, "")}
 """The dashboard and its files."""
 
 
@@ -87,7 +86,7 @@ async def test_what_is_served_is_described(served: Served) -> None:
     registered = {
         (route.resource.canonical, route.method)
         for route in served.app.router.routes()
-        if route.resource is not None and not isinstance(route.resource, web.StaticResource)
+        if route.resource is not None
     }
     ours = {
         (path, method)
