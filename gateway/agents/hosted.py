@@ -156,7 +156,7 @@ def _tool(sites: Sites | AsSaid, context: RunContext) -> RunTool:
 async def _steered(
     agent: AsyncBaseAgent, tool: RunTool | None, task: Task, context: RunContext, conversation: Conversation
 ) -> dict[str, Any]:
-    work = asyncio.create_task(_iterated(agent, task, conversation), name=f"agent {agent.name}")
+    work = asyncio.create_task(_worked(agent, task, context, conversation), name=f"agent {agent.name}")
     conversation.grip = AgentGrip(agent, work, conversation)
     context.steered_by(conversation.grip)
     cancelled = asyncio.create_task(context.cancel_wanted.wait(), name="cancel")
@@ -166,6 +166,14 @@ async def _steered(
         cancelled.cancel()
         await _ended(work, agent, tool)
     return _outcome(work, agent, context)
+
+
+async def _worked(
+    agent: AsyncBaseAgent, task: Task, context: RunContext, conversation: Conversation
+) -> dict[str, Any]:
+    # Translated here, within its asyncio task: one that ended by SystemExit would end the event loop.
+    with _authors_errors(context):
+        return await _iterated(agent, task, conversation)
 
 
 async def _iterated(agent: AsyncBaseAgent, task: Task, conversation: Conversation) -> dict[str, Any]:
@@ -201,10 +209,10 @@ def _outcome(
 ) -> dict[str, Any]:
     if context.cancel_wanted.is_set():
         raise TaskCancelledError
-    with _authors_errors(context):
-        if work.cancelled():
+    if work.cancelled():
+        with _authors_errors(context):
             raise RuntimeError(f"agent {agent.name} cancelled itself")
-        return work.result()
+    return work.result()
 
 
 @contextlib.contextmanager

@@ -42,7 +42,7 @@ def _loaded(name: str, place: str) -> type[AsyncBaseAgent]:
     module_name, _, class_name = place.partition(":")
     try:
         found = getattr(import_module(module_name), class_name)
-    except Exception as error:  # a module of somebody's may raise anything while it is imported
+    except (Exception, SystemExit) as error:  # a module of somebody's may raise anything while it is imported
         raise AgentNotFoundError(f"agent {name!r}: {place} can't be imported: {error!r}") from error
     if isinstance(found, type) and not issubclass(found, AsyncBaseAgent) and hasattr(found, "execute_task"):
         return migrated(found)

@@ -184,8 +184,9 @@ def _sendable(error: BaseException) -> BaseException:
 
 
 def _plain(error: BaseException) -> BaseException:
-    """What may be raised into an event loop: the end of a thread is none of the loop's."""
-    return error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
+    """What may be raised into an event loop: the end of a thread, or of an iterator, is none of the loop's."""
+    may = isinstance(error, Exception) and not isinstance(error, StopIteration)
+    return error if may else RuntimeError(f"{type(error).__name__}: {error}")
 
 
 async def _awaited(told: Awaitable[None]) -> None:

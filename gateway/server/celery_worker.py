@@ -3,15 +3,15 @@
 They read the gateways' settings from the environment and share their store and bus.
 """
 
+import asyncio
 from functools import cache
 from typing import Any
-
-import uvloop
 
 from gateway.server import logs
 from gateway.server.celery_attempt import attempt
 from gateway.server.celery_broker import NAME, made, on_process
 from gateway.server.data_dir import StartError
+from gateway.server.lasting_loop import LastingLoop
 from gateway.settings import Settings
 
 
@@ -32,7 +32,8 @@ def _app() -> Any:
 
     def run(task_id: str, epoch: int) -> None:
         """Claim the task, if it still waits with that epoch, and do it to its end."""
-        uvloop.run(attempt(settings, task_id, epoch))
+        with asyncio.Runner(loop_factory=LastingLoop) as runner:
+            runner.run(attempt(settings, task_id, epoch))
 
     app.task(run, name=NAME)
     on_process(lambda: logs.configure(settings.log_format, settings.log_level))

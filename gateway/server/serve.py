@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-import uvloop
 from pydantic import ValidationError
 
 from gateway.agents.loading import AgentNotFoundError
@@ -22,6 +21,7 @@ from gateway.server import logs
 from gateway.server.app import Gateway
 from gateway.server.data_dir import StartError
 from gateway.server.embedded import problem_of_settings, share_of_sandboxes
+from gateway.server.lasting_loop import LastingLoop
 from gateway.server.mistaken import check_sandbox_urls
 from gateway.server.processes import Place, Supervisor, reserved
 from gateway.server.stores import limits_of
@@ -63,7 +63,7 @@ def run(*, serves_clients: bool = True, unsafe_no_isolation: bool = False, **fla
 
 
 def _run(settings: Settings, place: Place | None = None, **how: bool) -> int:
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=LastingLoop) as runner:
         runner.run(_serve(settings, place, **how))
     return 0
 

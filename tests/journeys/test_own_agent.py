@@ -31,6 +31,7 @@ def authors(folder: Path, agents: str = NAMED) -> dict[str, Any]:
     """Options of a gateway that is started as an installed script, in a folder with the agent's module."""
     folder.mkdir(exist_ok=True)
     shutil.copy(own_agents.__file__, folder)
+    (folder / "leaving.py").write_text("raise SystemExit(3)\n")
     env = {"GATEWAY_AGENTS": agents, "PYTHONPATH": str(Path(gateway.__file__).parent.parent)}
     return {"env": env, "under": ("env", "-C", str(folder)), "program": ("-P", "-m", "gateway")}
 
@@ -246,6 +247,7 @@ async def test_command_line_submits_and_answers(here: GatewayProcess) -> None:
         ("x=nowhere:Nothing", "nowhere"),
         ("x=own_agents:Nothing", "Nothing"),
         ("x=own_agents:Bed", "AsyncBaseAgent"),
+        ("x=leaving:Nothing", "SystemExit"),
         ("own_agents:Gardener", "name=package.module:Class"),
         ("sandbox=own_agents:Gardener", "choose another"),
     ],

@@ -21,6 +21,10 @@ class Old:
         match task.task:
             case "fail":
                 raise LookupError("secret")
+            case "StopIteration":
+                next(iter(()))
+            case "SystemExit":
+                raise SystemExit(3)
             case "die":
                 os._exit(3)
             case "hang":

@@ -79,6 +79,20 @@ async def test_error_is_told_by_its_type_alone(table: Bench) -> None:
     assert [data["phase"] for data in await attempt.said("progress")] == ["work"]
 
 
+@pytest.mark.parametrize("end", [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError])
+async def test_agent_that_ends_the_process_ends_its_own_task_alone(
+    table: Bench, end: type[BaseException]
+) -> None:
+    """asyncio would let the first two of them end the event loop, and with it the gateway."""
+
+    async def steps(_self: Scripted, _task: Task) -> AsyncGenerator[dict[str, Any], None]:
+        yield {"phase": "work"}
+        raise end
+
+    attempt = await done(table, steps)
+    assert (await attempt.row()).error_code == "agent_error"
+
+
 async def test_error_that_is_handled_lets_the_agent_go_on(table: Bench) -> None:
     """What it yields while it handles one is told, once it is clear that it goes on."""
 

@@ -62,6 +62,14 @@ async def test_error_of_a_worker_is_its_own(worker: Literal["thread", "process"]
     assert agent._current_status is ExecutionStatus.FAILED
 
 
+@pytest.mark.parametrize("end", ["StopIteration", "SystemExit"])
+async def test_what_asyncio_can_not_be_told_is_an_error_like_any_other(end: str) -> None:
+    """A `next` of nothing in synchronous code: no future takes it, and the task would hang."""
+    agent, _ = old("thread")
+    with pytest.raises(RuntimeError, match=end):
+        await agent.execute_task(Task(task=end))
+
+
 async def test_process_that_dies_is_an_error() -> None:
     """Nobody waits for it for ever."""
     agent, _ = old("process")
