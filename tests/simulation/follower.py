@@ -18,6 +18,9 @@ from tests.support.waiting import let_pass
 
 SILENCE_S: Final = 10.0
 """How long nothing may come before somebody asks whether there is nothing."""
+PATIENCE_S: Final = 20.0
+"""How long it may take then: a lost tail is found with the next look at the heads, and the longest time for which
+clients are held may begin just before that."""
 
 
 class _LeavingError(Exception):
@@ -73,10 +76,10 @@ class Follower:
         if not await self._read(me):
             await self._check_silence(me)
 
-    async def _read(self, me: Client) -> bool:
+    async def _read(self, me: Client, *, within_s: float = SILENCE_S) -> bool:
         """Take what comes next; False where nothing does."""
         try:
-            async with asyncio.timeout(SILENCE_S):
+            async with asyncio.timeout(within_s):
                 await me.read()
         except TimeoutError:
             return False
@@ -134,7 +137,7 @@ class Follower:
         last_seq = answer["task"]["last_seq"] if "task" in answer else 0
         while self._cursor < last_seq:
             came = self._cursor
-            if not await self._read(me):
+            if not await self._read(me, within_s=PATIENCE_S):
                 raise HistoryError(f"tail: the log has {last_seq}, and nothing came after {came}")
 
     # --- what people do -----------------------------------------------------------------------------------
