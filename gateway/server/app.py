@@ -36,7 +36,7 @@ from gateway.server.heavy import make_offers
 from gateway.server.hops import Hops
 from gateway.server.listening import listening, set_up
 from gateway.server.owning import Owning
-from gateway.server.site_map import Parts, application
+from gateway.server.site_map import Parts, application, short_way
 from gateway.server.stores import make_store
 from gateway.server.world import World
 from gateway.sessions.audit import Audit
@@ -156,9 +156,8 @@ class Gateway:
 
     async def serve(self, *, ready: Callable[[str], None], stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then drain. Raises `StartError` and `StoreUnavailableError` at the start."""
-        structlog.contextvars.bind_contextvars(
-            instance=self._instance
-        )  # for the bridge's and libraries' lines
+        # For the bridge's and libraries' lines.
+        structlog.contextvars.bind_contextvars(instance=self._instance)
         async with AsyncExitStack() as held:
             shared = self._settings.event_bus_backend != "memory"
             held.enter_context(locked(self._settings.data_dir, shared=shared))
@@ -215,10 +214,11 @@ class Gateway:
             log=self._log,
         )
         self.leave_now = endpoint.leave_now
-        runner = await set_up(application(self._parts(endpoint, ids, Hops(secret))), close_s=CLOSE_S)
+        parts = self._parts(endpoint, ids, Hops(secret))
+        runner = await set_up(application(parts), close_s=CLOSE_S)
         beating = asyncio.get_running_loop().create_task(endpoint.beat(), name="heartbeats")
         try:
-            async with listening(runner, settings, own_port=self._world.own_port) as (bound, own):
+            async with listening(runner, settings, short_way(parts), self._world.own_port) as (bound, own):
                 self._sites.here = settings.advertised(own)
                 await self._sandboxes_tried()
                 ready(bound)
@@ -314,7 +314,7 @@ class Gateway:
             health=self._health,
             sandboxes=self._all_sandboxes,
             instances=self._owning.view.instances,
-            client_socket=endpoint.handle,
+            endpoint=endpoint,
             sandbox_door=self._sandbox_door,
             serves_clients=self._world.serves_clients,
         )

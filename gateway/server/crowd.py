@@ -94,21 +94,32 @@ class Crowd:
         """A socket is asked for from there; whether that is not too often."""
         return not self._per_s or address is None or self._rates.of(address, self._rate).has_one()
 
+    def comes_in(self, address: str | None) -> bool:
+        """A socket is asked for from there, and may be had at once: not refused, nor waited for. Else this counts for
+        nothing."""
+        per_s, _ = self._requests
+        if address is None:
+            return True
+        if self.has_many(address) or (per_s and not self._pace_of(address).took_one(_now())):
+            return False
+        return not self._per_s or self._rates.of(address, self._rate).took_one(_now())
+
     def asks(self, address: str | None) -> float:
         """It asks by HTTP, whatever it may be: how long, in s, it is to wait for that."""
-        per_s, burst = self._requests
-        if address is None or not per_s:
-            return 0.0
-        return self._paces.of(address, lambda: Pace(per_s, burst, asyncio.get_running_loop().time)).pay(1)
+        per_s, _ = self._requests
+        return 0.0 if address is None or not per_s else self._pace_of(address).pay(1)
 
     def _insists(self, address: str | None) -> bool:
         """Whether it goes on asking for sockets though it was refused as many as it may have in one go."""
         rate = self._rates.known(address)
         return rate is not None and rate.is_deaf
 
+    def _pace_of(self, address: str) -> Pace:
+        return self._paces.of(address, lambda: Pace(*self._requests, _now))
+
     def _rate(self) -> TokenBucket:
         # All that it may have come at once when we come back.
-        return TokenBucket(self._per_s, self._limit or MANY_AT_ONCE, asyncio.get_running_loop().time)
+        return TokenBucket(self._per_s, self._limit or MANY_AT_ONCE, _now)
 
     def is_proxy(self, name: str) -> bool:
         """Whether it is the address of a proxy that is believed."""
@@ -176,6 +187,17 @@ class Guest:
             if not self._stays:
                 self._crowd.leave(behind)
 
+    def comes_in(self, forwarded: str) -> bool:
+        """As `asking` for a socket that may be had at once, where it may: it then stays."""
+        behind = self._crowd.behind(self._peer, forwarded) if self._address is None else None
+        self._crowd.enter(behind)
+        if not self._crowd.comes_in(self._address or behind):
+            self._crowd.leave(behind)
+            return False
+        self._behind = behind
+        self.stay()
+        return True
+
     def stay(self) -> None:
         """What it asks now it asks as long as it is there."""
         self._stays = True
@@ -186,6 +208,10 @@ class Guest:
         if self._stays:
             self._crowd.leave(self._behind)
         self._crowd.leave_for_good()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _host(address: Any) -> str | None:

@@ -4,6 +4,7 @@ from typing import Final
 
 from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
+from multidict import CIMultiDictProxy
 
 from gateway.errors import Close, GatewayError, HandshakeError
 from gateway.server.peer import Peer
@@ -13,7 +14,7 @@ from gateway.sessions.auth import Doors
 from gateway.sessions.problems import problem
 from gateway.sessions.upgrade import TO_BROWSERS
 
-ORIGIN: Final = "allowed origin"
+ORIGIN: Final = web.RequestKey("allowed origin", str)
 """Where a request keeps the `Origin` that may read its answer."""
 PREFLIGHT: Final = {
     "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE",
@@ -34,21 +35,28 @@ def doors_checked(doors: Doors) -> Middleware:
             return await handler(request)
         if _is_too_old(request):
             return problem(GatewayError("bad_frame", "Speak HTTP/1.1."), status=400)
-        # Said twice, each would have to be right: whoever stands before us may read the other one.
-        for host in request.headers.getall("Host", [""]):
-            if not doors.allows_host(host, reached=_reached(request)):
-                message = f"This is not {host[:100]!r}; to answer to it, put it into GATEWAY_ALLOWED_HOSTS."
-                return problem(GatewayError("forbidden", message))
-        for origin in request.headers.getall("Origin", []):
-            if not doors.allows_origin(origin, request.headers.get("Host", "")):
-                message = f"Origin {origin[:100]!r} is not in GATEWAY_ALLOWED_ORIGINS."
-                return problem(GatewayError("forbidden", message))
-            request[ORIGIN] = origin
+        if (refusal := foreign(doors, request.headers, _reached(request))) is not None:
+            return problem(refusal)
+        if "Origin" in request.headers:
+            request[ORIGIN] = request.headers.getall("Origin")[-1]
         if ORIGIN in request and request.method == "OPTIONS":
             return web.Response(status=204, headers=PREFLIGHT)
         return await handler(request)
 
     return middleware
+
+
+def foreign(doors: Doors, headers: CIMultiDictProxy[str], reached: str | None) -> GatewayError | None:
+    """Why a request that came to our address `reached` is refused: its host is foreign, or its origin."""
+    # Said twice, each would have to be right: whoever stands before us may read the other one.
+    for host in headers.getall("Host", [""]):
+        if not doors.allows_host(host, reached=reached):
+            message = f"This is not {host[:100]!r}; to answer to it, put it into GATEWAY_ALLOWED_HOSTS."
+            return GatewayError("forbidden", message)
+    for origin in headers.getall("Origin", []):
+        if not doors.allows_origin(origin, headers.get("Host", "")):
+            return GatewayError("forbidden", f"Origin {origin[:100]!r} is not in GATEWAY_ALLOWED_ORIGINS.")
+    return None
 
 
 @web.middleware
@@ -57,7 +65,7 @@ async def crowd_checked(request: web.Request, handler: Handler) -> web.StreamRes
     peer = request.protocol
     if not isinstance(peer, Peer) or (guest := peer.guest) is None:
         return await handler(request)
-    forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
+    forwarded = forwarded_for(request.headers)
     with guest.asking(forwarded, shakes_hands=request.path in endpoint.SOCKETS) as crowded:
         await guest.wait()
         if crowded is None:
@@ -74,6 +82,11 @@ async def crowd_checked(request: web.Request, handler: Handler) -> web.StreamRes
         response = problem(refusal)
         response.force_close()
         return response
+
+
+def forwarded_for(headers: CIMultiDictProxy[str]) -> str:
+    """For whom a proxy says that it asks, in one line."""
+    return ",".join(headers.getall("X-Forwarded-For", ()))
 
 
 def _is_too_old(request: web.Request) -> bool:

@@ -139,7 +139,8 @@ class Forwarder:
     # --- a socket -------------------------------------------------------------------------------------
 
     async def _socket(self, request: web.Request, url: URL, proof: str | None) -> web.StreamResponse:
-        offered = [name for name in offered_protocols(request) if name and not await self._is_token(name)]
+        names = offered_protocols(request.headers)
+        offered = [name for name in names if name and not await self._is_token(name)]
         async with self._client(proof).ws_connect(
             url,
             headers=await self._headers(request, proof),

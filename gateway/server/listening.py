@@ -8,9 +8,9 @@ from typing import Final
 
 from aiohttp import web
 
+from gateway.server.arrivals import Arrival, Arrivals, ShortWay
 from gateway.server.crowd import Crowd
 from gateway.server.data_dir import StartError
-from gateway.server.peer import Peer
 from gateway.settings import Settings
 
 BACKLOG: Final = 512
@@ -26,7 +26,10 @@ async def set_up(app: web.Application, *, close_s: float) -> web.AppRunner:
 
 @asynccontextmanager
 async def listening(
-    runner: web.AppRunner, settings: Settings, *, own_port: int | None = None
+    runner: web.AppRunner,
+    settings: Settings,
+    short_way: ShortWay | None = None,
+    own_port: int | None = None,
 ) -> AsyncIterator[tuple[str, str]]:
     """The URL at which clients are served inside the block, and the one at which this process is.
 
@@ -35,13 +38,9 @@ async def listening(
     async with AsyncExitStack() as held:
         if (server := runner.server) is None:
             raise TypeError("the runner has not been set up")
-        make = functools.partial(
-            Peer,
-            server,
-            Crowd(settings),
-            loop=asyncio.get_running_loop(),
-            keepalive_timeout=settings.handshake_timeout_s,
-        )
+        arrivals = Arrivals(server, Crowd(settings), short_way, timeout_s=settings.handshake_timeout_s)
+        held.callback(arrivals.close)
+        make = functools.partial(Arrival, arrivals)
         shares = own_port is not None
         shared = await _bound(held, make, settings.host, settings.port, shares=shares)
         own = shared if own_port is None else await _bound(held, make, settings.host, own_port)
@@ -49,7 +48,7 @@ async def listening(
 
 
 async def _bound(
-    held: AsyncExitStack, make: Callable[[], Peer], host: str, port: int, *, shares: bool = False
+    held: AsyncExitStack, make: Callable[[], Arrival], host: str, port: int, *, shares: bool = False
 ) -> str:
     loop = asyncio.get_running_loop()
     try:

@@ -1,49 +1,50 @@
-"""aiohttp's side of one HTTP connection, and three things more.
+"""aiohttp's side of one HTTP connection, and two things more.
 
 It tells at once when its client goes, for a handler that only waits would hear of it with its next write. And what
-is no HTTP never comes to a handler: aiohttp would answer it by repeating it, and it may have a token in it. From its
-first moment on it counts as its address's.
+is no HTTP never comes to a handler: aiohttp would answer it by repeating it, and it may have a token in it.
 """
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_request import BaseRequest
 
-from gateway.server.crowd import Crowd, Guest
+from gateway.server.crowd import Guest
 from gateway.sessions.auth import MAX_TOKEN_BYTES
 from gateway.sessions.guard import Guard
 from gateway.sessions.problems import plain_problem
 
 MAX_HEADER_BYTES: Final = MAX_TOKEN_BYTES + 64
 """Of one header: the longest token that is looked at, and what stands before it."""
+HEADS: Final[Mapping[str, Any]] = {
+    "max_line_size": 8190,
+    "max_headers": 128,
+    "max_field_size": MAX_HEADER_BYTES,
+    "auto_decompress": False,  # ours are taken as they are or refused, a site's are not our business
+}
+"""How aiohttp's parser reads what comes to us."""
 
 
 class Peer(web.RequestHandler):
     """One connection, with one request at a time."""
 
-    __slots__ = ("_crowd", "guest", "on_gone")
+    __slots__ = ("guest", "on_gone")
 
-    def __init__(
-        self, manager: web.Server, crowd: Crowd, *, loop: asyncio.AbstractEventLoop, **options: Any
-    ) -> None:
+    def __init__(self, manager: web.Server, guest: Guest, **options: Any) -> None:
         super().__init__(
             manager,
-            loop=loop,
             access_log=None,  # type: ignore[arg-type]
-            max_field_size=MAX_HEADER_BYTES,
-            auto_decompress=False,  # ours are taken as they are or refused, a site's are not our business
+            **HEADS,
             **options,
         )
         self.on_gone: Callable[[], None] | None = None
-        self.guest: Guest | None = None
-        """As the crowd knows it, once it has come."""
-        self._crowd = crowd
+        self.guest: Guest | None = guest
+        """As the crowd knows it, until it has gone."""
 
     @property
     def has_gone(self) -> bool:
@@ -79,14 +80,6 @@ class Peer(web.RequestHandler):
         if rest.data:
             to.data_received(rest.data)
         return guest.went
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.Protocol`."""
-        self.guest = self._crowd.came(transport)
-        if self.guest.has_room:
-            super().connection_made(transport)
-        else:
-            cast("asyncio.Transport", transport).abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """See `asyncio.Protocol`."""

@@ -5,6 +5,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
+from multidict import CIMultiDictProxy
 
 from gateway.agents.sites import NoSiteError, Sites
 from gateway.server.forward import Forwarder
@@ -22,16 +23,16 @@ class Previews:
         self._sites = sites
         self._forwarder = forwarder
         self._hops = hops
-        self._suffix = "." + name_of(preview_host)
+        self._host = preview_host
+        self._suffix = _suffix(preview_host)
 
     def add_to(self, app: web.Application) -> None:
         """Stand before everything else there, for as long as `app` lives."""
 
         @web.middleware
         async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-            hosts = [name_of(host) for host in request.headers.getall(hdrs.HOST, [])]
-            is_preview = any(host.endswith(self._suffix) for host in hosts)
-            return await (self._answer(request, hosts) if is_preview else handler(request))
+            is_preview = is_for_preview(request.headers, self._host)
+            return await (self._answer(request) if is_preview else handler(request))
 
         async def close(_app: web.Application) -> None:
             await self._forwarder.aclose()
@@ -39,10 +40,10 @@ class Previews:
         app.middlewares.insert(0, middleware)
         app.on_cleanup.append(close)
 
-    async def _answer(self, request: web.Request, hosts: list[str]) -> web.StreamResponse:
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         request[IS_PREVIEW] = True
         try:
-            return await self._forward(request, hosts)
+            return await self._forward(request, _hosts(request.headers))
         except NoSiteError as error:
             return _told(error)
 
@@ -57,6 +58,20 @@ class Previews:
             way = await self._sites.find(label, may_hop=not has_hopped)
             proof = self._hops.proof(label, way.url) if way.is_hop else None
             return await self._forwarder.forward(request, way.url, proof=proof, has_hopped=has_hopped)
+
+
+def is_for_preview(headers: CIMultiDictProxy[str], preview_host: str) -> bool:
+    """Whether what a request names is below that host."""
+    suffix = _suffix(preview_host)
+    return any(host.endswith(suffix) for host in _hosts(headers))
+
+
+def _hosts(headers: CIMultiDictProxy[str]) -> list[str]:
+    return [name_of(host) for host in headers.getall(hdrs.HOST, [])]
+
+
+def _suffix(preview_host: str) -> str:
+    return "." + name_of(preview_host)
 
 
 def name_of(host: str) -> str:

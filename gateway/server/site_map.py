@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from gateway.agents.directory import Directory
 from gateway.agents.sandboxes import Described
 from gateway.agents.sites import Sites
 from gateway.server import dashboard
 from gateway.server.api import Api
+from gateway.server.arrivals import ShortWay
 from gateway.server.bodies import Bodies
 from gateway.server.border import errors_answered
 from gateway.server.documents import Documents
@@ -30,6 +30,7 @@ from gateway.server.shares import Shares, share_bound
 from gateway.server.workflows import WorkflowApi
 from gateway.sessions.auth import Doors
 from gateway.sessions.commands import Services
+from gateway.sessions.endpoint import Endpoint
 from gateway.sessions.sandboxes import SandboxEndpoint
 from gateway.sessions.session import SessionIds
 from gateway.settings import Settings
@@ -38,7 +39,7 @@ from gateway.state.base import StateStore
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the handlers stand on; the sockets are handlers already."""
+    """What the handlers stand on; the sockets' endpoints are handlers already."""
 
     settings: Settings
     services: Services
@@ -51,7 +52,7 @@ class Parts:
     sandboxes: Callable[[], Mapping[tuple[str, str], Described]]
     instances: Callable[[], list[dict[str, Any]]]
     """The instances that share the store."""
-    client_socket: Handler
+    endpoint: Endpoint
     sandbox_door: SandboxEndpoint
     serves_clients: bool = True
     """Else only what operators and the other instances need."""
@@ -70,7 +71,7 @@ def application(parts: Parts) -> web.Application:
     app.middlewares.insert(0, crowd_checked)
     bodies = Bodies(max_bytes=settings.max_body_bytes)
     if parts.serves_clients:
-        app.router.add_get("/ws", parts.client_socket)
+        app.router.add_get("/ws", parts.endpoint.handle)
         app.router.add_get("/sandbox", parts.sandbox_door.handle)
         add_routes(app, routes(parts, bodies), parts.services, bodies)
         dashboard.add_routes(app, settings.preview_host, settings.webcontainer_url)
@@ -78,6 +79,12 @@ def application(parts: Parts) -> web.Application:
         add_routes(app, parts.health.routes(), parts.services, bodies)
     app.on_response_prepare.append(secured)
     return app
+
+
+def short_way(parts: Parts) -> ShortWay | None:
+    """The way in for a client who needs no care; None where none are served."""
+    settings = parts.settings
+    return ShortWay(Doors(settings), parts.endpoint, settings.preview_host) if parts.serves_clients else None
 
 
 def routes(parts: Parts, bodies: Bodies) -> list[Route]:

@@ -67,6 +67,15 @@ class Authenticator:
             raise GatewayError("unauthorized", ended)
         return principal
 
+    def known(self, token: str | None) -> Principal | None:
+        """Whoever `token` stands for, where that can be told by a look; None where `principal` is to be asked."""
+        if self._settings.auth == "none":
+            return ANONYMOUS
+        if token is None or (seen := self._seen.get(_digest(token))) is None:
+            return None
+        is_good = self._known_key(seen.kid, seen.algorithm) is seen.key and self.ended(seen.principal) is None
+        return seen.principal if is_good else None
+
     async def renewed(self, token: str) -> Principal:
         """Whoever `token`, shown on purpose, stands for. Raises as `principal`, also where nothing needs a token."""
         if self._settings.auth == "none":
@@ -90,7 +99,7 @@ class Authenticator:
         """Whom a token names that is signed as it has to be. Raises as `principal`, but not for its end."""
         if len(token) > MAX_TOKEN_BYTES:
             raise GatewayError("unauthorized", NOT_VALID)
-        digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+        digest = _digest(token)
         seen = self._seen.get(digest)
         if seen is None or await self._key(seen.kid, seen.algorithm) is not seen.key:
             if len(self._seen) >= MAX_SEEN:
@@ -132,11 +141,21 @@ class Authenticator:
     async def _key(self, kid: str | None, algorithm: str) -> str | jwt.PyJWK | None:
         """What checks a token by the one algorithm that it is for: a token does not choose how it is checked
         (RFC 8725 section 3.1). Raises as `KeySet.find`."""
+        key = self._known_key(kid, algorithm)
+        if key is None and algorithm in ALGORITHMS and self._keys is not None:
+            return await self._keys.find(kid, algorithm)
+        return key
+
+    def _known_key(self, kid: str | None, algorithm: str) -> str | jwt.PyJWK | None:
         if algorithm == "HS256" and self._secret is not None:
             return self._secret
-        if algorithm in ALGORITHMS and self._keys is not None:
-            return await self._keys.find(kid, algorithm)
-        return None
+        if algorithm not in ALGORITHMS or self._keys is None:
+            return None
+        return self._keys.known(kid, algorithm)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode(errors="surrogatepass")).digest()
 
 
 def _principal(claims: dict[str, Any]) -> Principal:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final, cast
 
 from aiohttp import web
+from multidict import CIMultiDictProxy
 from structlog.typing import FilteringBoundLogger
 
 from gateway import frames, trace
@@ -21,7 +22,7 @@ from gateway.sessions.connection import Connection
 from gateway.sessions.flight import Flight
 from gateway.sessions.problems import problem
 from gateway.sessions.session import Sessions
-from gateway.sessions.upgrade import HandedOver, HandsOver, Upgrade
+from gateway.sessions.upgrade import HandedOver, Handshake, HandsOver, Upgrade
 from gateway.settings import Settings
 
 PROTOCOL: Final = "gateway.v1"
@@ -79,7 +80,7 @@ class Endpoint:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one client, or refuse it; a browser can't read an HTTP refusal, and is told by `goodbye`."""
-        if PROTOCOL not in offered_protocols(request):
+        if PROTOCOL not in offered_protocols(request.headers):
             return problem(
                 GatewayError("bad_frame", f"Offer the WebSocket subprotocol {PROTOCOL}."), status=400
             )
@@ -88,22 +89,44 @@ class Endpoint:
         except HandshakeError as refusal:
             self._services.metrics.closes.labels(str(int(refusal.close))).inc()
             return await refused(request, refusal, _socket_of_refused())
-        self._begin(request, principal, self._upgrade.answer(request))
+        answer = self._upgrade.answer(request.headers)
+        asked = Handshake(request.headers, request.query)
+        self._begin(cast("HandsOver", request.protocol), asked, principal, answer)
         return HandedOver()
 
+    def expected(self, peer: HandsOver, asked: Handshake) -> Callable[[], None] | None:
+        """What lets a client in who needs no more than a look; None where `handle` has to wait for something, or to
+        say why not."""
+        principal = self._services.authenticator.known(token_of(asked.headers))
+        if principal is None or PROTOCOL not in offered_protocols(asked.headers):
+            return None
+        try:
+            self._check_room()
+            self._check(principal)
+            answer = self._upgrade.answer(asked.headers)
+        except (HandshakeError, web.HTTPBadRequest):
+            return None
+        return partial(self._begin, peer, asked, principal, answer)
+
     async def _let_in(self, request: web.Request) -> Principal:
+        self._check_room()
+        principal = await authenticated(request, self._services.authenticator)
+        self._check(principal)
+        return principal
+
+    def _check_room(self) -> None:
         if self._draining:
             raise self._later(Close.RESTART, "The server is draining.")
         if len(self._connections) >= self._settings.max_connections:
             raise self._later(Close.OVERLOADED, "The server is full.")
-        principal = await authenticated(request, self._services.authenticator)
+
+    def _check(self, principal: Principal) -> None:
         if not principal.scopes & CLIENT_SCOPES:
             raise HandshakeError("forbidden", Close.FORBIDDEN, "The token has no scope for tasks.")
         try:
             self._services.quotas.check_connection(principal)
         except GatewayError as refusal:
             raise HandshakeError(refusal.code, Close.OVERLOADED, refusal.message, **refusal.details) from None
-        return principal
 
     def _later(self, close: Close, why: str) -> HandshakeError:
         """A refusal that has each come again at a time of its own: not all who were refused, at once."""
@@ -112,12 +135,12 @@ class Endpoint:
 
     # --- a connection's life ------------------------------------------------------------------------------
 
-    def _begin(self, request: web.Request, principal: Principal, answer: bytes) -> None:
+    def _begin(self, peer: HandsOver, by: Handshake, principal: Principal, answer: bytes) -> None:
         """Answer the handshake, welcome the client, and leave its connection to itself."""
-        transport, peer = request.transport, cast("HandsOver", request.protocol)
+        transport = peer.transport
         if transport is None or transport.is_closing():
             return
-        asked = request.query.get("session_id") or request.headers.get("Session-Id")
+        asked = by.query.get("session_id") or by.headers.get("Session-Id")
         session = self._sessions.find(principal, asked)
         log = self._log.bind(session_id=session.session_id, subject=principal.subject)
         self._served += 1
@@ -127,7 +150,7 @@ class Endpoint:
             principal,
             session_id=session.session_id,
             number=self._served,
-            traceparent=trace.parsed(request.headers.getall(trace.HEADER, [])),
+            traceparent=trace.parsed(by.headers.getall(trace.HEADER, [])),
         )
         connection = Connection(
             transport,
@@ -254,16 +277,16 @@ async def refused(
     return socket
 
 
-def offered_protocols(request: web.Request) -> list[str]:
+def offered_protocols(headers: CIMultiDictProxy[str]) -> list[str]:
     """The WebSocket subprotocols a request offers (RFC 6455 section 11.3.4)."""
-    values = request.headers.getall("Sec-WebSocket-Protocol", [])
+    values = headers.getall("Sec-WebSocket-Protocol", [])
     return [part.strip() for value in values for part in value.split(",")]
 
 
-def token_of(request: web.Request) -> str | None:
-    """What `request` shows: in its `Authorization`, or a `bearer.<token>` subprotocol."""
-    offered = (p.removeprefix(TOKEN_PREFIX) for p in offered_protocols(request) if p.startswith(TOKEN_PREFIX))
-    return bearer(request.headers.get("Authorization")) or next(offered, None)
+def token_of(headers: CIMultiDictProxy[str]) -> str | None:
+    """What a request shows: in its `Authorization`, or a `bearer.<token>` subprotocol."""
+    offered = (p.removeprefix(TOKEN_PREFIX) for p in offered_protocols(headers) if p.startswith(TOKEN_PREFIX))
+    return bearer(headers.get("Authorization")) or next(offered, None)
 
 
 async def authenticated(request: web.Request, authenticator: Authenticator) -> Principal:
@@ -271,7 +294,7 @@ async def authenticated(request: web.Request, authenticator: Authenticator) -> P
     if (known := request.get(REFUSAL)) is not None:
         raise known
     try:
-        return await authenticator.principal(token_of(request))
+        return await authenticator.principal(token_of(request.headers))
     except GatewayError as refusal:
         if refusal.code != "unauthorized":
             raise HandshakeError(

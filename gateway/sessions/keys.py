@@ -72,15 +72,16 @@ class KeySet:
         """The key, or None where there is no such. Raises `GatewayError` `unavailable` while there never were any."""
         if not self._has_tried:
             await self._fetched.wait()
-        key = self._known(kid, algorithm)
+        key = self.known(kid, algorithm)
         if key is None and self._may_ask():
             await self._next_fetch()
-            key = self._known(kid, algorithm)
+            key = self.known(kid, algorithm)
         if self._keys is None:
             raise GatewayError("unavailable", "The keys that tokens are signed with can't be had now.")
         return key
 
-    def _known(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
+    def known(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
+        """The key, of those that are here."""
         keys = self._keys or {}
         if kid is not None:
             return keys.get((kid, algorithm))

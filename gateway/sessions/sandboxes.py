@@ -75,7 +75,7 @@ class SandboxEndpoint:
         socket = SandboxSocket()
         if not socket.can_prepare(request).ok:
             return problem(GatewayError("bad_frame", "Sandboxes dial in with a WebSocket."), status=400)
-        token = token_of(request)
+        token = token_of(request.headers)
         try:
             if token is not None and token.startswith(PAIRING):
                 return await self._pair(request, socket, token)

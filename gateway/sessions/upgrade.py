@@ -5,9 +5,10 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Final, NoReturn, Protocol
+from typing import Final, NamedTuple, NoReturn, Protocol
 
 from aiohttp import web
+from multidict import CIMultiDictProxy, MultiMapping
 
 TO_BROWSERS: Final[Mapping[str, str]] = {
     "Server": "sentient-gateway",  # and not which version of what it stands on
@@ -21,8 +22,19 @@ _KEY: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY_BYTES: Final = 16
 
 
+class Handshake(NamedTuple):
+    """What a client asks with."""
+
+    headers: CIMultiDictProxy[str]
+    query: MultiMapping[str]
+
+
 class HandsOver(Protocol):
-    """aiohttp's side of a connection, as far as it lets go of it."""
+    """Who has a connection until its handshake is answered."""
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """The connection's; None where that is lost."""
 
     @property
     def counted_as(self) -> str | None:
@@ -50,9 +62,8 @@ class Upgrade:
         self._before = f"{begin}Sec-WebSocket-Accept: ".encode()
         self._after = f"\r\n{lines}\r\n".encode()
 
-    def answer(self, request: web.Request) -> bytes:
-        """The answer that upgrades `request`. Raises `web.HTTPBadRequest` where it is no handshake."""
-        headers = request.headers
+    def answer(self, headers: CIMultiDictProxy[str]) -> bytes:
+        """The answer that upgrades a request with these. Raises `web.HTTPBadRequest` where it is no handshake."""
         key = headers.get("Sec-WebSocket-Key", "")
         if headers.get("Upgrade", "").strip().lower() != "websocket":
             raise web.HTTPBadRequest(text="This address is a WebSocket's.")

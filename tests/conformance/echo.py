@@ -1,14 +1,13 @@
 """An echo on the product's own classes: its HTTP peer, the upgrade, and its client socket."""
 
 import asyncio
-import functools
 import sys
 from typing import cast
 
 from aiohttp import web
 
+from gateway.server.arrivals import Arrival, Arrivals
 from gateway.server.crowd import Crowd
-from gateway.server.peer import Peer
 from gateway.sessions import reading
 from gateway.sessions.client_socket import ClientSocket
 from gateway.sessions.reading import text_of
@@ -59,7 +58,7 @@ class Echo:
 
 async def echo(request: web.Request) -> web.StreamResponse:
     """Have an `Echo` for its client."""
-    answer, transport = Upgrade("").answer(request), request.transport
+    answer, transport = Upgrade("").answer(request.headers), request.transport
     assert transport is not None
     transport.write(answer.replace(b"Sec-WebSocket-Protocol: \r\n", b""))
     cast("HandsOver", request.protocol).hand_over(Echo(transport).socket)
@@ -74,8 +73,8 @@ async def serve() -> None:
     await runner.setup()
     loop = asyncio.get_running_loop()
     assert runner.server is not None
-    peer = functools.partial(Peer, runner.server, Crowd(Settings(_env_file=None)), loop=loop)
-    server = await loop.create_server(peer, "127.0.0.1", 0)
+    arrivals = Arrivals(runner.server, Crowd(Settings(_env_file=None)), None, timeout_s=10)
+    server = await loop.create_server(lambda: Arrival(arrivals), "127.0.0.1", 0)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await loop.run_in_executor(None, sys.stdin.read)

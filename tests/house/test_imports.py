@@ -20,7 +20,8 @@ ENGINES: dict[str, tuple[str, ...]] = {
     "asyncpg": ("gateway.state.postgresql",),
     "jsonschema_rs": ("gateway.agents.schemas",),
     "jwt": ("gateway.sessions.auth", "gateway.sessions.keys", "gateway.sessions.pairing", "gateway.server"),
-    "multidict": ("gateway.server.forward",),  # aiohttp's headers, as yarl is its addresses
+    # aiohttp's headers, as yarl is its addresses
+    "multidict": ("gateway.server", "gateway.sessions.endpoint", "gateway.sessions.upgrade"),
     "orjson": EVERYWHERE,
     "prometheus_client": ("gateway.metrics", "gateway.server"),
     "pydantic": EVERYWHERE,

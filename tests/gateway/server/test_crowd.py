@@ -62,7 +62,7 @@ def test_request_counts_as_its_address(peer: str, forwarded: str, counted: str |
             assert first is None
 
 
-def test_who_has_gone_is_forgotten() -> None:
+async def test_who_has_gone_is_forgotten() -> None:
     """Nothing of an address stays when its last connection is gone; a socket that stays counts until then."""
     found = crowd("10.0.0.1")
     direct, behind = found.came(connection("198.51.100.7")), found.came(connection("10.0.0.1"))
@@ -70,14 +70,22 @@ def test_who_has_gone_is_forgotten() -> None:
         assert repr(found) == "<Crowd 2 connections from 2 addresses>"
     with behind.asking("203.0.113.9"):
         behind.stay()
+    at_once = found.came(connection("10.0.0.1"))
+    assert not at_once.comes_in("203.0.113.9")
+    at_once.went()
     direct.went()
     assert repr(found) == "<Crowd 1 connections from 1 addresses>"
     behind.went()
+    at_once = found.came(connection("10.0.0.1"))
+    assert at_once.comes_in("203.0.113.9")
+    assert repr(found) == "<Crowd 1 connections from 1 addresses>"
+    at_once.went()
     assert repr(found) == "<Crowd 0 connections from 0 addresses>"
 
 
 @pytest.mark.looptime
-async def test_who_opens_sockets_without_end_is_refused_and_then_cut_off() -> None:
+@pytest.mark.parametrize("at_once", [True, False], ids=["the short way", "aiohttp's"])
+async def test_who_opens_sockets_without_end_is_refused_and_then_cut_off(*, at_once: bool) -> None:
     """An address has its rate, as many in one go as it may have at once; who goes on though told so is not heard until
     there is room again. Others don't notice, and nothing is kept of who has long been quiet."""
     found, now = crowd("10.0.0.1", limit=4, per_s=1), asyncio.get_running_loop().time
@@ -88,6 +96,9 @@ async def test_who_opens_sockets_without_end_is_refused_and_then_cut_off() -> No
         if not guest.has_room:
             guest.went()
             return "cut off"
+        if at_once and guest.comes_in(forwarded):
+            guest.went()
+            return "ok"
         with guest.asking(forwarded, shakes_hands=True) as refused:
             guest.went()
         return "refused" if refused else "ok"

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from aiohttp import web
 
+from gateway.server.arrivals import Arrival, Arrivals
 from gateway.server.crowd import Crowd
 from gateway.server.doors import crowd_checked
 from gateway.server.listening import listening, set_up
@@ -73,12 +74,13 @@ async def test_who_has_gone_before_its_request_is_looked_at_does_no_harm() -> No
     runner = await set_up(app, close_s=1)
     assert runner.server is not None
     loop = asyncio.get_running_loop()
-    peer = Peer(runner.server, Crowd(Settings(_env_file=None)), loop=loop)
+    arrivals = Arrivals(runner.server, Crowd(Settings(_env_file=None)), None, timeout_s=10)
     ours, theirs = socket.socketpair()
     with theirs:
-        transport, _ = await loop.create_connection(lambda: peer, sock=ours)
-        peer.data_received(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        loop.call_soon(peer.connection_lost, None)  # behind the request's reading, before its handler
+        transport, arrival = await loop.create_connection(lambda: Arrival(arrivals), sock=ours)
+        arrival.data_received(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        # Behind the request's reading, before its handler.
+        loop.call_soon(transport.get_protocol().connection_lost, None)
         async with asyncio.timeout(30):
             await reached.wait()
         transport.abort()
@@ -124,7 +126,8 @@ async def test_connection_that_is_handed_over_is_aiohttps_no_more() -> None:
     assert server is not None
     loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
-    await loop.create_connection(lambda: Peer(server, crowd, loop=loop), sock=ours)
+    arrivals = Arrivals(server, crowd, None, timeout_s=10)
+    await loop.create_connection(lambda: Arrival(arrivals), sock=ours)
     reader, writer = await asyncio.open_connection(sock=theirs)
     writer.write(
         b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nbehind"

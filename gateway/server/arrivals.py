@@ -1,0 +1,163 @@
+"""A connection from its first moment to its first words.
+
+A handshake that needs no care is answered in the turn of the loop that has read it, and never comes to aiohttp: no
+request, no task, no middleware. This way can only let in. Whoever asks for anything else, is to be refused, has to
+wait, or sends his request in pieces, comes to aiohttp as if it had had him from the start, and by the same bytes: all
+other answers are there. What is asked of a client is asked by the same functions on both ways.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, cast
+
+from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import HttpProcessingError, HttpRequestParser
+
+from gateway.server.crowd import Crowd, Guest
+from gateway.server.doors import foreign, forwarded_for
+from gateway.server.peer import HEADS, Peer
+from gateway.server.previews import is_for_preview
+from gateway.sessions.auth import Doors
+from gateway.sessions.endpoint import Endpoint
+from gateway.sessions.upgrade import Handshake
+
+PATH: Final = "/ws"
+MAX_HEAD_BYTES: Final = 32 << 10
+"""Of a handshake that is read here: the longest token, and as much beside it."""
+_BEGINS: Final = (b"GET /ws ", b"GET /ws?")
+_END: Final = b"\r\n\r\n"
+_OF_BODIES: Final = (hdrs.CONTENT_LENGTH, hdrs.TRANSFER_ENCODING, hdrs.EXPECT)
+
+
+class ShortWay:
+    """Lets clients in about whom there is nothing to think."""
+
+    def __init__(self, doors: Doors, endpoint: Endpoint, preview_host: str | None) -> None:
+        self._doors = doors
+        self._endpoint = endpoint
+        self._preview_host = preview_host
+        self._nobody: BaseProtocol | None = None
+
+    def takes(self, data: bytes, arrival: "Arrival") -> bool:
+        """Whether `arrival` was let in, by all that it has said. If not, nothing was done."""
+        if not data.startswith(_BEGINS) or not data.endswith(_END) or len(data) > MAX_HEAD_BYTES:
+            return False
+        asked, guest = self._read(data), arrival.guest
+        if asked is None or not self._is_ours(asked, guest):
+            return False
+        begin = self._endpoint.expected(arrival, asked)
+        if begin is None or not guest.comes_in(forwarded_for(asked.headers)):
+            return False
+        begin()
+        return True
+
+    def _is_ours(self, asked: Handshake, guest: Guest) -> bool:
+        if self._preview_host is not None and is_for_preview(asked.headers, self._preview_host):
+            return False
+        return foreign(self._doors, asked.headers, guest.ours) is None
+
+    def _read(self, data: bytes) -> Handshake | None:
+        """The handshake that `data` is and nothing else, as aiohttp reads it."""
+        loop = asyncio.get_running_loop()
+        nobody = self._nobody = self._nobody or BaseProtocol(
+            loop
+        )  # who would be told to pause: there is no body
+        try:
+            messages, _, rest = HttpRequestParser(nobody, loop, MAX_HEAD_BYTES, **HEADS).feed_data(data)
+        except HttpProcessingError:
+            return None
+        if len(messages) != 1 or rest:
+            return None
+        said = messages[0][0]
+        if said.version != HttpVersion11 or not said.upgrade or said.url.raw_path != PATH:
+            return None
+        if any(name in said.headers for name in _OF_BODIES):
+            return None
+        return Handshake(said.headers, said.url.query)
+
+
+class Arrivals:
+    """What all connections meet that come to this process."""
+
+    def __init__(
+        self, server: web.Server, crowd: Crowd, short_way: ShortWay | None, *, timeout_s: float
+    ) -> None:
+        self.crowd = crowd
+        self.short_way = short_way
+        self.timeout_s = timeout_s
+        """How long a connection may say nothing."""
+        self.silent: set[asyncio.Transport] = set()
+        self._server = server
+
+    def peer(self, guest: Guest) -> Peer:
+        """aiohttp's side of a connection."""
+        loop = asyncio.get_running_loop()
+        return Peer(self._server, guest, loop=loop, keepalive_timeout=self.timeout_s)
+
+    def close(self) -> None:
+        """End those that have not said anything."""
+        for transport in self.silent:
+            transport.close()
+
+
+class Arrival(asyncio.Protocol):
+    """One connection that has said nothing yet. From its first moment on it counts as its address's."""
+
+    __slots__ = ("_arrivals", "_silence", "guest", "transport")
+
+    guest: Guest
+    """As the crowd knows it."""
+
+    def __init__(self, arrivals: Arrivals) -> None:
+        self._arrivals = arrivals
+        self._silence: asyncio.TimerHandle | None = None
+        self.transport: asyncio.Transport | None = None
+
+    @property
+    def counted_as(self) -> str | None:
+        """See `HandsOver.counted_as`."""
+        return self.guest.counted_as
+
+    def hand_over(self, to: asyncio.Protocol) -> Callable[[], None]:
+        """See `HandsOver.hand_over`."""
+        if self.transport is None:
+            raise ConnectionResetError("the client has gone")
+        self.transport.set_protocol(to)
+        return self.guest.went
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        arrivals, self.transport = self._arrivals, cast("asyncio.Transport", transport)
+        self.guest = arrivals.crowd.came(transport)
+        if self.guest.has_room:
+            arrivals.silent.add(self.transport)
+            loop = asyncio.get_running_loop()
+            self._silence = loop.call_later(arrivals.timeout_s, self.transport.close)
+        else:
+            self.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        self._speaks()
+        short_way = self._arrivals.short_way
+        if short_way is None or not short_way.takes(data, self):
+            self._come_to_aiohttp(data)
+
+    def connection_lost(self, _exc: BaseException | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._speaks()
+        self.transport = None
+        self.guest.went()
+
+    def _speaks(self) -> None:
+        if self._silence is not None and self.transport is not None:
+            self._silence.cancel()
+            self._arrivals.silent.discard(self.transport)
+
+    def _come_to_aiohttp(self, data: bytes) -> None:
+        if (transport := self.transport) is not None:
+            peer = self._arrivals.peer(self.guest)
+            transport.set_protocol(peer)
+            peer.connection_made(transport)
+            peer.data_received(data)
