@@ -8,11 +8,11 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
-from pydantic_core import ValidationError, from_json
+from pydantic_core import ValidationError
 
 from gateway.errors import GatewayError, wrong_field
 from gateway.events import cut_text
-from gateway.strict_json import MAX_INT, check_json, parse_object
+from gateway.strict_json import MAX_INT, check_json, is_text, leniently, parse_object
 
 MAX_PAGE_BYTES: Final = 768 << 10
 """Items in one answer: a page of a list ends early rather than exceed a frame."""
@@ -344,13 +344,10 @@ def bad_frame(error: ValidationError, *, skip: int = 0, within: Sequence[str] = 
 
 
 def usable_id(text: str | bytes) -> str | None:
-    """The `id` of a frame that is not a request, where one can be read."""
-    try:
-        value = from_json(text)
-    except ValueError:
-        return None
+    """The `id` of a frame that is not a request, where one can be read: it is all that its sender waits for."""
+    value = leniently(text)
     found = value.get("id") if isinstance(value, dict) else None
-    return found if isinstance(found, str) and 1 <= len(found) <= 64 else None
+    return found if isinstance(found, str) and 1 <= len(found) <= 64 and is_text(found) else None
 
 
 def welcome(**fields: Any) -> bytes:

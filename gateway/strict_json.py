@@ -1,6 +1,7 @@
 """JSON from outside: parsed exactly, and refused where it is too deep, too much, or can't be kept as it is."""
 
 import gc
+import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -70,6 +71,19 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
     if len(value) > MAX_KEYS:
         raise wrong_field([], f"Input has more than {MAX_KEYS} keys")
     return value
+
+
+def leniently(text: str | bytes) -> Any:
+    """What the standard library reads in `text`: also numbers that are none, and half an emoji. None for nothing."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def is_text(found: str) -> bool:
+    """Whether all of it are characters: a string that was read leniently may hold half of one."""
+    return not any("\ud800" <= char <= "\udfff" for char in found)
 
 
 def _look_over(text: str | bytes) -> None:
