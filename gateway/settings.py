@@ -14,7 +14,7 @@ from pydantic import (
     StringConstraints,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
 PREVIEW_HOST = r"^[a-zA-Z0-9-]{1,63}(\.[a-zA-Z0-9-]{1,63}){0,3}(:[0-9]{1,5})?$"
 """So short that a label fits before it."""
@@ -373,3 +373,8 @@ def is_every_address(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_unspecified
     except ValueError:
         return not host
+
+
+def names_in_file() -> frozenset[str]:
+    """What `.env` sets, ours or not."""
+    return frozenset(DotEnvSettingsSource(Settings, case_sensitive=True).env_vars)

@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from gateway.server import logs
+from gateway.server.checks.agents import agents
 from gateway.server.checks.audit import audit
 from gateway.server.checks.bus import bus
 from gateway.server.checks.celery import celery
@@ -27,7 +28,7 @@ from gateway.server.checks.parts import (
 )
 from gateway.server.checks.sandboxes import sandboxes
 from gateway.server.serve import mistakes, settings_of
-from gateway.settings import Settings
+from gateway.settings import Settings, names_in_file
 
 MARKS: Final = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 
@@ -45,7 +46,7 @@ def run(*, as_json: bool, **flags: Any) -> int:
 
 
 def _findings(flags: dict[str, Any]) -> Iterator[Finding]:
-    yield from environment(os.environ)
+    yield from environment({*names_in_file(), *os.environ})
     try:
         settings = settings_of(flags)
     except ValidationError as error:
@@ -65,6 +66,7 @@ def _tried(settings: Settings) -> Iterable[Finding]:
     yield from networks(settings)
     yield from open_files(settings)
     yield asyncio.run(bus(settings))
+    yield from agents(settings)
     yield from celery(settings)
     yield from asyncio.run(sandboxes(settings))
 

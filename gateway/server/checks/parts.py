@@ -6,7 +6,7 @@ import resource
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
@@ -19,6 +19,7 @@ from gateway.errors import StoreUnavailableError
 from gateway.server.data_dir import StartError, locked
 from gateway.settings import Settings
 from gateway.state.sqlite.look import time_sync
+from sandbox_bridge.settings import SandboxSettings
 
 SLOW_SYNC_S: Final = 0.05
 """A sync that takes longer is felt by whoever submits."""
@@ -41,11 +42,12 @@ class Finding:
     fix: str | None = None
 
 
-def environment(variables: Mapping[str, str]) -> Iterator[Finding]:
-    """Misspelt settings: they would be passed over without a word."""
-    known = {name_of(field) for field in Settings.model_fields} | OF_CLIENTS
+def environment(variables: Iterable[str]) -> Iterator[Finding]:
+    """Misspelt settings, ours and our own sandbox's: they would be passed over without a word."""
+    sandboxes = {f"SANDBOX_{field.upper()}" for field in SandboxSettings.model_fields}
+    known = {name_of(field) for field in Settings.model_fields} | sandboxes | OF_CLIENTS
     for name in sorted(variables):
-        if name.startswith("GATEWAY_") and name not in known:
+        if name.startswith(("GATEWAY_", "SANDBOX_")) and name not in known:
             (near, *_) = [*difflib.get_close_matches(name, known, 1, cutoff=0.8), None]
             yield Finding(
                 "settings",

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from gateway.server.checks.agents import agents
 from gateway.server.checks.parts import environment, networks, set_by_hand
 from gateway.settings import Settings
 from tests.support.gateway import client, running_gateway
@@ -86,9 +87,10 @@ async def test_each_wrong_part_is_named_with_what_mends_it(tmp_path: Path) -> No
             port=taken.getsockname()[1],
             GATEWAY_RETENTON_S="5",
             WEBSOCKET_URL="ws://127.0.0.1:9/ws",
+            GATEWAY_AGENTS="x=nowhere:Nothing",
         )
     assert code == 1
-    assert failing(findings) == {"settings", "port", "sandbox", "database"}
+    assert failing(findings) == {"settings", "port", "sandbox", "database", "agents"}
     assert "GATEWAY_RETENTION_S" in of(findings, "settings", "fail")
     assert "choose another --port" in of(findings, "port", "fail")
     assert "sandbox-bridge serve" in of(findings, "sandbox", "fail")
@@ -211,11 +213,31 @@ def test_instance_that_others_cannot_find_is_told(differs: dict[str, Any], warne
 
 def test_variables_of_others_are_no_mistakes() -> None:
     """Those of the client commands, and whatever does not begin like ours."""
-    assert (
-        list(environment({"GATEWAY_URL": "x", "GATEWAY_TOKEN": "x", "PATH": "x", "GATEWAY_PORT": "1"})) == []
-    )
-    (finding,) = environment({"GATEWAY_XYZZY": "1"})
+    assert list(environment(["GATEWAY_URL", "GATEWAY_TOKEN", "PATH", "GATEWAY_PORT", "SANDBOX_TOKEN"])) == []
+    (finding,) = environment(["GATEWAY_XYZZY"])
     assert finding.fix == "remove it"
+
+
+def test_misspelt_limit_of_the_sandbox_is_told() -> None:
+    """It would be passed over, and tasks would have the default."""
+    (finding,) = environment(["SANDBOX_MEMORY_MB", "SANDBOX_MAX_MEMORI_MB"])
+    assert finding.fix == "you may mean SANDBOX_MAX_MEMORY_MB"
+
+
+@pytest.mark.parametrize(
+    ("named", "state", "message"),
+    [
+        ((), None, ""),
+        (("x=nowhere:Nothing",), "fail", "nowhere"),
+        (("sandbox=tests.support.own_agents:Gardener",), "fail", "choose another"),
+        (("gardener=tests.support.own_agents:Gardener",), "ok", "gardener"),
+    ],
+)
+def test_agents_of_others_are_tried(named: tuple[str, ...], state: str | None, message: str) -> None:
+    """A gateway does not start without one that it was told of."""
+    found = [(one.state, one.message) for one in agents(Settings(agents=named))]
+    assert [one for one, _ in found] == ([] if state is None else [state])
+    assert all(message in words for _, words in found)
 
 
 async def test_redis_is_tried_by_what_comes_back(tmp_path: Path) -> None:
