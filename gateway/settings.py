@@ -90,10 +90,10 @@ class Settings(_TabSettings):
     """Where Redis is, for the bus `redis`: `redis://user:password@host:port/0`, `rediss://` with TLS."""
     redis_prefix: str = Field(default="gateway", pattern=r"^[a-z0-9._-]{1,64}$")
     """What names in Redis begin with: the same for all instances of one store, and for no others."""
-    state_persistence_backend: Literal["sqlite", "postgresql", "surrealdb"] = Field(
+    state_persistence_backend: Literal["sqlite", "postgresql", "surrealdb", "memory"] = Field(
         default="sqlite", validation_alias=_named("STATE_PERSISTENCE_BACKEND")
     )
-    """Where tasks and their logs are kept; `postgresql` and `surrealdb` need the extra of that name."""
+    """Where tasks and logs are kept; `postgresql` and `surrealdb` need that extra, `memory` ends with its process."""
     state_database_url: SecretStr | None = Field(default=None, validation_alias=_named("STATE_DATABASE_URL"))
     """Where the database is: `postgresql://user:password@host/name`, with the parameters of libpq, or
     `ws://user:password@host:8000/namespace/name` for SurrealDB, whose engine keeps its data below `data_dir` where none
@@ -270,12 +270,7 @@ class Settings(_TabSettings):
             _check_jwks_url(self.jwks_url)
         if self.jwt_secret is not None and len(self.jwt_secret.get_secret_value().encode()) < 32:
             raise ValueError("GATEWAY_JWT_SECRET is too short: HS256 needs at least 32 bytes")
-        if self.state_persistence_backend == "postgresql" and self.state_database_url is None:
-            raise ValueError(
-                "STATE_PERSISTENCE_BACKEND=postgresql needs STATE_DATABASE_URL=postgresql://user:password@host/name"
-            )
-        if self.state_persistence_backend == "surrealdb":
-            _check_surrealdb_url(self)
+        _check_database_url(self)
         for url in self.websocket_url:
             _check_sandbox_url(self, url)
         for proxy in self.trusted_proxies:
@@ -295,7 +290,8 @@ class Settings(_TabSettings):
     @property
     def serves_alone(self) -> bool:
         """Whether its database can be no other instance's."""
-        return self.state_persistence_backend == "surrealdb" and self.state_database_url is None
+        own = {"memory"} if self.state_database_url else {"memory", "surrealdb"}
+        return self.state_persistence_backend in own
 
 
 def _check_leases(settings: Settings) -> None:
@@ -319,9 +315,17 @@ def _check_processes(settings: Settings) -> None:
         raise ValueError("GATEWAY_PORT is too high: each process has one of the ports behind it")
 
 
-def _check_surrealdb_url(settings: Settings) -> None:
-    url = settings.state_database_url
-    if url is not None and urlsplit(url.get_secret_value()).scheme not in {"ws", "wss"}:
+def _check_database_url(settings: Settings) -> None:
+    backend, url = settings.state_persistence_backend, settings.state_database_url
+    if backend == "postgresql" and url is None:
+        raise ValueError(
+            "STATE_PERSISTENCE_BACKEND=postgresql needs STATE_DATABASE_URL=postgresql://user:password@host/name"
+        )
+    if (
+        backend == "surrealdb"
+        and url is not None
+        and urlsplit(url.get_secret_value()).scheme not in {"ws", "wss"}
+    ):
         raise ValueError(
             "STATE_DATABASE_URL: SurrealDB is dialled by ws://user:password@host:8000/namespace/name (or wss://);"
             " remove it to keep the data below GATEWAY_DATA_DIR"

@@ -9,8 +9,8 @@ from gateway.state.base import StateStore
 from gateway.state.chosen import chosen_store
 
 _ALONE: Final = (
-    "SurrealDB's engine runs inside this gateway and serves it alone: no other instance can share its tasks,"
-    " whatever EVENT_BUS_BACKEND says; STATE_DATABASE_URL names a server that several can use"
+    "the store is inside this gateway and serves it alone: no other instance can share its tasks, whatever"
+    " EVENT_BUS_BACKEND says; sqlite, postgresql, and a server of SurrealDB in STATE_DATABASE_URL can be shared"
 )
 
 

@@ -6,6 +6,7 @@ from importlib import import_module
 from gateway.clock import Clock
 from gateway.settings import Settings
 from gateway.state.base import StateStore
+from gateway.state.sqlite.in_memory import MemoryStore
 from gateway.state.sqlite.store import SqliteStore
 
 
@@ -15,6 +16,8 @@ def chosen_store(settings: Settings, clock: Clock, *, writer: Executor, readers:
         return _postgresql(settings, clock)
     if settings.state_persistence_backend == "surrealdb":
         return _surrealdb(settings, clock)
+    if settings.state_persistence_backend == "memory":
+        return MemoryStore(settings.data_dir / "memory", clock=clock, writer=writer, readers=readers)
     return SqliteStore(settings.data_dir / "gateway.db", clock=clock, writer=writer, readers=readers)
 
 

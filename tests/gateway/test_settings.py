@@ -15,6 +15,7 @@ SECRET = "s" * 32
 NAMES: list[tuple[str, str, str, Any]] = [
     ("EVENT_BUS_BACKEND", "memory", "event_bus_backend", "memory"),
     ("STATE_PERSISTENCE_BACKEND", "sqlite", "state_persistence_backend", "sqlite"),
+    ("STATE_PERSISTENCE_BACKEND", "memory", "state_persistence_backend", "memory"),
     ("WEBSOCKET_URL", "ws://a/ws, wss://b/ws", "websocket_url", ("ws://a/ws", "wss://b/ws")),
     ("GATEWAY_HOST", "localhost", "host", "localhost"),
     ("GATEWAY_PORT", "0", "port", 0),

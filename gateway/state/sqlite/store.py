@@ -21,7 +21,7 @@ from gateway.state.sqlite.group_read import GroupRead
 from gateway.state.sqlite.rows import add_functions
 from gateway.state.sqlite.tables import SqliteTables
 from gateway.state.sqlite.threads import Threads
-from gateway.state.sqlite.writer import Write, Writer
+from gateway.state.sqlite.writer import Synchronous, Write, Writer
 from gateway.state.table_store import Read, TableStore
 from gateway.state.table_store import Write as WriteOf
 
@@ -38,14 +38,22 @@ Value = TypeVar("Value")
 class SqliteStore(TableStore):
     """The `StateStore` in a file; `writer` must have one worker, `readers` any number."""
 
-    def __init__(self, path: Path, *, clock: Clock, writer: Executor, readers: Executor) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Clock,
+        writer: Executor,
+        readers: Executor,
+        synchronous: Synchronous = "FULL",
+    ) -> None:
         super().__init__(clock)
         self._path = path
         self._writer = writer
         self._reads = GroupRead(readers)
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
-        self._writing = Writer(path, clock)
+        self._writing = Writer(path, clock, synchronous)
         self._threads = Threads()
         self._group: GroupCommit[Write] = GroupCommit(
             lambda writes: self._timed(self._threads.run(writer, lambda: self._writing.run(writes))),

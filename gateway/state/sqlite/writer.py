@@ -14,7 +14,7 @@ import contextlib
 import sqlite3
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from gateway.clock import Clock
 from gateway.errors import GatewayError, StoreUnavailableError
@@ -31,6 +31,8 @@ from gateway.tasks import Commit
 _HARMLESS: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL})
 """Primary result codes of a transaction that was refused before it could be half there."""
 _NOTHING: Final = Commit((), ())
+Synchronous = Literal["FULL", "OFF"]
+"""Whether a commit waits for the disk."""
 Write = Callable[[Transaction], Coroutine[Any, Any, Any]] | Asked
 """Anything, or an owner's append without a checkpoint."""
 
@@ -38,8 +40,9 @@ Write = Callable[[Transaction], Coroutine[Any, Any, Any]] | Asked
 class Writer:
     """Every method waits, and is called by the writer's thread. Each raises `StoreUnavailableError`."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, synchronous: Synchronous) -> None:
         self._path = path
+        self._synchronous = synchronous
         self._clock = clock
         self._connection: sqlite3.Connection | None = None
         self._is_suspect = True
@@ -52,7 +55,7 @@ class Writer:
             connection = self._connection = connect(self._path)
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heeded by a file that is new
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA journal_size_limit = 67108864")
             # Some builds overwrite what is deleted, which costs files as much as writing them did.
             connection.execute("PRAGMA secure_delete = FAST")
