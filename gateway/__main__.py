@@ -1,20 +1,32 @@
 """The command `gateway`, also as `python -m gateway`."""
 
+import io
 import logging
 import os
 import sys
+from pathlib import Path
 
 from gateway.server.cli.app import app
 
 
 def main() -> None:
     """Run the command line."""
+    _open_output()
     try:
         app(prog_name="gateway")
     except SystemExit as end:
         if "surrealdb" in sys.modules:
             _leave(end.code)
         raise
+
+
+def _open_output() -> None:
+    """What a terminal's encoding lacks is shown as an escape, and a stream that was closed for us takes all."""
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - as long as we live
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _leave(code: str | int | None) -> None:

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 from collections.abc import Awaitable, Callable
+from socket import gaierror
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -97,13 +98,19 @@ async def _open(address: str, token: str | None) -> ClientConnection:
     except TimeoutError:
         raise UnreachableError(address, f"no answer within {OPEN_TIMEOUT_S:g} s") from None
     except OSError as error:
-        raise UnreachableError(address, os.strerror(error.errno) if error.errno else str(error)) from None
+        raise UnreachableError(address, _words(error)) from None
     except (InvalidHandshake, InvalidURI, EOFError) as error:
         raise UnreachableError(address, str(error)) from None
     if socket.subprotocol != PROTOCOL:
         await socket.close()
         raise UnreachableError(address, f"what answers there does not speak {PROTOCOL}")
     return socket
+
+
+def _words(error: OSError) -> str:
+    if error.errno and not isinstance(error, gaierror):
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
 
 
 def _refusal(error: InvalidStatus) -> RefusedError:
@@ -253,8 +260,12 @@ class Connection:
 
 
 def encoded(frame: Frame) -> str:
-    """A frame as JSON; raises ValueError where it holds a NaN or an infinity."""
-    return json.dumps(frame, allow_nan=False)
+    """A frame as JSON; raises ValueError where it holds a NaN, an infinity, or a text that is no Unicode."""
+    text = json.dumps(frame, allow_nan=False)
+    if "\\ud" in text:
+        # Perhaps half a character, as of an argument that is no UTF-8; a whole one is two escapes, too.
+        json.dumps(frame, ensure_ascii=False).encode()
+    return text
 
 
 def _parsed(raw: str | bytes) -> Frame:

@@ -96,9 +96,13 @@ class Command:
         except KeyboardInterrupt:
             return self._left(CANCELLED_EXIT)
         except BrokenPipeError:
-            # Whoever read our output has seen enough. The interpreter must not trip over it on its way out.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # Whoever read our output has seen enough.
+            _discard_output()
             return self._left(PIPE_CLOSED_EXIT)
+        except UnicodeEncodeError:
+            return self._refuse(USAGE_EXIT, "an argument is not UTF-8, and nothing else can be sent")
+        except OSError as error:
+            return self._unwritten(error)
         except FilesError as error:
             return self._refuse(USAGE_EXIT, str(error))
         except ClientError as error:
@@ -218,6 +222,10 @@ class Command:
         self._task = None
         return self.run(lambda command: command.wish(task_id, "cancel", None)) or code
 
+    def _unwritten(self, error: OSError) -> int:
+        _discard_output()
+        return self._left(self._refuse(FAILED_EXIT, f"the output can't be written: {error.strerror}"))
+
     def _refuse(self, code: int, message: str) -> int:
         self._printer.note(message)
         return code
@@ -225,6 +233,11 @@ class Command:
     def _print(self, line: str) -> None:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
+
+
+def _discard_output() -> None:
+    """The interpreter must not trip over what can't be written on its way out."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Ticker:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from io import RawIOBase
@@ -21,6 +21,7 @@ from tests.support.postgres import free_port
 pytestmark = [pytest.mark.journey, pytest.mark.asyncio(loop_scope="module")]
 
 DEADLINE_S = 30.0
+NO_ENV: Mapping[str, str] = {}
 
 
 @dataclass
@@ -41,15 +42,20 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gat
 
 @asynccontextmanager
 async def started(
-    url: str, *arguments: str, stdin: int = DEVNULL, stderr: int = PIPE
+    url: str,
+    *arguments: str,
+    stdin: int = DEVNULL,
+    stdout: int = PIPE,
+    stderr: int = PIPE,
+    env: Mapping[str, str] = NO_ENV,
 ) -> AsyncIterator[Process]:
     """A `gateway` command under way; killed at the end if it still runs."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway", *arguments),
         stdin=stdin,
-        stdout=PIPE,
+        stdout=stdout,
         stderr=stderr,
-        env=os.environ | {"GATEWAY_URL": url},
+        env=os.environ | {"GATEWAY_URL": url} | dict(env),
     )
     try:
         async with asyncio.timeout(DEADLINE_S):
@@ -63,12 +69,12 @@ async def started(
 async def ended(process: Process) -> Outcome:
     """The rest of a command's output, and its exit code."""
     out, err = await process.communicate()
-    return Outcome(process.returncode or 0, out.decode(), (err or b"").decode())
+    return Outcome(process.returncode or 0, (out or b"").decode(), (err or b"").decode())
 
 
-async def run(url: str, *arguments: str) -> Outcome:
+async def run(url: str, *arguments: str, stdout: int = PIPE, **env: str) -> Outcome:
     """A `gateway` command from start to end."""
-    async with started(url, *arguments) as process:
+    async with started(url, *arguments, stdout=stdout, env=env) as process:
         return await ended(process)
 
 
@@ -268,6 +274,26 @@ async def test_reader_that_had_enough_ends_the_command(gateway: GatewayProcess) 
         said = (await process.stderr.read()).decode()
         assert await process.wait() == 141
     assert "the task goes on" in said
+
+
+async def test_what_an_encoding_lacks_is_shown_as_an_escape(gateway: GatewayProcess) -> None:
+    """Output of a task that the terminal's encoding can't show does not end the command."""
+    done = await run(gateway.url, "submit", "-c", "echo é", PYTHONIOENCODING="ascii")
+    assert (done.code, done.out) == (0, "\\xe9\n")
+
+
+async def test_output_that_cannot_be_written_is_told_in_one_line(gateway: GatewayProcess) -> None:
+    """A full disk behind `>` is an error of its own, and no traceback."""
+    full = os.open("/dev/full", os.O_WRONLY)
+    done = await run(gateway.url, "tasks", stdout=full)
+    os.close(full)
+    assert (done.code, done.err) == (1, "gateway: the output can't be written: No space left on device\n")
+
+
+async def test_argument_that_is_no_utf8_is_refused_at_once(gateway: GatewayProcess) -> None:
+    """JSON can't hold it; it was sent, and its refusal never heard."""
+    done = await run(gateway.url, "submit", "-c", os.fsdecode(b"echo \xff"))
+    assert (done.code, done.err) == (2, "gateway: an argument is not UTF-8, and nothing else can be sent\n")
 
 
 @pytest.mark.parametrize(
