@@ -34,11 +34,16 @@ async def elapse(seconds: float) -> None:
     """Let `seconds` of the loop's time pass: what a script is told to do, not a way to wait for something."""
     loop = asyncio.get_running_loop()
     passed: asyncio.Future[None] = loop.create_future()
-    timer = loop.call_later(seconds, passed.set_result, None)
+    timer = loop.call_later(seconds, _end, passed)
     try:
         await passed
     finally:
         timer.cancel()
+
+
+def _end(passed: "asyncio.Future[None]") -> None:
+    if not passed.done():  # whoever waits may have been cancelled in this turn of the loop
+        passed.set_result(None)
 
 
 async def run_command(text: str, *, session: Session, record: dict[str, Any], index: int) -> int:
