@@ -6,6 +6,7 @@ PING: Final = b"\x89\x00"
 """An empty ping frame (RFC 6455 section 5.5.2)."""
 
 
+_MAX_REASON_BYTES: Final = 123
 _SHORT_HEADERS: Final = tuple(bytes((0x81, length)) for length in range(126))
 
 
@@ -25,9 +26,10 @@ def text_header(payload: bytes) -> bytes:
     return b"\x81\x7f" + length.to_bytes(8, "big")
 
 
-def close_frame(code: int) -> bytes:
-    """A close frame that says `code` (RFC 6455 section 5.5.1)."""
-    return b"\x88\x02" + code.to_bytes(2, "big")
+def close_frame(code: int, reason: str = "") -> bytes:
+    """A close frame that says `code`, and as much of `reason` as fits (RFC 6455 section 5.5.1)."""
+    said = reason.encode()[:_MAX_REASON_BYTES].decode(errors="ignore").encode()
+    return bytes((0x88, 2 + len(said))) + code.to_bytes(2, "big") + said
 
 
 def pong_frame(payload: bytes) -> bytes:

@@ -20,6 +20,7 @@ from gateway.server.peer import HEADS, Peer
 from gateway.server.previews import is_for_preview
 from gateway.sessions.auth import Doors
 from gateway.sessions.endpoint import Endpoint
+from gateway.sessions.pace import Pace
 from gateway.sessions.upgrade import Handshake
 
 PATH: Final = "/ws"
@@ -118,6 +119,11 @@ class Arrival(asyncio.Protocol):
     def counted_as(self) -> str | None:
         """See `HandsOver.counted_as`."""
         return self.guest.counted_as
+
+    @property
+    def pace(self) -> Pace | None:
+        """See `HandsOver.pace`."""
+        return self.guest.pace
 
     def hand_over(self, to: asyncio.Protocol) -> Callable[[], None]:
         """See `HandsOver.hand_over`."""

@@ -97,25 +97,28 @@ class Crowd:
     def comes_in(self, address: str | None) -> bool:
         """A socket is asked for from there, and may be had at once: not refused, nor waited for. Else this counts for
         nothing."""
-        per_s, _ = self._requests
         if address is None:
             return True
-        if self.has_many(address) or (per_s and not self._pace_of(address).took_one(_now())):
+        if self.has_many(address) or ((pace := self.pace(address)) is not None and not pace.took_one(_now())):
             return False
         return not self._per_s or self._rates.of(address, self._rate).took_one(_now())
 
     def asks(self, address: str | None) -> float:
         """It asks by HTTP, whatever it may be: how long, in s, it is to wait for that."""
-        per_s, _ = self._requests
-        return 0.0 if address is None or not per_s else self._pace_of(address).pay(1)
+        pace = self.pace(address)
+        return 0.0 if pace is None else pace.pay(1)
 
     def _insists(self, address: str | None) -> bool:
         """Whether it goes on asking for sockets though it was refused as many as it may have in one go."""
         rate = self._rates.known(address)
         return rate is not None and rate.is_deaf
 
-    def _pace_of(self, address: str) -> Pace:
-        return self._paces.of(address, lambda: Pace(*self._requests, _now))
+    def pace(self, address: str | None) -> Pace | None:
+        """What an address may ask by HTTP, whatever and whoever it may be; None for as much as it likes."""
+        per_s, burst = self._requests
+        if address is None or not per_s:
+            return None
+        return self._paces.of(address, lambda: Pace(per_s, burst, _now))
 
     def _rate(self) -> TokenBucket:
         # All that it may have come at once when we come back.
@@ -156,6 +159,11 @@ class Guest:
     def counted_as(self) -> str | None:
         """The address as which it counts, while it asks."""
         return self._address or self._behind
+
+    @property
+    def pace(self) -> Pace | None:
+        """That of its address."""
+        return self._crowd.pace(self.counted_as)
 
     async def wait(self) -> None:
         """Return when what its address has asked for is made up for, this one with it."""

@@ -5,20 +5,21 @@ theirs, and no credential of ours gets through.
 """
 
 import asyncio
-import contextlib
 import errno
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Final
+from typing import Any, Final, cast
 
 import aiohttp
-from aiohttp import WSMessage, WSMsgType, hdrs, web
+from aiohttp import hdrs, web
 from multidict import CIMultiDict
 from yarl import URL
 
 from gateway.agents.sites import GONE, NoSiteError
 from gateway.server import hops
+from gateway.server.tunnel import End, until_gone
 from gateway.sessions.auth import bearer
 from gateway.sessions.endpoint import TOKEN_PREFIX, offered_protocols
+from gateway.sessions.upgrade import HandedOver, HandsOver, Rest
 
 VIA: Final = "1.1 sentient-gateway"
 """How we name ourselves to a site, and know a request that comes back to us (RFC 9110 section 7.6.3)."""
@@ -30,12 +31,8 @@ CONNECT_S: Final = 10.0
 """For a connection to a site, the wait for one of its places included."""
 IDLE_S: Final = 300.0
 """Without a byte either way, after which a request is over: an event stream of any sense says something before."""
+UPGRADE: Final = {"Upgrade": "websocket", "Connection": "Upgrade"}
 KEEP_ALIVE_S: Final = 5.0
-CLOSE_S: Final = 2.0
-"""For the other half of a WebSocket's closing handshake."""
-SOCKET_BEAT_S: Final = 60.0
-MAX_MESSAGE_BYTES: Final = 4 << 20
-"""Of a WebSocket message, which is held whole."""
 MAX_FIELD_BYTES: Final = 32 << 10
 """Of a line of a site's header: cookies are long."""
 HOP: Final = hops.HEADER.lower()
@@ -57,7 +54,7 @@ _OF_CLIENTS: Final = frozenset(
             "x-real-ip",
         ),
         HOP,
-        *("sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions", "sec-websocket-protocol"),
+        "sec-websocket-protocol",
     }
 )
 """What a request's own hop said: answered, said anew, or nothing to somebody else's code."""
@@ -73,9 +70,15 @@ class Forwarder:
         self._is_ours = is_ours
         self._to_sites = _made_client(CONNECTIONS_PER_SITE)
         self._to_instances = _made_client(CONNECTIONS_PER_INSTANCE)
+        self._joined = set[asyncio.Task[None] | None]()
 
     async def aclose(self) -> None:
         """Hang up."""
+        joined = [task for task in self._joined if task is not None]
+        for task in joined:
+            task.cancel()
+        if joined:
+            await asyncio.wait(joined)
         await self._to_sites.close()
         await self._to_instances.close()
 
@@ -88,15 +91,12 @@ class Forwarder:
         if request.method in {"CONNECT", "TRACE"}:
             raise NoSiteError(405, f"{request.method} goes to no site.")
         url = URL(base + _target(request), encoded=True)
-        carry = self._socket if web.WebSocketResponse().can_prepare(request).ok else self._request
         try:
-            return await carry(request, url, proof)
+            return await self._request(request, url, proof)
         except aiohttp.ClientConnectorError as error:
             if error.os_error.errno == errno.ECONNREFUSED:
                 raise NoSiteError(410, GONE) from error
             raise NoSiteError(502, "The machine of this preview's sandbox can't be reached.") from error
-        except aiohttp.WSServerHandshakeError as error:
-            raise NoSiteError(502, f"The site of this preview took no WebSocket: {error.status}.") from error
         except aiohttp.ServerTimeoutError as error:
             raise NoSiteError(504, "The site of this preview does not answer.") from error
         except aiohttp.ClientError as error:
@@ -106,9 +106,14 @@ class Forwarder:
 
     async def _request(self, request: web.Request, url: URL, proof: str | None) -> web.StreamResponse:
         body = _body_of(request) if request.can_read_body else None
+        headers = await self._headers(request, proof)
         async with self._client(proof).request(
-            request.method, url, headers=await self._headers(request, proof), data=body, allow_redirects=False
+            request.method, url, headers=headers, data=body, allow_redirects=False
         ) as answer:
+            if answer.status == 101:
+                if not _is_handshake(request):
+                    raise NoSiteError(502, "The site of this preview speaks of what nobody asked for.")
+                return await self._join(request, answer)
             response = web.StreamResponse(
                 status=answer.status, reason=answer.reason, headers=_end_to_end(answer.headers)
             )
@@ -129,6 +134,8 @@ class Forwarder:
         token = bearer(headers.get(hdrs.AUTHORIZATION))
         if token is not None and await self._is_ours(token):
             del headers[hdrs.AUTHORIZATION]
+        if _is_handshake(request):
+            headers.update(await self._upgrade(request))
         headers[hdrs.VIA] = VIA
         headers["X-Forwarded-Host"] = request.headers.get(hdrs.HOST, "")
         headers["X-Forwarded-Proto"] = "https"
@@ -136,31 +143,31 @@ class Forwarder:
             headers[HOP] = proof
         return headers
 
-    # --- a socket -------------------------------------------------------------------------------------
-
-    async def _socket(self, request: web.Request, url: URL, proof: str | None) -> web.StreamResponse:
+    async def _upgrade(self, request: web.Request) -> dict[str, str]:
+        """What asks for a WebSocket, but for what goes end to end."""
         names = offered_protocols(request.headers)
         offered = [name for name in names if name and not await self._is_token(name)]
-        async with self._client(proof).ws_connect(
-            url,
-            headers=await self._headers(request, proof),
-            protocols=offered,
-            autoclose=False,
-            max_msg_size=MAX_MESSAGE_BYTES,
-            timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_S),
-        ) as site:
-            chosen = [site.protocol] if site.protocol is not None else []
-            visitor = web.WebSocketResponse(
-                protocols=chosen,
-                autoclose=False,
-                compress=False,
-                heartbeat=SOCKET_BEAT_S,
-                timeout=CLOSE_S,
-                max_msg_size=MAX_MESSAGE_BYTES,
-            )
-            await visitor.prepare(request)
-            await _join(visitor, site)
-            return visitor
+        return UPGRADE if not offered else {**UPGRADE, "Sec-WebSocket-Protocol": ",".join(offered)}
+
+    # --- a socket -------------------------------------------------------------------------------------
+
+    async def _join(self, request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+        """Join the connections of a WebSocket: what its frames mean is its two sides' business."""
+        visitor, site = request.transport, answer.connection
+        if visitor is None or visitor.is_closing() or site is None or site.transport is None:
+            raise ConnectionResetError("one side has gone")
+        here, there = End(visitor), End(site.transport)
+        here.other, there.other = there, here
+        visitor.write(_upgraded(answer))
+        here.on_gone = cast("HandsOver", request.protocol).hand_over(here)
+        _take_over(site.protocol, there)
+        task = asyncio.current_task()
+        self._joined.add(task)
+        try:
+            await until_gone(here, there)
+        finally:
+            self._joined.discard(task)
+        return HandedOver()
 
     async def _is_token(self, protocol: str) -> bool:
         return protocol.startswith(TOKEN_PREFIX) and await self._is_ours(protocol.removeprefix(TOKEN_PREFIX))
@@ -180,43 +187,11 @@ def _made_client(connections_per_host: int) -> aiohttp.ClientSession:
     )
 
 
-Socket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
-
-
-async def _join(one: Socket, other: Socket) -> None:
-    """Carry messages both ways until one side closes; the other is told with the same code."""
-    ways = [asyncio.create_task(_carry(one, other)), asyncio.create_task(_carry(other, one))]
-    try:
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for way in ways:
-            way.cancel()
-        await asyncio.wait(ways)
-        for socket in (one, other):
-            await socket.close(code=aiohttp.WSCloseCode.GOING_AWAY)
-
-
-async def _carry(source: Socket, sink: Socket) -> None:
-    with contextlib.suppress(ConnectionError, aiohttp.ClientError):
-        while True:
-            message = await source.receive()
-            if message.type is WSMsgType.TEXT:
-                await sink.send_str(message.data)
-            elif message.type is WSMsgType.BINARY:
-                await sink.send_bytes(message.data)
-            elif message.type not in {WSMsgType.PING, WSMsgType.PONG}:
-                await sink.close(code=_close_code(message), message=(message.extra or "").encode())
-                return
-
-
-def _close_code(message: WSMessage) -> int:
-    """The code to pass on of a message that is no more than the end."""
-    if message.type is not WSMsgType.CLOSE:
-        return aiohttp.WSCloseCode.GOING_AWAY
-    return message.data if message.data and message.data not in {1005, 1006, 1015} else aiohttp.WSCloseCode.OK
-
-
 # --- what goes through -----------------------------------------------------------------------------------
+
+
+def _is_handshake(request: web.Request) -> bool:
+    return request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
 
 
 def _target(request: web.Request) -> str:
@@ -232,6 +207,24 @@ async def _body_of(request: web.Request) -> AsyncIterator[bytes]:
         if not part:
             return
         yield part
+
+
+def _upgraded(answer: aiohttp.ClientResponse) -> bytes:
+    """The head of the site's answer, as it goes to the visitor."""
+    headers = _end_to_end(answer.headers)
+    headers.update(UPGRADE)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 101 Switching Protocols\r\n{lines}\r\n".encode(errors="surrogateescape")
+
+
+def _take_over(protocol: Any, by: asyncio.Protocol) -> None:
+    """A connection of aiohttp's client is `by`'s from now on; see `Peer.hand_over`, which does it to its server's."""
+    rest = Rest()
+    protocol.set_parser(rest, None)
+    protocol.transport.set_protocol(by)
+    protocol.connection_lost(None)
+    if rest.data:
+        by.data_received(rest.data)
 
 
 async def _copy(answer: aiohttp.ClientResponse, response: web.StreamResponse) -> None:

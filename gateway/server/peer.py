@@ -5,7 +5,6 @@ is no HTTP never comes to a handler: aiohttp would answer it by repeating it, an
 """
 
 import asyncio
-import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -16,8 +15,9 @@ from aiohttp.web_request import BaseRequest
 
 from gateway.server.crowd import Guest
 from gateway.sessions.auth import MAX_TOKEN_BYTES
-from gateway.sessions.guard import Guard
+from gateway.sessions.pace import Pace
 from gateway.sessions.problems import plain_problem
+from gateway.sessions.upgrade import Rest
 
 MAX_HEADER_BYTES: Final = MAX_TOKEN_BYTES + 64
 """Of one header: the longest token that is looked at, and what stands before it."""
@@ -56,11 +56,10 @@ class Peer(web.RequestHandler):
         """See `HandsOver.counted_as`."""
         return None if self.guest is None else self.guest.counted_as
 
-    def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
-        """From here on it is a WebSocket of aiohttp's: its peer's frames are looked at first."""
-        guard = Guard(parser, asyncio.get_running_loop().time)
-        told = None if data_received_cb is None else _weakly(data_received_cb)
-        super().set_parser(guard, told)  # type: ignore[arg-type]
+    @property
+    def pace(self) -> Pace | None:
+        """See `HandsOver.pace`."""
+        return None if self.guest is None else self.guest.pace
 
     def hand_over(self, to: asyncio.Protocol) -> Callable[[], None]:
         """The connection is `to`'s from now on, and aiohttp's part is over, as if the client had gone.
@@ -71,8 +70,8 @@ class Peer(web.RequestHandler):
         transport, guest = self.transport, self.guest
         if transport is None or guest is None:
             raise ConnectionResetError("the client has gone")
-        rest = _Rest()
-        super().set_parser(rest)  # type: ignore[arg-type]
+        rest = Rest()
+        self.set_parser(rest)  # type: ignore[arg-type]
         guest.stay()
         self.transport = self.guest = None  # so it is neither closed now nor counted as gone
         transport.set_protocol(to)
@@ -109,32 +108,6 @@ class Peer(web.RequestHandler):
         response = plain_problem(400, title="bad_request", body=body, headers={})
         response.force_close()
         return response
-
-
-def _weakly(method: Callable[[], None]) -> Callable[[], None]:
-    """`method` as long as there is its object: that has this connection, and would be had by it for ever."""
-    held = weakref.WeakMethod(method)
-
-    def call() -> None:
-        if (found := held()) is not None:
-            found()
-
-    return call
-
-
-class _Rest:
-    """Keeps what came behind a request, as aiohttp gives it to the parser of what comes next."""
-
-    def __init__(self) -> None:
-        self.data = b""
-
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        """See aiohttp's parsers."""
-        self.data += data
-        return False, b""
-
-    def feed_eof(self) -> None:
-        """See aiohttp's parsers."""
 
 
 @asynccontextmanager

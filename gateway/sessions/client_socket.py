@@ -15,6 +15,9 @@ CLOSE_TIMEOUT_S: Final = 2.0
 """How long a peer may take to take what is left and to answer our close."""
 FRAMES_A_TURN: Final = 32
 """Of one client that are read in one go: then it is the others' turn."""
+DEAF_PAUSE_S: Final = 10e-3
+"""Between looks at what a peer goes on sending that nothing is read of any more: to copy it as fast as it comes would
+take a core."""
 FRAME_BYTES: Final = 32 << 10
 """A message counts as one frame more for each so many bytes: it is unmasked, parsed and checked (1 MiB of short
 values in 5 ms)."""
@@ -92,6 +95,7 @@ class ClientSocket(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         if self._is_deaf:
+            self._rest(DEAF_PAUSE_S)
             return
         self.heard_at = self._now()
         if self._holds or (text := self._reader.lone_text(data)) is None:

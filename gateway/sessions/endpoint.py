@@ -16,11 +16,11 @@ from gateway.clock import Clock, rfc3339
 from gateway.errors import CLOSES, Close, GatewayError, HandshakeError
 from gateway.principal import Principal
 from gateway.sessions.auth import Authenticator, bearer
-from gateway.sessions.client_socket import CLOSE_TIMEOUT_S
 from gateway.sessions.commands import Services, expiry
 from gateway.sessions.connection import Connection
 from gateway.sessions.flight import Flight
 from gateway.sessions.problems import problem
+from gateway.sessions.served_socket import ServedSocket, SocketClosedError
 from gateway.sessions.session import Sessions
 from gateway.sessions.upgrade import HandedOver, Handshake, HandsOver, Upgrade
 from gateway.settings import Settings
@@ -32,6 +32,8 @@ CLIENT_SCOPES: Final = frozenset({"tasks:read", "tasks:write", "admin"})
 RETRY_AFTER_MS: Final = 5000
 MAX_UNFINISHED_BYTES: Final = 256 << 20
 """Of messages that clients have begun and not ended, all together."""
+MAX_UNHEARD_BYTES: Final = 4 << 10
+"""Of a message from who is about to be closed."""
 SOCKETS: Final = frozenset({"/ws", "/sandbox"})
 """Where a browser can't read an HTTP refusal."""
 KNOWN_CODES: Final = frozenset({*map(int, Close), 1000, 1005, 1006})
@@ -88,7 +90,7 @@ class Endpoint:
             principal = await self._let_in(request)
         except HandshakeError as refusal:
             self._services.metrics.closes.labels(str(int(refusal.close))).inc()
-            return await refused(request, refusal, _socket_of_refused())
+            return await refused(request, refusal, self._upgrade)
         answer = self._upgrade.answer(request.headers)
         asked = Handshake(request.headers, request.query)
         self._begin(cast("HandsOver", request.protocol), asked, principal, answer)
@@ -255,26 +257,27 @@ class Endpoint:
             connection.cut_off()
 
 
-def _socket_of_refused() -> web.WebSocketResponse:
-    return web.WebSocketResponse(protocols=(PROTOCOL,), compress=False, timeout=CLOSE_TIMEOUT_S)
-
-
-async def refused(
-    request: web.Request, refusal: HandshakeError, socket: web.WebSocketResponse
-) -> web.StreamResponse:
-    """The answer to a handshake that is refused: by HTTP, or to a browser, which can't read that, over `socket`."""
+async def refused(request: web.Request, refusal: HandshakeError, upgrade: Upgrade) -> web.StreamResponse:
+    """The answer to a handshake that is refused: by HTTP, or to a browser, which can't read that, over its socket."""
     if "Origin" not in request.headers:
         return problem(refusal)
-    await socket.prepare(request)
     said = frames.goodbye(
         refusal.close,
         refusal.message,
         reconnect=CLOSES[refusal.close].reconnect,
         reconnect_in_ms=refusal.details.get("retry_after_ms"),
     )
-    await socket.send_frame(said, web.WSMsgType.TEXT)
-    await socket.close(code=refusal.close)
-    return socket
+    await farewell(request, upgrade, said, refusal.close)
+    return HandedOver()
+
+
+async def farewell(request: web.Request, upgrade: Upgrade, said: bytes, code: int) -> None:
+    """Answer a handshake to say one thing, and close with `code`."""
+    pace = cast("HandsOver", request.protocol).pace
+    socket = ServedSocket.of(request, upgrade.answer(request.headers), max_bytes=MAX_UNHEARD_BYTES, pace=pace)
+    with contextlib.suppress(SocketClosedError):
+        await socket.send(said.decode())
+    await socket.close(code)
 
 
 def offered_protocols(headers: CIMultiDictProxy[str]) -> list[str]:

@@ -10,6 +10,8 @@ from typing import Final, NamedTuple, NoReturn, Protocol
 from aiohttp import web
 from multidict import CIMultiDictProxy, MultiMapping
 
+from gateway.sessions.pace import Pace
+
 TO_BROWSERS: Final[Mapping[str, str]] = {
     "Server": "sentient-gateway",  # and not which version of what it stands on
     "X-Content-Type-Options": "nosniff",
@@ -40,8 +42,27 @@ class HandsOver(Protocol):
     def counted_as(self) -> str | None:
         """The address that it counts as; None where none does."""
 
+    @property
+    def pace(self) -> Pace | None:
+        """That of its address, whoever it is; None where it has none."""
+
     def hand_over(self, to: asyncio.Protocol) -> Callable[[], None]:
         """The connection is `to`'s from now on; what it gives is to be called once that is lost."""
+
+
+class Rest:
+    """Keeps what came behind a handshake, as aiohttp gives it to the parser of what comes next."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """See aiohttp's parsers."""
+        self.data += data
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """See aiohttp's parsers."""
 
 
 class HandedOver(web.Response):
@@ -53,10 +74,11 @@ class HandedOver(web.Response):
 
 
 class Upgrade:
-    """Answers handshakes with one subprotocol; all but what is derived from a client's key is made once."""
+    """Answers handshakes with one subprotocol, or none; all but what is derived from a client's key is made once."""
 
-    def __init__(self, protocol: str) -> None:
-        said = {"Sec-WebSocket-Protocol": protocol, **TO_BROWSERS}
+    def __init__(self, protocol: str | None) -> None:
+        chosen = {} if protocol is None else {"Sec-WebSocket-Protocol": protocol}
+        said = {**chosen, **TO_BROWSERS}
         lines = "".join(f"{name}: {value}\r\n" for name, value in said.items())
         begin = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
         self._before = f"{begin}Sec-WebSocket-Accept: ".encode()

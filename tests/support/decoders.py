@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from gateway import frames, strict_json, tar
 from gateway.bus.redis import envelope
 from gateway.errors import GatewayError
-from gateway.sessions import guard, reading
+from gateway.sessions import reading
 from sandbox_bridge import protocol
 from tests.support.hostile_frames import FROM_SANDBOX, REQUESTS, TO_SANDBOX, framed
 
@@ -49,23 +49,6 @@ def to_sandbox(data: bytes) -> BaseModel | None:
         return protocol.parse_to_sandbox(data)
     except protocol.ProtocolError:
         return None
-
-
-class _Parser:
-    """Takes what it is fed."""
-
-    def feed_data(self, _data: bytes) -> tuple[bool, bytes]:
-        """See aiohttp's."""
-        return False, b""
-
-
-def websocket(data: bytes) -> None:
-    """The heads of a client's frames, in pieces of each size; less than one head is kept of what has not come whole."""
-    for size in (1 if len(data) < 300 else 13, len(data) or 1):
-        guarded = guard.Guard(_Parser(), lambda: 0.0)
-        for at in range(0, len(data), size):
-            guarded.feed_data(data[at : at + size])
-            assert len(guarded._head) < 14
 
 
 def messages(data: bytes) -> None:
@@ -129,7 +112,6 @@ DECODERS: Final = {
     "requests": Decoder(request, (frames, strict_json), _json(REQUESTS)),
     "from sandboxes": Decoder(from_sandbox, (protocol,), _json(FROM_SANDBOX)),
     "to sandboxes": Decoder(to_sandbox, (protocol,), _json(TO_SANDBOX)),
-    "heads of frames": Decoder(websocket, (guard,), [framed(b"x" * n) * 2 for n in (0, 5, 126, 2000)]),
     "messages": Decoder(messages, (reading,), [framed(b"x" * n) * 2 for n in (0, 5, 126, 2000)]),
     "envelopes": Decoder(
         envelope.unseal,

@@ -24,6 +24,7 @@ class Heard:
         """Send more."""
         self.texts = 0
         self.controls = 0
+        self.broken = asyncio.Event()
         self.after_turn: list[int] = []
         """How many texts it had said by the end of each turn in which it said anything."""
 
@@ -47,6 +48,7 @@ class Heard:
 
     def on_broken(self, code: int) -> None:
         """See `Listener`."""
+        self.broken.set()
 
     def on_lost(self) -> None:
         """See `Listener`."""
@@ -58,7 +60,7 @@ class Heard:
         """Return when it has said so many."""
 
         async def has() -> bool:
-            return self.texts == texts
+            return self.texts == texts and self.after_turn[-1:] == [texts]
 
         await eventually(has)
 
@@ -175,3 +177,18 @@ def test_nobody_owes_more_than_a_pause() -> None:
         MAX_PAUSE_S,
         MAX_PAUSE_S,
     ]
+
+
+async def test_what_nobody_hears_any_more_is_not_copied_as_fast_as_it_comes() -> None:
+    """Who has broken a rule may go on sending until it is cut off; it is read on now and then, for its end."""
+    async with heard(framed(b"", 0x83)) as me:
+        transport = me.socket.transport
+
+        async with asyncio.timeout(20):
+            await me.broken.wait()
+            for is_reading in (True, False) * 3:
+                if not is_reading:
+                    me.say(b"x" * 1000)
+                while transport.is_reading() != is_reading:
+                    await let_pass(0)
+        assert me.texts == 0

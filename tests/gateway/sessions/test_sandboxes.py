@@ -14,12 +14,12 @@ import orjson
 import pytest
 import structlog
 from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError, web
-from aiohttp.test_utils import TestServer
 from pydantic import SecretStr
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from gateway.principal import Principal
+from gateway.server.listening import listening, set_up
 from gateway.sessions import sandbox_socket
 from gateway.sessions.audit import Audit
 from gateway.sessions.auth import Authenticator
@@ -71,7 +71,7 @@ async def door(bridge: Bridge) -> AsyncIterator[tuple[SandboxEndpoint, str]]:
 @asynccontextmanager
 async def door_with_pairings(bridge: Bridge) -> AsyncIterator[tuple[SandboxEndpoint, str, Pairings]]:
     """The same, and what makes tokens for tabs."""
-    settings = Settings(auth="jwt", jwt_secret=SecretStr(SECRET))
+    settings = Settings(_env_file=None, port=0, auth="jwt", jwt_secret=SecretStr(SECRET))
     log = structlog.get_logger()
     with tempfile.TemporaryDirectory() as folder:
         async with SqliteBackend(Path(folder)).opened() as store:
@@ -81,12 +81,10 @@ async def door_with_pairings(bridge: Bridge) -> AsyncIterator[tuple[SandboxEndpo
             endpoint = SandboxEndpoint(known, pairings, bridge.accept, audit, settings, log=log)
             app = web.Application()
             app.router.add_get("/sandbox", endpoint.handle)
-            server = TestServer(app, host="127.0.0.1")
-            await server.start_server()
-            try:
-                yield endpoint, str(server.make_url("/sandbox")), pairings
-            finally:
-                await server.close()
+            runner = await set_up(app, close_s=1)
+            async with listening(runner, settings) as (url, _):
+                yield endpoint, f"{url}/sandbox", pairings
+            await runner.cleanup()
 
 
 def bearer(scope: str = "sandbox", **claims: Any) -> dict[str, str]:
