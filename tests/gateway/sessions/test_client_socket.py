@@ -184,11 +184,14 @@ async def test_what_nobody_hears_any_more_is_not_copied_as_fast_as_it_comes() ->
     async with heard(framed(b"", 0x83)) as me:
         transport = me.socket.transport
 
+        async def until(*, is_reading: bool) -> None:
+            while transport.is_reading() != is_reading:
+                await let_pass(0)
+
         async with asyncio.timeout(20):
             await me.broken.wait()
-            for is_reading in (True, False) * 3:
-                if not is_reading:
-                    me.say(b"x" * 1000)
-                while transport.is_reading() != is_reading:
-                    await let_pass(0)
+            for _ in range(3):
+                await until(is_reading=True)
+                me.say(b"x" * 1000)
+                await until(is_reading=False)
         assert me.texts == 0
