@@ -53,8 +53,9 @@ class Metrics:
     def _of_clients(self) -> None:
         counter, gauge, histogram = self._kinds()
         self.connections = gauge("gateway_connections", "Client sockets open now.")
-        self.closes = counter("gateway_closes", "Connections ended, by close code.", ["code"])
+        self.closes = Tally("gateway_closes", "Connections ended, by close code.", ["code"])
         self.asked = Tally("gateway_requests", "Requests, by type and outcome.", ["type", "code"])
+        self.registry.register(self.closes)
         self.registry.register(self.asked)
         self.submit_seconds = histogram(
             "gateway_submit_seconds", "From a submit's frame to its durable answer.", buckets=_FAST

@@ -10,7 +10,7 @@ OF_INSTANCES = ""
 """What a note is `about` that is about its instance itself."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Note:
     """One thing that befell `about` (a session's id, or a task's) at `at` (ms since 1970 UTC), as `instance` saw it.
 

@@ -8,6 +8,7 @@ other answers are there. What is asked of a client is asked by the same function
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Final, cast
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -28,7 +29,6 @@ MAX_HEAD_BYTES: Final = 32 << 10
 """Of a handshake that is read here: the longest token, and as much beside it."""
 _BEGINS: Final = (b"GET /ws ", b"GET /ws?")
 _END: Final = b"\r\n\r\n"
-_OF_BODIES: Final = (hdrs.CONTENT_LENGTH, hdrs.TRANSFER_ENCODING, hdrs.EXPECT)
 
 
 class ShortWay:
@@ -38,7 +38,9 @@ class ShortWay:
         self._doors = doors
         self._endpoint = endpoint
         self._preview_host = preview_host
-        self._nobody: BaseProtocol | None = None
+        loop = asyncio.get_running_loop()
+        # Who would be told to pause is nobody: there is no body.
+        self._parser = partial(HttpRequestParser, BaseProtocol(loop), loop, MAX_HEAD_BYTES, **HEADS)
 
     def takes(self, data: bytes, arrival: "Arrival") -> bool:
         """Whether `arrival` was let in, by all that it has said. If not, nothing was done."""
@@ -60,12 +62,8 @@ class ShortWay:
 
     def _read(self, data: bytes) -> Handshake | None:
         """The handshake that `data` is and nothing else, as aiohttp reads it."""
-        loop = asyncio.get_running_loop()
-        nobody = self._nobody = self._nobody or BaseProtocol(
-            loop
-        )  # who would be told to pause: there is no body
         try:
-            messages, _, rest = HttpRequestParser(nobody, loop, MAX_HEAD_BYTES, **HEADS).feed_data(data)
+            messages, _, rest = self._parser().feed_data(data)
         except HttpProcessingError:
             return None
         if len(messages) != 1 or rest:
@@ -73,9 +71,10 @@ class ShortWay:
         said = messages[0][0]
         if said.version != HttpVersion11 or not said.upgrade or said.url.raw_path != PATH:
             return None
-        if any(name in said.headers for name in _OF_BODIES):
+        headers = said.headers
+        if hdrs.CONTENT_LENGTH in headers or hdrs.TRANSFER_ENCODING in headers or hdrs.EXPECT in headers:
             return None
-        return Handshake(said.headers, said.url.query)
+        return Handshake(headers, said.url.query)
 
 
 class Arrivals:

@@ -49,9 +49,9 @@ class Crowd:
 
     def came(self, transport: Any) -> "Guest":
         """A connection has come. In any case it has to go by `Guest.went`."""
-        peer, ours = (_host(transport.get_extra_info(name)) for name in ("peername", "sockname"))
         self._all += 1
-        return Guest(self, peer, ours)
+        get = transport.get_extra_info
+        return Guest(self, _host(get("peername")), _host(get("sockname")))
 
     def counted(self, peer: str | None, ours: str | None) -> str | None:
         """As which address a connection counts from `peer` to `ours`; None where it does not."""

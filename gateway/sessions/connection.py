@@ -7,10 +7,8 @@ asyncio task where a request, or its end, has to wait for something.
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from functools import partial
+from functools import cached_property, partial
 from typing import Final, NoReturn
-
-from structlog.typing import FilteringBoundLogger
 
 from gateway import frames
 from gateway.errors import CLOSES, Close, GatewayError
@@ -44,7 +42,6 @@ class Connection:
         settings: Settings,
         flight: Flight,
         pace: Pace | None,
-        log: FilteringBoundLogger,
         on_over: Callable[["Connection", int], None],
     ) -> None:
         self.flight = flight
@@ -55,7 +52,6 @@ class Connection:
         self._session = session
         self._services = services
         self._settings = settings
-        self.log = log
         self._on_over = on_over
         """Called at its very end, with the code that it ended with."""
         self.subscriptions = Subscriptions(
@@ -69,7 +65,6 @@ class Connection:
         self._turns = Turns(self._failed)
         self._in_flight = 0
         self._max_inflight = settings.max_inflight
-        self._controls = TokenBucket(CONTROLS_PER_S, CONTROLS_BURST, asyncio.get_running_loop().time)
         self._close_code: int | None = None
         self._resting: asyncio.Task[None] | None = None
         self._settling: asyncio.Task[None] | None = None
@@ -78,6 +73,10 @@ class Connection:
     def session_id(self) -> str:
         """See `Caller.session_id`."""
         return self._session.session_id
+
+    @cached_property
+    def _controls(self) -> TokenBucket:
+        return TokenBucket(CONTROLS_PER_S, CONTROLS_BURST, asyncio.get_running_loop().time)
 
     # --- its end ----------------------------------------------------------------------------------------
 
@@ -262,7 +261,8 @@ class Connection:
                 self.subscriptions.drop(subscription.task_id)
 
     def _feeding_failed(self, error: Exception) -> None:
-        self.log.warning("can't feed from the log", error=repr(error))
+        who = {"session_id": self.session_id, "subject": self.principal.subject}
+        self._services.log.warning("can't feed from the log", **who, error=repr(error))
         self.close(Close.OVERLOADED, "The log can't be read now.")
 
     def _unwatch_all(self) -> None:

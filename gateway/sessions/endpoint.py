@@ -69,6 +69,13 @@ class Endpoint:
         self._draining = False
         self._empty = asyncio.Event()
         self._empty.set()
+        self._limits = {
+            "max_frame_bytes": settings.max_frame_bytes,
+            "max_input_bytes": settings.max_input_bytes,
+            "max_inflight": settings.max_inflight,
+            "max_subscriptions": settings.max_subscriptions,
+        }
+        services.metrics.connections.set_function(lambda: len(self._connections))
 
     def __repr__(self) -> str:
         return f"<Endpoint {len(self._connections)} connections{', draining' * self._draining}>"
@@ -89,7 +96,7 @@ class Endpoint:
         try:
             principal = await self._let_in(request)
         except HandshakeError as refusal:
-            self._services.metrics.closes.labels(str(int(refusal.close))).inc()
+            self._services.metrics.closes.counts[(str(int(refusal.close)),)] += 1
             return await refused(request, refusal, self._upgrade)
         answer = self._upgrade.answer(request.headers)
         asked = Handshake(request.headers, request.query)
@@ -144,7 +151,6 @@ class Endpoint:
             return
         asked = by.query.get("session_id") or by.headers.get("Session-Id")
         session = self._sessions.find(principal, asked)
-        log = self._log.bind(session_id=session.session_id, subject=principal.subject)
         self._served += 1
         flight = Flight(
             self._services.recorder,
@@ -162,15 +168,13 @@ class Endpoint:
             settings=self._settings,
             flight=flight,
             pace=self._services.quotas.pace(peer.counted_as, principal),
-            log=log,
             # Counted as it came: a connection that renews its token keeps its place.
             on_over=partial(self._over, principal),
         )
-        self._connections[connection] = asyncio.get_running_loop().time()
+        self._connections[connection] = connection.socket.heard_at
         self._empty.clear()
         self._services.quotas.came(principal)
-        self._services.metrics.connections.inc()
-        log.info("client connected")
+        self._log.info("client connected", session_id=session.session_id, subject=principal.subject)
         flight.came(asked)
         connection.outbox.begin(answer, self._welcome(connection))
         connection.socket.on_gone = peer.hand_over(connection.socket)
@@ -180,25 +184,18 @@ class Endpoint:
         if not self._connections:
             self._empty.set()
         self._services.quotas.went(principal)
-        metrics = self._services.metrics
-        metrics.connections.dec()
-        metrics.closes.labels(str(int(code)) if code in KNOWN_CODES else "other").inc()
+        self._services.metrics.closes.counts[(str(int(code)) if code in KNOWN_CODES else "other",)] += 1
         connection.flight.went(int(code))
-        connection.log.info("client gone", code=int(code))
+        who = {"session_id": connection.session_id, "subject": principal.subject}
+        self._log.info("client gone", **who, code=int(code))
 
     def _welcome(self, connection: Connection) -> bytes:
-        settings = self._settings
         return frames.welcome(
             session_id=connection.session_id,
             instance=self._instance,
             time=rfc3339(self._clock.now_ms()),
-            heartbeat_ms=settings.heartbeat_ms,
-            limits={
-                "max_frame_bytes": settings.max_frame_bytes,
-                "max_input_bytes": settings.max_input_bytes,
-                "max_inflight": settings.max_inflight,
-                "max_subscriptions": settings.max_subscriptions,
-            },
+            heartbeat_ms=self._settings.heartbeat_ms,
+            limits=self._limits,
             agents=self._agents(),
             subject=connection.principal.subject,
             expires_at=expiry(connection.principal),
@@ -288,8 +285,10 @@ def offered_protocols(headers: CIMultiDictProxy[str]) -> list[str]:
 
 def token_of(headers: CIMultiDictProxy[str]) -> str | None:
     """What a request shows: in its `Authorization`, or a `bearer.<token>` subprotocol."""
+    if (token := bearer(headers.get("Authorization"))) is not None:
+        return token
     offered = (p.removeprefix(TOKEN_PREFIX) for p in offered_protocols(headers) if p.startswith(TOKEN_PREFIX))
-    return bearer(headers.get("Authorization")) or next(offered, None)
+    return next(offered, None)
 
 
 async def authenticated(request: web.Request, authenticator: Authenticator) -> Principal:

@@ -79,11 +79,12 @@ class Flight:
         if self._left is None:
             following = list(subscriptions)
             now = asyncio.get_running_loop().time()
+            took_at, untaken = outbox.standing(now)
             self._said_by = "server" if said is not None else "client"
             self._left = {
                 "reason": said,
-                "quiet_ms": round((now - max(heard_at, outbox.took_at(now))) * 1000),
-                "untaken_bytes": outbox.untaken_bytes,
+                "quiet_ms": round((now - max(heard_at, took_at)) * 1000),
+                "untaken_bytes": untaken,
                 "following": len(following),
                 "behind": _behind(following),
             }

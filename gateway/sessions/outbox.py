@@ -88,16 +88,22 @@ class Outbox:
         What its kernel has acknowledged counts, for what its program has read is not to be known: that is bounded by
         its buffer, so a program that reads nothing is found out once there was enough to say.
         """
+        return self.standing(now)[0]
+
+    def standing(self, now: float) -> tuple[float, int]:
+        """`took_at` and `untaken_bytes`, by one look."""
         said_bytes, said_at = self._said()
-        taken = said_bytes - self.untaken_bytes
+        untaken = self.untaken_bytes
+        taken = said_bytes - untaken
         if taken > self._taken_bytes:
             self._taken_bytes = taken
             self._took_at = said_at if taken == said_bytes else now
-        return self._took_at
+        return self._took_at, untaken
 
     def lag_s(self, now: float) -> float:
         """For how long the client has taken nothing of what waits for it; 0 where nothing does."""
-        return now - self.took_at(now) if self.untaken_bytes else 0.0
+        took_at, untaken = self.standing(now)
+        return now - took_at if untaken else 0.0
 
     # --- what a subscription needs of its sink ---------------------------------------------------------
 
@@ -178,9 +184,9 @@ class Outbox:
 
     def begin(self, answer: bytes, payload: bytes) -> None:
         """Write the answer of the handshake and one text frame behind it, now and in one write."""
-        self._queue.append(answer)
-        self._say(text_frame(payload))
-        self.flush()
+        frame = text_frame(payload)
+        self._said_bytes += len(frame)
+        self._write(answer + frame)
 
     def has_room_for_answers(self) -> bool:
         """Whether the client has taken enough of its answers to be asked for more."""
@@ -241,7 +247,7 @@ class Outbox:
 
     def end(self, code: int) -> None:
         """Write what is queued and a close frame, and take nothing more."""
-        self._put(close_frame(code))
+        self._queue.append(close_frame(code))
         self.close()
 
     def end_writing(self) -> None:

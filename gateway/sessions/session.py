@@ -45,7 +45,8 @@ class SessionIds:
         # The free bits lie around the version (8) and the variant (2): 48, 12 and 62 of them.
         free = nonce << 64 | mac
         high, middle, low = free >> 74, free >> 62 & 0xFFF, free & (1 << 62) - 1
-        return str(uuid.UUID(int=high << 80 | 0x8 << 76 | middle << 64 | 0x2 << 62 | low))
+        digits = f"{high << 80 | 0x8 << 76 | middle << 64 | 0x2 << 62 | low:032x}"
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 class Session:
