@@ -6,6 +6,7 @@ ClientError
 ├── ClosedError          the gateway closed the connection; for good where `reconnect` is false
 ├── RequestError         a request was answered with an error
 ├── DeadlineError        a request was not answered in time; what became of it is not known
+├── TokenError           the function that gives tokens failed
 ├── TooLargeError        an input is larger than any way in takes
 ├── FilesError           files can't be read here, or written (in `files`)
 └── TaskFailedError      the task ended, and not as `completed`
@@ -74,6 +75,10 @@ class RequestError(ClientError):
 
 class DeadlineError(ClientError):
     """No answer in time. A submit may be repeated with the same `idempotency_key`."""
+
+
+class TokenError(ClientError):
+    """The function that was to give a token raised, which is the cause; on the way back it is asked again later."""
 
 
 class TooLargeError(ClientError):

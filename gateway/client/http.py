@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 from gateway.client.connection import Frame, encoded
 from gateway.client.errors import RefusedError, RequestError, TooLargeError, UnreachableError
 from gateway.client.files import Landing, archive, unpack
+from gateway.client.tokens import Token, token_of
 
 MAX_BODY_BYTES: Final = 32 << 20
 """What the gateway takes as one JSON body."""
@@ -29,7 +30,7 @@ class Http:
     """The HTTP side of a gateway. Every method raises UnreachableError, RefusedError or RequestError."""
 
     url: str
-    token: str | None
+    token: Token
 
     async def post_task(self, body: Frame, files: Mapping[str, Path] | None = None) -> Frame:
         """Submit `body`, with files by the paths they get: `{"task": Task, "replayed": bool}`.
@@ -82,8 +83,9 @@ class Http:
     ) -> Value:
         connection, prefix = _connection(self.url)
         given = dict(headers or {})
-        if self.token:
-            given["Authorization"] = f"Bearer {self.token}"
+        token = await token_of(self.token)
+        if token:
+            given["Authorization"] = f"Bearer {token}"
 
         def talk() -> Value:
             try:

@@ -26,11 +26,13 @@ from gateway.client.errors import (
     DeadlineError,
     RefusedError,
     RequestError,
+    TokenError,
     UnreachableError,
 )
 from gateway.client.files import named
 from gateway.client.http import Http
 from gateway.client.task import TaskHandle
+from gateway.client.tokens import Token, run_renewed, token_of
 from gateway.client.workflows import Workflows
 
 REQUEST_TIMEOUT_S: Final = 30.0
@@ -40,6 +42,7 @@ BACKOFF_BASE_S: Final = 0.3
 BACKOFF_CAP_S: Final = 20.0
 SUBSCRIBE_ATTEMPTS: Final = 20
 """How often a gateway may say that it is short of something: with the back-off, some minutes."""
+TOKEN_OVER: Final = 4401
 STABLE_S: Final = 10.0
 """A connection that held for as long starts the back-off anew."""
 
@@ -73,18 +76,19 @@ class TaskOptions(TypedDict, total=False):
 async def connect(
     url: str = "http://127.0.0.1:8080",
     *,
-    token: str | None = None,
+    token: Token = None,
     give_up_after_s: float = GIVE_UP_AFTER_S,
     on_state: Callable[[State], None] | None = None,
 ) -> AsyncIterator["Session"]:
     """A session with the gateway at `url` (http, https, ws or wss), for as long as the block runs.
 
-    `on_state` hears when the connection is lost and found. Raises UnreachableError, RefusedError or
-    ClosedError where the first connection can't be made.
+    A `token` that is a function is asked again for each connection and each request by HTTP, and before the token
+    expires. `on_state` hears when the connection is lost and found. Raises UnreachableError, RefusedError,
+    TokenError or ClosedError where the first connection can't be made.
     """
 
     async def dial_url(*, session_id: str | None, on_event: OnEvent) -> Connection:
-        return await dial(url, token=token, session_id=session_id, on_event=on_event)
+        return await dial(url, token=await token_of(token), session_id=session_id, on_event=on_event)
 
     session = Session(dial_url, Http(url, token), give_up_after_s=give_up_after_s, on_state=on_state)
     await session.open()
@@ -273,7 +277,7 @@ class Session:
         try:
             while True:
                 since = now()
-                closed = await connection.run()
+                closed = await run_renewed(connection, self.http.token)
                 # Nothing is awaited from the end of the socket to here: no request meets the dead one again.
                 self._lost(connection)
                 if now() - since >= STABLE_S:
@@ -289,7 +293,7 @@ class Session:
     async def _redial(self, closed: ClosedError) -> Connection:
         try:
             async with asyncio.timeout(self._give_up_after_s):
-                return await self._dial_until_up(_retry_in_s(closed))
+                return await self._dial_until_up(_retry_in_s(closed, renews=callable(self.http.token)))
         except TimeoutError:
             raise ClosedError(
                 1006, f"no connection for {self._give_up_after_s:g} s", reconnect=False
@@ -301,7 +305,7 @@ class Session:
             self._failures += 1
             try:
                 return await self._dial(session_id=self._session_id, on_event=self._deliver)
-            except (UnreachableError, RefusedError, ClosedError) as error:
+            except (UnreachableError, RefusedError, ClosedError, TokenError) as error:
                 told_s = _retry_in_s(error)
 
     def _jitter(self, failures: int) -> float:
@@ -339,13 +343,15 @@ class Session:
             del self._tasks[task.task_id]
 
 
-def _retry_in_s(error: ClientError) -> float:
+def _retry_in_s(error: ClientError, *, renews: bool = False) -> float:
     """When to try again; raises `error` where that makes no sense."""
     if isinstance(error, RefusedError):
         if not error.passing:
             raise error
         return error.retry_after_s or 0.0
     if isinstance(error, ClosedError):
+        if renews and error.code == TOKEN_OVER:
+            return 0.0  # a new token may be let in; a bad one is refused at the handshake
         if not error.reconnect:
             raise error
         return error.reconnect_in_s

@@ -10,8 +10,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 from websockets.exceptions import ConnectionClosedError
 
+from gateway.client import tokens
 from gateway.client.connection import Connection, OnEvent, socket_url
-from gateway.client.errors import ClosedError, DeadlineError, RefusedError, RequestError, UnreachableError
+from gateway.client.errors import (
+    ClosedError,
+    DeadlineError,
+    RefusedError,
+    RequestError,
+    TokenError,
+    UnreachableError,
+)
 from gateway.client.http import Http
 from gateway.client.session import BACKOFF_CAP_S, STABLE_S, Session, connect
 from tests.gateway.client.scripted_gateway import Peer, ScriptedGateway, failure
@@ -144,6 +152,45 @@ async def test_token_travels_in_the_header(scripted: ScriptedGateway) -> None:
             await accepting
     assert scripted.handshakes[0].headers["Authorization"] == "Bearer secret"
     assert "secret" not in scripted.handshakes[0].path
+
+
+async def test_token_of_a_function_is_asked_for_again(
+    scripted: ScriptedGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it is over, at each return, and after a 4401: a long session needs no care of its user's."""
+    monkeypatch.setattr(tokens, "MIN_WAIT_S", 0.01)
+    given = map(str, itertools.count(1))
+    life = {"time": "2026-01-01T00:00:00.000Z", "expires_at": "2026-01-01T00:00:00.001Z"}
+    async with asyncio.TaskGroup() as group:
+        accepting = group.create_task(scripted.accept(**life))
+        async with connect(scripted.url, token=lambda: next(given)) as session:
+            peer = await accepting
+            renewing = await peer.expect("authenticate")
+            assert renewing["token"] == "2"  # noqa: S105
+            await peer.answer(renewing, {"subject": "alice", "expires_at": None})
+            await peer.close(4401, reconnect=False)
+            peer = await scripted.accept()
+            ping = group.create_task(session.ping())
+            await peer.answer(await peer.expect("ping"), {"time": "now"})
+            await ping
+    assert [one.headers["Authorization"] for one in scripted.handshakes] == ["Bearer 1", "Bearer 3"]
+
+
+async def test_function_that_has_no_token_is_asked_again(scripted: ScriptedGateway) -> None:
+    """Whoever gives them may be away for a moment; at the first connection its error is the caller's."""
+    given = iter(["1", None, "2"])
+
+    async def token() -> str:
+        return str(next(given) or 1 / 0)
+
+    async with asyncio.TaskGroup() as group:
+        accepting = group.create_task(scripted.accept())
+        async with connect(scripted.url, token=token):
+            (await accepting).drop()
+            await scripted.accept()
+            error = await failure(connect(scripted.url, token=token).__aenter__())
+    assert isinstance(error, TokenError)
+    assert [one.headers["Authorization"] for one in scripted.handshakes] == ["Bearer 1", "Bearer 2"]
 
 
 async def test_nobody_there_is_unreachable(unused_tcp_port: int) -> None:
