@@ -213,7 +213,7 @@ class Bridge:
         For connections that somebody else has made, with their `handshake`; one at a time.
         """
         handshake = handshake or self._handshake
-        orders = self._table.orders()
+        orders = self._table.orders(handshake.there)
         kills = [SessionOrder(session_id=stray, action="kill") for stray in self._strays]
         try:
             greeting = await handshake.perform(transport, [*orders, *kills])

@@ -111,11 +111,15 @@ class CallTable:
     def _wait(self, keep_s: float, problem: str) -> None:
         self._waiting = asyncio.get_running_loop().call_later(max(0.0, keep_s), self.lose, problem)
 
-    def orders(self) -> list[SessionOrder]:
-        """The sessions that the sandbox is to go on with, each after the last of it that is granted."""
+    def orders(self, there: SandboxInfo | None) -> list[SessionOrder]:
+        """The sessions that the sandbox is to go on with, each after the last of it that is granted.
+
+        `there` is who that will be, where it is known already.
+        """
         return [
             SessionOrder(session_id=call.session_id, action="continue", after_seq=call.inbox.settled_seq)
             for call in self.calls.values()
+            if there is None or _is_same(call.former or self.info, there)
         ]
 
     def begin(self, info: SandboxInfo, offers: Iterable[ResumeOffer]) -> None:
@@ -126,11 +130,10 @@ class CallTable:
             self._waiting = None
         offered = {offer.session_id: offer for offer in offers}
         for call in list(self.calls.values()):
-            who = call.former or known
-            if who is None or (who.sandbox_id, who.boot_id) != (info.sandbox_id, info.boot_id):
-                call.fail(SandboxLost("the sandbox was started anew"))
-            else:
+            if _is_same(call.former or known, info):
                 call.go_on(offered.get(call.session_id))
+            else:
+                call.fail(SandboxLost("the sandbox was started anew"))
         self.post_all()
 
     def lose(self, problem: str) -> None:
@@ -157,3 +160,8 @@ class CallTable:
             self._pause.cancel()
             self._pause = None
             self._on_change()
+
+
+def _is_same(one: FormerSession | SandboxInfo | None, other: SandboxInfo) -> bool:
+    """Whether they are one start of one sandbox."""
+    return one is not None and (one.sandbox_id, one.boot_id) == (other.sandbox_id, other.boot_id)

@@ -31,8 +31,8 @@ class FrameTransport(Protocol):
     async def recv(self) -> str:
         """The next frame. Raises `TransportClosed` once there will be none."""
 
-    async def aclose(self) -> None:
-        """Close the connection, politely where that is quick. Safe to call again."""
+    async def aclose(self, code: int = 1000) -> None:
+        """Close the connection with `code`, politely where that is quick. Safe to call again."""
 
 
 class _Connection(ClientConnection):
@@ -101,10 +101,10 @@ class WebSocketTransport:
         await self._connection.close(1003, "text frames only")
         raise TransportClosed("the peer sent a binary frame", code=1003)
 
-    async def aclose(self) -> None:
-        """Close with 1000; what is still unsent after the close timeout is dropped."""
+    async def aclose(self, code: int = 1000) -> None:
+        """Close with `code`; what is still unsent after the close timeout is dropped."""
         try:
-            await self._connection.close()
+            await self._connection.close(code)
         finally:
             self._connection.transport.abort()
 

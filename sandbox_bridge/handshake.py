@@ -67,6 +67,9 @@ class Greeting:
 class Handshake:
     """How to begin with the sandbox at one address; remembers what it learned there."""
 
+    there: None = None
+    """Who it is with: only its `hello` will tell."""
+
     def __init__(self, *, address: str, trust: Trust, answer_s: float = HELLO_TIMEOUT_S) -> None:
         self._address = address
         self._trust: Trust = trust
@@ -146,6 +149,7 @@ class DialIn:
         self._address = address
         self._trust: Trust = trust
         self._subject = subject
+        self.there = self.info_of(hello)
 
     async def perform(self, transport: FrameTransport, orders: Sequence[SessionOrder] = ()) -> Greeting:
         """Return the `hello`, with what becomes of each session that the sandbox has. Raises `TransportClosed`.
@@ -161,7 +165,7 @@ class DialIn:
         offered = {offer.session_id for offer in self._hello.resume}
         named = [order for order in orders if order.session_id in offered]
         await transport.send(encode(_hello([*named, *kill])))
-        return Greeting(self.info_of(self._hello), self._hello.resume)
+        return Greeting(self.there, self._hello.resume)
 
     def info_of(self, hello: SandboxHello) -> SandboxInfo:
         """The sandbox that said `hello`."""

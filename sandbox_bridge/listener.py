@@ -137,6 +137,7 @@ class Listener:
         with contextlib.suppress(TimeoutError, TransportClosed):
             async with asyncio.timeout(self._times.close_s):
                 await transport.send(encode(goodbye))
+        await transport.aclose(refusal.code)
 
     def _guest(self, hello: SandboxHello, subject: str, trust: Trust) -> _Guest:
         """Who is known by that name, or a new one."""

@@ -50,9 +50,9 @@ class SandboxTransport:
             self._socket.ping()
             await asyncio.sleep(PING_INTERVAL_S)
 
-    async def aclose(self) -> None:
+    async def aclose(self, code: int = 1000) -> None:
         """Close politely; what is still unsent after two seconds is dropped."""
-        await self._socket.close()
+        await self._socket.close(code)
 
     async def close(self, code: int, reason: str) -> None:
         """Close with a code and words for the peer."""

@@ -123,8 +123,9 @@ async def test_who_says_no_good_hello_is_told_and_hung_up_on(first: dict[str, An
         async with asyncio.timeout(2.5):
             goodbye = await heard(stranger)
             assert (goodbye["type"], goodbye["code"], goodbye["reconnect"]) == ("goodbye", 4400, False)
-            with pytest.raises(TransportClosed):
+            with pytest.raises(TransportClosed) as closed:
                 await stranger.recv()
+            assert closed.value.code == 4400
         assert on.pool.bridges == ()
 
 
@@ -199,7 +200,8 @@ async def test_sandbox_of_another_boot_has_lost_its_sessions() -> None:
         (bridge,) = on.pool.bridges
         async with bridge.open("s", TaskSpec(commands=["x"])) as session:
             await let_pass(0.1)
-            await on.dial(HELLO | {"boot_id": "c", "resume": [{"session_id": "s", "last_seq": 0}]})
+            tab = await on.dial(HELLO | {"boot_id": "c", "resume": [{"session_id": "s", "last_seq": 0}]})
+            assert [order["action"] for order in (await heard(tab))["sessions"]] == ["kill"]
             assert isinstance(session.error, SandboxLost)
         assert bridge.free == 2
 

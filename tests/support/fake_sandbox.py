@@ -227,9 +227,9 @@ class ServerSocket:
         except ConnectionClosed as error:
             raise TransportClosed(str(error)) from error
 
-    async def aclose(self) -> None:
+    async def aclose(self, code: int = 1000) -> None:
         """See `FrameTransport.aclose`."""
-        await self.connection.close()
+        await self.connection.close(code)
 
 
 class _Connection:

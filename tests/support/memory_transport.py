@@ -66,9 +66,9 @@ class MemoryTransport:
         """The next frame; those sent before a close still come. Raises `TransportClosed`."""
         return await self._inward.get()
 
-    async def aclose(self) -> None:
+    async def aclose(self, code: int = 1000) -> None:
         """Close both directions, as a WebSocket does."""
-        self.close_nowait(1000)
+        self.close_nowait(code)
 
     def close_nowait(self, code: int | None = None, *, loses: bool = False) -> None:
         """Close both directions, with a close code as the other end sees it; `loses` what is on its way."""
