@@ -14,6 +14,7 @@ from gateway.principal import ANONYMOUS, SCOPES, Principal
 from gateway.sessions.keys import ALGORITHMS, KeySet
 from gateway.sessions.revoked import Revoked
 from gateway.settings import Settings
+from gateway.strict_json import is_text
 
 MAX_TOKEN_BYTES = 16_384
 """Longest token looked at."""
@@ -163,6 +164,8 @@ def _principal(claims: dict[str, Any]) -> Principal:
     tasks, exp = claims.get("tasks", []), claims.get("exp", 0)
     is_time = type(exp) in {int, float} and exp < END_OF_TIME_S
     if not claims["sub"] or not isinstance(tasks, list) or not is_time:
+        raise jwt.InvalidTokenError
+    if not all(is_text(str(name)) for name in (claims["sub"], claims.get("jti"), *tasks)):
         raise jwt.InvalidTokenError
     return Principal(
         subject=claims["sub"],

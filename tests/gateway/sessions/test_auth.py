@@ -128,9 +128,21 @@ def test_token_that_was_good_ends_at_its_time() -> None:
     assert checked.known(shown) is None
 
 
-@pytest.mark.parametrize("claims", [{"sub": ""}, {"sub": None}, {"sub": 7}, {"tasks": "t1"}, {"tasks": None}])
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"sub": ""},
+        {"sub": None},
+        {"sub": 7},
+        {"sub": "al\ud83d"},
+        {"jti": "\ud83d"},
+        {"tasks": "t1"},
+        {"tasks": None},
+        {"tasks": ["\ud83d"]},
+    ],
+)
 def test_claims_of_the_wrong_kind_are_refused(claims: dict[str, Any]) -> None:
-    """A subject is a string that is not empty, `tasks` a list."""
+    """A subject is a string that is not empty, `tasks` a list; half a character is no text that could be kept."""
     refused(token(**claims))
 
 
