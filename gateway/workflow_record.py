@@ -16,6 +16,8 @@ from gateway.clock import rfc3339
 from gateway.errors import GatewayError
 
 FIRST_STEP: Final = "initialized"
+MAX_METADATA_BYTES: Final = 64 << 10
+"""Of a workflow's metadata as JSON: lists show it, so more of it would leave them no room."""
 MAX_HISTORY: Final = 100
 """Steps that are remembered, the last ones."""
 STATUSES: Final[Mapping[str, frozenset[str]]] = {
@@ -128,7 +130,8 @@ def updated(
     fields["status"] = status
     for name in ("state_data", "agent_states", "metadata"):
         if name in patch:
-            fields[name] = sized(merged(getattr(row, name), patch[name]))
+            most = MAX_METADATA_BYTES if name == "metadata" else MAX_DATA_BYTES
+            fields[name] = sized(merged(getattr(row, name), patch[name]), most)
     return WorkflowChange(fields)
 
 
@@ -143,10 +146,11 @@ def _check_status(row: WorkflowRecord, status: str) -> None:
         )
 
 
-def sized(data: dict[str, Any]) -> dict[str, Any]:
+def sized(data: dict[str, Any], most: int = MAX_DATA_BYTES) -> dict[str, Any]:
     """`data`, unless it is more than is kept. Raises `GatewayError` `too_large`."""
-    if len(orjson.dumps(data)) > MAX_DATA_BYTES:
-        raise GatewayError("too_large", f"A workflow's state has at most {MAX_DATA_BYTES} bytes.")
+    if len(orjson.dumps(data)) > most:
+        what = "metadata" if most == MAX_METADATA_BYTES else "state"
+        raise GatewayError("too_large", f"A workflow's {what} has at most {most} bytes.")
     return data
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import orjson
 from pydantic_core import to_jsonable_python
 
 from gateway.agents.runner import Grip, RunContext, Sent
@@ -12,6 +13,10 @@ from gateway.events import Draft, cut_text
 
 MAX_MESSAGE_BYTES: Final = 8 << 10
 """Of a line that an agent logs."""
+MAX_QUESTION_BYTES: Final = 64 << 10
+"""Of a question as JSON: it stands in its task, and so in every list of tasks, until it is answered."""
+MAX_KEY_CHARS: Final = 200
+"""Of a question's key: no input comes with a longer one."""
 
 
 class Conversation:
@@ -40,8 +45,10 @@ class Conversation:
 
     def log(self, level: str, message: str) -> None:
         """See `Host.log`."""
+        # What is no text, such as a file's name that is no UTF-8, is no reason to fail.
+        text = message.encode(errors="replace").decode()
         self._context.emit_nowait(
-            Draft("log", {"level": level, "message": cut_text(message, MAX_MESSAGE_BYTES)})
+            Draft("log", {"level": level, "message": cut_text(text, MAX_MESSAGE_BYTES)})
         )
 
     async def keep(self, agent_name: str, data: Mapping[str, Any]) -> str:
@@ -66,7 +73,7 @@ class Conversation:
         await self._until(lambda: self.heard >= self._context.task.inputs or key in self._answers)
         if key in self._answers:
             return self._answers[key]
-        question = {"key": key, "prompt": prompt} | ({} if schema is None else {"schema": schema})
+        question = _question({"key": key, "prompt": prompt} | ({} if schema is None else {"schema": schema}))
         self.stop_time(key)
         await self._context.memory.asked(question)
         await self._until(lambda: key in self._answers)
@@ -98,6 +105,15 @@ class Conversation:
         self._stopped_by.discard(why)
         if not self._stopped_by:
             self._time.start()
+
+
+def _question(asked: dict[str, Any]) -> dict[str, Any]:
+    """What is asked, if it can be shown and answered. Raises ValueError, and TypeError for what JSON can't say."""
+    if (size := len(orjson.dumps(asked))) > MAX_QUESTION_BYTES:
+        raise ValueError(f"a question of {size} bytes; at most {MAX_QUESTION_BYTES} are asked")
+    if not 1 <= len(asked["key"]) <= MAX_KEY_CHARS or "\0" in asked["key"]:
+        raise ValueError(f"a question's key has 1 to {MAX_KEY_CHARS} characters and no NUL")
+    return asked
 
 
 def _percent(value: Any) -> float | None:

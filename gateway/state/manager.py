@@ -15,6 +15,7 @@ from gateway.settings import Settings
 from gateway.state.base import StateStore
 from gateway.state.chosen import chosen_store
 from gateway.workflow_record import (
+    MAX_METADATA_BYTES,
     DecideWorkflow,
     WorkflowChange,
     WorkflowQuery,
@@ -109,7 +110,7 @@ class WorkflowStateManager:
             updated_at=now_ms,
             current_step=new.initial_step,
             state_data=sized(new.initial_data),
-            metadata=sized(new.metadata),
+            metadata=sized(new.metadata, MAX_METADATA_BYTES),
         )
         store = await self._store()
         await store.create_workflow(row)

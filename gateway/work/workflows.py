@@ -22,6 +22,7 @@ from gateway.tasks import TaskRecord
 from gateway.work.control import Control
 from gateway.work.workflow_bodies import WorkflowBody, WorkflowPatchBody
 from gateway.workflow_record import (
+    MAX_METADATA_BYTES,
     WorkflowChange,
     WorkflowQuery,
     WorkflowRecord,
@@ -56,7 +57,7 @@ class Workflows:
             updated_at=now_ms,
             current_step=body.initial_step,
             state_data=sized(body.initial_data),
-            metadata=sized(body.metadata),
+            metadata=sized(body.metadata, MAX_METADATA_BYTES),
         )
         await self._store.create_workflow(row)
         return row

@@ -1,6 +1,9 @@
 """What may become of a workflow's row."""
 
-from gateway.workflow_record import MAX_HISTORY, merged, stepped
+import pytest
+
+from gateway.errors import GatewayError
+from gateway.workflow_record import MAX_HISTORY, WorkflowRecord, merged, stepped, updated
 
 
 def test_history_keeps_the_last_steps() -> None:
@@ -24,3 +27,13 @@ def test_patch_merges_deep_and_takes_away() -> None:
         "text": {"now": "object"},
     }
     assert before["deep"] == {"a": 1, "b": [1, 2]}
+
+
+def test_metadata_is_small() -> None:
+    """It is in every list: one workflow with a mebibyte of it, and its owner's list could not be shown."""
+    row = WorkflowRecord(workflow_id="w", subject="alice", session_id=None, created_at=0, updated_at=0)
+    large = {"x": "x" * (64 << 10)}
+    assert updated(row, {"state_data": large}).fields["state_data"] == large
+    with pytest.raises(GatewayError, match="metadata") as refused:
+        updated(row, {"metadata": large})
+    assert refused.value.code == "too_large"

@@ -242,6 +242,8 @@ async def test_large_state_comes_by_http_whole(here: GatewayProcess) -> None:
     flow = made["workflow"]["workflow_id"]
     async with client(here.socket_url) as me:
         assert (await me.ask("get_workflow", workflow_id=flow))["code"] == "too_large"
+        page = (await me.ask("list_workflows", limit=1))["workflows"]
+        assert [(one["workflow_id"], one["state_data"]) for one in page] == [(flow, None)]
     assert len((await ask(here, "GET", f"/{flow}"))[1]["workflow"]["state_data"]["x"]) == 1 << 20
     status, problem = await ask(here, "POST", "", {"initial_data": {"x": "x" * (9 << 20)}})
     assert (status, problem["code"]) == (413, "too_large")

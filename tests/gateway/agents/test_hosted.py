@@ -120,6 +120,18 @@ async def test_what_is_no_event_is_the_agents_error(table: Bench, step: Any) -> 
     assert (await attempt.row()).error_code == "agent_error"
 
 
+async def test_log_line_that_is_no_text_fails_nobody(table: Bench) -> None:
+    """A file's name may be none."""
+
+    async def steps(self: Scripted, _task: Task) -> AsyncGenerator[dict[str, Any], None]:
+        self.log("read a\udcffb")
+        yield {"phase": "done"}
+
+    attempt = await done(table, steps)
+    assert await attempt.said("log") == [{"level": "info", "message": "read a?b"}]
+    assert (await attempt.row()).status is TaskStatus.COMPLETED
+
+
 async def test_log_lines_come_in_their_place(table: Bench) -> None:
     """In order with what is yielded."""
 

@@ -40,6 +40,29 @@ async def asking(self: Scripted, _task: Task) -> AsyncGenerator[dict[str, Any], 
     yield {"result": {"colour": answer.colour}}
 
 
+@pytest.mark.parametrize(
+    "question",
+    [
+        {"prompt": "q" * (64 << 10)},
+        {"key": "k" * 201},
+        {"key": "a\0b"},
+        {"schema": {"const": "s" * (64 << 10)}},
+    ],
+    ids=["prompt", "key", "NUL", "schema"],
+)
+async def test_question_that_can_not_be_shown_or_answered_is_not_asked(
+    table: Bench, question: dict[str, Any]
+) -> None:
+    """One of a mebibyte would leave no room for its task in a list; no input comes with such a key."""
+
+    async def steps(self: Scripted, _task: Task) -> AsyncGenerator[dict[str, Any], None]:
+        yield {"result": await self.ask(**({"prompt": "q", "key": "k"} | question))}
+
+    attempt = await done(table, steps)
+    assert (await attempt.row()).error_code == "agent_error"
+    assert await attempt.said("input_requested") == []
+
+
 async def test_question_waits_for_its_answer(table: Bench) -> None:
     """The row says what it waits for, the clock stands still, and the answer is the agent's."""
     async with under_way(await begun(table, that(asking), timeout_s=30)) as attempt:
