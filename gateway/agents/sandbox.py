@@ -19,6 +19,10 @@ from sandbox_bridge.bridge import Bridge, BridgeSession, FormerSession, TaskSpec
 from sandbox_bridge.errors import SandboxBusy, SandboxLost, SessionDropped, TaskFailed
 from sandbox_bridge.spec import FilePiece
 
+MAX_WORDS: Final = 16
+MAX_WORDS_BYTES: Final = 1 << 10
+MAX_WORD_CHARS: Final = 64
+"""What a sandbox may say of its progress in words of its own: so many, each so long, by such names."""
 END_GRACE_S: Final = 5.0
 """How much longer than its running time a task gets for its sandbox to tell of the end."""
 
@@ -196,10 +200,23 @@ def _command(said: Mapping[str, Any]) -> dict[str, Any]:
 
 def _phase(said: Mapping[str, Any]) -> dict[str, Any]:
     phase = _word(said.get("phase"), "sandbox")
-    return {
+    named = {
         "phase": phase,
         "status": _word(said.get("status"), phase),
         "progress": _percent(said.get("progress")),
+    }
+    return _more(said) | named
+
+
+def _more(said: Mapping[str, Any]) -> dict[str, Any]:
+    """The words and numbers that a peer of the original protocol, which names no kinds, says of its own."""
+    if "kind" in said:
+        return {}
+    found = [(key, value) for key, value in said.items() if isinstance(value, str | int | float)]
+    return {
+        key: cut_text(value, MAX_WORDS_BYTES) if isinstance(value, str) else value
+        for key, value in found[:MAX_WORDS]
+        if len(key) <= MAX_WORD_CHARS and (isinstance(value, str) or abs(value) < 1 << 53)
     }
 
 
