@@ -1,5 +1,6 @@
 """What the operator can count, by Prometheus' naming rules. Label values come from closed sets only."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -13,6 +14,9 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _SLOW = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
+
+LOOK_EVERY_S: Final = 1e-3
+"""How often `Spared` looks."""
 
 _ISOLATION: Final = {
     "tier": ("bwrap", "webcontainer", "none"),
@@ -38,6 +42,20 @@ class Tally(Collector):
         for values, count in list(self.counts.items()):  # it may be asked by another thread
             family.add_metric(values, count)
         yield family
+
+
+class Spared:
+    """A histogram of what comes so often that one a ms is looked at: the first, which has waited longest."""
+
+    def __init__(self, histogram: Histogram) -> None:
+        self._observe = histogram.observe
+        self._looked_at = -math.inf
+
+    def observe(self, began: float, now: float) -> None:
+        """It began and ended then, by one clock, in s."""
+        if now - self._looked_at >= LOOK_EVERY_S:
+            self._looked_at = now
+            self._observe(now - began)
 
 
 class Metrics:
@@ -77,12 +95,14 @@ class Metrics:
         self.events = counter("gateway_events", "Events made durable here.")
         self.hop_seconds = histogram(
             "gateway_event_hop_seconds",
-            "Hops of events, by batch: `durable` from a run's saying them to the disk, `delivered` from there to all"
-            " that follow them here, `written` from there to the last one's socket (one batch a second is looked at)."
+            "Hops of events, by batch: `durable` from a run's saying them to the disk (one batch a ms is looked at),"
+            " `delivered` from there to all that follow them here, `written` from there to the last one's socket (one"
+            " batch a second is looked at)."
             " For the way on see the lags of relay and outbox.",
             ["hop"],
             buckets=_FAST,
         )
+        self.durable_seconds = Spared(self.hop_seconds.labels("durable"))
         self.delivered_seconds = self.hop_seconds.labels("delivered")  # to find it takes as long as to count
         self.control_seconds = histogram(
             "gateway_control_seconds",

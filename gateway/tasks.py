@@ -40,6 +40,10 @@ class TaskStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+Wished = tuple[str, int, dict[str, Any] | None]
+"""All that is wanted of a task: its `Desire`, how many inputs it was sent, its terminal's size."""
+
+
 class Desire(StrEnum):
     """What was asked for."""
 

@@ -28,7 +28,7 @@ from gateway.agents.runner import (
 from gateway.agents.running_time import RunningTime
 from gateway.agents.schemas import schema_of, with_defaults
 from gateway.agents.sites import AS_SAID, AsSaid, Sites
-from gateway.agents.unwinding import is_unwinding
+from gateway.agents.unwinding import Handlers
 from gateway.errors import LeaseLostError
 from gateway.frames import bad_frame
 from gateway.tasks import Task
@@ -181,11 +181,12 @@ async def _iterated(agent: AsyncBaseAgent, task: Task, conversation: Conversatio
     last: Mapping[str, Any] = {}
     held: Mapping[str, Any] | None = None
     async with contextlib.aclosing(agent.stream_execution(task)) as steps:
+        handlers = Handlers(steps)
         async for step in steps:
             if held is not None:
                 await conversation.progress(held)
             # Whether it will be raised again is known when the agent goes on.
-            held = step if is_unwinding(steps) else None
+            held = step if handlers.is_unwinding() else None
             if held is None:
                 await conversation.progress(step)
             last = step

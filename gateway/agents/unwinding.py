@@ -16,12 +16,19 @@ _OTHER_TARGETS: Final = frozenset({"PUSH_EXC_INFO", "CALL_INTRINSIC_1", "CLEANUP
 """How the targets of a `try`, of a generator as a whole, and of an `await` begin."""
 
 
-def is_unwinding(generator: AsyncGenerator[Any, Any]) -> bool:
-    """Whether its `yield` stands in an `except` or `finally` that handles an exception."""
-    frame = getattr(generator, "ag_frame", None)
-    if frame is None:
-        return False
-    return any(begin <= frame.f_lasti < end for begin, end in _handlers(frame.f_code))
+class Handlers:
+    """Where an agent's generator handles exceptions; found once, for to look a code object up costs as much as it."""
+
+    def __init__(self, generator: AsyncGenerator[Any, Any]) -> None:
+        self._generator = generator
+        code = getattr(generator, "ag_code", None)
+        self._ranges = () if code is None else _handlers(code)
+
+    def is_unwinding(self) -> bool:
+        """Whether the `yield` at which it stands is in an `except` or `finally` that handles an exception."""
+        if not self._ranges or (frame := getattr(self._generator, "ag_frame", None)) is None:
+            return False
+        return any(begin <= frame.f_lasti < end for begin, end in self._ranges)
 
 
 @cache

@@ -29,6 +29,8 @@ class Revoked:
         if self._path is not None and self._now_s() >= self._next_s:
             self._next_s = self._now_s() + LOOK_S
             self._look(self._path)
+        if not self._lines:
+            return False
         is_named = principal.token_id is not None and f"jti {principal.token_id}" in self._lines
         return is_named or f"sub {principal.subject}" in self._lines
 

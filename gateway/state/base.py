@@ -19,7 +19,7 @@ from gateway.files import Batch, FileInfo, Stored
 from gateway.sites import Site
 from gateway.state.leases import Leases
 from gateway.state.notes import MAX_NOTES, Notes
-from gateway.tasks import Change, Commit, Fence, Outcome, TaskRecord
+from gateway.tasks import Change, Commit, Fence, Outcome, TaskRecord, Wished
 from gateway.workflow_record import DecideWorkflow, Recover, WorkflowQuery, WorkflowRecord
 
 KEY_LIFETIME_MS: Final = 24 * 3600 * 1000
@@ -276,6 +276,9 @@ class StateStore(Protocol):
 
     async def heads(self, task_ids: Collection[str]) -> dict[str, int]:
         """The last seq of each of these tasks that is there."""
+
+    async def wished(self, task_ids: Collection[str]) -> dict[str, Wished]:
+        """What is wanted of each of these tasks that is there."""
 
     async def pending_tasks(self, *, per_subject: int) -> list[TaskRecord]:
         """Tasks that wait to run: of each subject the first few by priority, then age."""

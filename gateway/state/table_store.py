@@ -36,7 +36,7 @@ from gateway.state.table_leases import TableLeases
 from gateway.state.table_notes import TableNotes
 from gateway.state.tables import Tables
 from gateway.state.transaction import Transaction
-from gateway.tasks import Commit, Fence, Outcome, TaskRecord
+from gateway.tasks import Commit, Fence, Outcome, TaskRecord, Wished
 from gateway.workflow_record import DecideWorkflow, WorkflowQuery, WorkflowRecord
 
 Value = TypeVar("Value")
@@ -132,16 +132,21 @@ class TableStore(_Beside):
         self.on_commit(commit)
 
     async def _timed(self, transaction: Awaitable[Value]) -> Value:
-        """What a transaction gives; how long it took is told, unless it was a decision of ours that ended it."""
+        """What a transaction gives; see `_took`."""
         now = asyncio.get_running_loop().time
         began = now()
         try:
             value = await transaction
-        except StoreUnavailableError:
-            self.on_written(now() - began, False)
+        except StoreUnavailableError as error:
+            self._took(now() - began, error)
             raise
-        self.on_written(now() - began, True)
+        self._took(now() - began, None)
         return value
+
+    def _took(self, seconds: float, done: object) -> None:
+        """Tell how long a transaction took that came to `done`, unless it was a decision of ours that ended it."""
+        if not isinstance(done, BaseException) or isinstance(done, StoreUnavailableError):
+            self.on_written(seconds, not isinstance(done, StoreUnavailableError))
 
     # --- writes ---------------------------------------------------------------------------------------
 
@@ -266,6 +271,10 @@ class TableStore(_Beside):
     async def read_input(self, task_id: str, after_n: int, *, max_bytes: int) -> list[StoredInput]:
         """See `StateStore.read_input`."""
         return await self._read(lambda tables: tables.read_input(task_id, after_n, max_bytes))
+
+    async def wished(self, task_ids: Collection[str]) -> dict[str, Wished]:
+        """See `StateStore.wished`."""
+        return await self._read(lambda tables: tables.wished(task_ids))
 
     async def pending_tasks(self, *, per_subject: int) -> list[TaskRecord]:
         """See `StateStore.pending_tasks`."""

@@ -17,7 +17,7 @@ from gateway.sites import Site
 from gateway.state.base import NewTask, Page, Size, StoredInput, TaskQuery, Usage
 from gateway.state.checkpoint_columns import Place
 from gateway.state.leases import Schemas
-from gateway.tasks import Fence, Outcome, TaskRecord
+from gateway.tasks import Fence, Outcome, TaskRecord, Wished
 from gateway.workflow_record import WorkflowQuery, WorkflowRecord
 
 
@@ -63,6 +63,9 @@ class Tables(Protocol):
 
     async def heads(self, task_ids: Collection[str]) -> dict[str, int]:
         """The last seq of each."""
+
+    async def wished(self, task_ids: Collection[str]) -> dict[str, Wished]:
+        """What is wanted of each."""
 
     async def pending_tasks(self, per_subject: int) -> list[TaskRecord]:
         """Of each subject that has tasks waiting the first few."""
@@ -222,7 +225,7 @@ class Tables(Protocol):
     async def running_tasks(self) -> dict[str, int]:
         """How many tasks of each subject run."""
 
-    # --- the flight recorder's notes ---------------------------------------------------------------------
+    # --- the flight recorder's notes, and the store itself -----------------------------------------------
 
     async def add_notes(self, notes: Sequence[Note]) -> None:
         """Keep those that are not there yet."""
@@ -232,8 +235,6 @@ class Tables(Protocol):
 
     async def notes_of_instances(self, since_ms: int, until_ms: int, limit: int) -> list[Note]:
         """The first about instances themselves, from then to then."""
-
-    # --- the store itself -----------------------------------------------------------------------------
 
     async def take_meta(self, key: str, fresh: bytes) -> bytes:
         """What is kept as `key`, which is `fresh` where there was none."""

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.tasks import COLUMNS, Desire, Outcome, TaskRecord, TaskStatus
+from gateway.tasks import COLUMNS, Desire, Outcome, TaskRecord, TaskStatus, Wished
 
 TASK_COLUMNS: Final = ", ".join(COLUMNS)
 _JSON: Final = frozenset({"labels", "progress", "waiting_for", "tty", "place", "watchers"})
@@ -42,6 +42,11 @@ def decode(row: Sequence[Any]) -> TaskRecord:
     fields["status"] = TaskStatus(fields["status"])
     fields["desire"] = Desire(fields["desire"])
     return TaskRecord(**fields)
+
+
+def decode_wished(desire: str, inputs: int, tty: str | None) -> Wished:
+    """The columns that say what is wanted of a task."""
+    return desire, inputs, None if tty is None else orjson.loads(tty)
 
 
 def encode_outcome(outcome: Outcome) -> tuple[bytes | None, bytes | None]:

@@ -12,7 +12,7 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from gateway.errors import StoreUnavailableError
-from gateway.state.base import StateStore, TaskQuery
+from gateway.state.base import StateStore
 from gateway.work.run import Run
 
 LOOK_S: Final = 2.0
@@ -35,5 +35,5 @@ async def hear_lost_bells(
 async def _look(store: StateStore, runs: dict[str, Run]) -> None:
     waiting = iter(runs)
     while task_ids := list(islice(waiting, ROWS_A_READ)):
-        for row in await store.list_tasks(TaskQuery(task_ids=task_ids, limit=len(task_ids))):
-            runs[row.task_id].see(row)
+        for task_id, wished in (await store.wished(task_ids)).items():
+            runs[task_id].see(wished)

@@ -18,7 +18,7 @@ from gateway.events import Draft
 from gateway.files import Batch, FileInfo, Stored
 from gateway.state.base import Decide, StateStore
 from gateway.state.retry import durably
-from gateway.tasks import Change, Fence, TaskRecord, TaskStatus, cancelled, completed, failed, lost
+from gateway.tasks import Change, Fence, TaskRecord, TaskStatus, Wished, cancelled, completed, failed, lost
 from gateway.work.journal import Journal
 from gateway.work.memory import RunMemory
 from gateway.work.run_watch import RunWatch
@@ -142,9 +142,9 @@ class Run:
         """Somebody changed what is wanted of the task: look at its row."""
         self._steering.ring()
 
-    def see(self, row: TaskRecord) -> None:
-        """The task's row as somebody has read it: where it wants what this run has not heard of, look at it."""
-        self._steering.see(row)
+    def see(self, wished: Wished) -> None:
+        """What the task's row wants, as somebody has read it: where this run has not heard of that, look at it."""
+        self._steering.see(wished)
 
     @property
     def paused(self) -> bool:

@@ -13,7 +13,6 @@ class RunWatch:
     def __init__(self, metrics: Metrics, *, in_sandbox: bool) -> None:
         self._metrics = metrics
         self._claimed_at: float | None = asyncio.get_running_loop().time() if in_sandbox else None
-        self._durable = metrics.hop_seconds.labels("durable")
         self._command_at: float | None = None
 
     def said(self, drafts: Sequence[Draft]) -> None:
@@ -33,9 +32,9 @@ class RunWatch:
             self._metrics.exec_seconds.observe(now - self._command_at)
             self._command_at = None
 
-    def durable(self, seconds: float) -> None:
-        """A batch of events is on disk, whose first was said so long ago."""
-        self._durable.observe(seconds)
+    def durable(self, said_at: float) -> None:
+        """A batch of events is on disk, whose first was said then, by the loop's clock."""
+        self._metrics.durable_seconds.observe(said_at, asyncio.get_running_loop().time())
 
     def stood_still(self, seconds: float) -> None:
         """It was told to stand still, and does after so long."""

@@ -20,7 +20,7 @@ from gateway.events import Draft
 from gateway.frames import input_bytes
 from gateway.state.base import StateStore
 from gateway.state.retry import durably
-from gateway.tasks import Change, Desire, TaskRecord, TaskStatus, given_up, paused, resumed
+from gateway.tasks import Change, Desire, TaskRecord, TaskStatus, Wished, given_up, paused, resumed
 from gateway.work.journal import Journal
 
 TRY_AGAIN_S: Final = 5.0
@@ -75,9 +75,9 @@ class Steering:
         """Somebody changed what is wanted of the task: look at its row."""
         self._rung.set()
 
-    def see(self, row: TaskRecord) -> None:
+    def see(self, wished: Wished) -> None:
         """See `Run.see`."""
-        if _wanted(row) != _wanted(self._row):
+        if wished != _wanted(self._row):
             self.ring()
 
     def steered_by(self, grip: Grip) -> None:
@@ -244,5 +244,5 @@ class Steering:
             await self._journal.emit(Draft("log", {"level": "warning", "message": message}))
 
 
-def _wanted(row: TaskRecord) -> tuple[Any, ...]:
+def _wanted(row: TaskRecord) -> Wished:
     return row.desire, row.inputs, row.tty

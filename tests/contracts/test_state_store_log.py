@@ -53,6 +53,18 @@ async def test_heads_are_those_of_the_tasks_that_are_there(store: StateStore) ->
     assert await store.heads([]) == {}
 
 
+async def test_what_is_wished_is_what_the_rows_say(store: StateStore) -> None:
+    """Desire, inputs and terminal of each, and nothing of what isn't asked for or isn't there."""
+    one, other, _ = [await run(store) for _ in range(3)]
+    tty = {"rows": 24, "cols": 80}
+    await store.change_task(
+        other.task_id, lambda _: Change({"desire": Desire.PAUSE, "inputs": 2, "tty": tty}, [])
+    )
+    asked = [one.task_id, other.task_id, "nobody", "no\0body"]
+    assert await store.wished(asked) == {one.task_id: ("run", 0, None), other.task_id: ("pause", 2, tty)}
+    assert await store.wished([]) == {}
+
+
 async def test_read_events_says_when_a_log_is_complete(store: StateStore) -> None:
     """`complete` is said with an ended task's last event, or after it, and not before; and of what is not there."""
     task = await run(store)

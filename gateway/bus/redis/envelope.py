@@ -55,16 +55,17 @@ def unseal(payload: bytes) -> Sequence[Message]:
 
 def _events(sender: str, channel: str, batch: TaskEvents) -> Envelope:
     span = (batch.first_seq, batch.last_seq)
-    if sum(len(event.frame) for event in batch.events) > MAX_FRAMES_BYTES:
-        batch = TaskEvents(batch.task_id, batch.events[-1:])
+    frames = [event.frame for event in batch.events]
+    if sum(map(len, frames)) > MAX_FRAMES_BYTES:
+        batch, frames = TaskEvents(batch.task_id, batch.events[-1:]), frames[-1:]
     header = {
         "kind": "events",
         "task_id": batch.task_id,
         "first_seq": batch.first_seq,
         "kinds": [event.kind for event in batch.events],
-        "final": batch.events[-1].final,
+        "final": batch.is_last,
     }
-    return Envelope(channel, _join(sender, header, [event.frame for event in batch.events]), span)
+    return Envelope(channel, _join(sender, header, frames), span)
 
 
 def _header(messages: Sequence[Message]) -> dict[str, Any]:

@@ -11,10 +11,15 @@
 -- GAP     something before it never came here: whoever hears this one sees the jump and reads the log
 -- LOST    nothing is known of the task (any more): likewise
 local function judged(key, first, last)
-  local head = tonumber(redis.call('GET', key) or nil)
+  local head = redis.pcall('SET', key, last, 'PX', ARGV[1], 'GET')
+  if type(head) == 'table' then -- no room: nothing is remembered, and all the same it is told
+    head = redis.call('GET', key)
+  end
+  head = tonumber(head or nil)
   if not head then
     return first == 1 and 'OK' or 'LOST'
   elseif last <= head then
+    redis.pcall('SET', key, head, 'PX', ARGV[1])
     return 'DUP'
   end
   return first > head + 1 and 'GAP' or 'OK'
@@ -26,10 +31,6 @@ for n, key in ipairs(KEYS) do
   local first, last, word = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), 'OK'
   if first > 0 then
     word = judged(key, first, last)
-    if word ~= 'DUP' then
-      -- One without room for it remembers nothing, and still tells.
-      redis.pcall('SET', key, last, 'PX', ARGV[1])
-    end
   end
   if word ~= 'DUP' then
     redis.call('PUBLISH', ARGV[at], ARGV[at + 3])

@@ -11,11 +11,12 @@ from gateway.state.task_columns import (
     TASK_COLUMNS,
     decode,
     decode_outcome,
+    decode_wished,
     encode,
     encode_outcome,
     encode_task,
 )
-from gateway.tasks import COLUMNS, Fence, Outcome, TaskRecord
+from gateway.tasks import COLUMNS, Fence, Outcome, TaskRecord, Wished
 
 _MARKS: Final = ", ".join(f"${n}" for n in range(1, len(COLUMNS) + 1))
 
@@ -93,6 +94,13 @@ class Rows(OverConnection):
         ids = [escape(task_id) for task_id in task_ids]
         query = "SELECT task_id, last_seq FROM task WHERE task_id = ANY($1::text[])"
         return {unescape(row[0]): row[1] for row in await self._db.fetch(query, ids)}
+
+    async def wished(self, task_ids: Collection[str]) -> dict[str, Wished]:
+        """See `Tables.wished`."""
+        ids = [escape(task_id) for task_id in task_ids]
+        query = "SELECT task_id, desire, inputs, tty FROM task WHERE task_id = ANY($1::text[])"
+        rows = await self._db.fetch(query, ids)
+        return {unescape(task_id): decode_wished(*row) for task_id, *row in rows}
 
     async def pending_tasks(self, per_subject: int) -> list[TaskRecord]:
         """See `Tables.pending_tasks`."""

@@ -14,11 +14,12 @@ from gateway.state.task_columns import (
     TASK_COLUMNS,
     decode,
     decode_outcome,
+    decode_wished,
     encode,
     encode_outcome,
     encode_task,
 )
-from gateway.tasks import Fence, Outcome, TaskRecord
+from gateway.tasks import Fence, Outcome, TaskRecord, Wished
 
 _MARKS: Final = ", ".join("?" * len(TASK_COLUMNS.split(", ")))
 
@@ -112,6 +113,14 @@ class Rows(OverConnection):
         """See `Tables.heads`."""
         query = "SELECT task_id, last_seq FROM task WHERE task_id IN (SELECT value FROM json_each(?))"
         return dict(self._db.execute(query, (_json_list(task_ids),)))
+
+    async def wished(self, task_ids: Collection[str]) -> dict[str, Wished]:
+        """See `Tables.wished`."""
+        query = (
+            "SELECT task_id, desire, inputs, tty FROM task WHERE task_id IN (SELECT value FROM json_each(?))"
+        )
+        rows = self._db.execute(query, (_json_list(task_ids),))
+        return {task_id: decode_wished(*row) for task_id, *row in rows}
 
     async def pending_tasks(self, per_subject: int) -> list[TaskRecord]:
         """See `Tables.pending_tasks`."""

@@ -8,8 +8,15 @@ import orjson
 from gateway.events import Event
 from gateway.state.base import NewTask, Page, StoredInput, TaskQuery, Usage
 from gateway.state.surrealdb.database import MOST, OverDatabase, record, within
-from gateway.state.task_columns import decode, decode_outcome, encode, encode_outcome, encode_task
-from gateway.tasks import COLUMNS, Fence, Outcome, TaskRecord
+from gateway.state.task_columns import (
+    decode,
+    decode_outcome,
+    decode_wished,
+    encode,
+    encode_outcome,
+    encode_task,
+)
+from gateway.tasks import COLUMNS, Fence, Outcome, TaskRecord, Wished
 
 
 class Rows(OverDatabase):
@@ -100,6 +107,12 @@ class Rows(OverDatabase):
         ids = [record("task", task_id) for task_id in task_ids]
         rows = await self._ask("SELECT task_id, last_seq FROM $ids", ids=ids)
         return {row["task_id"]: row["last_seq"] for row in rows}
+
+    async def wished(self, task_ids: Collection[str]) -> dict[str, Wished]:
+        """See `Tables.wished`."""
+        ids = [record("task", task_id) for task_id in task_ids]
+        rows = await self._ask("SELECT task_id, desire, inputs, tty FROM $ids", ids=ids)
+        return {row["task_id"]: decode_wished(row["desire"], row["inputs"], row.get("tty")) for row in rows}
 
     async def pending_tasks(self, per_subject: int) -> list[TaskRecord]:
         """See `Tables.pending_tasks`."""
