@@ -1,9 +1,10 @@
 """Group commit: writes that arrive while one transaction is being synced share the next.
 
 Theory. A transaction costs ten times what an event more in it does. So what may wait, which is what nobody waits for,
-begins one when `ENOUGH` are in line to pay for it, and `REST_S` after the last such one began at the latest; not before
-a pause as long as that one took, and after `MANY` the whole of that time, so that where much is said the transactions
-are fewer and larger.
+begins one when enough are in line to pay for it; not before a pause as long as the last one took, and after `MANY` the
+whole of `REST_S`, so that where much is said the transactions are fewer and larger. Enough are `ENOUGH`, and one more
+for each ms past the pause: the fewer are said in a second, the longer they wait for each other. At the end of `REST_S`
+a `FEW` begin one: they gain little by waiting; at the end of twice that all do.
 Whoever is in a hurry takes along what is in line, at once. Nothing waits when there is nothing to wait for: where the
 last transaction is longer ago, the first write starts at once.
 """
@@ -12,6 +13,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from gateway.errors import StoreUnavailableError
@@ -29,7 +31,18 @@ MANY: Final = 64
 fewer in a rest: they are to be elsewhere within 3 ms, and one slow transaction would make all that follow rest."""
 
 REST_S: Final = 10e-3
-"""From the beginning of one transaction to that of the next, at most, where all that is in this may wait."""
+"""From the beginning of one transaction to that of the next, where all that is in this may wait and those are few; at
+most twice that where they are not."""
+
+_MORE_A_REST: Final = 10
+"""So many more are enough where a rest is over than at its beginning."""
+
+FEW: Final = 5
+"""So many writes in line at the end of a rest are worth to wait for more."""
+
+
+_TICK_S: Final = 0.5e-3
+"""Times of uvloop are whole ms: what is nearer is due."""
 
 
 class Asker(Protocol[Write_co]):
@@ -64,6 +77,11 @@ class Batch:
     commit: Commit
 
 
+Told = Callable[[Batch | BaseException], None]
+Run = Callable[[Sequence[Write]], Awaitable[Batch]]
+RunBatch = Callable[[Sequence[Write], Told], None]
+
+
 def joined(commits: Sequence[Commit]) -> Commit:
     """What all of them have to tell, as one."""
     return Commit(
@@ -72,15 +90,36 @@ def joined(commits: Sequence[Commit]) -> Commit:
     )
 
 
-class GroupCommit(Generic[Write]):
-    """Runs writes in order, many to a transaction, one transaction at a time.
+def in_task(run: Run[Write]) -> RunBatch[Write]:
+    """A `RunBatch` of a coroutine function."""
+    running = set[asyncio.Task[None]]()
 
-    `run_batch` raises `StoreUnavailableError` where the transaction as a whole failed.
+    async def run_and_tell(writes: Sequence[Write], told: Told) -> None:
+        try:
+            done = await run(writes)
+        except Exception as error:  # noqa: BLE001 - whatever it was, every asker of this batch must hear of it
+            told(error)  # and no variable keeps it: it has this frame
+        else:
+            told(done)
+
+    def run_batch(writes: Sequence[Write], told: Told) -> None:
+        task = asyncio.get_running_loop().create_task(run_and_tell(writes, told), name="store writer")
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    return run_batch
+
+
+class GroupCommit(Generic[Write]):
+    """Runs writes in order, many to a transaction, one transaction at a time. No task waits for any of it.
+
+    `run_batch` tells, in a later turn of the loop, what the transaction came to, or why it failed as a whole:
+    `StoreUnavailableError`, where it is no bug.
     """
 
     def __init__(
         self,
-        run_batch: Callable[[Sequence[Write]], Awaitable[Batch]],
+        run_batch: RunBatch[Write],
         publish: Callable[[Commit], None],
         *,
         rest_s: float = REST_S,
@@ -89,13 +128,14 @@ class GroupCommit(Generic[Write]):
         self._publish = publish
         self._rest_s = rest_s
         self._queue: list[Asker[Write]] = []
-        # By the loop's clock, the pause within the rest; whether somebody in the queue waits, or who comes next; what
-        # ends a rest, or a pause, before its time.
-        self._rest_ends = self._pause_ends = -math.inf
-        self._is_hurried = False
-        self._woken = asyncio.Event()
-        # Lives while there is something to write; ends by itself.
-        self._writing: asyncio.Task[None] | None = None
+        # By the loop's clock: when the last transaction began, if there is a rest after it, and the end of its pause.
+        self._began = self._pause_ends = -math.inf
+        # Whether somebody in the queue waits, or who comes next; whether a transaction is about to begin, or under way.
+        self._is_hurried = self._is_busy = False
+        # Looks again when the next transaction may be due.
+        self._alarm: asyncio.TimerHandle | None = None
+        self._rings_at = -math.inf
+        self._settled = asyncio.Event()
 
     async def write(self, write: Write, *, may_wait: bool = False) -> Any:
         """What comes of `write`, once it is on disk. Raises what undid it, or `StoreUnavailableError`."""
@@ -113,72 +153,88 @@ class GroupCommit(Generic[Write]):
         self._queue.append(asker)
         if len(self._queue) >= MAX_BATCH:
             self.hurry()
-        elif len(self._queue) == ENOUGH:
-            self._woken.set()
-        if self._writing is None:
-            self._writing = asyncio.get_running_loop().create_task(self._write_all(), name="store writer")
+        elif self._alarm is None or len(self._queue) >= ENOUGH:
+            self._look()
 
     def hurry(self) -> None:
         """Somebody waits for what is in the queue, or comes next."""
         self._is_hurried = True
-        self._woken.set()
+        self._look()
 
     async def drain(self) -> None:
         """Return when everything asked so far is settled."""
-        if self._writing is not None:
+        while self._queue or self._is_busy:
             self.hurry()
-            await self._writing
+            self._settled.clear()
+            await self._settled.wait()
 
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
+    def _look(self) -> None:
+        """Begin a transaction if it is due, or look again when it may be."""
+        if self._is_busy or not self._queue:
+            return
+        now = asyncio.get_running_loop().time()
+        due = self._due(now)
+        if due <= now + _TICK_S:
+            self._is_busy = True
+            self._wake_at(None)
+            asyncio.get_running_loop().call_soon(self._begin)  # what this turn says is in it
+        elif self._alarm is None or due < self._rings_at:
+            self._wake_at(due)
 
-    async def _write_all(self) -> None:
-        try:
-            while self._queue:
-                await self._rest()
-                askers, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
-                taken = [(asker, write) for asker in askers if (write := asker.take()) is not None]
-                began = self._now()
-                await self._write_batch(taken)
-                pause_ends = math.inf if len(taken) >= MANY else 2 * self._now() - began
-                self._pause_ends = min(pause_ends, self._rest_ends)
-        finally:
-            self._writing = None
+    def _due(self, now: float) -> float:
+        """When the next transaction is to begin, by what is in line."""
+        if self._is_hurried:
+            return -math.inf
+        waited = max(now - self._pause_ends, 0.0)
+        if len(self._queue) >= ENOUGH + waited * _MORE_A_REST / self._rest_s:
+            return self._pause_ends
+        return self._began + self._rest_s * (2 if len(self._queue) >= FEW else 1)
 
-    async def _rest(self) -> None:
-        if len(self._queue) < ENOUGH:
-            await self._wait_until(self._rest_ends)
-        # Here either `ENOUGH` are in line already, or the rest is over, and the pause within it with it.
-        await self._wait_until(self._pause_ends)
+    def _ring(self) -> None:
+        self._alarm = None
+        self._look()
+
+    def _wake_at(self, at: float | None) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = None
+        if at is not None:
+            self._rings_at, self._alarm = at, asyncio.get_running_loop().call_at(at, self._ring)
+
+    def _begin(self) -> None:
         # After a hurried one there is no rest: who is left behind is in a hurry, too, and what comes of it is news.
-        self._rest_ends = self._now() + (0 if self._is_hurried else self._rest_s)
-        self._is_hurried = False
-
-    async def _wait_until(self, end: float) -> None:
-        """Return then, or as soon as somebody is in a hurry, or just `ENOUGH` are in line."""
-        if self._is_hurried or self._now() >= end:
+        now = asyncio.get_running_loop().time()
+        self._began, self._is_hurried = -math.inf if self._is_hurried else now, False
+        askers, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
+        taken = [(asker, write) for asker in askers if (write := asker.take()) is not None]
+        if not taken:
+            self._go_on()
             return
-        self._woken.clear()
-        alarm = asyncio.get_running_loop().call_at(end, self._woken.set)
-        await self._woken.wait()
-        alarm.cancel()
-
-    async def _write_batch(self, batch: Sequence[tuple[Asker[Write], Write]]) -> None:
-        if not batch:
-            return
+        told = partial(self._done, [asker for asker, _ in taken], now)
         try:
-            done = await self._run_batch([write for _, write in batch])
-        except Exception as error:  # noqa: BLE001 - whatever it was, every asker of this batch must hear of it
-            results: Sequence[Any] = [error] * len(batch)
-            if not isinstance(error, StoreUnavailableError):
-                context = {"message": "the store's writer failed", "exception": error}
-                asyncio.get_running_loop().call_exception_handler(context)
+            self._run_batch([write for _, write in taken], told)
+        except Exception as error:  # noqa: BLE001 - as where it fails later
+            told(error)
+
+    def _done(self, askers: Sequence[Asker[Write]], began: float, batch: Batch | BaseException) -> None:
+        if isinstance(batch, Batch):
+            tell(self._publish, batch.commit)
+            results = batch.results
         else:
-            tell(self._publish, done.commit)
-            results = done.results
-        for (asker, _), result in zip(batch, results, strict=True):
+            results = [batch] * len(askers)
+            if not isinstance(batch, StoreUnavailableError):
+                context = {"message": "the store's writer failed", "exception": batch}
+                asyncio.get_running_loop().call_exception_handler(context)
+        for asker, result in zip(askers, results, strict=True):
             asker.told(result)
+        pause_ends = math.inf if len(askers) >= MANY else 2 * asyncio.get_running_loop().time() - began
+        self._pause_ends = min(pause_ends, self._began + self._rest_s)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self._is_busy = False
+        self._settled.set()
+        self._look()
 
 
 def tell(publish: Callable[[Commit], None], commit: Commit) -> None:

@@ -12,7 +12,8 @@ from tests.simulation.runs import fresh_run, summary_of
 from tests.simulation.sightings import BRANCHES, OF_MANY
 from tests.simulation.weather import FLEET_KINDS, KINDS
 
-SEEDS = range(300)
+SEEDS = (*range(300), 318, 372, 419)
+"""In the last ones a sandbox goes before its task comes, as in one of a hundred and fifty."""
 SEEDS_OF_MANY = (*range(70), 1574, 2190, 2505, 4520)
 """The later ones have found something: a session that ran on for nobody, a wish that nobody heard."""
 MANY = 3

@@ -8,7 +8,7 @@ from gateway.clock import Clock
 from gateway.events import may_wait
 from gateway.state.base import Appender
 from gateway.state.gathered import Asked, Gathered, alike, told
-from gateway.state.group_commit import Batch, GroupCommit
+from gateway.state.group_commit import Batch, GroupCommit, in_task
 from gateway.state.postgresql.pool import Connection, Database
 from gateway.state.schema import escape
 from gateway.state.task_columns import encode
@@ -34,7 +34,7 @@ class Appends:
         self._timed = timed
         self._database = database
         self._clock = clock
-        self._group: GroupCommit[Asked] = GroupCommit(self._run, publish)
+        self._group: GroupCommit[Asked] = GroupCommit(in_task(self._run), publish)
 
     async def append(self, appender: Appender) -> None:
         """See `StateStore.append_soon`; returns when it has been told."""

@@ -4,18 +4,19 @@
 (https://www.sqlite.org/pragma.html#pragma_synchronous).
 """
 
+import asyncio
 import math
 import sqlite3
 import threading
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Final, TypeVar
 
 from gateway.clock import Clock
 from gateway.run_now import run_now
 from gateway.state.base import Appender, Retained, Retention
-from gateway.state.group_commit import GroupCommit
+from gateway.state.group_commit import Batch, GroupCommit, Told
 from gateway.state.sqlite.connection import connect, errors_translated
 from gateway.state.sqlite.group_read import GroupRead
 from gateway.state.sqlite.rows import add_functions
@@ -55,10 +56,7 @@ class SqliteStore(TableStore):
         self._connections: list[sqlite3.Connection] = []
         self._writing = Writer(path, clock, synchronous)
         self._threads = Threads()
-        self._group: GroupCommit[Write] = GroupCommit(
-            lambda writes: self._timed(self._threads.run(writer, lambda: self._writing.run(writes))),
-            self._committed,
-        )
+        self._group: GroupCommit[Write] = GroupCommit(self._run_batch, self._committed)
 
     async def open(self) -> None:
         """Create or migrate the file. Raises `StoreUnavailableError`, also for a newer schema than ours."""
@@ -92,6 +90,16 @@ class SqliteStore(TableStore):
         del task_id  # all are written one after another
         value: Value = await self._group.write(write)
         return value
+
+    def _run_batch(self, writes: Sequence[Write], told: Told) -> None:
+        def back(work: Future[Batch]) -> None:
+            done = work.exception() or work.result()
+            self._took(now() - began, done)
+            told(done)
+
+        now = asyncio.get_running_loop().time
+        began = now()
+        self._threads.start(self._writer, lambda: self._writing.run(writes), back)
 
     def append_soon(self, appender: Appender) -> None:
         """See `StateStore.append_soon`."""

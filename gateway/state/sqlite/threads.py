@@ -16,18 +16,25 @@ class Threads:
         self._under_way = 0
         self._none = asyncio.Event()
 
-    async def run(self, executor: Executor, call: Callable[[], Value]) -> Value:
-        """What `call` gives, run by `executor`; raises what it raises."""
+    def start(
+        self, executor: Executor, call: Callable[[], Value], back: Callable[[Future[Value]], None]
+    ) -> None:
+        """Have `call` run by `executor`, and `back` told on the loop what came of it."""
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[Value] = loop.create_future()
-        work = executor.submit(call)
         self._under_way += 1
         # Not `run_in_executor` and a shield: that is two futures and a turn of the loop more.
-        work.add_done_callback(partial(self._tell, loop, done))
+        executor.submit(call).add_done_callback(
+            lambda work: loop.call_soon_threadsafe(self._back, back, work) and None
+        )
+
+    async def run(self, executor: Executor, call: Callable[[], Value]) -> Value:
+        """What `call` gives, run by `executor`; raises what it raises."""
+        done: asyncio.Future[Value] = asyncio.get_running_loop().create_future()
+        self.start(executor, call, partial(_settle, done))
         try:
             return await done
         finally:
-            del done, work  # they have the error, which has this frame
+            del done  # it has the error, which has this frame
 
     async def settle(self) -> None:
         """Return when nothing is under way."""
@@ -35,18 +42,17 @@ class Threads:
             self._none.clear()
             await self._none.wait()
 
-    def _tell(
-        self, loop: asyncio.AbstractEventLoop, done: "asyncio.Future[Any]", work: "Future[Any]"
-    ) -> None:
-        loop.call_soon_threadsafe(self._back, done, work)
-
-    def _back(self, done: "asyncio.Future[Any]", work: "Future[Any]") -> None:
+    def _back(self, back: "Callable[[Future[Any]], None]", work: "Future[Any]") -> None:
         self._under_way -= 1
         if not self._under_way:
             self._none.set()
-        if done.cancelled():
-            return
-        if (error := work.exception()) is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(work.result())
+        back(work)
+
+
+def _settle(done: "asyncio.Future[Any]", work: "Future[Any]") -> None:
+    if done.cancelled():
+        return
+    if (error := work.exception()) is not None:
+        done.set_exception(error)
+    else:
+        done.set_result(work.result())

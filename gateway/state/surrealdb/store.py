@@ -11,7 +11,7 @@ from typing import TypeVar
 from gateway.clock import Clock
 from gateway.state.base import Appender
 from gateway.state.gathered import Asked, Gathered, told
-from gateway.state.group_commit import Batch, GroupCommit, tell
+from gateway.state.group_commit import Batch, GroupCommit, in_task, tell
 from gateway.state.settled import Settled
 from gateway.state.surrealdb.appends import rounds, write
 from gateway.state.surrealdb.database import Database, Statements
@@ -33,7 +33,7 @@ class SurrealStore(TableStore):
         # The engine may say of two transactions that write one row at once that both are done, and keep one of them.
         # It also publishes in the order of the commits.
         self._turn = asyncio.Lock()
-        self._group: GroupCommit[Asked] = GroupCommit(self._append_all, lambda _commit: None)
+        self._group: GroupCommit[Asked] = GroupCommit(in_task(self._append_all), lambda _commit: None)
 
     async def open(self) -> None:
         """Connect, create or migrate the schema. Raises `StoreUnavailableError`, also for a newer schema than ours."""

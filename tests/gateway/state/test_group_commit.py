@@ -8,7 +8,7 @@ import pytest
 
 from gateway.errors import StoreUnavailableError
 from gateway.events import ENOUGH
-from gateway.state.group_commit import MANY, MAX_BATCH, Batch, GroupCommit
+from gateway.state.group_commit import FEW, MANY, MAX_BATCH, Batch, GroupCommit, in_task
 from gateway.tasks import Changed, Commit
 from tests.support.inline import InlineExecutor
 from tests.support.waiting import let_pass, turns
@@ -56,7 +56,7 @@ def gives(value: int) -> Write:
 
 def group_over(log: Log) -> GroupCommit[Write]:
     """Group commit whose transactions take no time."""
-    return GroupCommit(log.run, log.publish)
+    return GroupCommit(in_task(log.run), log.publish)
 
 
 async def test_writes_that_come_together_share_a_transaction() -> None:
@@ -115,7 +115,7 @@ async def test_who_can_wait_is_asked_when_the_transaction_begins() -> None:
 async def test_those_who_can_wait_gather_in_a_rest(looptime: Any) -> None:
     """The first goes at once; who comes within the rest after it shares the next transaction, at the rest's end."""
     log = Log()
-    group = GroupCommit(log.run, log.publish, rest_s=1.0)
+    group = GroupCommit(in_task(log.run), log.publish, rest_s=1.0)
     group.put(Patient(1))
     await let_pass(0.1)
     for number in (2, 3):
@@ -124,6 +124,45 @@ async def test_those_who_can_wait_gather_in_a_rest(looptime: Any) -> None:
     assert log.batches == [[1]]
     await let_pass(1)
     assert (log.batches, looptime < 2) == ([[1], [2, 3]], True)
+
+
+@pytest.mark.parametrize(("count", "begins_at"), [(FEW - 1, 1.0), (FEW, 2.0)])
+async def test_few_wait_for_a_rest_and_more_for_as_long_again(count: int, begins_at: float) -> None:
+    """Where only a few have come by the end of the rest they go; more wait for more, twice the rest at most."""
+    log = Log()
+    group = GroupCommit(in_task(log.run), log.publish, rest_s=1.0)
+    group.put(Patient(0))
+    await let_pass(0.5)
+    for value in range(count):
+        group.put(Patient(value))
+    await let_pass(2)
+    assert log.began_at[1] == pytest.approx(begins_at)
+
+
+@pytest.mark.parametrize(("every_s", "begins_at"), [(0.1, 2.0), (0.05, 1.2), (0.02, 0.3)])
+async def test_the_slower_they_come_the_longer_they_wait(every_s: float, begins_at: float) -> None:
+    """What is enough grows as the rest goes on: who come as slowly as it does have all the time there is."""
+    log = Log()
+    group = GroupCommit(in_task(log.run), log.publish, rest_s=1.0)
+    group.put(Patient(0))
+    for value in range(round(2 / every_s)):
+        await let_pass(every_s)
+        group.put(Patient(value))
+    await let_pass(0.1)
+    assert log.began_at[1] == pytest.approx(begins_at, abs=every_s / 2)
+
+
+async def test_transaction_that_cannot_begin_is_told_of() -> None:
+    """As one that fails later: its asker hears of it, and writing goes on."""
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+
+    def closed(_writes: Sequence[Write], _told: Any) -> None:
+        raise RuntimeError("closed")
+
+    group = GroupCommit[Write](closed, lambda _commit: None)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="closed"):
+            await group.write(gives(1))
 
 
 async def test_enough_ends_a_rest(looptime: Any) -> None:
@@ -147,7 +186,7 @@ async def test_enough_waits_for_a_pause_as_long_as_the_last_transaction_took(
     """They begin the next one behind that, and at the end of the rest at the latest, which a slow store is past."""
     log = Log()
     log.takes_s = takes_s
-    group = GroupCommit(log.run, log.publish, rest_s=10.0)
+    group = GroupCommit(in_task(log.run), log.publish, rest_s=10.0)
     group.put(Patient(0))
     for _ in range(2):
         await let_pass(takes_s - 0.1)
@@ -162,7 +201,7 @@ async def test_many_are_followed_by_the_whole_rest(count: int, begins_at: float)
     """Where a transaction had many the next one waits for as many, at most until the rest has ended."""
     log = Log()
     log.takes_s = 1.0
-    group = GroupCommit(log.run, log.publish, rest_s=10.0)
+    group = GroupCommit(in_task(log.run), log.publish, rest_s=10.0)
     for value in range(count):
         group.put(Patient(value))
     await let_pass(0.1)
@@ -175,7 +214,7 @@ async def test_many_are_followed_by_the_whole_rest(count: int, begins_at: float)
 async def test_who_cannot_wait_ends_the_rest(looptime: Any) -> None:
     """It goes at once and takes along who waits; what has to be drained does so, too."""
     log = Log()
-    group = GroupCommit(log.run, log.publish, rest_s=1.0)
+    group = GroupCommit(in_task(log.run), log.publish, rest_s=1.0)
     group.put(Patient(1))
     await let_pass(0.1)
     group.put(Patient(2))
@@ -254,7 +293,7 @@ async def test_bug_in_publishing_leaves_nobody_waiting() -> None:
     def broken(_commit: Commit) -> None:
         raise ZeroDivisionError
 
-    group = GroupCommit(log.run, broken)
+    group = GroupCommit(in_task(log.run), broken)
     async with asyncio.timeout(10):
         assert await group.write(lambda _log: 1) == 1
         assert await group.write(lambda _log: 2) == 2
