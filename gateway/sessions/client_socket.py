@@ -119,6 +119,14 @@ class ClientSocket(asyncio.Protocol):
         self._listener.on_lost()
         del self._listener  # it has this socket: a circle otherwise
 
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`: who does not take what he asked for is heard no more until he does."""
+        self.hold()
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        self.release()
+
     # --- reading ----------------------------------------------------------------------------------------------
 
     def hold(self) -> None:

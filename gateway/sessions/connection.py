@@ -25,6 +25,8 @@ from gateway.sessions.turns import Turns
 from gateway.settings import Settings
 from gateway.token_bucket import TokenBucket
 
+MAX_ANSWER_BYTES: Final = 4 << 20
+"""Answers that wait for one client before nothing more is read of it, until it has taken three quarters of that."""
 SETTLE_S: Final = 10.0
 """How long what a client has said before it went may take: a disk that is busy syncs a few times a second."""
 
@@ -44,6 +46,7 @@ class Connection:
         pace: Pace | None,
         on_over: Callable[["Connection", int], None],
     ) -> None:
+        transport.set_write_buffer_limits(high=MAX_ANSWER_BYTES)
         self.flight = flight
         self._pace = pace
         self.principal = principal
@@ -162,14 +165,21 @@ class Connection:
         """See `Listener`: a request begins, or is refused, here and now."""
         if self._close_code is not None:
             return
+        request = None
         try:
             request = frames.parse_request(text)
+            # What was held back was heard a while ago, and more may have flowed in since: `take` looks at the time.
+            if not self._session.bucket.took_one(self.socket.heard_at):
+                self._session.bucket.take()
+            if self._in_flight >= self._max_inflight:
+                self._refuse_more()
         except GatewayError as problem:
-            self._bad_frame(frames.usable_id(text_of(text)), problem)
+            self._refuse(text, request, problem)
         else:
-            self._take(request)
-        if not self.outbox.has_room_for_answers():
-            self._rest(0.0)
+            if type(request) is frames.Ping:  # `isinstance` is slow where a model is not of the type
+                self.outbox.send(pong(self._services, request))
+            else:
+                self._begin(request)
 
     def on_control(self, payload: bytes, *, is_ping: bool) -> None:
         """See `Listener`."""
@@ -182,25 +192,19 @@ class Connection:
         """See `Listener`."""
         self.close(Close.UNSUPPORTED_DATA)
 
-    def _take(self, request: frames.Request) -> None:
-        bucket = self._session.bucket
-        try:
-            # What was held back was heard a while ago, and more may have flowed in since: `take` looks at the time.
-            if not bucket.took_one(self.socket.heard_at):
-                bucket.take()
-            if self._in_flight >= self._max_inflight:
-                self._refuse_more()
-        except GatewayError as problem:
-            self._services.metrics.asked.counts[request.type, problem.code] += 1
-            self.outbox.send(frames.error(request.id, problem))
-            if bucket.pause_s:
-                self._rest(bucket.pause_s)
+    def _begin(self, request: frames.Request) -> None:
+        self._in_flight += 1
+        self._turns.begin(request.about, partial(self._answer, request), name=f"request {request.type}")
+
+    def _refuse(self, text: bytes, request: frames.Request | None, problem: GatewayError) -> None:
+        """Answer what does not begin; it is no request where `request` is None."""
+        if request is None:
+            self._bad_frame(frames.usable_id(text_of(text)), problem)
             return
-        if type(request) is frames.Ping:  # `isinstance` is slow where a model is not of the type
-            self.outbox.send(pong(self._services, request))
-        else:
-            self._in_flight += 1
-            self._turns.begin(request.about, partial(self._answer, request), name=f"request {request.type}")
+        self._services.metrics.asked.counts[request.type, problem.code] += 1
+        self.outbox.send(frames.error(request.id, problem))
+        if pause_s := self._session.bucket.pause_s:
+            self._rest(pause_s)
 
     def _refuse_more(self) -> NoReturn:
         said = f"{self._in_flight} requests are under way."
@@ -213,14 +217,13 @@ class Connection:
             self.close(Close.BAD_FRAMES)
 
     def _rest(self, pause_s: float) -> None:
-        """Hear nothing more for so long, nor before the client takes its answers."""
+        """Hear nothing more for so long."""
         if self._resting is None and self._close_code is None:
             self.socket.hold()
             self._resting = self._turns.aside(self._rested(pause_s), name="rest")
 
     async def _rested(self, pause_s: float) -> None:
         await asyncio.sleep(pause_s)
-        await self.outbox.wait_for_reader()
         self._resting = None
         self.socket.release()
 

@@ -6,7 +6,7 @@ writes to a client, and we are on one thread. `docs/decisions/0003-outbox-writes
 
 import asyncio
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, Final, Self
 
@@ -21,8 +21,6 @@ MAX_EVENT_BYTES: Final = 256 << 10
 """Events queued for one client, by the contract; a single larger frame may pass alone."""
 SLOW_BYTES: Final = 64 << 10
 """A client whose transport holds more does not keep up: it gets no more live events, and is fed from the log."""
-MAX_ANSWER_BYTES: Final = 4 << 20
-"""Answers queued for one client before it is asked for nothing more."""
 MAX_TOGETHER: Final = 16 << 10
 """Answers that are gathered with those of others: what is larger is not copied once more."""
 _LOOKS_S: Final = (0.0, 0.001, 0.005, 0.02, 0.05, 0.1, 0.25)
@@ -168,7 +166,14 @@ class Outbox:
 
     async def wait_room(self) -> None:
         """See `Sink.wait_room`. The kernel has room for a page of the log then: none waits here for a stuck client."""
-        await self._wait_until(lambda: not self.unsent_bytes and self._kernel.takes_a_page())
+        looks = 0
+        while not (self._closed or self._transport.is_closing() or self._has_room()):
+            # Nobody tells what the kernel has room for.
+            await asyncio.sleep(_LOOKS_S[min(looks, len(_LOOKS_S) - 1)])
+            looks += 1
+
+    def _has_room(self) -> bool:
+        return not self.unsent_bytes and self._kernel.takes_a_page()
 
     # --- the rest ---------------------------------------------------------------------------------------
 
@@ -187,14 +192,6 @@ class Outbox:
         frame = text_frame(payload)
         self._said_bytes += len(frame)
         self._write(answer + frame)
-
-    def has_room_for_answers(self) -> bool:
-        """Whether the client has taken enough of its answers to be asked for more."""
-        return self._queued_bytes + self._transport.get_write_buffer_size() <= MAX_ANSWER_BYTES
-
-    async def wait_for_reader(self) -> None:
-        """Return when there is room for answers."""
-        await self._wait_until(self.has_room_for_answers)
 
     def ping(self) -> None:
         """Send a ping frame."""
@@ -269,13 +266,6 @@ class Outbox:
         self._queue.append(frame)
         self._queued_bytes += len(frame)
         self._outgoing.next(self)
-
-    async def _wait_until(self, holds: Callable[[], bool]) -> None:
-        looks = 0
-        while not self._closed and not self._transport.is_closing() and not holds():
-            # aiohttp tells nobody but itself when a transport has drained.
-            await asyncio.sleep(_LOOKS_S[min(looks, len(_LOOKS_S) - 1)])
-            looks += 1
 
 
 class Boxes:

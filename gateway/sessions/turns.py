@@ -6,10 +6,11 @@ answers to say things in order.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 Task = asyncio.Task[None]
+Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Turns:
@@ -33,9 +34,10 @@ class Turns:
         """Whether none is under way."""
         return not self._tasks
 
-    def begin(self, about: str | None, work: Callable[[], Awaitable[None]], *, name: str) -> None:
+    def begin(self, about: str | None, work: Work, *, name: str) -> None:
         """Do `work` once all that was begun about the same thing is over; about None at once."""
-        turn = self.aside(_after(self._last.get(about) if about is not None else None, work), name=name)
+        former = self._last.get(about) if about is not None else None
+        turn = self.aside(work() if former is None else _after(former, work), name=name)
         if about is not None:
             self._last[about] = turn
             turn.add_done_callback(lambda over: self._forget(about, over))
@@ -77,7 +79,6 @@ def _nobody(_: BaseException) -> None:
     pass
 
 
-async def _after(former: Task | None, work: Callable[[], Awaitable[None]]) -> None:
-    if former is not None:
-        await asyncio.wait([former])
+async def _after(former: Task, work: Work) -> None:
+    await asyncio.wait([former])
     await work()

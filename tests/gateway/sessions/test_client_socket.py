@@ -2,14 +2,15 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from gateway.sessions.client_socket import FRAME_BYTES, FRAMES_A_TURN, ClientSocket
 from gateway.sessions.pace import Pace
 from gateway.token_bucket import MAX_PAUSE_S
 from tests.support.hostile_frames import framed
-from tests.support.raw_websocket import PING
+from tests.support.raw_websocket import PING, frame
 from tests.support.waiting import eventually, let_pass
 
 PIECES = framed(b"", 1) + framed(b"", 0) * (2 * FRAMES_A_TURN)
@@ -22,6 +23,9 @@ class Heard:
         self.socket = ClientSocket(transport, self, max_bytes=1 << 20, pace=pace)
         self.say: Callable[[bytes], None]
         """Send more."""
+        self.takes: Callable[[int], Awaitable[None]]
+        """Reads so many bytes."""
+        self.said: list[bytes] = []
         self.texts = 0
         self.controls = 0
         self.broken = asyncio.Event()
@@ -31,6 +35,7 @@ class Heard:
     def on_text(self, text: bytes) -> None:
         """See `Listener`."""
         self.texts += 1
+        self.said.append(text)
         self._look_later()
         if text == b"hold":
             self.socket.hold()
@@ -74,10 +79,18 @@ async def heard(data: bytes, pace: Pace | None = None) -> AsyncIterator[Heard]:
         transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
         found = Heard(transport, pace)
         found.say = theirs.sendall
+        found.takes = partial(_take, theirs)
         transport.set_protocol(found.socket)
         theirs.sendall(data)
         yield found
         transport.abort()
+
+
+async def _take(sock: socket.socket, size: int) -> None:
+    while size:
+        with suppress(BlockingIOError):
+            size -= len(sock.recv(size, socket.MSG_DONTWAIT))
+        await let_pass(0)
 
 
 class Purse(Pace):
@@ -146,6 +159,34 @@ async def test_each_frame_is_paid_by_its_size() -> None:
     async with heard(said, pace=pace) as me:
         await me.has_said(2)
         assert (me.controls, pace.paid) == (1, 1 + 2 + 4)
+
+
+async def test_who_takes_no_answers_is_asked_for_nothing_more() -> None:
+    """Once so many of them wait as are allowed; when it has taken them what it said meanwhile is heard."""
+    async with heard(b"") as me:
+        transport, most = me.socket.transport, 4 << 20
+        transport.set_write_buffer_limits(high=most)
+        transport.write(bytes(most))
+        me.say(framed(b"x"))
+        await me.has_said(1)
+        transport.write(bytes(most))
+        me.say(framed(b"x"))
+        await let_pass(0.05)
+        assert me.texts == 1
+        await me.takes(2 * most)
+        await me.has_said(2)
+
+
+async def test_what_looks_like_a_text_is_part_of_another() -> None:
+    """Within a frame, and within a message's second: it is what its client says there, and no message of its own."""
+    inner = frame(b"inner")
+    outer = frame(inner, 0, mask=bytes(4))[: -len(inner)]
+    for first in (b"\x81" + outer[1:], frame(b"", fin=0) + outer):
+        async with heard(first) as me:
+            await let_pass(0.01)
+            me.say(inner)
+            await me.has_said(1)
+            assert me.said == [inner]
 
 
 async def test_who_is_held_twice_is_read_when_both_let_go() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.fanout.outgoing import Outgoing
 from gateway.fanout.sink import Tally
-from gateway.sessions.outbox import MAX_ANSWER_BYTES, MAX_EVENT_BYTES, SLOW_BYTES, Outbox
+from gateway.sessions.outbox import MAX_EVENT_BYTES, SLOW_BYTES, Outbox
 from gateway.wire import PING, text_frame
 from tests.support.records import batch_of
 
@@ -165,26 +165,14 @@ async def test_wait_room_is_at_once_where_there_is_room(wire: Wire, looptime: An
 async def test_waiting_ends_with_the_connection(wire: Wire, how: str) -> None:
     """Nobody waits for a client that has gone."""
     outbox = Outbox(wire, Outgoing())
-    wire.unread = 2 * MAX_ANSWER_BYTES
-    waits = [asyncio.ensure_future(wait()) for wait in (outbox.wait_room, outbox.wait_for_reader)]
-    assert not any([await reached(wait, 10) for wait in waits])
+    wire.unread = 1
+    waiting = asyncio.ensure_future(outbox.wait_room())
+    assert not await reached(waiting, 10)
     if how == "outbox":
         outbox.close()
     else:
         wire.closing = True
-    assert all([await reached(wait, 1) for wait in waits])
-
-
-async def test_wait_for_reader_bounds_the_answers(wire: Wire) -> None:
-    """A client that does not read its answers is asked for nothing more once 4 MiB of them wait."""
-    outbox = Outbox(wire, Outgoing())
-    wire.unread = MAX_ANSWER_BYTES
-    await outbox.wait_for_reader()
-    wire.unread += 1
-    waiting = asyncio.ensure_future(outbox.wait_for_reader())
-    assert not await reached(waiting, 60)
-    wire.unread -= 1
-    assert await reached(waiting, 0.25)
+    assert await reached(waiting, 1)
 
 
 async def test_what_was_sent_with_others_counts_as_said(wire: Wire) -> None:

@@ -1,12 +1,12 @@
 """Requests of one connection: in order about one thing, beside each other about many."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.sessions.turns import Turns
+from gateway.sessions.turns import Turns, Work
 from tests.support.waiting import let_pass
 
 pytestmark = pytest.mark.asyncio
@@ -20,7 +20,7 @@ class Bench:
         self.over: list[str] = []
         self.gates: dict[str, asyncio.Event] = {}
 
-    def work(self, name: str) -> Callable[[], Awaitable[None]]:
+    def work(self, name: str) -> Work:
         """Work that goes on until it is let through."""
         self.gates[name] = asyncio.Event()
 
