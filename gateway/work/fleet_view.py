@@ -33,6 +33,7 @@ class FleetView:
         self._fleet = Fleet(0)
         # What those that live told of their agents; those that tell the same share it.
         self._told: dict[str, Schemas] = {}
+        self._schemas: dict[str, Any] = {}
 
     async def run(self) -> None:
         """Look at the others until cancelled."""
@@ -52,6 +53,11 @@ class FleetView:
             if one.instance not in self._told:
                 told = await self._store.leases.agents(one.instance)
                 self._told[one.instance] = next((same for same in self._told.values() if same == told), told)
+        self._schemas = {
+            name: self._told[one.instance].get(name, {})
+            for one in reversed(self._others)
+            for name in one.about["instance"]["agents"]
+        }
 
     @property
     def _others(self) -> list[Instance]:
@@ -76,13 +82,9 @@ class FleetView:
         """The same by id, for whoever watches them."""
         return {("", one["instance"]): Described(None, one) for one in self.instances()}
 
-    def schemas(self) -> dict[str, Any]:
+    def schemas(self) -> Mapping[str, Any]:
         """What the agents of the others take, by name; nothing is known of one that was not told of."""
-        return {
-            name: self._told.get(one.instance, {}).get(name, {})
-            for one in reversed(self._others)
-            for name in one.about["instance"]["agents"]
-        }
+        return self._schemas
 
     def sandboxes(self) -> dict[tuple[str, str], Described]:
         """Those of the others, by instance and address, and by id."""
