@@ -294,6 +294,12 @@ class Settings(_TabSettings):
         return self.state_persistence_backend in own
 
 
+def name_of(field: str) -> str:
+    """The environment variable of a setting."""
+    alias = Settings.model_fields[field].validation_alias
+    return str(alias.choices[-1]) if isinstance(alias, AliasChoices) else f"GATEWAY_{field.upper()}"
+
+
 def _check_leases(settings: Settings) -> None:
     if settings.lease_s < 3 * settings.lease_renew_s:
         raise ValueError("GATEWAY_LEASE_S must be at least three times GATEWAY_LEASE_RENEW_S")

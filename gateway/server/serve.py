@@ -26,7 +26,7 @@ from gateway.server.mistaken import check_sandbox_urls
 from gateway.server.processes import Place, Supervisor, reserved
 from gateway.server.stores import limits_of
 from gateway.server.world import World
-from gateway.settings import Settings
+from gateway.settings import Settings, name_of
 
 READERS: Final = 2
 """Threads that read the store: reads are short, and SQLite lets them go beside the writer."""
@@ -115,8 +115,8 @@ def _words(loc: tuple[int | str, ...], message: str) -> str:
     said = message.removeprefix("Value error, ")
     if not loc:
         return said
-    name = str(loc[0])
-    return f"{f'GATEWAY_{name.upper()}' if name in Settings.model_fields else name.upper()}: {said}"
+    field = str(loc[0])
+    return f"{name_of(field) if field in Settings.model_fields else field.upper()}: {said}"
 
 
 def _refused(why: str) -> int:

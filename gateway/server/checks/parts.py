@@ -13,11 +13,11 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import AliasChoices, SecretStr
+from pydantic import SecretStr
 
 from gateway.errors import StoreUnavailableError
 from gateway.server.data_dir import StartError, locked
-from gateway.settings import Settings
+from gateway.settings import Settings, name_of
 from gateway.state.sqlite.look import time_sync
 from sandbox_bridge.settings import SandboxSettings
 
@@ -66,12 +66,6 @@ def set_by_hand(settings: Settings) -> Iterator[Finding]:
                 "settings", "ok", f"{name_of(field)} = {_shown(value)}: {_reason(info.description)}"
             )
     yield Finding("settings", "ok", "all others have their defaults (docs/settings.md)")
-
-
-def name_of(field: str) -> str:
-    """The environment variable of a setting."""
-    alias = Settings.model_fields[field].validation_alias
-    return str(alias.choices[-1]) if isinstance(alias, AliasChoices) else f"GATEWAY_{field.upper()}"
 
 
 def _shown(value: Any) -> str:

@@ -1,5 +1,6 @@
 """The command line: what each command takes, and its help. What it does is loaded when it is called."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -44,6 +45,23 @@ app = typer.Typer(
     help="Submit work to sandboxes, watch it live, come back to it, and never lose a line.",
     epilog=EXIT_CODES,
 )
+
+
+def _say_version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("sentient-gateway"))
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which this is.")
+    ] = False,
+) -> None:
+    pass
+
 
 Subject = Annotated[
     list[str] | None,

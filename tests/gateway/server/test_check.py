@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from gateway.server.checks.agents import agents
 from gateway.server.checks.parts import environment, networks, set_by_hand
+from gateway.server.serve import mistakes
 from gateway.settings import Settings
 from tests.support.gateway import client, running_gateway
 from tests.support.postgres import postgres_server
@@ -209,6 +210,17 @@ def test_instance_that_others_cannot_find_is_told(differs: dict[str, Any], warne
     }
     found = [finding.fix or "" for finding in networks(Settings(**(of_a_fleet | differs)))]
     assert any("GATEWAY_ADVERTISE_URL" in fix for fix in found) == warned
+
+
+@pytest.mark.parametrize("name", ["EVENT_BUS_BACKEND", "STATE_PERSISTENCE_BACKEND", "GATEWAY_PORT"])
+def test_mistake_is_told_by_the_name_that_its_variable_has(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not all settings begin with `GATEWAY_`."""
+    monkeypatch.setenv(name, "nonsense")
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert [told.partition(":")[0] for told in mistakes(caught.value)] == [name]
 
 
 def test_variables_of_others_are_no_mistakes() -> None:

@@ -9,6 +9,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from io import RawIOBase
 from pathlib import Path
 
@@ -288,6 +289,12 @@ async def test_output_that_cannot_be_written_is_told_in_one_line(gateway: Gatewa
     done = await run(gateway.url, "tasks", stdout=full)
     os.close(full)
     assert (done.code, done.err) == (1, "gateway: the output can't be written: No space left on device\n")
+
+
+async def test_version_is_the_packages(unused_tcp_port: int) -> None:
+    """It is told without a gateway."""
+    done = await run(f"http://127.0.0.1:{unused_tcp_port}", "--version")
+    assert (done.code, done.out.strip()) == (0, version("sentient-gateway"))
 
 
 async def test_argument_that_is_no_utf8_is_refused_at_once(gateway: GatewayProcess) -> None:
