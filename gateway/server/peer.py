@@ -14,6 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_request import BaseRequest
 
 from gateway.server.crowd import Guest
+from gateway.server.pieces import Pieces
 from gateway.sessions.auth import MAX_TOKEN_BYTES
 from gateway.sessions.pace import Pace
 from gateway.sessions.problems import plain_problem
@@ -30,7 +31,7 @@ HEADS: Final[Mapping[str, Any]] = {
 """How aiohttp's parser reads what comes to us."""
 
 
-class Peer(web.RequestHandler):
+class Peer(Pieces):
     """One connection, with one request at a time."""
 
     __slots__ = ("guest", "on_gone")
@@ -38,7 +39,7 @@ class Peer(web.RequestHandler):
     def __init__(self, manager: web.Server, guest: Guest, **options: Any) -> None:
         super().__init__(
             manager,
-            access_log=None,  # type: ignore[arg-type]
+            access_log=None,
             **HEADS,
             **options,
         )
@@ -72,12 +73,13 @@ class Peer(web.RequestHandler):
             raise ConnectionResetError("the client has gone")
         rest = Rest()
         self.set_parser(rest)  # type: ignore[arg-type]
+        late = self.take_late()
         guest.stay()
         self.transport = self.guest = None  # so it is neither closed now nor counted as gone
         transport.set_protocol(to)
         super().connection_lost(None)
-        if rest.data:
-            to.data_received(rest.data)
+        if rest.data or late:
+            to.data_received(rest.data + late)
         return guest.went
 
     def connection_lost(self, exc: BaseException | None) -> None:

@@ -8,15 +8,16 @@ import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final
+from typing import Any, Final, cast
 
 import structlog
-from aiohttp import BodyPartReader, web
+from aiohttp import BodyPartReader, MultipartReader, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.clock import Clock
 from gateway.errors import GatewayError, StoreUnavailableError, wrong_field
 from gateway.files import MAX_FILES, FileError, Intake, TooManyBytesError, Upload, path_problem
+from gateway.server.peer import MAX_HEADER_BYTES
 from gateway.state.base import StateStore
 from gateway.tar import Member, TarError, TarReader
 
@@ -29,6 +30,8 @@ PART_TIMEOUT_S: Final = 60.0
 UPLOAD_TIMEOUT_S: Final = 3600.0
 """How long an upload may take in all; well below the time after which what it left would be swept."""
 SLICE_BYTES: Final = 128 << 10
+MAX_LINES: Final = 300
+"""Of a form, but for what its parts hold: boundaries and headers, and whatever stands before the first."""
 OVERHEAD_BYTES: Final = 64 << 20
 """What an archive may have beside its files' bytes: headers and padding of as many files and folders as are taken."""
 
@@ -45,6 +48,8 @@ class Uploads:
         self._clock = clock
         self._max_bytes = max_bytes
         self._active: Counter[Hashable] = Counter()
+        self._begun: set[str] = set()
+        """Of whose files there are some in the store."""
 
     @asynccontextmanager
     async def received(
@@ -63,7 +68,9 @@ class Uploads:
         finally:
             self._active[by] -= 1
             self._active += Counter()  # forgets who has none
-            await self._drop(set_id)
+            if set_id in self._begun:
+                self._begun.discard(set_id)
+                await self._drop(set_id)
 
     async def _drop(self, set_id: str) -> None:
         try:
@@ -97,12 +104,16 @@ class Uploads:
         tar = _Tar(self._max_bytes)
         async for data in slices:
             for _ in tar.feed(data):
-                await self._store.add_files(set_id, tar.intake.take())
+                await self._add(set_id, tar)
         tar.close()
         if not tar.intake.empty:
-            await self._store.add_files(set_id, tar.intake.take())
+            await self._add(set_id, tar)
         files = tar.intake.files.keys()
         return Upload(set_id if files else None, files, tar.folders, tar.hash.hexdigest())
+
+    async def _add(self, set_id: str, tar: "_Tar") -> None:
+        self._begun.add(set_id)
+        await self._store.add_files(set_id, tar.intake.take())
 
 
 class _Tar:
@@ -183,9 +194,32 @@ def _refused_tar(error: TarError) -> GatewayError:
     return wrong_field(["input", "files", *([shown] if shown is not None else [])], str(error))
 
 
+class _Lines:
+    """A form's bytes, of which so many lines are read as lines: aiohttp skips those before the first part without a
+    pause, and there may be any number of them."""
+
+    def __init__(self, content: StreamReader) -> None:
+        self._content = content
+        self._left = MAX_LINES
+
+    async def readline(self, **how: Any) -> bytes:
+        """The next one. Raises ValueError where it is one too many."""
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError(f"more than {MAX_LINES} lines are beside its parts")
+        return await self._content.readline(**how)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
+
+
 async def _parts(request: web.Request) -> AsyncIterator[BodyPartReader]:
     with _form_errors():
-        form = await request.multipart()
+        form = MultipartReader(
+            request.headers,
+            cast("StreamReader", _Lines(request.content)),
+            max_field_size=MAX_HEADER_BYTES,
+        )
     while True:
         with _form_errors():
             part = await form.next()

@@ -153,6 +153,7 @@ async def test_upload_for_an_input_that_is_wrong_is_refused(gateway: GatewayProc
         b'--x\r\nContent-Disposition: form-data; name="task"\r\n\r\nno json\r\n--x--\r\n',
         b'--x\r\nContent-Disposition: form-data; name="other"\r\n\r\n{}\r\n--x--\r\n',
         b"no form at all",
+        b"\n" * 2000 + b'--x\r\nContent-Disposition: form-data; name="task"\r\n\r\n{}\r\n--x--\r\n',
     ],
 )
 async def test_a_form_that_is_none_is_refused(gateway: GatewayProcess, body: bytes) -> None:

@@ -28,6 +28,7 @@ ASKED_AT_ONCE: Final = 60
 """Requests under way on one socket, of the 64 that may be."""
 BOMB: Final = b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: x\r\n" * 2000 + b"\r\n"
 PATHS: Final = ("/", "/livez", "/metrics", "/nope", "/openapi.json", "/v1/tasks?label=k%3Dw", "/v1/whoami")
+CHUNKS: Final = "chunks"
 LISTS: Final = ({"label": "k=w"}, {"limit": 500}, {"status": "failed"})
 """The first reads all there are and finds none, the next has as many as it may."""
 SAID: Final = {
@@ -61,8 +62,10 @@ class Attackers:
         yield from (self._over_and_over(self._silent) for _ in range(SILENT))
 
     def requests(self) -> Iterator[Coroutine[Any, Any, None]]:
-        """Requests by HTTP without a token, one behind the other, and answers that are thrown away."""
+        """Requests by HTTP without a token, one behind the other, and answers that are thrown away; bodies in chunks of
+        one byte."""
         yield from (self._over_and_over(self._ask, path) for path in PATHS)
+        yield from (self._over_and_over(self._chunks) for _ in range(4))
 
     def lists(self) -> Iterator[Coroutine[Any, Any, None]]:
         """Lists that take long to look up, over a few sockets."""
@@ -113,6 +116,13 @@ class Attackers:
         async with connected(self.door) as (reader, writer), _sending(writer, asked):
             while part := await reader.read(1 << 18):
                 self.done[path] += part.count(b"HTTP/1.1 ")
+
+    async def _chunks(self) -> None:
+        async with connected(self.door) as (reader, writer):
+            writer.write(b"POST /nope HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+            async with _sending(writer, b"1\r\nx\r\n" * 40_000, self.done, CHUNKS):
+                while await reader.read(1 << 16):
+                    pass
 
     async def _list(self, wanted: dict[str, Any]) -> None:
         async with raw_client(self.door) as me:
