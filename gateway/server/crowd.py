@@ -21,6 +21,9 @@ from gateway.token_bucket import Buckets, TokenBucket
 
 SPARE: Final = 1000
 """Connections that may be open beside `max_connections`: requests by HTTP, and handshakes."""
+HEAD_BYTES: Final = 1 << 10
+"""A request counts as one more for each so many of its head: lists of a few bytes an item are looked through there, by
+us and by aiohttp, 16 KiB in 4 ms."""
 WAITING: Final = 64
 """Connections of an address beyond its limit that are told so; the next are cut off unheard."""
 
@@ -103,10 +106,10 @@ class Crowd:
             return False
         return not self._per_s or self._rates.of(address, self._rate).took_one(_now())
 
-    def asks(self, address: str | None) -> float:
-        """It asks by HTTP, whatever it may be: how long, in s, it is to wait for that."""
+    def asks(self, address: str | None, head_bytes: int = 0) -> float:
+        """It asks by HTTP, whatever it may be, in a head of so many bytes: how long, in s, it is to wait for that."""
         pace = self.pace(address)
-        return 0.0 if pace is None else pace.pay(1)
+        return 0.0 if pace is None else pace.pay(1 + head_bytes // HEAD_BYTES)
 
     def _insists(self, address: str | None) -> bool:
         """Whether it goes on asking for sockets though it was refused as many as it may have in one go."""
@@ -165,9 +168,9 @@ class Guest:
         """That of its address."""
         return self._crowd.pace(self.counted_as)
 
-    async def wait(self) -> None:
-        """Return when what its address has asked for is made up for, this one with it."""
-        if owed_s := self._crowd.asks(self.counted_as):
+    async def wait(self, head_bytes: int = 0) -> None:
+        """Return when what its address has asked for is made up for, this one with it, whose head has so many bytes."""
+        if owed_s := self._crowd.asks(self.counted_as, head_bytes):
             await asyncio.sleep(owed_s)
 
     def broke(self) -> None:

@@ -67,7 +67,8 @@ async def crowd_checked(request: web.Request, handler: Handler) -> web.StreamRes
         return await handler(request)
     forwarded = forwarded_for(request.headers)
     with guest.asking(forwarded, shakes_hands=request.path in endpoint.SOCKETS) as crowded:
-        await guest.wait()
+        head = len(request.raw_path) + sum(len(name) + len(value) for name, value in request.raw_headers)
+        await guest.wait(head)
         if crowded is None:
             return await handler(request)
         refusal = HandshakeError(

@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from tests.support.attackers import CHUNKS, KINDS, LISTS, PATHS, SAID
+from tests.support.attackers import CHUNKS, HEADS, KINDS, LISTS, PATHS, SAID
 from tests.support.gateway import Client, GatewayProcess, client, running_gateway
 from tests.support.waiting import let_pass
 
@@ -28,7 +28,7 @@ EACH: Final = 150
 SOCKETS: Final = {"hostile frames", "bombs", "come and gone", "pings", "requests", "pieces", "silent"}
 DONE: Final = {
     "sockets": SOCKETS,
-    "requests": {*PATHS, CHUNKS},
+    "requests": {*PATHS, *HEADS, CHUNKS},
     "lists": {next(iter(wanted)) for wanted in LISTS},
     "sandboxes": set(SAID),
 }

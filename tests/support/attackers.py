@@ -28,6 +28,7 @@ ASKED_AT_ONCE: Final = 60
 """Requests under way on one socket, of the 64 that may be."""
 BOMB: Final = b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: x\r\n" * 2000 + b"\r\n"
 PATHS: Final = ("/", "/livez", "/metrics", "/nope", "/openapi.json", "/v1/tasks?label=k%3Dw", "/v1/whoami")
+HEADS: Final = {"If-None-Match": '"a",' * 3900, "Accept-Encoding": "a," * 7900}
 CHUNKS: Final = "chunks"
 LISTS: Final = ({"label": "k=w"}, {"limit": 500}, {"status": "failed"})
 """The first reads all there are and finds none, the next has as many as it may."""
@@ -63,8 +64,11 @@ class Attackers:
 
     def requests(self) -> Iterator[Coroutine[Any, Any, None]]:
         """Requests by HTTP without a token, one behind the other, and answers that are thrown away; bodies in chunks of
-        one byte."""
-        yield from (self._over_and_over(self._ask, path) for path in PATHS)
+        one byte, and heads with long lists."""
+        yield from (self._over_and_over(self._ask, path, path) for path in PATHS)
+        yield from (
+            self._over_and_over(self._ask, name, "/", f"{name}: {said}\r\n") for name, said in HEADS.items()
+        )
         yield from (self._over_and_over(self._chunks) for _ in range(4))
 
     def lists(self) -> Iterator[Coroutine[Any, Any, None]]:
@@ -111,11 +115,11 @@ class Attackers:
                 await attack(self.door, [], seed=seed, frames=10_000, tally=tally, at_once=2)
             self.done["hostile frames"] = tally.frames
 
-    async def _ask(self, path: str) -> None:
-        asked = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() * PIPELINED
+    async def _ask(self, name: str, path: str, more: str = "") -> None:
+        asked = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n".encode() * PIPELINED
         async with connected(self.door) as (reader, writer), _sending(writer, asked):
             while part := await reader.read(1 << 18):
-                self.done[path] += part.count(b"HTTP/1.1 ")
+                self.done[name] += part.count(b"HTTP/1.1 ")
 
     async def _chunks(self) -> None:
         async with connected(self.door) as (reader, writer):

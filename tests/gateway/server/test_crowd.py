@@ -131,6 +131,14 @@ def test_bad_network_of_proxies_is_refused_at_the_start() -> None:
         Settings(_env_file=None, trusted_proxies=("proxy",))
 
 
+@pytest.mark.looptime
+async def test_long_head_counts_for_more() -> None:
+    """One more for each KiB."""
+    found = crowd()
+    assert {found.asks("198.51.100.9", 1023) for _ in range(1000)} == {0.0}
+    assert [found.asks("198.51.100.9", 4096) for _ in range(300)][::299] == [0.0, 0.5]
+
+
 async def test_who_speaks_no_http_has_asked_for_a_socket() -> None:
     """What can't be read costs as much, so it takes from the same rate; who is not counted by address has none."""
     found = crowd(limit=4, per_s=0.01)
