@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Awaitable, Callable
 from socket import gaierror
+from ssl import SSLCertVerificationError, SSLError
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -108,9 +109,14 @@ async def _open(address: str, token: str | None) -> ClientConnection:
 
 
 def _words(error: OSError) -> str:
-    if error.errno and not isinstance(error, gaierror):
-        return os.strerror(error.errno)
-    return error.strerror or str(error)
+    match error:
+        case SSLCertVerificationError():
+            return f"its certificate: {error.verify_message}"
+        case SSLError():
+            return f"it does not speak TLS, or not ours: {error.reason}"
+        case gaierror():
+            return error.strerror or str(error)
+    return os.strerror(error.errno) if error.errno else str(error) or "it hung up"
 
 
 def _refusal(error: InvalidStatus) -> RefusedError:

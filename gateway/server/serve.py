@@ -52,7 +52,10 @@ def run(*, serves_clients: bool = True, unsafe_no_isolation: bool = False, **fla
     if settings.local_sandbox and (problem := problem_of_settings(unsafe_no_isolation=unsafe_no_isolation)):
         return _refused(problem)
     if settings.is_alone and not serves_clients:
-        return _refused("a worker shares its store with gateways: give all of them EVENT_BUS_BACKEND=redis")
+        return _refused(
+            "a worker shares its store with gateways: give all of them EVENT_BUS_BACKEND=redis and a store that"
+            " several may open (sqlite or postgresql)"
+        )
     logs.configure(settings.log_format, settings.log_level)
     _allow_files(settings.max_connections + OTHER_FILES)
     serve = partial(_run, serves_clients=serves_clients, unsafe_no_isolation=unsafe_no_isolation)

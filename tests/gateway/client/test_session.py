@@ -200,6 +200,24 @@ async def test_nobody_there_is_unreachable(unused_tcp_port: int) -> None:
             pass
 
 
+@pytest.mark.parametrize(
+    ("answer", "reason"), [(b"HTTP/1.1 400 Bad Request\r\n\r\n", "TLS"), (b"", "hung up")]
+)
+async def test_address_without_tls_is_told_so(answer: bytes, reason: str) -> None:
+    """It was "Operation not permitted", which OpenSSL's number 1 means elsewhere, or nothing at all."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as plain:
+        port = plain.sockets[0].getsockname()[1]
+        with pytest.raises(UnreachableError, match=reason):
+            async with connect(f"https://127.0.0.1:{port}"):
+                pass
+
+
 async def test_other_protocol_is_unreachable() -> None:
     """A WebSocket server that is no gateway is not taken for one."""
     async with ScriptedGateway.running("chat") as other:
