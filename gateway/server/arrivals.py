@@ -25,8 +25,8 @@ from gateway.sessions.pace import Pace
 from gateway.sessions.upgrade import Handshake
 
 PATH: Final = "/ws"
-MAX_HEAD_BYTES: Final = 32 << 10
-"""Of a handshake that is read here: the longest token, and as much beside it."""
+MAX_HEAD_BYTES: Final = 4 << 10
+"""Of a handshake that is read here, before its address has paid for it; a longer one is aiohttp's."""
 _BEGINS: Final = (b"GET /ws ", b"GET /ws?")
 _END: Final = b"\r\n\r\n"
 
@@ -50,7 +50,7 @@ class ShortWay:
         if asked is None or not self._is_ours(asked, guest):
             return False
         begin = self._endpoint.expected(arrival, asked)
-        if begin is None or not guest.comes_in(forwarded_for(asked.headers)):
+        if begin is None or not guest.comes_in(forwarded_for(asked.headers), len(data)):
             return False
         begin()
         return True

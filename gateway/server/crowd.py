@@ -97,13 +97,15 @@ class Crowd:
         """A socket is asked for from there; whether that is not too often."""
         return not self._per_s or address is None or self._rates.of(address, self._rate).has_one()
 
-    def comes_in(self, address: str | None) -> bool:
+    def comes_in(self, address: str | None, head_bytes: int) -> bool:
         """A socket is asked for from there, and may be had at once: not refused, nor waited for. Else this counts for
         nothing."""
         if address is None:
             return True
         if self.has_many(address) or ((pace := self.pace(address)) is not None and not pace.took_one(_now())):
             return False
+        if pace is not None:
+            pace.pay(head_bytes // HEAD_BYTES)
         return not self._per_s or self._rates.of(address, self._rate).took_one(_now())
 
     def asks(self, address: str | None, head_bytes: int = 0) -> float:
@@ -198,11 +200,11 @@ class Guest:
             if not self._stays:
                 self._crowd.leave(behind)
 
-    def comes_in(self, forwarded: str) -> bool:
+    def comes_in(self, forwarded: str, head_bytes: int) -> bool:
         """As `asking` for a socket that may be had at once, where it may: it then stays."""
         behind = self._crowd.behind(self._peer, forwarded) if self._address is None else None
         self._crowd.enter(behind)
-        if not self._crowd.comes_in(self._address or behind):
+        if not self._crowd.comes_in(self._address or behind, head_bytes):
             self._crowd.leave(behind)
             return False
         self._behind = behind

@@ -71,13 +71,13 @@ async def test_who_has_gone_is_forgotten() -> None:
     with behind.asking("203.0.113.9"):
         behind.stay()
     at_once = found.came(connection("10.0.0.1"))
-    assert not at_once.comes_in("203.0.113.9")
+    assert not at_once.comes_in("203.0.113.9", 0)
     at_once.went()
     direct.went()
     assert repr(found) == "<Crowd 1 connections from 1 addresses>"
     behind.went()
     at_once = found.came(connection("10.0.0.1"))
-    assert at_once.comes_in("203.0.113.9")
+    assert at_once.comes_in("203.0.113.9", 0)
     assert repr(found) == "<Crowd 1 connections from 1 addresses>"
     at_once.went()
     assert repr(found) == "<Crowd 0 connections from 0 addresses>"
@@ -96,7 +96,7 @@ async def test_who_opens_sockets_without_end_is_refused_and_then_cut_off(*, at_o
         if not guest.has_room:
             guest.went()
             return "cut off"
-        if at_once and guest.comes_in(forwarded):
+        if at_once and guest.comes_in(forwarded, 0):
             guest.went()
             return "ok"
         with guest.asking(forwarded, shakes_hands=True) as refused:
@@ -163,3 +163,11 @@ async def test_address_waits_for_what_it_asks_too_fast() -> None:
         with guest.asking(forwarded):
             await guest.wait()
         assert asyncio.get_running_loop().time() - began == pytest.approx(waits_s)
+
+
+@pytest.mark.looptime
+async def test_who_comes_in_at_once_pays_for_the_length_of_its_head() -> None:
+    """As whoever waits: one, and one more for each KiB, of the same 2000."""
+    found = crowd(limit=0)
+    came = [found.came(connection("198.51.100.7")).comes_in("", 3 << 10) for _ in range(501)]
+    assert came == [True] * 500 + [False]
