@@ -12,7 +12,9 @@ from gateway.settings import Settings
 from gateway.state.base import KEY_LIFETIME_MS, Retention, StateStore
 
 SWEEP_S: Final = 60.0
-"""How often it is looked for."""
+"""How often it is looked for, where nothing is to be kept for less."""
+SOON_S: Final = 1.0
+"""The same where something is."""
 UPLOAD_LEFT_S: Final = 7200.0
 """After how long without growth an upload is nobody's: twice as long as one may take."""
 SETTLED_S: Final = 600.0
@@ -29,6 +31,11 @@ def retention_of(settings: Settings, now_ms: int) -> Retention:
         max_bytes=settings.retention_bytes,
         settled_before_ms=now_ms - round(SETTLED_S * 1000),
     )
+
+
+def _every_s(settings: Settings) -> float:
+    """Nothing is kept for more than twice its time, as far as that is not less than `SOON_S`."""
+    return min(SWEEP_S, max(SOON_S, min(settings.retention_s, settings.task_retention_s)))
 
 
 async def sweep(
@@ -51,4 +58,4 @@ async def sweep(
             metrics.forgotten.inc(done.forgotten)
             if done.trimmed or done.forgotten:
                 log.info("retention", logs_trimmed=done.trimmed, tasks_forgotten=done.forgotten)
-        await asyncio.sleep(SWEEP_S)
+        await asyncio.sleep(_every_s(settings))

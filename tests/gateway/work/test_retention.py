@@ -59,6 +59,16 @@ async def test_task_first_loses_its_log_and_then_goes(bench: Bench) -> None:
         assert b"gateway_tasks_forgotten_total 1.0" in metrics.render()
 
 
+async def test_what_is_kept_for_seconds_goes_after_seconds(bench: Bench) -> None:
+    """A log of 5 s is not kept for the minute that lies between looks at those of days."""
+    async with swept(bench, retention_s=5):
+        task = await ended(bench)
+        await let_pass(4)
+        assert await there(bench, task) == (True, True)
+        await let_pass(6)
+        assert await there(bench, task) == (True, False)
+
+
 async def test_full_store_waits_for_whoever_waited_for_a_task(bench: Bench) -> None:
     """However full it is, a task stays for some minutes after its end, and nothing goes that runs."""
     task, goes_on = await ended(bench), await bench.running()
