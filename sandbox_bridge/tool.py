@@ -46,7 +46,7 @@ class WebContainerToolInput(BaseModel):
         return files
 
 
-class _Waiting:
+class Waiting:
     """A call that has no place on the connection yet."""
 
     cancelled = False
@@ -75,7 +75,7 @@ class AsyncWebContainerTool:
         self._connect_timeout_s = connect_timeout_s
         self._new_session_id = new_session_id
         # Ids in use.
-        self._active_sessions: dict[str, BridgeSession | _Waiting] = {}
+        self._active_sessions: dict[str, BridgeSession | Waiting] = {}
         self._bridge: Bridge | None = None
         # Set at each change of the bridge, for those who wait for their place.
         self._changed = asyncio.Event()
@@ -144,7 +144,7 @@ class AsyncWebContainerTool:
         session = self._active_sessions.get(session_id)
         if session is None:
             return False
-        if isinstance(session, _Waiting):
+        if isinstance(session, Waiting):
             session.cancelled = True
             self._changed.set()
             return True
@@ -176,7 +176,7 @@ class AsyncWebContainerTool:
             limits=Limits(timeout_s=self._timeout_s),
             traceparent=self._traceparent,
         )
-        waiting = self._active_sessions[session_id] = _Waiting()
+        waiting = self._active_sessions[session_id] = Waiting()
         try:
             bridge = await self._place(waiting)
             async with bridge.open(session_id, spec, stream=stream) as session:
@@ -184,8 +184,9 @@ class AsyncWebContainerTool:
                 yield session
         finally:
             del self._active_sessions[session_id]
+            self._changed.set()
 
-    async def _place(self, waiting: "_Waiting") -> Bridge:
+    async def _place(self, waiting: "Waiting") -> Bridge:
         """The bridge, perhaps with room. Raises `TaskFailed` if the one who waits is cancelled."""
         bridge = await self._wait_until(lambda bridge: bridge.free > 0 or waiting.cancelled)
         if waiting.cancelled:

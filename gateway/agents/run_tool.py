@@ -3,9 +3,9 @@
 from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
-from sandbox_bridge.bridge import Bridge
+from sandbox_bridge.bridge import Bridge, BridgeSession
 from sandbox_bridge.errors import SandboxLost
-from sandbox_bridge.tool import AsyncWebContainerTool, WebContainerToolInput
+from sandbox_bridge.tool import AsyncWebContainerTool, Waiting, WebContainerToolInput
 
 
 class Shown(Protocol):
@@ -61,6 +61,17 @@ class RunTool(AsyncWebContainerTool):
                 yield frame | {"result": await self._shown.in_result(frame["result"])}
             else:
                 yield frame
+
+    async def _place(self, waiting: Waiting) -> Bridge:
+        # For its own sessions it is worth waiting, however long they take; nobody says when others' end.
+        while self._chosen.free == 0 and not waiting.cancelled and self._is_at_work:
+            self._changed.clear()
+            await self._changed.wait()
+        return await super()._place(waiting)
+
+    @property
+    def _is_at_work(self) -> bool:
+        return any(isinstance(one, BridgeSession) for one in self._active_sessions.values())
 
     def _named(self, session_id: str | None) -> str | None:
         # What a run puts up is found by the run's own session.

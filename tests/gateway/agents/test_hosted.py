@@ -240,6 +240,27 @@ async def test_agent_that_is_left_to_itself_is_left_without_its_sandbox(table: B
             assert bridge.active == 0
 
 
+class Broad(AsyncBaseAgent):
+    """Begins more at once than its sandbox has room for."""
+
+    def __init__(self, sandbox_tool: AsyncWebContainerTool) -> None:
+        super().__init__("broad", sandbox_tool)
+
+    async def stream_execution(self, task: Task) -> AsyncGenerator[dict[str, Any], None]:
+        """Five, each of which takes longer than a call waits for a stranger's sandbox."""
+        done = await asyncio.gather(*(self.sandbox.run("sleep 20") for _ in range(5)))
+        yield {"result": {"done": len(done)}}
+
+
+async def test_what_an_agent_begins_at_once_has_its_turn(table: Bench) -> None:
+    """A call that finds its sandbox full of the agent's own waits for one of them to end."""
+    async with FakeSandbox(listen=False, max_sessions=2) as fake, connected(fake.dial) as bridge:
+        attempt = Attempt(table, hosted("broad", Broad), await table.running({"task": "text"}), bridge)
+        async with under_way(attempt):
+            await let_pass(70)
+            assert (await table.store.get_outcome(attempt.task_id)).result == {"done": 5}
+
+
 async def test_timeout_is_told_as_such(table: Bench) -> None:
     """An agent that takes too long fails for that."""
     async with under_way(await begun(table, that(looping), timeout_s=30)) as attempt:
