@@ -206,7 +206,7 @@ class Api:
         bodies: list[SubmitBody] = []
 
         async def read_task(slices: AsyncIterator[bytes]) -> None:
-            body = _keyed(asked, await self._bodies.read_json(slices, SubmitBody))
+            body = _keyed(asked, await self._bodies.read_json(asked.request, slices, SubmitBody))
             # Where it comes first, what is refused is refused before its files come.
             self._control.check(principal, body)
             self._check_wait(asked, body)

@@ -1,6 +1,7 @@
 """JSON bodies of requests: read within bounds, and held to their types."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, TypeVar
 
@@ -9,7 +10,9 @@ from pydantic import BaseModel, ValidationError
 
 from gateway.errors import GatewayError
 from gateway.frames import bad_frame
-from gateway.strict_json import parse_object
+from gateway.server.peer import Peer
+from gateway.sessions.pace import COST_OF_A_S
+from gateway.strict_json import ValueCount, parse_object
 
 MAX_READING_BYTES: Final = 256 << 20
 """Of bodies that are being received at once."""
@@ -39,21 +42,29 @@ class Bodies:
         check_encoding(request)
         if request.content_type != "application/json":
             raise web.HTTPUnsupportedMediaType(text="Send the body as application/json.")
-        return await self.read_json(request.content.iter_chunked(PART_BYTES), model)
+        return await self.read_json(request, request.content.iter_chunked(PART_BYTES), model)
 
-    async def read_json(self, parts: AsyncIterator[bytes], model: type[Model]) -> Model:
-        """The object that `parts` are the JSON of; raises as `read`."""
-        return checked(model, parse_object(await self._joined(parts)))
+    async def read_json(self, request: web.Request, parts: AsyncIterator[bytes], model: type[Model]) -> Model:
+        """The object that `parts` are the JSON of; its address pays by the time it takes. Raises as `read`."""
+        text = await self._joined(parts)
+        began = time.monotonic()
+        try:
+            return checked(model, parse_object(text))
+        finally:
+            peer = request.protocol
+            if isinstance(peer, Peer) and peer.pace is not None:
+                peer.pace.pay(int((time.monotonic() - began) * COST_OF_A_S))
 
     async def _joined(self, parts_in: AsyncIterator[bytes]) -> bytes:
         """All of it, its bytes counted as they come: what is only announced costs nobody anything."""
-        parts, held = list[bytes](), 0
+        parts, held, values = list[bytes](), 0, ValueCount()
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 async for part in parts_in:
                     held += len(part)
                     self._reading_bytes += len(part)
                     self._check_size(held)
+                    values.feed(part)
                     parts.append(part)
         except TimeoutError:
             raise web.HTTPRequestTimeout(text=f"The body took longer than {BODY_TIMEOUT_S:.0f} s.") from None
