@@ -171,7 +171,9 @@ def submit(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Where to put them.")
     ] = Path(),
-    stdin: Annotated[bool, typer.Option("--stdin", help="It can be sent input: `gateway input`.")] = False,
+    stdin: Annotated[
+        bool, typer.Option("--stdin", help="It can be sent input, by `gateway input`; ours is not read.")
+    ] = False,
     url: Url = LOCAL,
     token: Token = None,
     as_json: Json = False,

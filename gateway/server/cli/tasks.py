@@ -115,6 +115,8 @@ class Command:
             mode: Mode = "background" if detach else "streaming"
             task = await gateway.submit(mode=mode, files=files, **options)
             if not detach:
+                if isinstance(order, Order) and order.stdin and not self._as_json:
+                    self._printer.note(f"to send it input, from elsewhere: gateway input {task.task_id} …")
                 code = await self._follow(task)
                 if isinstance(order, Order) and order.globs:
                     self._tell_of(await task.download(order.output), order.output)

@@ -174,6 +174,7 @@ async def test_task_is_paused_and_resumed(gateway: GatewayProcess) -> None:
     async with started(gateway.url, "submit", "--stdin", "-c", "echo one; read line; echo two") as process:
         await next_line(process.stdout)
         task_id = (await run(gateway.url, "tasks", "--status", "running")).out.splitlines()[1].split()[0]
+        assert task_id in await next_line(process.stderr)
         paused = await run(gateway.url, "pause", task_id, "--reason", "lunch")
         assert (paused.code, paused.out.startswith(f"{task_id} ")) == (0, True)
         assert await next_line(process.stderr) == "gateway: paused by anonymous: lunch\n"
@@ -201,6 +202,16 @@ async def test_input_is_a_line_a_pipe_or_the_end(gateway: GatewayProcess) -> Non
     watched = await run(gateway.url, "watch", task_id)
     assert (watched.code, watched.out) == (0, f"one\ntwo\n{piped}")
     assert (await run(gateway.url, "input", task_id, "--eof")).code == 1
+
+
+async def test_who_follows_a_task_that_takes_input_is_told_how_to_send_it(gateway: GatewayProcess) -> None:
+    """Its id is shown nowhere else, and without input it would go on for ever, saying nothing."""
+    async with started(gateway.url, "submit", "--stdin", "-c", "cat") as process:
+        told = await next_line(process.stderr)
+        task_id = told.split("gateway input ")[1].split()[0]
+        assert (await run(gateway.url, "input", task_id, "one", "--eof")).code == 0
+        done = await ended(process)
+    assert (done.code, done.out) == (0, "one\n")
 
 
 async def test_detached_task_is_found_again(gateway: GatewayProcess) -> None:
