@@ -15,6 +15,7 @@ from tests.support.gateway import GatewayProcess, client, running_gateway
 from tests.support.processes import until
 
 pytestmark = pytest.mark.journey
+ROOT = Path(__file__).parents[2]
 
 
 def ask(url: str, *, accept: str = "application/json", body: object = None) -> tuple[int, str]:
@@ -53,6 +54,19 @@ async def _running(gateway: GatewayProcess, count: int) -> None:
         # Asked again at each change, not all the time: requests are limited.
         while len((await other.ask("list_tasks", status="running"))["tasks"]) < count:
             await other.read()
+
+
+async def test_what_an_agent_leaves_behind_does_not_keep_the_gateway(tmp_path: Path) -> None:
+    """A task that heeds no cancel, and a thread: SIGTERM ends the process all the same, and well."""
+    agents = {"GATEWAY_AGENTS": "litterer=tests.support.leaving_agents:Litterer", "PYTHONPATH": str(ROOT)}
+    async with (
+        running_gateway(tmp_path / "data", "--no-local-sandbox", env=agents) as gateway,
+        client(gateway.socket_url) as me,
+    ):
+        answer = await me.ask("submit_task", agent="litterer", input={"task": "x"}, mode="blocking")
+        assert answer["task"]["status"] == "completed"
+        async with asyncio.timeout(20):
+            assert await gateway.stop() == 0
 
 
 async def test_second_signal_ends_it_now(tmp_path: Path) -> None:
