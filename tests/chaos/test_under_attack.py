@@ -6,7 +6,7 @@ import json
 import signal
 import statistics
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -17,12 +17,12 @@ from tests.support.attackers import CHUNKS, HEADS, KINDS, LISTS, PATHS, SAID
 from tests.support.gateway import Client, GatewayProcess, client, running_gateway
 from tests.support.waiting import let_pass
 
-WINDOWS: Final = 6
-"""Of calm, and as many of each attack, one after the other: what else the machine does meets all alike."""
+WINDOWS: Final = 5
+"""Of calm, and as many of an attack, one after the other: what else the machine does meets both alike."""
 WINDOW_S: Final = 3.0
 HONEST: Final = 8
 PAUSE_S: Final = 0.02
-TASKS: Final = 3000
+TASKS: Final = 1050
 """Of which there are lists."""
 EACH: Final = 150
 SOCKETS: Final = {"hostile frames", "bombs", "come and gone", "pings", "requests", "pieces", "silent"}
@@ -117,13 +117,14 @@ async def submit_many(gateway: GatewayProcess) -> None:
             group.create_task(submit())
 
 
-async def window(honest: list[Client], attacks: Mapping[str, Attack]) -> dict[str, float]:
-    """The 99th of a hundred waits, calm, which has no name, and in each attack."""
-    found = {"": p99(await waits(honest))}
-    for kind, attack in attacks.items():
+async def compared(honest: list[Client], attack: Attack) -> tuple[float, float]:
+    """The 99th of a hundred waits, calm and attacked, each by the median of many windows."""
+    calm, attacked = list[float](), list[float]()
+    for _ in range(WINDOWS):
+        calm.append(p99(await waits(honest)))
         async with attack.going_on():
-            found[kind] = p99(await waits(honest))
-    return found
+            attacked.append(p99(await waits(honest)))
+    return statistics.median(calm), statistics.median(attacked)
 
 
 @pytest.mark.timeout(600)
@@ -141,12 +142,10 @@ async def test_honest_clients_wait_no_more_than_twice_as_long(tmp_path: Path) ->
         attacks = {kind: await held.enter_async_context(attackers(gateway, kind)) for kind in KINDS}
         await submit_many(gateway)
         await waits(honest)
-        windows = [await window(honest, attacks) for _ in range(WINDOWS)]
+        found = {kind: await compared(honest, attack) for kind, attack in attacks.items()}
         done = {kind: await attack.ended() for kind, attack in attacks.items()}
-    during = {kind: statistics.median(found[kind] for found in windows) for kind in windows[0]}
-    quiet = during.pop("")
-    for kind, wait in during.items():
+    for kind, (quiet, wait) in found.items():
         print(f"p99 {quiet * 1e3:.1f} ms, {kind}: {wait * 1e3:.1f} ms, {wait / quiet:.2f}; {done[kind]}")  # noqa: T201
     assert {kind: {name for name, count in what.items() if count} for kind, what in done.items()} == DONE
-    assert max(during.values()) <= 2 * quiet
+    assert [kind for kind, (quiet, wait) in found.items() if wait > 2 * quiet] == []
     assert (tmp_path / "data.log").read_text() == ""
