@@ -12,6 +12,7 @@ from gateway.server.celery_attempt import attempt
 from gateway.server.celery_broker import NAME, made, on_process
 from gateway.server.data_dir import StartError
 from gateway.server.lasting_loop import LastingLoop
+from gateway.server.leaving import leave_the_rest
 from gateway.settings import Settings
 
 
@@ -34,6 +35,7 @@ def _app() -> Any:
         """Claim the task, if it still waits with that epoch, and do it to its end."""
         with asyncio.Runner(loop_factory=LastingLoop) as runner:
             runner.run(attempt(settings, task_id, epoch))
+            runner.run(leave_the_rest())
 
     app.task(run, name=NAME)
     on_process(lambda: logs.configure(settings.log_format, settings.log_level))

@@ -22,6 +22,7 @@ from gateway.server.app import Gateway
 from gateway.server.data_dir import StartError
 from gateway.server.embedded import problem_of_settings, share_of_sandboxes
 from gateway.server.lasting_loop import LastingLoop
+from gateway.server.leaving import leave_the_rest
 from gateway.server.mistaken import check_sandbox_urls
 from gateway.server.processes import Place, Supervisor, reserved
 from gateway.server.stores import limits_of
@@ -32,8 +33,6 @@ READERS: Final = 2
 """Threads that read the store: reads are short, and SQLite lets them go beside the writer."""
 NEW_OBJECTS: Final = 20_000
 """So many more objects than before, and those are looked over; some 4 MiB."""
-LEFT_S: Final = 1.0
-"""What an agent has left behind may take over its end, when all else has ended."""
 OTHER_FILES: Final = 1000
 """Files open beside those of clients: the store's, the sandboxes', requests by HTTP, previews."""
 
@@ -163,23 +162,7 @@ async def _serve(
             gateway.leave_now()
             os._exit(1)
         await serving
-    await _leave_the_rest()
-
-
-async def _leave_the_rest() -> None:
-    """What agents have left behind, tasks that heed no cancel and threads, ends now or with the process."""
-    loop = asyncio.get_running_loop()
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in left:
-        task.cancel()
-    threads = loop.create_task(loop.shutdown_default_executor(), name="threads")
-    _, deaf = await asyncio.wait({*left, threads}, timeout=LEFT_S)
-    if deaf:
-        names = sorted(task.get_name() for task in deaf)[:10]
-        logs.get().warning("what agents have left behind does not end; the process does", left=names)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+    await leave_the_rest()
 
 
 def _say_ready(url: str) -> None:

@@ -79,7 +79,8 @@ async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]
             "REDIS_URL": redis.url,
             "CELERY_BROKER_URL": broker,
             "GATEWAY_DATA_DIR": str(folder / "data"),
-            "GATEWAY_AGENTS": "sieve=tests.support.heavy_agents:Sieve",
+            "GATEWAY_AGENTS": "sieve=tests.support.heavy_agents:Sieve,"
+            "litterer=tests.support.leaving_agents:HeavyLitterer",
             "GATEWAY_LEASE_S": "3",
             "GATEWAY_LEASE_RENEW_S": "0.5",
             "GATEWAY_TAKEOVER_S": "4",
@@ -133,6 +134,15 @@ async def test_cancel_ends_the_process(here: Place, tmp_path: Path) -> None:
         task_id, pid = await begun(me, tmp_path)
         await me.ask("cancel_task", task_id=task_id)
         assert (await me.until_ended(task_id))[-1]["data"]["status"] == "cancelled"
+        await until(lambda: not here.is_ours(pid), within_s=30, what="its process is gone")
+
+
+async def test_what_an_agent_leaves_behind_does_not_keep_its_process(here: Place) -> None:
+    """A task that heeds no cancel, and a thread: the process ends all the same, and another takes its place."""
+    async with client(here.url) as me:
+        task_id = await me.submit(agent="litterer", input={"task": "x"})
+        pid = (await me.until_event(task_id, "progress"))["data"]["pid"]
+        assert (await me.until_ended(task_id))[-1]["data"]["status"] == "completed"
         await until(lambda: not here.is_ours(pid), within_s=30, what="its process is gone")
 
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, ClassVar
 
 from gateway.agents.base import AsyncBaseAgent
 from gateway.tasks import Task
@@ -22,7 +23,13 @@ class Litterer(AsyncBaseAgent):
         """Nothing of note."""
         LEFT.append(asyncio.create_task(deaf()))
         LEFT.append(asyncio.get_running_loop().run_in_executor(None, threading.Event().wait))
-        yield {"phase": task.task}
+        yield {"phase": task.task, "pid": os.getpid()}
+
+
+class HeavyLitterer(Litterer):
+    """The same, in a process of its own."""
+
+    is_heavy: ClassVar[bool] = True
 
 
 async def deaf() -> None:
