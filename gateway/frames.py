@@ -11,13 +11,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic_core import ValidationError
 
 from gateway.errors import GatewayError, wrong_field
-from gateway.events import cut_text
+from gateway.mistakes import bad_frame
 from gateway.strict_json import MAX_INT, check_json, is_text, leniently, parse_object
 
 MAX_PAGE_BYTES: Final = 768 << 10
 """Items in one answer: a page of a list ends early rather than exceed a frame."""
-MAX_ERROR_BYTES: Final = 500
-"""An error's text, which may repeat what was sent."""
 MAX_SENT_BYTES: Final = 64 << 10
 """What a running task is sent at once."""
 
@@ -332,15 +330,6 @@ def parse_request(text: str | bytes) -> Request:
             raise wrong_field(["type"], f"Input should be one of {', '.join(_TYPES)}") from None
         # The first part of a place is the request's type, which its sender did not write as a key.
         raise bad_frame(error, skip=1) from None
-
-
-def bad_frame(error: ValidationError, *, skip: int = 0, within: Sequence[str] = ()) -> GatewayError:
-    """The `bad_frame` that says what `error` found, and where, below `within`."""
-    found = error.errors(include_url=False, include_input=False, include_context=False)[:20]
-    places = [[*within, *item["loc"][skip:]] for item in found]
-    messages = [cut_text(item["msg"].removeprefix("Value error, "), MAX_ERROR_BYTES) for item in found]
-    errors = [{"loc": loc, "msg": message} for loc, message in zip(places, messages, strict=True)]
-    return wrong_field(places[0], messages[0], *errors[1:])
 
 
 def usable_id(text: str | bytes) -> str | None:

@@ -4,14 +4,17 @@ import gc
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from itertools import chain
+from typing import Any, Final, TypeVar
 
 import orjson
 from pydantic_core import from_json
 
 from gateway.errors import wrong_field
+
+T = TypeVar("T")
 
 MAX_DEPTH: Final = 64
 """How deep a client's JSON may nest: well below what every parser and encoder we use can take."""
@@ -56,6 +59,7 @@ def check_json(value: Any) -> Any:
 
 
 def _problem_of(value: Any) -> str | None:
+    """Why it can't be; level by level, each kind of values in one go: a call for each took a quarter of a us."""
     level, count = [value], 0
     for _depth in range(MAX_DEPTH):
         count += len(level)
@@ -63,31 +67,28 @@ def _problem_of(value: Any) -> str | None:
             return None
         if count > MAX_VALUES:
             return _TOO_MANY
-        try:
-            level = [child for item in level for child in _children(item)]
-        except ValueError as error:
-            return str(error)
+        kinds = set(map(type, level))
+        if float in kinds and not all(map(math.isfinite, _of(float, level))):
+            return "not a finite number"
+        if int in kinds and not -MAX_INT <= min(_of(int, level)) <= max(_of(int, level)) <= MAX_INT:
+            return "an integer of more than 64 bits"
+        level = _children(level) if kinds & {dict, list} else []
     return f"nested deeper than {MAX_DEPTH}" if level else None
 
 
-def _children(item: Any) -> Sequence[Any]:
-    if isinstance(item, dict):
-        return list(item.values())
-    if isinstance(item, list):
-        return item
-    if isinstance(item, float) and not math.isfinite(item):
-        raise ValueError("not a finite number")
-    if isinstance(item, int) and abs(item) > MAX_INT:
-        raise ValueError("an integer of more than 64 bits")
-    return ()
+def _of(kind: type[T], level: Iterable[Any]) -> Iterator[T]:
+    return (item for item in level if type(item) is kind)
+
+
+def _children(level: Sequence[Any]) -> list[Any]:
+    inside = chain(map(dict[str, Any].values, _of(dict, level)), _of(list, level))
+    return list(chain.from_iterable(inside))
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:
     """The JSON object in `text`, of no more than `MAX_KEYS` keys. Raises `GatewayError` `bad_frame`."""
     try:
-        if len(text) > LARGE_BYTES:
-            _look_over(text)
-        value = from_json(text)
+        value = from_json(text) if len(text) <= LARGE_BYTES else _large(text)
     except ValueError as error:
         raise wrong_field([], f"Invalid JSON: {error}") from None
     if not isinstance(value, dict):
@@ -110,16 +111,17 @@ def is_text(found: str) -> bool:
     return not any("\ud800" <= char <= "\udfff" for char in found)
 
 
-def _look_over(text: str | bytes) -> None:
-    """Refuse what is made of too many values before the exact parser, which is slow at them, gets to see it.
+def _large(text: str | bytes) -> Any:
+    """What `text` says, looked over before the exact parser, which is slow at many values, gets to see it.
 
     Raises ValueError for what is not JSON, and `GatewayError` `bad_frame`.
     """
     with _collector_paused():
         # No exception may hold on to the value: freeing it is half the work.
         problem = _problem_of(orjson.loads(text))
-    if problem is not None:
-        raise wrong_field(["input"], problem)
+        if problem is None:
+            return from_json(text)
+    raise wrong_field(["input"], problem)
 
 
 @contextmanager

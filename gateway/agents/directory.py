@@ -8,7 +8,7 @@ from gateway.agents.runner import Agent
 from gateway.agents.schemas import problems, with_defaults
 from gateway.errors import GatewayError
 from gateway.events import cut_text
-from gateway.frames import MAX_ERROR_BYTES
+from gateway.mistakes import MAX_ERROR_BYTES
 from gateway.state.leases import Schemas
 
 

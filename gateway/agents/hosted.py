@@ -30,7 +30,7 @@ from gateway.agents.schemas import schema_of, with_defaults
 from gateway.agents.sites import AS_SAID, AsSaid, Sites
 from gateway.agents.unwinding import Handlers
 from gateway.errors import LeaseLostError
-from gateway.frames import bad_frame
+from gateway.mistakes import bad_frame
 from gateway.tasks import Task
 from sandbox_bridge.errors import SandboxBusy, SandboxLost
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from gateway.agents.runner import Agent
 from gateway.agents.schemas import schema_of
 from gateway.errors import GatewayError
-from gateway.frames import bad_frame
+from gateway.mistakes import bad_frame
 
 
 class Registry:

@@ -9,7 +9,7 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from gateway.errors import GatewayError
-from gateway.frames import bad_frame
+from gateway.mistakes import bad_frame
 from gateway.server.peer import Peer
 from gateway.sessions.pace import COST_OF_A_S
 from gateway.strict_json import ValueCount, parse_object
