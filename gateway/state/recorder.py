@@ -26,6 +26,8 @@ what the store does, and the more of them one write has, the fewer pages it touc
 TRY_AGAIN_S: Final = 1.0
 MAX_HELD: Final = 10_000
 """Notes that wait for the store: some 5 MiB."""
+ENOUGH: Final = 2_500
+"""So many wait no longer: a crowd's are not to find no room."""
 A_WRITE: Final = 500
 MAX_FOUND: Final = 500
 """Notes of one answer, the newest."""
@@ -42,6 +44,7 @@ class Recorder:
         self._held: deque[Note] = deque()
         self._made = 0
         self._rung = asyncio.Event()
+        self._enough = asyncio.Event()
         self._writing = asyncio.Lock()
 
     def __repr__(self) -> str:
@@ -59,13 +62,17 @@ class Recorder:
         said = {name: value for name, value in data.items() if value is not None}
         self._held.append(Note(note_id, at, self._instance, about, subject, what, said))
         self._rung.set()
+        if len(self._held) >= ENOUGH:
+            self._enough.set()
 
     async def run(self) -> None:
         """Keep what is noted, until cancelled."""
         loop, took_s = asyncio.get_running_loop(), 0.0
         while True:
             await self._rung.wait()
-            await asyncio.sleep(min(max(GATHER_S, SHARE * took_s), MAX_GATHER_S))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(max(GATHER_S, SHARE * took_s), MAX_GATHER_S)):
+                    await self._enough.wait()
             began = loop.time()
             try:
                 await self.keep()
@@ -74,23 +81,30 @@ class Recorder:
                 await asyncio.sleep(TRY_AGAIN_S)
 
     async def keep(self) -> None:
-        """Have all that was noted in the store. Raises `StoreUnavailableError`."""
+        """Have all that was noted so far in the store. Raises `StoreUnavailableError`."""
         async with self._writing:
-            while self._held:
-                await self._keep_some()
-            self._rung.clear()
+            left = len(
+                self._held
+            )  # a crowd's next ones wait for each other again, or each write would have but a few
+            while left > 0:
+                left -= await self._keep_some()
+            self._enough.clear()
+            if not self._held:
+                self._rung.clear()
 
-    async def _keep_some(self) -> None:
+    async def _keep_some(self) -> int:
         some = list(islice(self._held, A_WRITE))
         await self._notes.add(some)
         for _ in some:
             self._held.popleft()
         self._metrics.notes.labels("kept").inc(len(some))
+        return len(some)
 
     async def settle(self) -> None:
         """As `keep`, for a process that ends: what a store that is away does not take is lost."""
         with contextlib.suppress(StoreUnavailableError):
-            await self.keep()
+            while self._held:
+                await self.keep()
 
     async def about(self, about: str) -> list[Note]:
         """What is known of a session or a task, oldest first; without the store what this instance still holds.

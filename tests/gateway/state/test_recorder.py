@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from gateway.metrics import Metrics
 from gateway.state.commit_watch import CommitWatch
-from gateway.state.recorder import MAX_HELD, Recorder
+from gateway.state.recorder import ENOUGH, GATHER_S, MAX_HELD, Recorder
 from tests.support.waiting import held_by_another, let_pass
 from tests.support.work import Bench, bench
 
@@ -41,6 +41,33 @@ async def test_notes_come_to_the_store_soon_and_many_at_once(on_bench: Bench) ->
     kept = await on_bench.store.notes.about("s", limit=1000)
     assert [note.data for note in kept] == [{"code": number} for number in range(300)]
     assert written == [True]
+
+
+async def test_what_is_noted_during_a_write_waits_for_others_again(on_bench: Bench) -> None:
+    """A crowd that comes and goes without end has its notes written together, not each while the last one is."""
+    written: list[bool] = []
+    recorder = recorder_of(on_bench)
+
+    def note_another(_seconds: float, is_done: bool) -> None:
+        written.append(is_done)
+        recorder.note("closed", about="s")
+
+    on_bench.store.on_written = note_another
+    recorder.note("closed", about="s")
+    async with asyncio.timeout(5):
+        await recorder.keep()
+    assert written == [True]
+
+
+async def test_many_notes_do_not_wait(on_bench: Bench) -> None:
+    """So many as would find no room soon are written at once, however long the last write took."""
+    recorder = recorder_of(on_bench)
+    keeping = asyncio.get_running_loop().create_task(recorder.run())
+    for _ in range(ENOUGH):
+        recorder.note("closed", about="s")
+    await let_pass(GATHER_S / 2)
+    keeping.cancel()
+    assert len(await on_bench.store.notes.about("s", limit=ENOUGH)) == ENOUGH
 
 
 async def test_notes_wait_for_a_store_that_is_away_and_are_bounded(on_bench: Bench) -> None:
