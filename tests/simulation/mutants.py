@@ -361,7 +361,7 @@ BUGS: Final = (
         ("two at once", "stuck"),
         instances=3,
         kinds=STORE_AWAY,
-        known=18,
+        known=121,
     ),
     Mutant(
         "no fence between instances",
