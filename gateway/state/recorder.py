@@ -27,7 +27,7 @@ TRY_AGAIN_S: Final = 1.0
 MAX_HELD: Final = 10_000
 """Notes that wait for the store: some 5 MiB."""
 ENOUGH: Final = 2_500
-"""So many wait no longer: a crowd's are not to find no room."""
+"""So many wait no longer: a crowd's are to find room."""
 A_WRITE: Final = 500
 MAX_FOUND: Final = 500
 """Notes of one answer, the newest."""
@@ -103,8 +103,7 @@ class Recorder:
     async def settle(self) -> None:
         """As `keep`, for a process that ends: what a store that is away does not take is lost."""
         with contextlib.suppress(StoreUnavailableError):
-            while self._held:
-                await self.keep()
+            await self.keep()
 
     async def about(self, about: str) -> list[Note]:
         """What is known of a session or a task, oldest first; without the store what this instance still holds.
