@@ -6,6 +6,8 @@ from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Any, TypeVar
 
+from gateway.state.group_commit import settle
+
 Value = TypeVar("Value")
 
 
@@ -50,9 +52,4 @@ class Threads:
 
 
 def _settle(done: "asyncio.Future[Any]", work: "Future[Any]") -> None:
-    if done.cancelled():
-        return
-    if (error := work.exception()) is not None:
-        done.set_exception(error)
-    else:
-        done.set_result(work.result())
+    settle(done, work.exception() or work.result())
