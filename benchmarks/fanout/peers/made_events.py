@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import socket
 import sys
-from collections import defaultdict
+from collections import defaultdict, deque
 from datetime import UTC, datetime
 
 PORT, SOURCE = int(sys.argv[1]), int(sys.argv[2])
@@ -42,18 +43,22 @@ def forget(watcher):
 
 async def listen(publish):
     """Hand `publish` a task and an event, for each that a datagram asks for, one after the other."""
-    due = asyncio.Queue()
+    due, is_due = deque(), asyncio.Event()
+    source = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    source.bind(("127.0.0.1", SOURCE))
 
-    class Source(asyncio.DatagramProtocol):
-        def datagram_received(self, data, _addr):
-            first, tasks, events, at = map(int, data.split())
-            for _ in range(events):
-                for task in range(first, first + tasks):
-                    due.put_nowait((str(task), at))
+    def hear():
+        first, tasks, events, at = map(int, source.recv(100).split())
+        for _ in range(events):
+            due.extend([(str(task), at) for task in range(first, first + tasks)])
+        is_due.set()
 
-    await asyncio.get_running_loop().create_datagram_endpoint(Source, local_addr=("127.0.0.1", SOURCE))
+    asyncio.get_running_loop().add_reader(source, hear)
     while True:
-        task, at = await due.get()
-        waits = publish(task, event_of(task, at))
-        if waits is not None:
-            await waits
+        await is_due.wait()
+        is_due.clear()
+        while due:
+            task, at = due.popleft()
+            waits = publish(task, event_of(task, at))
+            if waits is not None:
+                await waits
