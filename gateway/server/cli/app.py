@@ -169,8 +169,9 @@ def submit(
         ),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Where to put them.")
-    ] = Path(),
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Where to put them.", show_default="."),
+    ] = None,
     stdin: Annotated[
         bool, typer.Option("--stdin", help="It can be sent input, by `gateway input`; ours is not read.")
     ] = False,
@@ -200,6 +201,7 @@ def submit(
         orders.Terms(label or [], timeout, priority, max_attempts, workflow, key),
         agent=agent,
         parameters=parameter or [],
+        detach=detach,
         commands=command or [],
         globs=collect or [],
         output=output,
@@ -240,6 +242,8 @@ def tasks(
 ) -> None:
     """List your tasks, newest first."""
     part = _part("cli.tasks")
+    if label is not None:
+        _part("cli.orders").pair(label, "--label")
     filters = {"status": status, "label": label, "limit": limit}
     raise typer.Exit(part.list_tasks(part.Door(url, token), filters, as_json=as_json))
 

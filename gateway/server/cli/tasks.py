@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, TextIO
 
 from gateway.client.errors import (
     ClientError,
@@ -23,7 +23,7 @@ from gateway.client.session import Mode, connect
 from gateway.client.task import TaskHandle
 from gateway.server.cli.input import asked, standard_input
 from gateway.server.cli.orders import AgentOrder, Order, json_or_text
-from gateway.server.cli.output import CANCELLED_EXIT, Printer, exit_code, printable, table
+from gateway.server.cli.output import CANCELLED_EXIT, SPINNER, Printer, exit_code, printable, table
 
 FAILED_EXIT: Final = 1
 USAGE_EXIT: Final = 2
@@ -32,6 +32,7 @@ NOT_ALLOWED_EXIT: Final = 77  # EX_NOPERM
 PIPE_CLOSED_EXIT: Final = 141  # what a shell reports of a process that SIGPIPE ended
 
 TICK_S: Final = 0.2
+NO_FILES: Final = "no files came back: those that --collect matches do, once the task has ended"
 
 Wish = Literal["cancel", "pause", "resume"]
 
@@ -85,7 +86,7 @@ class Command:
     def __init__(self, door: Door, *, as_json: bool) -> None:
         self._door = door
         self._as_json = as_json
-        self._printer = Printer(sys.stdout, sys.stderr, as_json=as_json, terminal=sys.stderr.isatty())
+        self._printer = Printer(sys.stdout, sys.stderr, as_json=as_json, terminal=_draws(sys.stderr))
         self._task: TaskHandle | None = None
         self._may_ask = sys.stdin.isatty() and sys.stderr.isatty() and not as_json
 
@@ -119,7 +120,8 @@ class Command:
                     self._printer.note(f"to send it input, from elsewhere: gateway input {task.task_id} …")
                 code = await self._follow(task)
                 if isinstance(order, Order) and order.globs:
-                    self._tell_of(await task.download(order.output), order.output)
+                    folder = order.output or Path()
+                    self._tell_of(await task.download(folder), folder)
                 return code
             self._print(json.dumps(task.task) if self._as_json else task.task_id)
             return 0
@@ -186,11 +188,14 @@ class Command:
                 json.dumps(file) if self._as_json else f"{file['size']:>10} {printable(file['path'])}"
             )
         if not (files or self._as_json):
-            self._printer.note("it gave back no files; they are there once it has ended")
+            self._printer.note(NO_FILES)
         return 0
 
     def _tell_of(self, written: Sequence[Path], folder: Path) -> None:
-        self._printer.note(f"{len(written)} file{'s' * (len(written) != 1)} in {folder}")
+        if written:
+            self._printer.note(f"{len(written)} file{'s' * (len(written) != 1)} in {folder}")
+        else:
+            self._printer.note(NO_FILES)
 
     async def _follow(self, task: TaskHandle) -> int:
         self._task = task
@@ -235,6 +240,15 @@ class Command:
     def _print(self, line: str) -> None:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
+
+
+def _draws(stream: TextIO) -> bool:
+    """Whether a line there can be drawn over and over: no terminal that is `dumb`, as Emacs's, or writes ASCII."""
+    try:
+        SPINNER.encode(stream.encoding)
+    except UnicodeEncodeError:
+        return False
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _discard_output() -> None:
@@ -296,7 +310,7 @@ def _words(error: ClientError, url: str) -> tuple[int, str]:
             return NOT_ALLOWED_EXIT, f"that is not allowed: {error.message}"
         case RequestError(code="bad_frame"):
             found = "; ".join(_finding(one) for one in error.details.get("errors", []))
-            return FAILED_EXIT, f"the gateway does not take that: {found or error.message}"
+            return USAGE_EXIT, f"the gateway does not take that: {found or error.message}"
         case RequestError(code="task_not_found"):
             return FAILED_EXIT, "there is no such task, or it is not yours; `gateway tasks` lists yours"
         case RequestError():

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import typer
+
 from gateway.client.connection import Frame
 from gateway.client.session import connect
 from gateway.server.cli.orders import json_or_text
@@ -35,8 +37,15 @@ def checkpoints(door: Door, workflow_id: str, *, as_json: bool) -> int:
 
 def recover(door: Door, wanted: Mapping[str, Any], state: str | None, *, as_json: bool) -> int:
     """Have a workflow go on, and print the task's id; the exit code."""
-    given = dict(wanted) | ({} if state is None else {"state": json_or_text(state)})
+    given = dict(wanted) | ({} if state is None else {"state": _changes(state)})
     return _Workflows(door, as_json=as_json).run(lambda command: command.recover(given))
+
+
+def _changes(state: str) -> Any:
+    changes = json_or_text(state)
+    if not isinstance(changes, dict):
+        raise typer.BadParameter(f"{state!r} is no JSON object", param_hint="--state")
+    return changes
 
 
 class _Workflows(Command):

@@ -169,6 +169,18 @@ def read_until(screen: RawIOBase, text: str) -> str:
     return seen.decode()
 
 
+@pytest.mark.parametrize("env", [{"TERM": "dumb"}, {"PYTHONIOENCODING": "ascii"}])
+async def test_terminal_that_cannot_draw_is_sent_lines_alone(
+    gateway: GatewayProcess, env: Mapping[str, str]
+) -> None:
+    """Escape sequences, and signs that it lacks, would pile up there."""
+    with a_terminal() as (screen, terminal):
+        async with started(gateway.url, "submit", "-c", "exit 3", stderr=terminal, env=env) as process:
+            os.close(terminal)
+            await ended(process)
+            assert read_until(screen, "\n").startswith("gateway: task ")
+
+
 async def test_task_is_paused_and_resumed(gateway: GatewayProcess) -> None:
     """Each command says what is so or will be; who watches is told of it."""
     async with started(gateway.url, "submit", "--stdin", "-c", "echo one; read line; echo two") as process:
@@ -317,11 +329,14 @@ async def test_argument_that_is_no_utf8_is_refused_at_once(gateway: GatewayProce
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["submit"], 2, "--command"),
+        (["submit", "a page"], 2, "say what to run"),
+        (["submit", "--output", "out", "-c", "true"], 2, "--collect GLOB"),
         (["submit", "no-such-file", "-c", "true"], 2, "no-such-file: no such file or directory"),
         (["submit", "--label", "x", "-c", "true"], 2, "KEY=VALUE"),
         (["watch", "no-such-task"], 1, "no such task"),
-        (["tasks", "--status", "tired"], 1, "status"),
+        (["tasks", "--status", "tired"], 2, "status"),
+        (["tasks", "--label", "x"], 2, "KEY=VALUE"),
+        (["recover", "no-such-workflow", "--state", "x"], 2, "no JSON object"),
         (["tasks", "--url", "nonsense"], 69, "not an address"),
         (["token", "--sub", "ann", "--secret", "short"], 2, "32 bytes"),
     ],
