@@ -133,7 +133,7 @@ class RedisBus:
         self._probed = (seq, now)
         if self._returned_at is None:
             self._returned_at = now  # nothing is late yet
-        self._sender.put([Envelope(self._probe, b"%s\n%d" % (self._instance.encode(), seq), (seq, seq))])
+        self._sender.put([Envelope(self._probe, b"%s\n%d" % (self._instance.encode(), seq))])
 
     def _probe_back(self, payload: bytes) -> None:
         now = asyncio.get_running_loop().time()

@@ -4,9 +4,9 @@ Three parts, divided by newlines, which none of them contains: the sender's id, 
 each event's frame. So an echo is known by its first bytes, and nobody parses a frame again.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import islice, takewhile
 from typing import Any, Final
 
 import orjson
@@ -19,23 +19,35 @@ MAX_FRAMES_BYTES: Final = 256 << 10
 """A longer batch is told of by its last event: whoever hears that sees the jump and reads the log."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Envelope:
-    """What goes to one channel at once; `span` is the first and last seq where it is events."""
+    """What goes to one channel at once. Not to be changed."""
 
     channel: str
     payload: bytes
-    span: tuple[int, int] | None = None
 
 
-def seal(sender: str, messages: Sequence[tuple[str, Message]]) -> Iterator[Envelope]:
+def seal(sender: str, messages: Sequence[tuple[str, Message]]) -> list[Envelope]:
     """What one commit made, in order; neighbours of one kind on one channel share an envelope."""
-    for (channel, kind), group in groupby(messages, key=lambda sent: (sent[0], type(sent[1]))):
-        same = [message for _, message in group]
-        if kind is TaskEvents:
-            yield from (_events(sender, channel, batch) for batch in same if isinstance(batch, TaskEvents))
+    sealed, me, begin = list[Envelope](), sender.encode(), 0
+    while begin < len(messages):
+        channel, message = messages[begin]
+        if isinstance(message, TaskEvents):
+            sealed.append(Envelope(channel, _events(me, message)))
+            begin += 1
         else:
-            yield Envelope(channel, _join(sender, _header(same), ()))
+            same = _alike(messages, begin)
+            sealed.append(Envelope(channel, _join(me, _header(same), ())))
+            begin += len(same)
+    return sealed
+
+
+def _alike(messages: Sequence[tuple[str, Message]], begin: int) -> list[Message]:
+    """Those from `begin` on that are of one kind and for one channel."""
+    channel, first = messages[begin]
+    kind = type(first)
+    rest = islice(messages, begin, None)
+    return [one for _, one in takewhile(lambda sent: sent[0] == channel and type(sent[1]) is kind, rest)]
 
 
 def is_from(sender: str, payload: bytes) -> bool:
@@ -53,8 +65,7 @@ def unseal(payload: bytes) -> Sequence[Message]:
         return (Missed(),)
 
 
-def _events(sender: str, channel: str, batch: TaskEvents) -> Envelope:
-    span = (batch.first_seq, batch.last_seq)
+def _events(sender: bytes, batch: TaskEvents) -> bytes:
     frames = [event.frame for event in batch.events]
     if sum(map(len, frames)) > MAX_FRAMES_BYTES:
         batch, frames = TaskEvents(batch.task_id, batch.events[-1:]), frames[-1:]
@@ -65,7 +76,7 @@ def _events(sender: str, channel: str, batch: TaskEvents) -> Envelope:
         "kinds": [event.kind for event in batch.events],
         "final": batch.is_last,
     }
-    return Envelope(channel, _join(sender, header, frames), span)
+    return _join(sender, header, frames)
 
 
 def _header(messages: Sequence[Message]) -> dict[str, Any]:
@@ -78,8 +89,8 @@ def _header(messages: Sequence[Message]) -> dict[str, Any]:
     return {"kind": "rings", "rings": rings} if rings else {"kind": "missed"}
 
 
-def _join(sender: str, header: dict[str, Any], frames: Sequence[bytes]) -> bytes:
-    return b"\n".join((sender.encode(), orjson.dumps(header), *frames))
+def _join(sender: bytes, header: dict[str, Any], frames: Sequence[bytes]) -> bytes:
+    return b"\n".join((sender, orjson.dumps(header), *frames))
 
 
 def _open_events(told: dict[str, Any], frames: Sequence[bytes]) -> Sequence[Message]:

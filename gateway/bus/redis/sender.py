@@ -1,11 +1,12 @@
 """Hands on what is committed here: one call of a script at a time, for all that has gathered meanwhile.
 
-What Redis did not acknowledge is sent again; what waits is bounded. Past the bound all of it is dropped for one
-message to everybody, to look at the store.
+What Redis did not acknowledge is sent again, and told once, for the calls are numbered; what waits is bounded. Past the
+bound all of it is dropped for one message to everybody, to look at the store.
 """
 
 import asyncio
-from collections import Counter, deque
+import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,7 @@ from gateway.bus.redis.server import ANSWER_S, FAILURES, Link, heed_cancel, link
 
 SCRIPT: Final = (Path(__file__).parent.parent / "scripts" / "publish.lua").read_bytes()
 REMEMBERED_MS: Final = 60_000
-"""How long Redis remembers how far a log was handed on: longer than anything is sent again."""
+"""How long Redis remembers a sender's last call: longer than anything is sent again."""
 MAX_WAITING_BYTES: Final = 8 << 20
 """What may wait for Redis."""
 MAX_AT_ONCE: Final = 500
@@ -30,7 +31,7 @@ BACK_OFF_S: Final = 0.25
 class Sender:
     """The queue to Redis; `alarm` is what everybody is told after something was dropped.
 
-    `count` is told of the script's answers, how many of each, and when the queue is `dropped`.
+    `count` is told of the script's answers, of how many envelopes each was, and when the queue is `dropped`.
     """
 
     def __init__(
@@ -45,7 +46,10 @@ class Sender:
         self._bytes = 0
         self._wake = asyncio.Event()
         self._script = b""
-        # What was sent, and may not have been heard.
+        # Where Redis keeps how far this one has come: nobody else's, for its calls are numbered from 1.
+        self._key = name_of(prefix, f"sender:{uuid.uuid4()}")
+        self._calls = 0
+        # What was sent by the last of them, and may not have been heard.
         self._unheard: list[Envelope] = []
 
     def put(self, envelopes: Iterable[Envelope]) -> None:
@@ -73,8 +77,9 @@ class Sender:
     async def _send_all(self, redis: Link) -> None:
         """Send what is there and what comes, the batch first that was not acknowledged."""
         while True:
-            if not self._unheard:
+            if not self._unheard and self._waiting:
                 self._unheard = self._next()
+                self._calls += 1
             if self._unheard:
                 async with asyncio.timeout(2 * ANSWER_S):
                     await self._send(redis, self._unheard)
@@ -90,28 +95,19 @@ class Sender:
         return batch
 
     async def _send(self, redis: Link, batch: Sequence[Envelope]) -> None:
-        words = await self._answer(redis, batch)
-        told = zip(batch, words.split(), strict=True)
-        for word, count in Counter(word for envelope, word in told if envelope.span is not None).items():
-            self._count(word.decode(), count)
-
-    async def _answer(self, redis: Link, batch: Sequence[Envelope]) -> bytes:
         if not self._script:
             await redis.say(b"SCRIPT", b"LOAD", SCRIPT)
             self._script = await redis.hear()
-        await redis.say(b"EVALSHA", self._script, b"%d" % len(batch), *self._arguments(batch))
+        await redis.say(b"EVALSHA", self._script, b"1", self._key, *self._arguments(batch))
         try:
-            words: bytes = await redis.hear()
+            word: bytes = await redis.hear()
         except NoScriptError:
             self._script = b""
             raise
-        return words
+        self._count(word.decode(), len(batch))
 
     def _arguments(self, batch: Sequence[Envelope]) -> list[bytes]:
-        names = [name_of(self._prefix, envelope.channel) for envelope in batch]
-        arguments = [name + b":head" for name in names]
-        arguments.append(b"%d" % REMEMBERED_MS)
-        for name, envelope in zip(names, batch, strict=True):
-            first, last = envelope.span or (0, 0)
-            arguments += (name, b"%d" % first, b"%d" % last, envelope.payload)
+        arguments = [b"%d" % REMEMBERED_MS, b"%d" % self._calls]
+        for envelope in batch:
+            arguments += (name_of(self._prefix, envelope.channel), envelope.payload)
         return arguments
