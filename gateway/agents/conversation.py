@@ -36,7 +36,9 @@ class Conversation:
     # --- what the agent says ------------------------------------------------------------------------------
 
     async def progress(self, data: Mapping[str, Any]) -> None:
-        """See `Host.progress`."""
+        """See `Host.progress`; raises TypeError where an agent yields anything else."""
+        if not isinstance(data, Mapping):
+            raise TypeError(f"an agent yields dicts, and this is a {type(data).__name__}")
         shaped: dict[str, Any] = to_jsonable_python(data)  # a copy, all through
         phase = shaped["phase"] = str(data.get("phase", "agent"))
         shaped["status"] = str(data.get("status", phase))

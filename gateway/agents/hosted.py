@@ -140,7 +140,10 @@ def _made(name: str, kind: type[AsyncBaseAgent], tool: RunTool | None) -> AsyncB
         given["name"] = name
     if tool is not None:
         given["sandbox_tool"] = tool
-    return kind(**given)
+    agent = kind(**given)
+    if not hasattr(agent, "name"):
+        raise TypeError(f"{kind.__name__}.__init__ does not call super().__init__()")
+    return agent
 
 
 def _tool(sites: Sites | AsSaid, context: RunContext) -> RunTool:

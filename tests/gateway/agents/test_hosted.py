@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
+from structlog.processors import format_exc_info
+from structlog.testing import capture_logs
 
 from gateway.agents.base import AsyncBaseAgent
 from gateway.agents.hosted import hosted
@@ -326,3 +328,32 @@ async def test_constructor_that_raises_is_the_agents_error(table: Bench) -> None
         "message": "ValueError in agent scripted",
         "details": {},
     }
+
+
+def it_forgets(_self: AsyncBaseAgent) -> None:
+    """A constructor that leaves out `super().__init__()`."""
+
+
+async def it_yields_text(_self: Scripted, _task: Task) -> AsyncGenerator[Any, None]:
+    """Steps that are no dicts."""
+    yield "text"
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (
+            {"__init__": it_forgets, "stream_execution": it_yields_text},
+            "It.__init__ does not call super().__init__()",
+        ),
+        ({"stream_execution": it_yields_text}, "an agent yields dicts, and this is a str"),
+    ],
+)
+async def test_log_tells_an_author_of_the_mistake(table: Bench, parts: dict[str, Any], said: str) -> None:
+    """In its own words, and not as an error of the gateway's code."""
+    with capture_logs(processors=[format_exc_info]) as lines:
+        attempt = await begun(table, hosted("scripted", type("It", (Scripted,), parts)))
+        await attempt.run.execute()
+    assert (await attempt.row()).status is TaskStatus.FAILED
+    (told,) = (line for line in lines if line["event"] == "the agent failed")
+    assert told["exception"].splitlines()[-1] == f"TypeError: {said}"
