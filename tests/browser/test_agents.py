@@ -1,9 +1,11 @@
 """Agents on the page: their questions, their checkpoints, their sites."""
 
+import re
+
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.support.pages import status_of
+from tests.support.pages import screen_of, status_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="package")]
 
@@ -35,11 +37,18 @@ async def site_shows(page: Page, text: str) -> None:
 
 
 async def test_a_question_is_answered_and_the_site_is_shown(page: Page) -> None:
-    """An agent's question is a form of its own schema; its answer lets it go on to a site, in a frame of its own."""
+    """An agent's question is a form of its own schema; its answer lets it go on to a site, in a frame of its own.
+
+    An answer that lacks what is needed is not sent.
+    """
     await begin(page)
+    await expect(status_of(page)).to_have_text("Asks you")
+    await expect(page).to_have_title(re.compile("Asks you: a garden"))
+    await page.get_by_role("button", name="Answer").click()
     await answer(page, "tulips")
 
     await expect(status_of(page)).to_have_text("Completed")
+    await expect(screen_of(page)).not_to_contain_text("does not fit")
     await site_shows(page, "tulips")
     frame = page.locator("iframe")
     assert "allow-top-navigation" not in (await frame.get_attribute("sandbox") or "")

@@ -235,5 +235,5 @@ async def first_frame(page: Page) -> None:
 
 async def asked(page: Page) -> None:
     """The agent asks."""
-    await expect(status_of(page)).to_have_text("Running")
+    await expect(status_of(page)).to_have_text("Asks you")
     await expect(page.get_by_role("form", name="The task asks")).to_be_visible()

@@ -75,7 +75,8 @@ export function NewTask() {
             void send();
           }}
           onKeyDown={(event) => {
-            if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) void send();
+            if (event.key === "Enter" && (event.ctrlKey || event.metaKey))
+              event.currentTarget.requestSubmit();
           }}
         >
           <AgentChoice agents={agents} agent={agent} onChange={(name) => use(name, emptyDraft())} />

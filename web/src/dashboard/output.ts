@@ -8,7 +8,8 @@ export type Sink = (text: string) => Promise<void>;
 
 /** What is kept here; the log itself is kept by the gateway. */
 const MAX_CHARS = 8 * 1024 * 1024;
-const MAX_TEXT_LINES = 5_000;
+/** Lines that are shown as text; a document of more is slow to lay out. */
+export const SHOWN_LINES = 5_000;
 
 const RESET = "\x1b[0m";
 const FAINT = "\x1b[38;5;245m";
@@ -62,13 +63,17 @@ export class Output {
     };
   }
 
-  /** The newest lines as plain text: no escape sequence, no control character. */
-  text(): string {
+  /** As plain text: no escape sequence, no control character. Its newest lines, and that there were others. */
+  text(maxLines = Number.POSITIVE_INFINITY): string {
     const lines = new PlainText().take(this.#pieces.join("")).split(/\r*\n/);
-    return lines
-      .slice(-MAX_TEXT_LINES)
-      .map((line) => line.split("\r").at(-1))
-      .join("\n");
+    const shown = lines.slice(-maxLines).map((line) => line.split("\r").at(-1));
+    const missing = lines.length - shown.length;
+    if (missing > 0) shown.unshift(`▸ ${missing.toLocaleString("en")} lines before these: Copy has them.`);
+    if (this.droppedChars > 0) {
+      const dropped = this.droppedChars.toLocaleString("en");
+      shown.unshift(`▸ The first ${dropped} characters are not kept here: gateway watch has them.`);
+    }
+    return shown.join("\n");
   }
 
   #missed(seq: number): string {

@@ -10,11 +10,13 @@ interface FieldsProps {
   root: Schema;
   values: Values;
   without?: readonly string[];
+  /** Whether none of it may be left out; what a group needs, it needs only where it is there. */
+  isNeeded?: boolean;
   onChange: (values: Values) => void;
 }
 
 /** A field for each property; one that is left empty is left out, so that its default holds. */
-export function SchemaFields({ schema, root, values, without = [], onChange }: FieldsProps) {
+export function SchemaFields({ schema, root, values, without = [], isNeeded = true, onChange }: FieldsProps) {
   const names = Object.keys(schema.properties ?? {}).filter((name) => !without.includes(name));
   return (
     <div class="fields">
@@ -24,7 +26,7 @@ export function SchemaFields({ schema, root, values, without = [], onChange }: F
           name={name}
           schema={resolve(schema.properties?.[name] ?? {}, root)}
           root={root}
-          isRequired={schema.required?.includes(name) ?? false}
+          isRequired={isNeeded && (schema.required?.includes(name) ?? false)}
           value={values[name]}
           onChange={(value) => onChange(changed(values, name, value))}
         />
@@ -55,6 +57,7 @@ export function SchemaField({ name, schema, root, isRequired = false, value, onC
           schema={schema}
           root={root}
           values={(value as Values | undefined) ?? {}}
+          isNeeded={isRequired}
           onChange={(values) => onChange(Object.keys(values).length === 0 ? undefined : values)}
         />
       </fieldset>
@@ -66,7 +69,7 @@ export function SchemaField({ name, schema, root, isRequired = false, value, onC
         {label}
         {isRequired && <span class="required"> (needed)</span>}
       </label>
-      <Control id={id} schema={schema} value={value} onChange={onChange} />
+      <Control id={id} schema={schema} isRequired={isRequired} value={value} onChange={onChange} />
       {schema.description !== undefined && <p class="hint">{schema.description}</p>}
     </div>
   );
@@ -75,16 +78,20 @@ export function SchemaField({ name, schema, root, isRequired = false, value, onC
 interface ControlProps {
   id: string;
   schema: Schema;
+  isRequired: boolean;
   value: unknown;
   onChange: (value: unknown) => void;
 }
 
-function Control({ id, schema, value, onChange }: ControlProps) {
+function Control({ id, schema, isRequired, value, onChange }: ControlProps) {
   const kind = kindOf(schema);
   const text = value === undefined ? "" : String(value);
   const told = schema.default === null || schema.default === undefined ? "" : String(schema.default);
-  if (kind === "json") return <JsonControl id={id} value={value} onChange={onChange} />;
-  if (kind === "choice") return <Choice id={id} schema={schema} value={text} onChange={onChange} />;
+  if (kind === "json")
+    return <JsonControl id={id} isRequired={isRequired} value={value} onChange={onChange} />;
+  if (kind === "choice") {
+    return <Choice id={id} schema={schema} isRequired={isRequired} value={text} onChange={onChange} />;
+  }
   if (kind === "yes-no") {
     const isOn = value === true || (value === undefined && schema.default === true);
     return (
@@ -98,6 +105,7 @@ function Control({ id, schema, value, onChange }: ControlProps) {
         id={id}
         class="code"
         rows={2}
+        required={isRequired}
         value={lines}
         placeholder="one a line"
         onInput={(e) => onChange(linesOf(e.currentTarget.value))}
@@ -106,7 +114,13 @@ function Control({ id, schema, value, onChange }: ControlProps) {
   }
   if (kind === "long-text") {
     return (
-      <textarea id={id} rows={4} value={text} onInput={(e) => onChange(e.currentTarget.value || undefined)} />
+      <textarea
+        id={id}
+        rows={4}
+        required={isRequired}
+        value={text}
+        onInput={(e) => onChange(e.currentTarget.value || undefined)}
+      />
     );
   }
   if (kind === "number") {
@@ -117,6 +131,7 @@ function Control({ id, schema, value, onChange }: ControlProps) {
         step={schema.type === "integer" ? 1 : "any"}
         min={schema.minimum}
         max={schema.maximum}
+        required={isRequired}
         value={text}
         placeholder={told}
         onInput={(e) => onChange(numberOf(e.currentTarget))}
@@ -124,14 +139,29 @@ function Control({ id, schema, value, onChange }: ControlProps) {
     );
   }
   const take = (written: string) => onChange(written === "" ? undefined : written);
-  return <input id={id} value={text} placeholder={told} onInput={(e) => take(e.currentTarget.value)} />;
+  return (
+    <input
+      id={id}
+      required={isRequired}
+      value={text}
+      placeholder={told}
+      onInput={(e) => take(e.currentTarget.value)}
+    />
+  );
 }
 
-function Choice({ id, schema, value, onChange }: Omit<ControlProps, "value"> & { value: string }) {
+function Choice({
+  id,
+  schema,
+  isRequired,
+  value,
+  onChange,
+}: Omit<ControlProps, "value"> & { value: string }) {
   const choices = schema.enum ?? [];
   return (
     <select
       id={id}
+      required={isRequired}
       value={value}
       onChange={(event) => onChange(choices.find((choice) => String(choice) === event.currentTarget.value))}
     >
@@ -143,7 +173,7 @@ function Choice({ id, schema, value, onChange }: Omit<ControlProps, "value"> & {
   );
 }
 
-function JsonControl({ id, value, onChange }: Omit<ControlProps, "schema">) {
+function JsonControl({ id, isRequired, value, onChange }: Omit<ControlProps, "schema">) {
   const [text, setText] = useState(value === undefined ? "" : JSON.stringify(value, null, 2));
   const [isWrong, setWrong] = useState(false);
   const take = (written: string) => {
@@ -161,6 +191,7 @@ function JsonControl({ id, value, onChange }: Omit<ControlProps, "schema">) {
         id={id}
         class="code"
         rows={2}
+        required={isRequired}
         value={text}
         placeholder="JSON"
         aria-invalid={isWrong}

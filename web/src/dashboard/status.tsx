@@ -2,6 +2,8 @@ import type { TaskStatus } from "../client/index.ts";
 import type { KnownTask } from "./store.ts";
 import { STATUS_WORDS } from "./words.ts";
 
+export const ASKS = "Asks you";
+
 /** A status in colour, shape and word, so that none of the three is needed alone. */
 export function StatusBadge({ status, word }: { status: TaskStatus; word?: string }) {
   return (
@@ -29,6 +31,6 @@ export function wordOf(task: Pick<KnownTask, "status" | "desire" | "ended_at" | 
   if (task.desire === "cancel") return "Cancelling";
   if (task.desire === "pause" && task.status === "running") return "Pausing";
   if (task.desire === "run" && task.status === "paused") return "Resuming";
-  if (task.waiting_for !== null && task.status === "running") return "Asks you";
+  if (task.waiting_for !== null && task.status === "running") return ASKS;
   return STATUS_WORDS[task.status];
 }

@@ -1,3 +1,5 @@
+import { useEffect, useRef } from "preact/hooks";
+
 interface Props {
   label: string;
   tabs: { id: string; word: string; count?: number }[];
@@ -5,8 +7,14 @@ interface Props {
   onChange: (id: string) => void;
 }
 
-/** A row of views, one of which is shown; left and right go between them, as in any tab list. */
+/** A row of views, which scrolls where it is wider than the page; one of which is shown; left and right go between them, as in any tab list. */
 export function Tabs({ label, tabs, current, onChange }: Props) {
+  const row = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    row.current
+      ?.querySelector(`[data-tab="${current}"]`)
+      ?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [current]);
   const onKeyDown = (event: KeyboardEvent) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (step === undefined) return;
@@ -18,7 +26,7 @@ export function Tabs({ label, tabs, current, onChange }: Props) {
     (event.currentTarget as HTMLElement).querySelector<HTMLElement>(`[data-tab="${next.id}"]`)?.focus();
   };
   return (
-    <div class="tabs" role="tablist" aria-label={label} onKeyDown={onKeyDown}>
+    <div ref={row} class="tabs" role="tablist" aria-label={label} onKeyDown={onKeyDown}>
       {tabs.map(({ id, word, count = 0 }) => (
         <button
           key={id}

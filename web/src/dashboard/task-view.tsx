@@ -10,7 +10,7 @@ import { connection, type KnownTask, taskById } from "./store.ts";
 import { Tabs } from "./tabs.tsx";
 import { Actions } from "./task/actions.tsx";
 import { Details } from "./task/details.tsx";
-import { Facts, Failure, Progress } from "./task/facts.tsx";
+import { Facts, Failure, Progress, statusWord } from "./task/facts.tsx";
 import { FramesTab } from "./task/frames.tsx";
 import { Preview } from "./task/preview.tsx";
 import { QuestionOf } from "./task/question.tsx";
@@ -18,7 +18,6 @@ import { ResultFiles, resultFiles } from "./task/result-files.tsx";
 import { StdinBar } from "./task/stdin-bar.tsx";
 import { Timeline } from "./task/timeline.tsx";
 import { TerminalPane } from "./terminal/terminal-pane.tsx";
-import { STATUS_WORDS } from "./words.ts";
 import { Checkpoints } from "./workflows/checkpoints.tsx";
 
 export function TaskView({ taskId }: { taskId: string }) {
@@ -48,12 +47,13 @@ function Followed({ follower }: { follower: Follower }) {
   const status = model.status ?? task?.status ?? null;
   const isOver = status !== null && TERMINAL.has(status);
   const name = task?.labels.name || model.firstCommand || textOf(task) || task?.agent || "Task";
+  const word = status === null ? null : statusWord(model, status);
   useEffect(() => {
-    document.title = status === null ? `${name} – Gateway` : `${STATUS_WORDS[status]}: ${name} – Gateway`;
+    document.title = word === null ? `${name} – Gateway` : `${word}: ${name} – Gateway`;
     return () => {
       document.title = "Gateway";
     };
-  }, [name, status]);
+  }, [name, word]);
   if (failure !== null && failure.code !== "connection_closed") {
     return <NotThere failure={failure} taskId={taskId} />;
   }
@@ -67,7 +67,7 @@ function Followed({ follower }: { follower: Follower }) {
       <Facts model={model} task={task} status={status} />
       {model.error !== null && <Failure error={model.error} exitCode={model.exitCode} />}
       {status === "running" && <Progress model={model} />}
-      <Timeline model={model} />
+      <Timeline model={model} endedAt={task?.ended_at ?? null} />
       {model.question !== null && !isOver && (
         <QuestionOf key={model.question.key} question={model.question} follower={follower} />
       )}

@@ -1,10 +1,10 @@
 import type { TaskFault, TaskStatus } from "../../client/index.ts";
 import { CopyButton } from "../copyable.tsx";
-import { StatusBadge } from "../status.tsx";
+import { ASKS, StatusBadge } from "../status.tsx";
 import { type KnownTask, now } from "../store.ts";
 import type { TaskModel } from "../task-model.ts";
 import { TaskTrust } from "../trust.tsx";
-import { duration, errorHeadline, preciseDuration, reasonWords } from "../words.ts";
+import { duration, errorHeadline, preciseDuration, reasonWords, STATUS_WORDS } from "../words.ts";
 
 interface Props {
   model: TaskModel;
@@ -16,7 +16,7 @@ export function Facts({ model, task, status }: Props) {
   return (
     <p class="facts">
       <span role="status" data-testid="status">
-        {status !== null && <StatusBadge status={status} />}
+        {status !== null && <StatusBadge status={status} word={statusWord(model, status)} />}
       </span>
       {model.exitCode !== null && (
         <span class={model.exitCode === 0 ? "exit good" : "exit bad"} data-testid="exit-code">
@@ -35,6 +35,11 @@ export function Facts({ model, task, status }: Props) {
       )}
     </p>
   );
+}
+
+/** The status, or that somebody is waited for. */
+export function statusWord(model: TaskModel, status: TaskStatus): string {
+  return status === "running" && model.question !== null ? ASKS : STATUS_WORDS[status];
 }
 
 function Elapsed({ task }: { task: KnownTask | undefined }) {

@@ -11,14 +11,21 @@ const WORDS: Record<Stretch["kind"], string> = {
 /** So that the shortest stretch can still be seen. */
 const MIN_SHARE = 0.02;
 
+interface Props {
+  model: TaskModel;
+  /** When the task ended, which is known before its log has come to that. */
+  endedAt: string | null;
+}
+
 /** Where the time went: one bar, one part a stretch, checkpoints where they were made. */
-export function Timeline({ model }: { model: TaskModel }) {
+export function Timeline({ model, endedAt }: Props) {
   const stretches = model.stretches();
   const [first] = stretches;
   if (first === undefined) return null;
   const last = model.moments.at(-1);
   const isOver = stretches.at(-1)?.to !== null;
-  const end = isOver && last !== undefined ? Date.parse(last.time) : now.value;
+  const over = isOver && last !== undefined ? last.time : endedAt;
+  const end = over === null ? now.value : Date.parse(over);
   const total = Math.max(1, end - first.from);
   return (
     <section class="timeline" aria-label="Timeline">

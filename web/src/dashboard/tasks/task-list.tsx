@@ -1,4 +1,4 @@
-import { useCallback, useMemo } from "preact/hooks";
+import { useCallback, useEffect, useMemo } from "preact/hooks";
 
 import { Icon } from "../icons.tsx";
 import { offers } from "../identity.ts";
@@ -21,6 +21,10 @@ export function TaskList() {
   const key = filterKey(wanted.filter);
   const more = useCallback(() => void loadTasks(wanted.filter), [wanted.filter, cursors.value]);
   const isLoading = !cursors.value.has(key);
+  // The first page at once: what was told by itself may fill the list, so that its end never comes into sight.
+  useEffect(() => {
+    if (isLoading) more();
+  }, [isLoading, more]);
   const isAll = query.toString() === "";
   if (isAll && !isLoading && tasks.value.length === 0 && offers("new")) return <Welcome />;
   return (

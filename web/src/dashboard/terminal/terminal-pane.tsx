@@ -2,6 +2,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
 import { CopyButton } from "../copyable.tsx";
 import type { Follower } from "../follow.ts";
+import { SHOWN_LINES } from "../output.ts";
 import { ScrollText } from "../scroll-text.tsx";
 import { useThrottled } from "../throttled.ts";
 import type { Screen } from "./terminal.ts";
@@ -77,7 +78,7 @@ function PlainOutput({ follower: { output, version } }: { follower: Follower }) 
   void version.value;
   // Made of all there is, so not in every frame of a flood.
   const total = useThrottled(output.total);
-  const text = useMemo(() => output.text(), [output, total]);
+  const text = useMemo(() => output.text(SHOWN_LINES), [output, total]);
   return <ScrollText class="plain" label="Output as text" text={text} />;
 }
 
