@@ -34,8 +34,7 @@ def write_appends(db: sqlite3.Connection, appends: Sequence[Appended]) -> bool:
         _add(db, "event", rows)
     else:
         _add(db, "event", [row for row in rows if not newest.is_small(row)])
-        _add(db, newest.filled(db), [newest.with_place(row) for row in rows if newest.is_small(row)])
-        newest.move_on(db)
+        newest.add(db, [row for row in rows if newest.is_small(row)], partial(_add, db))
     return True
 
 

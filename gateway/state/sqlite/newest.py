@@ -6,28 +6,47 @@ a hundred tasks touched a hundred of them. Now their events go one behind the ot
 their logs later, as many as have gathered for each. There are two tables for them: while one is filled, the other's
 events are moved, a part of the tasks with each such commit, and in the end all of it is dropped at once. So an event
 is in its log, or in a table and not moved; whoever reads a log looks at all three. A task that is weighed, as at its
-end, has all in its log. The index has but a short number of each task, so that it has few pages.
+end, has all in its log.
+
+An index in the order of tasks would have the same fault: each event goes to another of its pages. So it is made of
+runs: when a thousand events have come, their places (a short number of each task) are sorted and put behind the last
+run's. Where a task's events are is told by each run; those that are in none yet are looked through.
 """
 
 import sqlite3
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 from zlib import crc32
 
-CROWD: Final = 32
+CROWD: Final = 8
 """From so many tasks on a commit's events come here."""
 SMALL_BYTES: Final = 1 << 10
 """Larger ones don't: they fill pages anywhere."""
-MOST: Final = 16384
-"""So many fill a table: as many for each of a thousand tasks as fit a page."""
-PARTS: Final = 32
-"""Commits that share the moving of a table, so that none of them takes long."""
+MOST: Final = 32768
+"""So many fill a table: as many for each of a thousand tasks as fit two pages."""
+RUN: Final = 1024
+"""So many make a run: a log is looked for in each run, and one by one in what is in none."""
 
 Row = tuple[Any, ...]
 _PLACES: Final = 1 << 16
 _EVENT: Final = "task_id, seq, kind, frame, final"
 _TABLES: Final = (0, 1)
-_OF_A_TASK: Final = "FROM newest_{0} WHERE place = ?1 AND task_id = ?2"
-_UNMOVED: Final = f"{_OF_A_TASK} AND (SELECT filling = {{0}} OR place >= moved FROM newest)"
+_RUNS: Final = """
+    WITH RECURSIVE known (run) AS (
+        SELECT min(run) FROM newest_{0}_place
+        UNION ALL
+        SELECT (SELECT min(run) FROM newest_{0}_place WHERE run > known.run) FROM known WHERE known.run IS NOT NULL
+    )
+    SELECT n FROM known CROSS JOIN newest_{0}_place USING (run)
+"""
+_OF_A_TASK: Final = f"""
+    FROM newest_{{0}} WHERE task_id = ?2 AND n IN (
+        SELECT n FROM ({_RUNS} WHERE place = ?1)
+        UNION ALL
+        SELECT n FROM newest_{{0}} WHERE n >= (SELECT sorted FROM newest WHERE filling = {{0}}) AND place = ?1
+    )
+"""
+_UNMOVED: Final = f"{_OF_A_TASK} AND (SELECT filling = {{0}} OR ?1 >= moved FROM newest)"
 _SEEN: Final = "SELECT seq, kind, frame, final"
 _LOG: Final = (
     f"{_SEEN} FROM event WHERE task_id = ?2 AND seq > ?3",
@@ -35,6 +54,11 @@ _LOG: Final = (
 )
 AFTER: Final = f"{' UNION ALL '.join(_LOG)} ORDER BY seq LIMIT ?4"
 """A log, wherever its events are: a task's place and id, the seq that they come after, and how many at most."""
+_NEXT: Final = """
+    SELECT filling, moved, sorted, max(sorted, 1 + ifnull(
+        CASE filling WHEN 0 THEN (SELECT max(n) FROM newest_0) ELSE (SELECT max(n) FROM newest_1) END, 0
+    )) FROM newest
+"""
 
 
 def place_of(task_id: str) -> int:
@@ -47,32 +71,35 @@ def is_small(row: Row) -> bool:
     return len(row[3]) <= SMALL_BYTES
 
 
-def filled(db: sqlite3.Connection) -> str:
-    """The table that is filled now, as an INSERT names it."""
-    (number,) = db.execute("SELECT filling FROM newest").fetchone()
-    return f"newest_{number} (place, {_EVENT})"
+def add(db: sqlite3.Connection, rows: Sequence[Row], write: Callable[[str, Sequence[Row]], None]) -> None:
+    """Have these rows of `event` written to the table that is filled now, and move others on."""
+    filling, moved, first, following = db.execute(_NEXT).fetchone()
+    write(f"newest_{filling}", [(n, place_of(row[0]), *row) for n, row in enumerate(rows, following)])
+    following += len(rows)
+    is_full = following > MOST and moved >= _PLACES
+    if following - first >= RUN or is_full:
+        _sort(db, filling, first, following)
+    if is_full:
+        db.execute("UPDATE newest SET filling = 1 - filling, moved = 0, sorted = 0")
+    elif moved < _PLACES:
+        # Twice as fast as this one is filled: all of the other has moved long before it is full.
+        _move(db, 1 - filling, moved, moved + len(rows) * 2 * _PLACES // MOST)
 
 
-def with_place(row: Row) -> Row:
-    """A row of `event` as one of `filled`."""
-    return (place_of(row[0]), *row)
+def _sort(db: sqlite3.Connection, table: int, first: int, following: int) -> None:
+    places = f"SELECT ?1, place, n FROM newest_{table} WHERE n >= ?1 ORDER BY place, n"
+    db.execute(f"INSERT OR FAIL INTO newest_{table}_place {places}", (first,))
+    db.execute("UPDATE newest SET sorted = ?", (following,))
 
 
-def move_on(db: sqlite3.Connection) -> None:
-    """Move a part of a table to the logs, or begin to where the other is full."""
-    number, moved = db.execute("SELECT filling, moved FROM newest").fetchone()
-    if moved < _PLACES:
-        _move(db, f"newest_{1 - number}", moved, moved + _PLACES // PARTS)
-    elif (db.execute(f"SELECT max(n) FROM newest_{number}").fetchone()[0] or 0) >= MOST:
-        db.execute("UPDATE newest SET filling = 1 - filling, moved = 0")
-
-
-def _move(db: sqlite3.Connection, table: str, begin: int, end: int) -> None:
-    its = f"{_EVENT} FROM {table} WHERE place >= ? AND place < ? ORDER BY task_id, seq"
-    db.execute(f"INSERT INTO event SELECT {its}", (begin, end))
+def _move(db: sqlite3.Connection, table: int, begin: int, end: int) -> None:
+    found = f"SELECT n FROM ({_RUNS} WHERE place >= ? AND place < ?)".format(table)
+    its = f"{_EVENT} FROM newest_{table} WHERE n IN ({found}) ORDER BY task_id, seq"
+    db.execute(f"INSERT OR FAIL INTO event SELECT {its}", (begin, end))
     db.execute("UPDATE newest SET moved = ?", (end,))
     if end >= _PLACES:
-        db.execute(f"DELETE FROM {table}")
+        db.execute(f"DELETE FROM newest_{table}")
+        db.execute(f"DELETE FROM newest_{table}_place")
 
 
 def move_all_of(db: sqlite3.Connection, task_id: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 from gateway.checkpoints import new_checkpoint
 from gateway.errors import GatewayError, LeaseLostError, StoreUnavailableError
 from gateway.state.base import Append, Created, StateStore, TaskQuery
+from gateway.state.schema import migrations
 from gateway.state.sqlite import newest
 from gateway.state.sqlite.store import SqliteStore
 from gateway.state.tables import Tables
@@ -84,7 +85,7 @@ async def test_a_log_is_whole_wherever_its_events_are(
     """What many say at once is read in order before, while and after it moves to the logs, as is what comes between."""
     monkeypatch.setattr(newest, "CROWD", 8)
     monkeypatch.setattr(newest, "MOST", 24)
-    monkeypatch.setattr(newest, "PARTS", 4)
+    monkeypatch.setattr(newest, "RUN", 10)
     async with backend.opened() as store:
         tasks = [await run(store) for _ in range(newest.CROWD)]
         fences = [fence_of(task) for task in tasks]
@@ -102,6 +103,46 @@ async def test_a_log_is_whole_wherever_its_events_are(
         assert places == {(True, False), (False, True), (True, True)}
 
 
+async def test_logs_of_a_file_without_runs_are_whole_when_it_has_them(
+    backend: SqliteBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a gateway before migration 20 left half moved is read, goes on moving, and is whole."""
+    monkeypatch.setattr(newest, "MOST", 24)
+    async with backend.opened() as store:
+        fences = [fence_of(await run(store)) for _ in range(newest.CROWD)]
+        for _ in range(4):
+            said = [store.append(fence, Append([output("x")])) for fence in fences]
+            fences = list(await asyncio.gather(*said))
+        assert all(rows_of(store, f"newest_{n}") for n in (0, 1))
+        assert 0 < writer_of(store).execute("SELECT moved FROM newest").fetchone()[0] < 1 << 16
+    with closing(sqlite3.connect(backend.path)) as db:
+        _without_runs(db)
+    async with backend.opened() as store:
+        for _ in range(8):
+            assert [await seqs(store, fence.task_id) for fence in fences] == [
+                list(range(1, fence.last_seq + 1)) for fence in fences
+            ]
+            said = [store.append(fence, Append([output("y")])) for fence in fences]
+            fences = list(await asyncio.gather(*said))
+
+
+def _without_runs(db: sqlite3.Connection) -> None:
+    """Make it what it was before migration 20."""
+    of_newest = (
+        "SELECT name, sql FROM sqlite_schema WHERE tbl_name LIKE 'newest%' AND sql NOT NULL ORDER BY name"
+    )
+    for n in (0, 1):
+        db.execute(f"DROP TABLE newest_{n}_place")
+        db.execute(f"CREATE INDEX newest_{n}_by_place ON newest_{n} (place)")
+    db.execute("ALTER TABLE newest DROP COLUMN sorted")
+    db.execute("PRAGMA user_version = 19")
+    db.commit()
+    with closing(sqlite3.connect(":memory:")) as before:
+        for _, script in migrations("sqlite", 0)[:19]:
+            before.executescript(script)
+        assert db.execute(of_newest).fetchall() == before.execute(of_newest).fetchall()
+
+
 async def test_who_has_ended_has_said_all_in_its_log(store: StateStore) -> None:
     """An end takes what many said at once to the log, and the task's weight counts it."""
     tasks = await asyncio.gather(*(run(store) for _ in range(newest.CROWD)))
@@ -112,6 +153,16 @@ async def test_who_has_ended_has_said_all_in_its_log(store: StateStore) -> None:
     assert await seqs(store, tasks[0].task_id) == [1, 2, 3, 4]
     weight = "SELECT stored_bytes FROM task WHERE task_id = ?"
     assert writer_of(store).execute(weight, (tasks[0].task_id,)).fetchone()[0] > 500
+
+
+async def test_what_comes_after_an_end_is_found(store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest event may go to its log with all of its task's; what comes then is looked for behind it."""
+    monkeypatch.setattr(newest, "RUN", newest.CROWD + 1)
+    fences = [fence_of(await run(store)) for _ in range(newest.RUN)]
+    fences = await asyncio.gather(*(store.append(fence, Append([output("x")])) for fence in fences))
+    await store.change_task(fences[-1].task_id, lambda row: completed(row, {}, now_ms=NOW_MS))
+    await asyncio.gather(*(store.append(fence, Append([output("y")])) for fence in fences[:-1]))
+    assert [await seqs(store, fence.task_id) for fence in fences] == [[1, 2, 3, 4]] * newest.RUN
 
 
 def rows_of(store: StateStore, table: str) -> int:
