@@ -51,6 +51,20 @@ async def test_a_running_task_is_paused_resumed_and_cancelled(page: Page) -> Non
     assert ticks == [f"tick {n}" for n in range(1, len(ticks) + 1)]
 
 
+async def test_a_draft_waits_for_its_author(page: Page) -> None:
+    """Who looks at another page, or has to sign in again, finds what was written; once it is sent it is gone."""
+    new = page.get_by_role("navigation", name="Pages").get_by_role("link", name="New task")
+    await new.click()
+    await page.get_by_label("Commands").fill("echo drafted")
+    await page.get_by_role("navigation", name="Pages").get_by_role("link", name="Tasks", exact=True).click()
+    await new.click()
+    await expect(page.get_by_label("Commands")).to_have_value("echo drafted")
+    await page.get_by_role("button", name="Submit task").click()
+    await ended(page)
+    await new.click()
+    await expect(page.get_by_label("Commands")).to_have_value("")
+
+
 async def test_a_line_goes_to_the_standard_input(page: Page) -> None:
     """A task that takes input has a field for it."""
     await page.get_by_role("link", name="New task").first.click()

@@ -63,6 +63,16 @@ test("requests beyond the gateway's max_inflight are refused here", async () => 
   session.close();
 });
 
+test("a state is told once", async () => {
+  const { session, socket, told } = Stage.live();
+  const events = session.events("t-1");
+  void events.next();
+  socket.answersSubscribe(0);
+  socket.sendsOutput(1, 2);
+  await events.return();
+  assert.deepEqual(told, ["connecting", "live"]);
+});
+
 test("closing fails what waits and what is followed", async () => {
   const { session } = Stage.live();
   const request = session.request("ping", {});

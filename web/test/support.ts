@@ -120,6 +120,8 @@ export function settled(): Promise<void> {
 export class Stage {
   readonly clock = new ManualClock();
   readonly sockets: ScriptedSocket[] = [];
+  /** Each phase that the session told. */
+  readonly told: string[] = [];
   readonly session: GatewaySession;
   token: string | null | Promise<string> = null;
   #ids = 0;
@@ -129,6 +131,7 @@ export class Stage {
       url: "ws://gateway/ws",
       token: () => this.token,
       clock: this.clock,
+      onStateChange: ({ phase }) => this.told.push(phase),
       newId: () => `id-${++this.#ids}`,
       openSocket: (url, protocols) => {
         const socket = new ScriptedSocket(url, protocols);

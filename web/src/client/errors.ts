@@ -35,7 +35,12 @@ export class TaskFailedError extends GatewayError {
 
   constructor(task: Task) {
     const { code, message, details } = task.error ?? { code: "cancelled", message: null };
-    super(code, message ?? `The task ${task.status}.`, false, details);
+    super(
+      code,
+      message ?? `The task ${task.status === "cancelled" ? "was cancelled" : task.status}.`,
+      false,
+      details,
+    );
     this.task = task;
   }
 }

@@ -70,6 +70,8 @@ export class GatewaySession {
   readonly #subscriptions = new Map<string, Set<Subscription>>();
   #connectionState: ConnectionState;
   #recovery: Recovery | null = null;
+  /** The state that was told last, as JSON: it is told once. */
+  #told = "";
   #welcome: Welcome | null = null;
 
   constructor(options: SessionOptions) {
@@ -335,6 +337,9 @@ export class GatewaySession {
   }
 
   #tellState(): void {
+    const told = JSON.stringify(this.state);
+    if (told === this.#told) return;
+    this.#told = told;
     this.#options.onStateChange?.(this.state);
   }
 }

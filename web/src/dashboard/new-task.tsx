@@ -12,7 +12,7 @@ import { SchemaField, SchemaFields } from "./schema-form.tsx";
 import { SnippetPane } from "./snippet-pane.tsx";
 import { connection, newKey, session } from "./store.ts";
 import { explain, submit } from "./submit.ts";
-import { takeDraft } from "./taken-draft.ts";
+import { giveDraft, takeDraft } from "./taken-draft.ts";
 
 export function NewTask() {
   const taken = useRef(takeDraft());
@@ -24,6 +24,7 @@ export function NewTask() {
   const isLive = connection.value.phase === "live";
   // One key for one content: pressing twice, or again after a failure, never makes two tasks.
   const attempt = useRef({ content: "", key: "" });
+  const leaving = useRef(() => {});
 
   useEffect(() => {
     if (isLive) session.agents().then(setAgents, (failure) => setError(explain(failure)));
@@ -36,7 +37,9 @@ export function NewTask() {
     if (attempt.current.content !== content) attempt.current = { content, key: newKey() };
     isSending.value = true;
     try {
-      go(taskHref(await submit(agent, draft, attempt.current.key)));
+      const taskId = await submit(agent, draft, attempt.current.key);
+      leaving.current = () => {};
+      go(taskHref(taskId));
     } catch (failure) {
       setError(explain(failure));
     } finally {
@@ -48,6 +51,10 @@ export function NewTask() {
     setDraft(next);
     setError(null);
   };
+  useEffect(() => {
+    leaving.current = () => giveDraft(agent, draft);
+  }, [agent, draft]);
+  useEffect(() => () => leaving.current(), []);
   const schema = agents.find(({ name }) => name === agent)?.input_schema as Schema | undefined;
 
   return (

@@ -1,4 +1,4 @@
-import { useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 
 import { guestUntil, leaveLink, storedToken, storeToken } from "./identity.ts";
 import { connection, session } from "./store.ts";
@@ -25,6 +25,8 @@ function TokenForm() {
   const [token, setToken] = useState("");
   const state = connection.value;
   const reason = state.phase === "stopped" ? state.reason : "";
+  const field = useRef<HTMLTextAreaElement>(null);
+  useEffect(() => field.current?.focus(), []);
   const submit = (event: Event) => {
     event.preventDefault();
     storeToken(token);
@@ -40,6 +42,7 @@ function TokenForm() {
       <form onSubmit={submit}>
         <label for="token">Token</label>
         <textarea
+          ref={field}
           id="token"
           class="code"
           rows={4}
@@ -47,6 +50,11 @@ function TokenForm() {
           spellcheck={false}
           autocomplete="off"
           onInput={(event) => setToken(event.currentTarget.value)}
+          onKeyDown={(event) => {
+            if (event.key !== "Enter") return;
+            event.preventDefault();
+            event.currentTarget.form?.requestSubmit();
+          }}
         />
         {storedToken() !== null && (
           <p role="alert" class="error-text">

@@ -1,4 +1,4 @@
-/** A draft on its way from a task's page to the form. */
+/** A draft on its way to the form: from a task's page, or from the form itself, which was left before it was sent. */
 
 import type { Draft } from "./draft.ts";
 
