@@ -9,8 +9,8 @@ RUN npm run build
 
 FROM debian:12-slim AS sending
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev
-COPY gateway/fanout/sending.c /
-RUN cc -O2 -shared -fPIC -o /_sending.so /sending.c
+COPY gateway/fanout/sockets.c /
+RUN cc -O2 -shared -fPIC -o /_sockets.so /sockets.c
 
 FROM debian:12-slim
 # A jail shows its task this image's /usr, read-only: what tasks need, belongs here.
@@ -21,7 +21,7 @@ RUN apt-get update \
 # Not below /usr, so that no task sees the service's own code.
 COPY . /src
 COPY --from=page /src/gateway/server/static /src/gateway/server/static
-COPY --from=sending /_sending.so /src/gateway/fanout/_sending.so
+COPY --from=sending /_sockets.so /src/gateway/fanout/_sockets.so
 RUN python3 -m venv /opt/gateway \
  && sed 's/ *\\$//; /--hash/d' /src/requirements.lock > /tmp/constraints.txt \
  && /opt/gateway/bin/pip install --no-cache-dir --constraint /tmp/constraints.txt '/src[postgresql]' \

@@ -1,4 +1,4 @@
-"""The build's one step of its own: `gateway/fanout/sending.c`, compiled where there is a C compiler.
+"""The build's one step of its own: `gateway/fanout/sockets.c`, compiled where there is a C compiler.
 
 Without one nothing is missing but speed, for `gateway/fanout/sending.py` does the same. What was compiled before stays.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-MADE = "gateway/fanout/_sending.so"
+MADE = "gateway/fanout/_sockets.so"
 
 
 def compile_c(source: Path, made: Path) -> None:
@@ -32,7 +32,7 @@ class Compiled(BuildHookInterface):
         """See hatchling, which gives both by their places."""
         made = Path(self.root, MADE)
         try:
-            compile_c(Path(self.root, "gateway/fanout/sending.c"), made)
+            compile_c(Path(self.root, "gateway/fanout/sockets.c"), made)
         except (OSError, subprocess.CalledProcessError) as problem:
             self.app.display_warning(f"no faster sending to many: {problem}")
         if made.exists():

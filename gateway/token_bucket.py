@@ -17,7 +17,7 @@ MIN_PAUSE_S: Final = 1e-3
 """uvloop counts in whole milliseconds: in a shorter pause as many are refused as can be read."""
 
 
-@dataclass
+@dataclass(slots=True)
 class TokenBucket:
     """A rate limit: `burst` at once, `per_s` in the long run; 0 per second means no limit."""
 

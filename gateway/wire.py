@@ -7,20 +7,23 @@ PING: Final = b"\x89\x00"
 
 
 _MAX_REASON_BYTES: Final = 123
-_SHORT_HEADERS: Final = tuple(bytes((0x81, length)) for length in range(126))
+SHORT: Final = 125
+"""What a frame holds at most whose length stands in its second byte."""
+SHORT_HEADERS: Final = tuple(bytes((0x81, length)) for length in range(SHORT + 1))
+"""What stands before a short text."""
 
 
 def text_frame(payload: bytes) -> bytes:
     """`payload`, which is UTF-8, as one final text frame (RFC 6455 section 5.2)."""
     length = len(payload)
-    return (_SHORT_HEADERS[length] if length < 126 else text_header(payload)) + payload
+    return (SHORT_HEADERS[length] if length <= SHORT else text_header(payload)) + payload
 
 
 def text_header(payload: bytes) -> bytes:
     """What stands before `payload` in its text frame."""
     length = len(payload)
-    if length < 126:
-        return _SHORT_HEADERS[length]
+    if length <= SHORT:
+        return SHORT_HEADERS[length]
     if length < 1 << 16:
         return b"\x81\x7e" + length.to_bytes(2, "big")
     return b"\x81\x7f" + length.to_bytes(8, "big")

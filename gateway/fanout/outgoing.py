@@ -55,6 +55,8 @@ class Outgoing:
         self._is_scheduled = False
         self.turn_at = 0.0
         """When it last had something written, by the loop's clock."""
+        self.turns = 0
+        """In which something was written: what is said in one has the next one's write."""
 
     def __repr__(self) -> str:
         return f"<Outgoing {len(self._next)} next, {len(self._in_turn)} in turn>"
@@ -78,6 +80,7 @@ class Outgoing:
     def _write(self) -> None:
         answering, self._next = self._next, []
         self.turn_at = asyncio.get_running_loop().time()
+        self.turns += 1
         try:
             _write_to(answering)
             self._write_slice()

@@ -1,7 +1,7 @@
 """Bytes to sockets without waiting, past the transports that own them: whoever does that has seen that a transport
 holds nothing unsent, and is not closing, in the same turn of the loop, for then its descriptor is still its own.
 
-To many it is one call of `sending.c`, where a build has compiled that: between a thousand system calls no Python runs,
+To many it is one call of `sockets.c`, where a build has compiled that: between a thousand system calls no Python runs,
 and other threads have the interpreter meanwhile.
 """
 
@@ -69,5 +69,5 @@ def _best() -> tuple[SendEach, SendPieces]:
         return send_one_by_one, send_pieces_one_by_one
 
 
-LIBRARY: Final = Path(__file__).with_name("_sending.so")
+LIBRARY: Final = Path(__file__).with_name("_sockets.so")
 send_each, send_pieces = _best()

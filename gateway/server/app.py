@@ -218,7 +218,7 @@ class Gateway:
         runner = await set_up(application(parts), close_s=CLOSE_S)
         beating = asyncio.get_running_loop().create_task(endpoint.beat(), name="heartbeats")
         try:
-            async with listening(runner, settings, short_way(parts), self._world.own_port) as (bound, own):
+            async with listening(runner, settings, short_way(parts), self._world) as (bound, own):
                 self._sites.here = settings.advertised(own)
                 await self._sandboxes_tried()
                 ready(bound)

@@ -7,6 +7,7 @@ other answers are there. What is asked of a client is asked by the same function
 """
 
 import asyncio
+import socket
 from collections.abc import Callable
 from functools import partial
 from typing import Final, cast
@@ -20,8 +21,11 @@ from gateway.server.doors import foreign, forwarded_for
 from gateway.server.peer import HEADS, Peer
 from gateway.server.previews import is_for_preview
 from gateway.sessions.auth import Doors
+from gateway.sessions.client_transport import ClientTransport
 from gateway.sessions.endpoint import Endpoint
+from gateway.sessions.intake import Intake
 from gateway.sessions.pace import Pace
+from gateway.sessions.reading import framed_again
 from gateway.sessions.upgrade import Handshake
 
 PATH: Final = "/ws"
@@ -81,24 +85,64 @@ class Arrivals:
     """What all connections meet that come to this process."""
 
     def __init__(
-        self, server: web.Server, crowd: Crowd, short_way: ShortWay | None, *, timeout_s: float
+        self,
+        server: web.Server,
+        crowd: Crowd,
+        short_way: ShortWay | None,
+        intake: Intake | None = None,
+        *,
+        timeout_s: float,
     ) -> None:
         self.crowd = crowd
         self.short_way = short_way
+        self.intake = intake
         self.timeout_s = timeout_s
         """How long a connection may say nothing."""
         self.silent: set[asyncio.Transport] = set()
         self._server = server
+        self._on_their_way: set[asyncio.Task[None]] = set()
 
     def peer(self, guest: Guest) -> Peer:
         """aiohttp's side of a connection."""
         loop = asyncio.get_running_loop()
-        return Peer(self._server, guest, loop=loop, keepalive_timeout=self.timeout_s)
+        return Peer(self._server, guest, self.intake, loop=loop, keepalive_timeout=self.timeout_s)
+
+    def come_to_aiohttp(self, transport: asyncio.Transport, guest: Guest, data: bytes) -> None:
+        """The connection is aiohttp's from now on, which has `data` first."""
+        begins = Begins(self.peer(guest), data)
+        if not isinstance(transport, ClientTransport):
+            begins.connection_made(transport)
+            return
+        on_its_way = asyncio.get_running_loop().create_task(_given_to_loop(transport.detach(), begins, guest))
+        self._on_their_way.add(on_its_way)
+        on_its_way.add_done_callback(self._on_their_way.discard)
 
     def close(self) -> None:
         """End those that have not said anything."""
         for transport in self.silent:
             transport.close()
+
+
+class Begins(asyncio.Protocol):
+    """Begins with `peer` when there is a transport of the loop's, by what its client has said already."""
+
+    def __init__(self, peer: Peer, data: bytes) -> None:
+        self._peer = peer
+        self._data = data
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        transport.set_protocol(self._peer)
+        self._peer.connection_made(transport)
+        self._peer.data_received(self._data)
+
+
+async def _given_to_loop(sock: socket.socket, to: Begins, guest: Guest) -> None:
+    try:
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: to, sock)
+    except OSError:  # it has gone
+        sock.close()
+        guest.went()
 
 
 class Arrival(asyncio.Protocol):
@@ -118,6 +162,11 @@ class Arrival(asyncio.Protocol):
     def counted_as(self) -> str | None:
         """See `HandsOver.counted_as`."""
         return self.guest.counted_as
+
+    @property
+    def intake(self) -> Intake | None:
+        """See `HandsOver.intake`."""
+        return self._arrivals.intake
 
     @property
     def pace(self) -> Pace | None:
@@ -149,6 +198,10 @@ class Arrival(asyncio.Protocol):
         if short_way is None or not short_way.takes(data, self):
             self._come_to_aiohttp(data)
 
+    def text_received(self, text: bytes, mask: int, _now: float) -> None:
+        """See `Hears`: it is no HTTP, which aiohttp is to say."""
+        self.data_received(framed_again(text, mask))
+
     def connection_lost(self, _exc: BaseException | None) -> None:
         """See `asyncio.Protocol`."""
         self._speaks()
@@ -162,7 +215,4 @@ class Arrival(asyncio.Protocol):
 
     def _come_to_aiohttp(self, data: bytes) -> None:
         if (transport := self.transport) is not None:
-            peer = self._arrivals.peer(self.guest)
-            transport.set_protocol(peer)
-            peer.connection_made(transport)
-            peer.data_received(data)
+            self._arrivals.come_to_aiohttp(transport, self.guest, data)

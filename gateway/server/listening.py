@@ -11,6 +11,9 @@ from aiohttp import web
 from gateway.server.arrivals import Arrival, Arrivals, ShortWay
 from gateway.server.crowd import Crowd
 from gateway.server.data_dir import StartError
+from gateway.server.doorway import Doorway
+from gateway.server.world import World
+from gateway.sessions.intake import Intake
 from gateway.settings import Settings
 
 BACKLOG: Final = 512
@@ -29,37 +32,56 @@ async def listening(
     runner: web.AppRunner,
     settings: Settings,
     short_way: ShortWay | None = None,
-    own_port: int | None = None,
+    world: World | None = None,
 ) -> AsyncIterator[tuple[str, str]]:
     """The URL at which clients are served inside the block, and the one at which this process is.
 
-    They are the same, unless it shares its port with others and has an `own_port` beside it. Raises `StartError`.
+    They are the same, unless it shares its port with others and has an `own_port` beside it. Without an intake sockets
+    are the loop's. Raises `StartError`.
     """
     async with AsyncExitStack() as held:
         if (server := runner.server) is None:
             raise TypeError("the runner has not been set up")
-        arrivals = Arrivals(server, Crowd(settings), short_way, timeout_s=settings.handshake_timeout_s)
+        own_port, intake = (None, None) if world is None else (world.own_port, world.intake)
+        if intake is not None:
+            held.callback(intake.close)
+        timeout_s = settings.handshake_timeout_s
+        arrivals = Arrivals(server, Crowd(settings), short_way, intake, timeout_s=timeout_s)
         held.callback(arrivals.close)
-        make = functools.partial(Arrival, arrivals)
-        shares = own_port is not None
-        shared = await _bound(held, make, settings.host, settings.port, shares=shares)
-        own = shared if own_port is None else await _bound(held, make, settings.host, own_port)
+        bound = functools.partial(_bound, held, functools.partial(Arrival, arrivals), intake, settings.host)
+        shared = await bound(settings.port, shares=own_port is not None)
+        own = shared if own_port is None else await bound(own_port)
         yield shared, own
 
 
 async def _bound(
-    held: AsyncExitStack, make: Callable[[], Arrival], host: str, port: int, *, shares: bool = False
+    held: AsyncExitStack,
+    make: Callable[[], Arrival],
+    intake: Intake | None,
+    host: str,
+    port: int,
+    *,
+    shares: bool = False,
 ) -> str:
     loop = asyncio.get_running_loop()
     try:
         listener = await loop.create_server(
-            make, host, port, backlog=BACKLOG, reuse_address=True, reuse_port=shares or None
+            make,
+            host,
+            port,
+            backlog=BACKLOG,
+            reuse_address=True,
+            reuse_port=shares or None,
+            start_serving=intake is None,
         )
+        held.callback(listener.close)
+        if intake is not None:
+            for sock in listener.sockets:
+                held.callback(Doorway(sock, BACKLOG, intake, make).close)
     except OSError as error:
         raise StartError(
             f"can't listen on {host}:{port}: {error.strerror or error}; choose another --port"
         ) from None
-    held.callback(listener.close)
     return f"http://{_shown(host)}:{listener.sockets[0].getsockname()[1]}"
 
 

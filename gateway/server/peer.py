@@ -16,6 +16,7 @@ from aiohttp.web_request import BaseRequest
 from gateway.server.crowd import Guest
 from gateway.server.pieces import Pieces
 from gateway.sessions.auth import MAX_TOKEN_BYTES
+from gateway.sessions.intake import Intake
 from gateway.sessions.pace import Pace
 from gateway.sessions.problems import plain_problem
 from gateway.sessions.upgrade import Rest
@@ -34,9 +35,11 @@ HEADS: Final[Mapping[str, Any]] = {
 class Peer(Pieces):
     """One connection, with one request at a time."""
 
-    __slots__ = ("guest", "on_gone")
+    __slots__ = ("guest", "intake", "on_gone")
 
-    def __init__(self, manager: web.Server, guest: Guest, **options: Any) -> None:
+    def __init__(
+        self, manager: web.Server, guest: Guest, intake: Intake | None = None, **options: Any
+    ) -> None:
         super().__init__(
             manager,
             access_log=None,
@@ -44,6 +47,8 @@ class Peer(Pieces):
             **options,
         )
         self.on_gone: Callable[[], None] | None = None
+        self.intake = intake
+        """See `HandsOver.intake`."""
         self.guest: Guest | None = guest
         """As the crowd knows it, until it has gone."""
 

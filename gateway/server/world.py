@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.bus.base import Bus
 from gateway.clock import Clock
+from gateway.sessions.intake import Intake, best
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,5 +22,7 @@ class World:
     """Whether it is a gateway, and not a worker, which runs tasks alone."""
     own_port: int | None = None
     """Where it listens beside the port that it shares with other processes, if it does; 0 picks a free one."""
+    intake: Intake | None = field(default_factory=best)
+    """Reads clients' sockets, which are ours with it; without it they are the loop's."""
     bus: Callable[[str], Bus] | None = None
     """Makes the bus of an instance, where that is not the one that the settings name."""

@@ -1,7 +1,7 @@
 """A client's WebSocket from its upgrade on: the protocol of its transport, with no task and no queue of its own.
 
-aiohttp has the connection until the handshake is answered, and keeps nothing of it (`Peer.hand_over`): an idle client
-is this, and what it tells.
+Whoever had the connection until its handshake was answered keeps nothing of it: an idle client is its transport, this,
+and what it tells.
 """
 
 import asyncio
@@ -10,7 +10,17 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from gateway.sessions.pace import COST_OF_A_S, Pace
-from gateway.sessions.reading import BINARY, CLOSE, PIECE, PING, TEXT, BrokenError, Reader, code_of
+from gateway.sessions.reading import (
+    BINARY,
+    CLOSE,
+    PIECE,
+    PING,
+    TEXT,
+    BrokenError,
+    Reader,
+    code_of,
+    framed_again,
+)
 
 CLOSE_TIMEOUT_S: Final = 2.0
 """How long a peer may take to take what is left and to answer our close."""
@@ -99,15 +109,21 @@ class ClientSocket(asyncio.Protocol):
             self._rest(DEAF_PAUSE_S)
             return
         self.heard_at = self._now()
-        if self._holds or (text := self._reader.lone_text(data)) is None:
-            self._reader.feed(data)
-            self._read()
+        self._reader.feed(data)
+        self._read()
+
+    def text_received(self, text: bytes, mask: int, now: float) -> None:
+        """See `Hears`."""
+        if self._holds or self._is_deaf or self._reader.is_amid:
+            # Within a frame it is a part of that, masked as it came.
+            self.data_received(framed_again(text, mask))
             return
+        self.heard_at = now
         try:
             self._listener.on_text(text)
         except BrokenError as broken:
             self._break(broken.code)
-        if self._pace is not None and not self._pace.took_one(self.heard_at):
+        if self._pace is not None and not self._pace.took_one(now):
             self._rest(self._pace.pay(1))
 
     def connection_lost(self, _exc: Exception | None) -> None:

@@ -281,17 +281,7 @@ async def _authenticate(services: Services, caller: Caller, request: frames.Auth
 
 
 async def _ping(services: Services, _caller: Caller, _request: frames.Ping) -> Reply:
-    return Reply(_now(services))
-
-
-def pong(services: Services, request: frames.Ping) -> bytes:
-    """The answer's frame to what waits for nothing, and can't fail."""
-    services.metrics.asked.counts["ping", "ok"] += 1
-    return frames.result(request.id, _now(services))
-
-
-def _now(services: Services) -> dict[str, Any]:
-    return {"time": rfc3339(services.clock.now_ms())}
+    return Reply({"time": rfc3339(services.clock.now_ms())})
 
 
 def expiry(principal: Principal) -> str | None:

@@ -14,10 +14,12 @@ from gateway import frames
 from gateway.errors import CLOSES, Close, GatewayError
 from gateway.principal import Principal
 from gateway.sessions.client_socket import ClientSocket
-from gateway.sessions.commands import Services, answer, internal_error, pong
+from gateway.sessions.client_transport import ClientTransport
+from gateway.sessions.commands import Services, answer, internal_error
 from gateway.sessions.flight import Flight
 from gateway.sessions.outbox import Outbox
 from gateway.sessions.pace import Pace, in_turn
+from gateway.sessions.pongs import Pongs
 from gateway.sessions.reading import CONTROLS_BURST, CONTROLS_PER_S, text_of
 from gateway.sessions.session import Session
 from gateway.sessions.subscriptions import Subscriptions
@@ -36,13 +38,14 @@ class Connection:
 
     def __init__(
         self,
-        transport: asyncio.Transport,
+        transport: ClientTransport,
         *,
         session: Session,
         principal: Principal,
         services: Services,
         settings: Settings,
         flight: Flight,
+        pongs: Pongs,
         pace: Pace | None,
         on_over: Callable[["Connection", int], None],
     ) -> None:
@@ -53,6 +56,8 @@ class Connection:
         self.outbox = Outbox(transport, services.outgoing)
         self.socket = ClientSocket(transport, self, max_bytes=settings.max_frame_bytes, pace=pace)
         self._session = session
+        self._bucket = session.bucket
+        self._pong = pongs.answer
         self._services = services
         self._settings = settings
         self._on_over = on_over
@@ -165,21 +170,26 @@ class Connection:
         """See `Listener`: a request begins, or is refused, here and now."""
         if self._close_code is not None:
             return
+        is_free = self._in_flight < self._max_inflight
+        if is_free and (ping := frames.plain_ping(text)) and self._bucket.took_one(self.socket.heard_at):
+            self.outbox.send(self._pong(ping[1] or ping[2]))
+        else:
+            self._take(text)
+
+    def _take(self, text: bytes) -> None:
         request = None
         try:
             request = frames.parse_request(text)
             # What was held back was heard a while ago, and more may have flowed in since: `take` looks at the time.
-            if not self._session.bucket.took_one(self.socket.heard_at):
-                self._session.bucket.take()
+            if not self._bucket.took_one(self.socket.heard_at):
+                self._bucket.take()
             if self._in_flight >= self._max_inflight:
-                self._refuse_more()
+                _refuse_more(self._in_flight)
         except GatewayError as problem:
             self._refuse(text, request, problem)
         else:
-            if type(request) is frames.Ping:  # `isinstance` is slow where a model is not of the type
-                self.outbox.send(pong(self._services, request))
-            else:
-                self._begin(request)
+            self._in_flight += 1
+            self._turns.begin(request.about, partial(self._answer, request), name=f"request {request.type}")
 
     def on_control(self, payload: bytes, *, is_ping: bool) -> None:
         """See `Listener`."""
@@ -192,10 +202,6 @@ class Connection:
         """See `Listener`."""
         self.close(Close.UNSUPPORTED_DATA)
 
-    def _begin(self, request: frames.Request) -> None:
-        self._in_flight += 1
-        self._turns.begin(request.about, partial(self._answer, request), name=f"request {request.type}")
-
     def _refuse(self, text: bytes, request: frames.Request | None, problem: GatewayError) -> None:
         """Answer what does not begin; it is no request where `request` is None."""
         if request is None:
@@ -203,12 +209,8 @@ class Connection:
             return
         self._services.metrics.asked.counts[request.type, problem.code] += 1
         self.outbox.send(frames.error(request.id, problem))
-        if pause_s := self._session.bucket.pause_s:
+        if pause_s := self._bucket.pause_s:
             self._rest(pause_s)
-
-    def _refuse_more(self) -> NoReturn:
-        said = f"{self._in_flight} requests are under way."
-        raise GatewayError("overloaded", said, retry_after_ms=1000)
 
     def _bad_frame(self, request_id: str | None, problem: GatewayError) -> None:
         self._services.metrics.asked.counts["none", problem.code] += 1
@@ -248,7 +250,7 @@ class Connection:
 
     def pay_for(self, rows: int) -> None:
         """See `Caller.pay_for`."""
-        self._session.bucket.pay_for(rows)
+        self._bucket.pay_for(rows)
 
     def in_turn(self) -> AbstractAsyncContextManager[None]:
         """See `Caller.in_turn`."""
@@ -279,3 +281,7 @@ class Connection:
     def send(self, payload: bytes) -> None:
         """See `Watcher.send`."""
         self.outbox.send(payload)
+
+
+def _refuse_more(in_flight: int) -> NoReturn:
+    raise GatewayError("overloaded", f"{in_flight} requests are under way.", retry_after_ms=1000)

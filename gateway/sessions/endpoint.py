@@ -16,9 +16,11 @@ from gateway.clock import Clock, rfc3339
 from gateway.errors import CLOSES, Close, GatewayError, HandshakeError
 from gateway.principal import Principal
 from gateway.sessions.auth import Authenticator, bearer
+from gateway.sessions.client_transport import handed_over, owned
 from gateway.sessions.commands import Services, expiry
 from gateway.sessions.connection import Connection
 from gateway.sessions.flight import Flight
+from gateway.sessions.pongs import Pongs
 from gateway.sessions.problems import problem
 from gateway.sessions.served_socket import ServedSocket, SocketClosedError
 from gateway.sessions.session import Sessions
@@ -64,6 +66,7 @@ class Endpoint:
         self._clock = clock
         self._log = log
         self._upgrade = Upgrade(PROTOCOL)
+        self._pongs = Pongs(services.outgoing, clock, services.metrics)
         self._connections: dict[Connection, float] = {}
         self._served = 0
         self._draining = False
@@ -147,8 +150,11 @@ class Endpoint:
     def _begin(self, peer: HandsOver, by: Handshake, principal: Principal, answer: bytes) -> None:
         """Answer the handshake, welcome the client, and leave its connection to itself."""
         transport = peer.transport
-        if transport is None or transport.is_closing():
+        if transport is None or transport.is_closing() or transport.get_write_buffer_size():
+            if transport is not None:
+                transport.abort()  # what it has not taken of an answer before would come behind ours
             return
+        ours = owned(transport, peer.intake)
         asked = by.query.get("session_id") or by.headers.get("Session-Id")
         session = self._sessions.find(principal, asked)
         self._served += 1
@@ -161,12 +167,13 @@ class Endpoint:
             traceparent=trace.parsed(by.headers.getall(trace.HEADER, [])),
         )
         connection = Connection(
-            transport,
+            ours,
             session=session,
             principal=principal,
             services=self._services,
             settings=self._settings,
             flight=flight,
+            pongs=self._pongs,
             pace=self._services.quotas.pace(peer.counted_as, principal),
             # Counted as it came: a connection that renews its token keeps its place.
             on_over=partial(self._over, principal),
@@ -177,7 +184,7 @@ class Endpoint:
         self._log.info("client connected", session_id=session.session_id, subject=principal.subject)
         flight.came(asked)
         connection.outbox.begin(answer, self._welcome(connection))
-        connection.socket.on_gone = peer.hand_over(connection.socket)
+        connection.socket.on_gone = handed_over(peer, ours, connection.socket)
 
     def _over(self, principal: Principal, connection: Connection, code: int) -> None:
         del self._connections[connection]

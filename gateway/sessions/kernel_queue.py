@@ -4,7 +4,6 @@ Without a bound that is 4 MiB for each client that has stopped reading, in memor
 share. What is on its way to a client that reads does not count, so no connection is slower for it.
 """
 
-import asyncio
 import fcntl
 import socket
 import struct
@@ -25,18 +24,12 @@ _SIOCOUTQ: Final = 0x5411  # the same, and those that were sent and not acknowle
 class KernelQueue:
     """The kernel's part of one connection's way out; of what is no TCP socket of Linux nothing is known."""
 
-    __slots__ = ("_is_tls", "_socket")
+    __slots__ = ("_socket",)
 
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._socket = transport.get_extra_info("socket") if sys.platform == "linux" else None
-        self._is_tls = transport.get_extra_info("sslcontext") is not None
+    def __init__(self, sock: socket.socket | None) -> None:
+        self._socket = sock if sys.platform == "linux" else None
         if self._socket is not None:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-
-    @property
-    def fd(self) -> int:
-        """The socket's descriptor; -1 where there is none, or what is written is not what goes out (TLS)."""
-        return -1 if self._socket is None or self._is_tls else int(self._socket.fileno())
 
     def takes_a_page(self) -> bool:
         """Whether `PAGE_BYTES` would go in at once, so that nothing stays behind in our memory."""

@@ -5,17 +5,18 @@ writes to a client, and we are on one thread. `docs/decisions/0003-outbox-writes
 """
 
 import asyncio
+import socket
 from array import array
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 from gateway.events import TaskEvents
 from gateway.fanout.outgoing import Outgoing
 from gateway.fanout.sending import send
 from gateway.fanout.sink import Tally
 from gateway.sessions.kernel_queue import KernelQueue
-from gateway.wire import PING, close_frame, pong_frame, text_frame
+from gateway.wire import PING, SHORT, SHORT_HEADERS, close_frame, pong_frame, text_frame, text_header
 
 MAX_EVENT_BYTES: Final = 256 << 10
 """Events queued for one client, by the contract; a single larger frame may pass alone."""
@@ -26,7 +27,30 @@ MAX_TOGETHER: Final = 16 << 10
 _LOOKS_S: Final = (0.0, 0.001, 0.005, 0.02, 0.05, 0.1, 0.25)
 """Pauses between looks at whether a full client has read on; the last repeats."""
 _FD, _IS_CLOSED, _IS_SHARED = attrgetter("fd"), attrgetter("_closed"), attrgetter("is_shared")
-_QUEUED, _TRANSPORT = attrgetter("_queued_bytes"), attrgetter("_transport")
+_QUEUED, _TRANSPORT, _IS_FREE = attrgetter("_queued_bytes"), attrgetter("_transport"), attrgetter("is_free")
+
+
+class Way(Protocol):
+    """A `ClientTransport`, as far as it is written to."""
+
+    @property
+    def is_free(self) -> bool:
+        """Whether its socket may be written to past it: it holds nothing unsent, and is not closing."""
+
+    def write(self, data: bytes) -> None:
+        """Send it, after what was written before."""
+
+    def write_eof(self) -> None:
+        """Nothing more is written."""
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that it holds."""
+
+    def is_closing(self) -> bool:
+        """Whether it is over, or will be."""
+
+    def get_extra_info(self, name: str) -> Any:
+        """Its `socket`, None where it has none."""
 
 
 class Outbox:
@@ -52,12 +76,13 @@ class Outbox:
         "is_shared",
     )
 
-    def __init__(self, transport: asyncio.Transport, outgoing: Outgoing) -> None:
+    def __init__(self, transport: Way, outgoing: Outgoing) -> None:
         self._transport = transport
         self._outgoing = outgoing
         self._now = asyncio.get_running_loop().time
-        self._kernel = KernelQueue(transport)
-        self.fd = self._kernel.fd
+        sock: socket.socket | None = transport.get_extra_info("socket")
+        self._kernel = KernelQueue(sock)
+        self.fd = -1 if sock is None else sock.fileno()
         """Its socket's, -1 where nothing may be written past its transport."""
         self.is_shared = False
         """See `Sink.is_shared`."""
@@ -133,10 +158,9 @@ class Outbox:
 
     def ready(self, size: int) -> int:
         """See `Sink.ready`."""
-        transport = self._transport
         if self.is_shared or self._queued_bytes or size > MAX_EVENT_BYTES:
             return -1
-        return -1 if transport.get_write_buffer_size() or transport.is_closing() else self.fd
+        return self.fd if self._transport.is_free else -1
 
     @classmethod
     def line_up(cls, sinks: Sequence[Self]) -> "Boxes":
@@ -179,7 +203,8 @@ class Outbox:
 
     def send(self, payload: bytes) -> None:
         """Send one text frame, after what is queued."""
-        frame = text_frame(payload)
+        size = len(payload)
+        frame = (SHORT_HEADERS[size] if size <= SHORT else text_header(payload)) + payload
         size = len(frame)
         self._said_bytes += size
         if not self._closed:
@@ -203,11 +228,10 @@ class Outbox:
 
     def lend_queue(self) -> bytes:
         """See `Flushed.lend_queue`."""
-        queue, transport = self._queue, self._transport
+        queue = self._queue
         if not queue:
             return b""
-        is_long = self._queued_bytes > MAX_TOGETHER
-        if self.fd < 0 or is_long or transport.get_write_buffer_size() or transport.is_closing():
+        if self._queued_bytes > MAX_TOGETHER or self.fd < 0 or not self._transport.is_free:
             self.flush()
             return b""
         data = queue[0] if len(queue) == 1 else b"".join(queue)
@@ -224,14 +248,14 @@ class Outbox:
         data = queue[0] if len(queue) == 1 else b"".join(queue)
         queue.clear()
         self._queued_bytes = 0
-        # uvloop raises on a write to a closed transport; what is lost here is in the log. Nothing follows a close.
+        # What is lost here is in the log. Nothing follows a close.
         if not (self._closed or self._transport.is_closing()):
             self._write(data)
             self._said_at = self._outgoing.turn_at
         return 1
 
     def _write(self, data: bytes) -> None:
-        if self.fd >= 0 and not self._transport.get_write_buffer_size():
+        if self.fd >= 0 and self._transport.is_free:
             data = data[send(self.fd, data) :]
         if data:
             self._transport.write(data)
@@ -253,7 +277,7 @@ class Outbox:
         A peer in the middle of a frame that is too big goes on sending; to close on it at once would make the
         kernel reset the connection, and the peer could lose what we told it (RFC 6455 section 7.1.1).
         """
-        if not self._transport.is_closing() and self._transport.can_write_eof():
+        if not self._transport.is_closing():
             self._transport.write_eof()
 
     def _say(self, frame: bytes) -> None:
@@ -271,21 +295,19 @@ class Outbox:
 class Boxes:
     """Outboxes that are asked together, in loops of C, without a line of Python for any of them."""
 
-    __slots__ = ("_boxes", "_kind", "_transports", "fds")
+    __slots__ = ("_boxes", "_transports", "fds")
 
     def __init__(self, boxes: Sequence[Outbox]) -> None:
         self._boxes = boxes
         self._transports = list(map(_TRANSPORT, boxes))
-        kinds = set(map(type, self._transports))
-        self._kind: Any = kinds.pop() if len(kinds) == 1 else None
         self.fds = array("i", map(_FD, boxes))
         """See `LineUp.fds`: none is another's before its transport says that it closes."""
 
     def are_ready(self, size: int) -> bool:
         """See `LineUp.are_ready`."""
-        boxes, transports, kind = self._boxes, self._transports, self._kind
-        if kind is None or size > MAX_EVENT_BYTES:
+        boxes = self._boxes
+        if size > MAX_EVENT_BYTES:
             return False
         if any(map(_IS_CLOSED, boxes)) or any(map(_IS_SHARED, boxes)) or any(map(_QUEUED, boxes)):
             return False
-        return not (any(map(kind.get_write_buffer_size, transports)) or any(map(kind.is_closing, transports)))
+        return all(map(_IS_FREE, self._transports))

@@ -7,6 +7,8 @@ is seen by a frame's head, before any of the rest is kept.
 from collections.abc import Callable
 from typing import Final
 
+from gateway.wire import SHORT
+
 try:
     from websockets.speedups import apply_mask
 except ImportError:  # it was installed without a compiler
@@ -25,7 +27,7 @@ CONTROLS_BURST: Final = 200
 """Pings and pongs of one connection: each costs an answer, and none is needed oftener."""
 MASK_BYTES: Final = 4
 SHORT_HEAD: Final = 2 + MASK_BYTES
-"""Of a frame that holds at most 125 bytes."""
+"""Of such a frame."""
 WHOLE_TEXT: Final = 0x81
 """How a frame begins that is a text and its end."""
 PIECE: Final = (0, b"")
@@ -44,7 +46,18 @@ class BrokenError(Exception):
 class Reader:
     """What one client sends: `feed` it, and take each message by `next`, a frame at a time."""
 
-    __slots__ = ("_at", "_began", "_data", "_kind", "_max_bytes", "_now", "_parts", "_pieces", "_size")
+    __slots__ = (
+        "_at",
+        "_began",
+        "_data",
+        "_kind",
+        "_max_bytes",
+        "_now",
+        "_parts",
+        "_pieces",
+        "_size",
+        "is_amid",
+    )
 
     def __init__(self, max_bytes: int, now: Callable[[], float]) -> None:
         self._max_bytes = max_bytes
@@ -52,6 +65,8 @@ class Reader:
         self._data: bytes | bytearray = b""
         """What came, from the frame on that is next, which begins `_at`."""
         self._at = 0
+        self.is_amid = False
+        """Whether anything has come that has not been taken, or has not ended."""
         # Of a message that has begun and not ended: its opcode, its frames, what they hold, and since when.
         self._kind = 0
         self._pieces = 0
@@ -64,21 +79,9 @@ class Reader:
         """What has come of messages that have not ended."""
         return len(self._data) - self._at + self._size
 
-    def lone_text(self, data: bytes) -> bytes | None:
-        """The text that has come, where that is one short frame and nothing else: what clients say, but for a few."""
-        size = len(data) - SHORT_HEAD
-        if (
-            not 0 <= size <= 125
-            or data[0] != WHOLE_TEXT
-            or data[1] != 0x80 | size
-            or self._data
-            or self._pieces
-        ):
-            return None
-        return apply_mask(data[SHORT_HEAD:], data[2:SHORT_HEAD])
-
     def feed(self, data: bytes) -> None:
         """More has come."""
+        self.is_amid = True
         if not self._data:
             self._data, self._at = data, 0
             return
@@ -97,9 +100,11 @@ class Reader:
             return None
         first, payload = frame
         if first == WHOLE_TEXT and not self._pieces:
+            self.is_amid = bool(self._data)
             return TEXT, payload
         opcode = first & 0x0F
         message = (opcode, payload) if opcode >= CLOSE else self._joined(first, payload)
+        self.is_amid = bool(self._data or self._pieces)
         if self._pieces >= MAX_PIECES or (self._pieces and self._now() - self._began >= MESSAGE_S):
             raise BrokenError(BROKEN)
         return message
@@ -156,6 +161,22 @@ class Reader:
         whole = self._kind, b"".join(self._parts)
         self._parts, self._pieces, self._size = None, 0, 0
         return whole
+
+
+def lone_text(data: bytes) -> tuple[bytes, int] | None:
+    """The text that `data` is, and its mask, where that is one short frame and nothing else: what clients say, but for
+    a few."""
+    length = len(data) - SHORT_HEAD
+    if not 0 <= length <= SHORT or data[0] != WHOLE_TEXT or data[1] != 0x80 | length:
+        return None
+    key = data[2:SHORT_HEAD]
+    return apply_mask(data[SHORT_HEAD:], key), int.from_bytes(key)
+
+
+def framed_again(text: bytes, mask: int) -> bytes:
+    """The frame that `lone_text` has made `text` of, to the byte; `mask` is its four bytes, the first one highest."""
+    key = mask.to_bytes(MASK_BYTES)
+    return bytes((WHOLE_TEXT, 0x80 | len(text))) + key + apply_mask(text, key)
 
 
 def text_of(payload: bytes) -> str:

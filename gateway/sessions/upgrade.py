@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, NoReturn, Protocol
 from aiohttp import web
 from multidict import CIMultiDictProxy, MultiMapping
 
+from gateway.sessions.intake import Intake
 from gateway.sessions.pace import Pace
 
 TO_BROWSERS: Final[Mapping[str, str]] = {
@@ -45,6 +46,10 @@ class HandsOver(Protocol):
     @property
     def pace(self) -> Pace | None:
         """That of its address, whoever it is; None where it has none."""
+
+    @property
+    def intake(self) -> Intake | None:
+        """What reads clients here; None where the loop does."""
 
     def hand_over(self, to: asyncio.Protocol) -> Callable[[], None]:
         """The connection is `to`'s from now on; what it gives is to be called once that is lost."""

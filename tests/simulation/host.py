@@ -77,7 +77,7 @@ class Host:
         log = self._sightings.log(self._loop)
         process = self._process = Process(self._loop)
         bus = self._middle.join if self._middle is not None else None
-        world = World(clock, executor, executor, bus=bus)
+        world = World(clock, executor, executor, bus=bus, intake=None)
         gateway = self._gateway = process.run(lambda: Gateway(self._settings, world, log=log))
         serving = gateway.serve(ready=lambda _url: up.set(), stop=self._stop)
         self._serving = process.start(serving, "gateway")

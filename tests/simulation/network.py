@@ -153,6 +153,11 @@ class SimTransport(asyncio.Transport):
         """What the other end has not taken."""
         return self._on_its_way
 
+    @property
+    def is_free(self) -> bool:
+        """Nothing is written past it: it has no socket."""
+        return False
+
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """One size fits all."""
 

@@ -10,6 +10,9 @@ from typing import Any
 
 from gateway.fanout.hub import MANY, Hub
 from gateway.fanout.replay import Subscription
+from gateway.server.doorway import Doorway
+from gateway.sessions.client_transport import ClientTransport, Reads
+from gateway.sessions.intake import best
 from gateway.sessions.outbox import Outbox
 from tests.support.waiting import eventually
 
@@ -19,16 +22,19 @@ class Watchers:
 
     def __init__(self) -> None:
         self.hub = Hub()
-        self.transports: list[asyncio.Transport] = []
+        self.transports: list[ClientTransport] = []
         self.boxes: list[Outbox] = []
         self.following: list[Subscription] = []
         self.fell_behind: list[Subscription] = []
 
-    def protocol(self) -> asyncio.Protocol:
+    def protocol(self) -> Reads:
         """Of one connection."""
         watchers = self
 
         class Server(asyncio.Protocol):
+            def text_received(self, text: bytes, mask: int, now: float) -> None:
+                """See `Hears`."""
+
             def connection_made(self, transport: Any) -> None:
                 watchers.transports.append(transport)
                 if len(watchers.following) < MANY:
@@ -38,7 +44,7 @@ class Watchers:
 
         return Server()
 
-    def follow(self, transport: asyncio.Transport) -> Subscription:
+    def follow(self, transport: ClientTransport) -> Subscription:
         """Have the connection follow the task from its beginning."""
         box = Outbox(transport, self.hub.outgoing)
         one = Subscription("t1", 0, box, on_behind=self.fell_behind.append, on_end=lambda _: None)
@@ -105,17 +111,21 @@ async def turns() -> None:
 async def serving() -> AsyncIterator[Net]:
     """For at most a minute."""
     watchers = Watchers()
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(60), await loop.create_server(watchers.protocol, "127.0.0.1", 0) as server:
-        net = Net(watchers, server.sockets[0].getsockname())
+    intake = best()
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        doorway = Doorway(bound, 100, intake, watchers.protocol)
+        net = Net(watchers, bound.getsockname())
         try:
-            yield net
+            async with asyncio.timeout(60):
+                yield net
         finally:
+            doorway.close()
             for transport in watchers.transports:
                 transport.abort()
             for client in net.clients:
                 client.close()
             await turns()
+            intake.close()
 
 
 Test = Callable[[Net], Coroutine[Any, Any, None]]

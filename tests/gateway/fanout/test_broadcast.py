@@ -1,8 +1,6 @@
 """Events and answers for many: straight to real sockets, by real transports."""
 
-import asyncio
 import socket
-import ssl
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +9,8 @@ from gateway.events import TaskEvents
 from gateway.fanout.broadcast import MAX_BYTES
 from gateway.fanout.hub import MANY, Hub
 from gateway.fanout.outgoing import SLICE, Outgoing
-from gateway.sessions.kernel_queue import KernelQueue
+from gateway.sessions.client_transport import ClientTransport
+from gateway.sessions.intake import best
 from gateway.sessions.outbox import MAX_TOGETHER, Outbox
 from gateway.wire import text_frame
 from tests.support.records import batch_of
@@ -177,17 +176,9 @@ async def test_what_waits_for_a_crowd_is_bounded() -> None:
     assert ears[0].heads == [5]
 
 
-def test_what_is_to_be_encrypted_is_not_written_past_its_transport() -> None:
-    """The socket would take it as it is."""
-    with socket.socket() as plain:
-        told = {"socket": plain, "sslcontext": ssl.create_default_context()}
-        assert KernelQueue(asyncio.Transport(told)).fd == -1
-        assert KernelQueue(asyncio.Transport({"socket": plain})).fd == plain.fileno()
-
-
 async def test_a_client_of_several_tasks_has_what_one_commit_says_together() -> None:
     """Written straight, each task would be a system call of its own for each of its clients."""
     with socket.socket() as plain:
-        box = Outbox(asyncio.Transport({"socket": plain}), Outgoing())
+        box = Outbox(ClientTransport(plain, best()), Outgoing())
         box.is_shared = True
         assert box.lend(10) == -1

@@ -26,8 +26,8 @@ def ways(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[SendEach, Send
     """Both by each of them; C as a build compiles it."""
     if request.param == "by Python":
         return send_one_by_one, send_pieces_one_by_one
-    compile_c(LIBRARY.with_name("sending.c"), tmp_path / "sending.so")
-    return compiled(tmp_path / "sending.so")
+    compile_c(LIBRARY.with_name("sockets.c"), tmp_path / "sockets.so")
+    return compiled(tmp_path / "sockets.so")
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_build_without_a_compiler_is_one_without_the_library(
     """That compiling can't be done is told to the build, and a library that is not there to whoever looks for it."""
     monkeypatch.setenv("CC", str(tmp_path / "none"))
     with pytest.raises(OSError, match="none"):
-        compile_c(LIBRARY.with_name("sending.c"), tmp_path / "sending.so")
-    with pytest.raises(OSError, match=r"sending\.so"):
-        compiled(tmp_path / "sending.so")
+        compile_c(LIBRARY.with_name("sockets.c"), tmp_path / "sockets.so")
+    with pytest.raises(OSError, match=r"sockets\.so"):
+        compiled(tmp_path / "sockets.so")
     assert send_each is send_one_by_one or LIBRARY.exists()

@@ -19,6 +19,7 @@ from gateway.server.crowd import Guest
 from gateway.server.listening import listening, set_up
 from gateway.server.peer import Peer
 from gateway.settings import Settings
+from tests.support.hostile_frames import framed
 from tests.support.http_calls import SECRET, token
 from tests.support.in_process import serving
 from tests.support.raw_websocket import HANDSHAKE, closing
@@ -226,3 +227,13 @@ async def test_silent_connection_ends_with_the_server() -> None:
         assert await reader.read() == b""
     writer.close()
     await runner.cleanup()
+
+
+async def test_who_begins_with_a_frame_is_told_that_it_is_no_http(tmp_path: Path) -> None:
+    """Though a short one is read as a client's is: aiohttp has the very bytes that came."""
+    async with serving(tmp_path / "data") as url:
+        asks = Client(url)
+        whole, in_pieces = framed(b"text"), (framed(b"text")[:1], framed(b"text")[1:])
+        at_once = await asyncio.to_thread(asks.answers, whole)
+        assert b" 400 Bad Request" in at_once[0]
+        assert at_once == await asyncio.to_thread(asks.answers, *in_pieces)

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from gateway.sessions.client_socket import FRAME_BYTES, FRAMES_A_TURN, ClientSocket
+from gateway.sessions.client_transport import ClientTransport
+from gateway.sessions.intake import best
 from gateway.sessions.pace import Pace
 from gateway.token_bucket import MAX_PAUSE_S
 from tests.support.hostile_frames import framed
@@ -73,14 +75,14 @@ class Heard:
 @asynccontextmanager
 async def heard(data: bytes, pace: Pace | None = None) -> AsyncIterator[Heard]:
     """One who sends `data`, in one go."""
-    loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
     with theirs:
-        transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+        ours.setblocking(False)
+        transport = ClientTransport(ours, best())
         found = Heard(transport, pace)
         found.say = theirs.sendall
         found.takes = partial(_take, theirs)
-        transport.set_protocol(found.socket)
+        transport.begin(found.socket)
         theirs.sendall(data)
         yield found
         transport.abort()
@@ -187,6 +189,16 @@ async def test_what_looks_like_a_text_is_part_of_another() -> None:
             me.say(inner)
             await me.has_said(1)
             assert me.said == [inner]
+
+
+async def test_who_is_held_is_told_of_later() -> None:
+    """A text that comes alone while its listener holds it waits for the end of that."""
+    async with heard(framed(b"hold")) as me:
+        await me.has_said(1)
+        me.socket.text_received(b"x", 0, 0.0)  # read by the same call as what made somebody hold it
+        assert me.texts == 1
+        me.socket.release()
+        await me.has_said(2)
 
 
 async def test_who_is_held_twice_is_read_when_both_let_go() -> None:

@@ -34,7 +34,7 @@ async def test_kernel_takes_little_for_who_does_not_read(
 ) -> None:
     """What it takes of four MiB is bounded, and it is full then; once its peer has read there is room again."""
     transport, peer = ends
-    queue = KernelQueue(transport)
+    queue = KernelQueue(transport.get_extra_info("socket"))
     assert queue.takes_a_page()
     whole = 4 << 20
     transport.write(bytes(whole))
@@ -64,7 +64,7 @@ async def test_connection_that_has_gone_holds_nothing(
 ) -> None:
     """Nobody waits for the buffer of a closed socket."""
     transport, _ = ends
-    queue = KernelQueue(transport)
+    queue = KernelQueue(transport.get_extra_info("socket"))
     transport.write(bytes(4 << 20))
     assert not queue.takes_a_page()
     transport.abort()
@@ -83,7 +83,7 @@ def test_kernel_is_asked_under_uvloop_too() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening:
             transport, _ = await loop.create_connection(asyncio.Protocol, *listening.getsockname())
             transport.write(bytes(64 << 20))
-            return await _full(KernelQueue(transport), transport)
+            return await _full(KernelQueue(transport.get_extra_info("socket")), transport)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(asked())

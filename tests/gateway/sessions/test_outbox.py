@@ -30,6 +30,11 @@ class Wire(asyncio.Transport):
         self.writes.append(bytes(data))
         self.unread += len(data)
 
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing stands before what is written."""
+        return not (self.unread or self.closing)
+
     def get_write_buffer_size(self) -> int:
         """Bytes written and not taken."""
         return self.unread

@@ -16,6 +16,8 @@ from gateway.sessions.reading import (
     TOO_BIG,
     BrokenError,
     Reader,
+    framed_again,
+    lone_text,
 )
 from tests.support.raw_websocket import frame
 from tests.support.records import deterministic
@@ -95,16 +97,25 @@ def test_text_that_comes_alone_is_had_at_once(
     payload: bytes, mask: bytes, opcode: int, fin: bool, more: int
 ) -> None:
     """The same that the frames' reader has; what is not just that, or goes on with another, is left to it."""
-    reader, sent = Reading().reader, frame(payload, opcode, fin=fin, mask=mask)
+    sent = frame(payload, opcode, fin=fin, mask=mask)
     sent = sent[:more] if more < 0 else sent + bytes(more)
     is_one = opcode == TEXT and fin and not more and len(payload) < 126
-    assert reader.lone_text(sent) == (payload if is_one else None)
-    assert reader.lone_text(frame(payload, opcode, fin=fin, mask=None)) is None
-    for before in (frame(b"", TEXT, fin=0), frame(b"", TEXT)[:1]):
-        begun = Reading().reader
-        begun.feed(before)
-        begun.next()
-        assert begun.lone_text(sent) is None
+    assert lone_text(sent) == ((payload, int.from_bytes(mask)) if is_one else None)
+    assert lone_text(frame(payload, opcode, fin=fin, mask=None)) is None
+    assert not is_one or framed_again(payload, int.from_bytes(mask)) == sent
+
+
+@pytest.mark.parametrize("before", [frame(b"", TEXT, fin=0), frame(b"", TEXT)[:1]])
+def test_reader_is_amid_what_has_begun(before: bytes) -> None:
+    """In the middle of a frame, or of a message; not before, and not when it is over."""
+    reading = Reading()
+    was = reading.reader.is_amid
+    reading.reader.feed(before)
+    reading.take()
+    assert (was, reading.reader.is_amid) == (False, True)
+    reading.reader.feed(frame(b"", TEXT)[1:] if len(before) == 1 else frame(b"", 0))
+    reading.take()
+    assert not reading.reader.is_amid
 
 
 def test_what_is_too_large_is_refused_by_its_head() -> None:
