@@ -387,4 +387,13 @@ def is_every_address(host: str) -> bool:
 
 def names_in_file() -> frozenset[str]:
     """What `.env` sets, ours or not."""
-    return frozenset(DotEnvSettingsSource(Settings, case_sensitive=True).env_vars)
+    return frozenset(_file())
+
+
+def value_in_file(name: str) -> str | None:
+    """What `.env` sets `name` to."""
+    return _file().get(name)
+
+
+def _file() -> dict[str, str | None]:
+    return dict(DotEnvSettingsSource(Settings, case_sensitive=True).env_vars)

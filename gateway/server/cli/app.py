@@ -353,13 +353,13 @@ def token(
         ),
     ] = None,
     secret: Annotated[
-        str,
+        str | None,
         typer.Option(
             envvar="GATEWAY_JWT_SECRET",
             show_default=False,
-            help="The gateway's HS256 key, at least 32 bytes. Others see arguments: use the environment.",
+            help="The gateway's HS256 key, at least 32 bytes. Others see arguments: use the environment, or .env.",
         ),
-    ],
+    ] = None,
     scope: Annotated[
         list[str] | None,
         typer.Option(

@@ -10,6 +10,7 @@ import jwt
 import typer
 
 from gateway.principal import SCOPES
+from gateway.settings import value_in_file
 
 DEFAULT_SCOPES = ("tasks:read", "tasks:write")
 SHARED_SCOPES = ("tasks:read",)
@@ -20,7 +21,7 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def print_token(
-    secret: str,
+    secret: str | None,
     *,
     sub: str,
     scopes: Sequence[str],
@@ -28,7 +29,11 @@ def print_token(
     expires: str,
     audience: str | None,
 ) -> int:
-    """Print it; the exit code. Raises typer.BadParameter."""
+    """Print it; the exit code. What is None is the gateway's of `.env`. Raises typer.BadParameter."""
+    secret = secret or value_in_file("GATEWAY_JWT_SECRET")
+    audience = audience or value_in_file("GATEWAY_JWT_AUDIENCE")
+    if secret is None:
+        raise typer.BadParameter("set GATEWAY_JWT_SECRET, as for the gateway", param_hint="--secret")
     if len(secret.encode()) < MIN_SECRET_BYTES:
         raise typer.BadParameter(
             f"the secret is shorter than {MIN_SECRET_BYTES} bytes", param_hint="--secret"

@@ -1,5 +1,8 @@
 """Tokens made by hand."""
 
+from pathlib import Path
+from typing import Any
+
 import jwt
 import pytest
 import typer
@@ -21,6 +24,19 @@ def test_token_says_what_was_asked(capsys: pytest.CaptureFixture[str]) -> None:
     assert (claims["sub"], claims["scope"]) == ("ann", "admin sandbox tasks:read")
     assert claims["exp"] - claims["iat"] == 7200
     assert (len(claims["jti"]), "tasks" in claims) == (36, False)
+
+
+def test_gateways_own_file_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`.env`, where `gateway serve` has its secret and audience from; without a secret it is said where that goes."""
+    monkeypatch.chdir(tmp_path)
+    about: dict[str, Any] = {"sub": "ann", "scopes": [], "tasks": [], "expires": "2h", "audience": None}
+    with pytest.raises(typer.BadParameter, match="set GATEWAY_JWT_SECRET"):
+        print_token(None, **about)
+    (tmp_path / ".env").write_text(f"GATEWAY_JWT_SECRET={SECRET}\nGATEWAY_JWT_AUDIENCE=gw\n")
+    assert print_token(None, **about) == 0
+    jwt.decode(capsys.readouterr().out.strip(), SECRET, algorithms=["HS256"], audience="gw")
 
 
 def test_token_for_tasks_reads_them_alone() -> None:
