@@ -87,7 +87,7 @@ class Watch:
         self._stale.pop(watcher, None)
 
     def _heard(self, _channel: str, message: Message) -> None:
-        if not isinstance(message, Changed | Missed) or not self._watchers:
+        if not self._watchers or not isinstance(message, Changed | Missed):
             return
         if isinstance(message, Missed) or len(self._marked) + len(self._gone) >= MAX_MARKS:
             self._stale.update(self._watchers)

@@ -20,10 +20,10 @@ from gateway.events import (
     ENOUGH,
     JOINED_BYTES,
     MAX_DATA_BYTES,
+    PATIENT,
     Draft,
     data_bytes,
     gather,
-    may_wait,
     output_bytes,
 )
 from gateway.state.base import Append, Decide, StateStore
@@ -105,11 +105,12 @@ class Journal:
         return True
 
     def _say(self, drafts: Sequence[Draft], fields: Mapping[str, Any]) -> None:
-        size = 0
+        size, is_hurried = 0, False
         for draft in drafts:
             if (one := data_bytes(draft)) > MAX_DATA_BYTES:
                 raise ValueError(f"an event of {one} bytes; at most {MAX_DATA_BYTES} are taken")
             size += one
+            is_hurried |= draft.kind not in PATIENT
         if self.watch is not None:
             self.watch.said(drafts)
         said = self._pending[-1] if self._pending else None
@@ -122,8 +123,7 @@ class Journal:
         self._pending_bytes += size
         if not self._is_busy:
             self._start()
-        is_much = len(said.drafts) >= ENOUGH or self._pending_bytes > JOINED_BYTES
-        if is_much or not may_wait(drafts):
+        if is_hurried or len(said.drafts) >= ENOUGH or self._pending_bytes > JOINED_BYTES:
             self._store.hurry()
 
     async def write(self, write: Callable[[Fence], Awaitable[Fence | None]]) -> None:
@@ -183,7 +183,7 @@ class Journal:
         return self.fence, self._taken
 
     def _gathered(self) -> Append:
-        said = self._first()
+        said = self._pending[0] if self._pending else None
         if isinstance(said, _Said):
             del self._pending[0]
         else:
@@ -233,7 +233,7 @@ class Journal:
             self._next()
 
     def _next(self) -> None:
-        first = self._first()
+        first = self._pending[0] if self._pending else None
         if isinstance(first, _Said) or (first is None and self._noted):
             self._store.append_soon(self)
         elif first is None:
@@ -241,9 +241,6 @@ class Journal:
         else:
             del self._pending[0]
             self._writing = asyncio.get_running_loop().create_task(self._write(first), name="journal")
-
-    def _first(self) -> _Said | _Step | _Decision | None:
-        return self._pending[0] if self._pending else None
 
     def _go_on(self) -> None:
         self._next()

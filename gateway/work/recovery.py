@@ -6,6 +6,7 @@ a claim whose answer was lost, of its own former lease.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Collection
 from typing import Final
 
@@ -20,7 +21,9 @@ from gateway.work.dispatcher import Dispatcher
 from gateway.work.leases import Holding
 
 LOOK_S: Final = 1.0
-"""How often to look for orphans."""
+"""How often to look for orphans of others."""
+LOOK_OWN_S: Final = 5.0
+"""How often for those of its own, which is to read all that runs here: few are ever lost so."""
 
 
 async def take_orphans(
@@ -91,6 +94,7 @@ class Recovery:
         self._holding = holding
         self._grace_ms = round(grace_s * 1000)
         self._log = log
+        self._own_looked_at = -math.inf
 
     async def run(self) -> None:
         """Look again and again, until cancelled. Who holds no lease itself does not judge others."""
@@ -109,6 +113,7 @@ class Recovery:
         if any(owner == self._me for owner in found.values()):
             # What is being claimed is nobody's run yet.
             async with self._dispatcher.no_claims():
+                self._own_looked_at = -math.inf
                 await self._put_back_own(await self._orphans())
         for task_id, owner in found.items():
             if owner != self._me:
@@ -119,13 +124,21 @@ class Recovery:
         return self._dispatcher.instance
 
     async def _orphans(self) -> dict[str, str]:
-        """Without those that run here."""
-        found = await self._store.leases.orphans(self._me, grace_ms=self._grace_ms)
+        """Without those that run here; its own are looked for now and then."""
+        found = await self._store.leases.orphans(self._asked_for(), grace_ms=self._grace_ms)
         return {
             task_id: owner
             for task_id, owner in found.items()
             if owner != self._me or not self._dispatcher.has(task_id)
         }
+
+    def _asked_for(self) -> str:
+        """Itself, where it is to look for its own; else nobody."""
+        now = asyncio.get_running_loop().time()
+        if now - self._own_looked_at < LOOK_OWN_S:
+            return ""
+        self._own_looked_at = now
+        return self._me
 
     async def _put_back_own(self, found: dict[str, str]) -> None:
         for task_id in [task_id for task_id, owner in found.items() if owner == self._me]:

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
@@ -95,12 +95,11 @@ class Run:
         """See `RunContext.steered_by`."""
         self._steering.steered_by(grip)
 
-    async def emit(self, *drafts: Draft, place_seq: int = 0) -> None:
+    def emit(self, *drafts: Draft, place_seq: int = 0) -> Coroutine[Any, Any, None]:
         """See `RunContext.emit`."""
         if self.task.place is None:
-            await self._journal.emit(*drafts)
-        else:
-            await self._journal.emit(*drafts, place_seq=place_seq)
+            return self._journal.emit(*drafts)
+        return self._journal.emit(*drafts, place_seq=place_seq)
 
     def emit_nowait(self, draft: Draft) -> bool:
         """See `RunContext.emit_nowait`."""

@@ -15,7 +15,7 @@ from gateway.tasks import TaskStatus
 from gateway.wishes import wish_cancel, wish_pause
 from gateway.work.dispatcher import Dispatcher
 from gateway.work.leases import Alone, Lease, Told
-from gateway.work.recovery import LOOK_S, Recovery
+from gateway.work.recovery import LOOK_OWN_S, LOOK_S, Recovery
 from sandbox_bridge.pool import Pool
 from tests.support.agents import agent_that
 from tests.support.records import NOW_MS
@@ -120,7 +120,7 @@ async def test_task_that_its_owner_does_not_know_of_is_put_back(bench: Bench) ->
             await lone.began.wait()
         lone.dispatcher._draining = True
         unknown = await bench.claim((await bench.pending()).task_id, ME)
-        await let_pass(LOOK_S + 0.2)
+        await let_pass(LOOK_OWN_S + LOOK_S + 0.2)
         assert (await bench.row(unknown.task_id)).owner is None
         await let_pass(10)
         assert (await bench.row(runs.task_id)).owner == ME
