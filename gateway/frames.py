@@ -185,7 +185,7 @@ class DeleteTask(_TaskRequest):
     type: Literal["delete_task"]
 
 
-_UUID: Final = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+UUID: Final = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 class ListBody(Strict):
@@ -197,7 +197,7 @@ class ListBody(Strict):
     workflow_id: TaskId | None = None
     label: Annotated[str, StringConstraints(pattern=r"^[^=]+=")] | None = None
     limit: int = Field(default=50, ge=1, le=500)
-    cursor: Annotated[str, StringConstraints(pattern=rf"^{_UUID}$")] | None = None
+    cursor: Annotated[str, StringConstraints(pattern=rf"^{UUID}$")] | None = None
 
 
 class ListTasks(ListBody, _Request):
@@ -222,7 +222,7 @@ class WorkflowListBody(Strict):
     session_id: TaskId | None = None
     status: WorkflowStatus | None = None
     limit: int = Field(default=50, ge=1, le=500)
-    cursor: Annotated[str, StringConstraints(pattern=rf"^[0-9]{{1,15}}\.{_UUID}$")] | None = None
+    cursor: Annotated[str, StringConstraints(pattern=rf"^[0-9]{{1,15}}\.{UUID}$")] | None = None
 
 
 class ListWorkflows(WorkflowListBody, _Request):
@@ -235,7 +235,7 @@ class CheckpointListBody(Strict):
     """Which of a workflow's checkpoints to list, by socket or by HTTP."""
 
     limit: int = Field(default=50, ge=1, le=500)
-    cursor: Annotated[str, StringConstraints(pattern=rf"^{_UUID}$")] | None = None
+    cursor: Annotated[str, StringConstraints(pattern=rf"^{UUID}$")] | None = None
 
 
 class ListCheckpoints(CheckpointListBody, _Request):

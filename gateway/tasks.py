@@ -330,7 +330,12 @@ def given_up(task: TaskRecord, note: str, *, now_ms: int) -> Change:
 
 
 def completed(task: TaskRecord, result: dict[str, Any], *, now_ms: int) -> Change:
-    """The agent gave a result; one that gave it in a pause went on for it."""
+    """The agent gave a result; one that gave it in a pause went on for it.
+
+    A wish to cancel that is durable by now is final: the result came too late.
+    """
+    if task.desire is Desire.CANCEL:
+        return cancelled(task, now_ms=now_ms)
     if task.status is TaskStatus.PAUSED:
         return chained(task, resumed(task, now_ms=now_ms), lambda row: completed(row, result, now_ms=now_ms))
     return _end(task, Signal.COMPLETE, now_ms=now_ms, outcome=Outcome(result=fit_outcome(result)))
@@ -343,7 +348,9 @@ def chained(task: TaskRecord, first: Change, decide: Callable[[TaskRecord], Chan
 
 
 def failed(task: TaskRecord, code: str, message: str, *, now_ms: int, details: dict[str, Any]) -> Change:
-    """The task failed; `code` is a key of `errors.TASK_ERRORS`."""
+    """The task failed; `code` is a key of `errors.TASK_ERRORS`. One that is to be cancelled is, as in `completed`."""
+    if task.desire is Desire.CANCEL:
+        return cancelled(task, now_ms=now_ms)
     error = fit_outcome({"code": code, "message": cut_text(message, MAX_MESSAGE_BYTES), "details": details})
     return _end(task, Signal.FAIL, now_ms=now_ms, outcome=Outcome(error=error))
 

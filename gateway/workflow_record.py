@@ -18,6 +18,8 @@ from gateway.errors import GatewayError
 FIRST_STEP: Final = "initialized"
 MAX_METADATA_BYTES: Final = 64 << 10
 """Of a workflow's metadata as JSON: lists show it, so more of it would leave them no room."""
+MAX_STEP_NAME: Final = 200
+"""Characters of a step's name."""
 MAX_HISTORY: Final = 100
 """Steps that are remembered, the last ones."""
 STATUSES: Final[Mapping[str, frozenset[str]]] = {
@@ -101,6 +103,13 @@ def merged(data: Mapping[str, Any] | None, patch: Mapping[str, Any]) -> dict[str
     return after
 
 
+def named(step: str) -> str:
+    """`step`, unless its name is longer than is kept. Raises `GatewayError` `too_large`."""
+    if len(step) > MAX_STEP_NAME:
+        raise GatewayError("too_large", f"A step's name has at most {MAX_STEP_NAME} characters.")
+    return step
+
+
 def stepped(current: str, history: tuple[str, ...], step: str) -> dict[str, Any]:
     """The columns of a workflow that comes to `step`; one that is there already stays."""
     if step == current:
@@ -126,7 +135,7 @@ def updated(
     _check_status(row, status)
     if row.status != "active" and status != "active" and patch.keys() - {"status", "metadata"}:
         raise GatewayError("invalid_state", f"The workflow is {row.status}.", status=row.status)
-    fields = stepped(row.current_step, row.step_history, patch.get("current_step", row.current_step))
+    fields = stepped(row.current_step, row.step_history, named(patch.get("current_step", row.current_step)))
     fields["status"] = status
     for name in ("state_data", "agent_states", "metadata"):
         if name in patch:
@@ -154,6 +163,12 @@ def sized(data: dict[str, Any], most: int = MAX_DATA_BYTES) -> dict[str, Any]:
     return data
 
 
+def check_still(row: WorkflowRecord, *, is_copy: bool) -> None:
+    """Raise `GatewayError` `invalid_state` where a task of the workflow has not ended, unless a copy is to go on."""
+    if row.running and not is_copy:
+        raise GatewayError("invalid_state", "A task of the workflow has not ended.", status="active")
+
+
 def restored(
     row: WorkflowRecord,
     checkpoint: Checkpoint,
@@ -166,8 +181,7 @@ def restored(
     With `fork` it is a copy, of that id and creation time. Raises `GatewayError` `invalid_state` where a task of the
     workflow has not ended, and it is no copy.
     """
-    if fork is None and row.running:
-        raise GatewayError("invalid_state", "A task of the workflow has not ended.", status="active")
+    check_still(row, is_copy=fork is not None)
     fields: dict[str, Any] = {"status": "active"}
     if names_step(checkpoint):
         fields |= stepped(row.current_step, row.step_history, checkpoint.step_name)

@@ -5,10 +5,22 @@ a peer sends are ignored; a frame of an unknown type is an error of the peer, to
 """
 
 from itertools import pairwise
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+
+from sandbox_bridge.salvage import with_whole_characters
 
 PROTOCOL = "sandbox.v1"
 MAX_FRAME_BYTES = 1 << 20
@@ -240,13 +252,25 @@ class ErrorInfo(_Frame):
     result: dict[str, Any] | None = None
 
 
+def _in_words(said: Any) -> str:
+    return said if isinstance(said, str) else orjson.dumps(said).decode()
+
+
+def _as_far_as_said(said: Any, valid: ValidatorFunctionWrapHandler) -> ErrorInfo:
+    """A peer that knows only `error` may mean anything by it: its session has failed nonetheless."""
+    try:
+        return cast("ErrorInfo", valid(said))
+    except ValidationError:
+        return ErrorInfo()
+
+
 class TaskError(_Frame):
     """The one bad end of a session; `error` is for people."""
 
     type: Literal["task_error"]
     session_id: str
-    error: str
-    error_info: ErrorInfo = ErrorInfo()
+    error: Annotated[str, BeforeValidator(_in_words)] = "no reason was given"
+    error_info: Annotated[ErrorInfo, WrapValidator(_as_far_as_said)] = ErrorInfo()
     seq: int | None = None
 
 
@@ -317,9 +341,12 @@ def parse_to_sandbox(text: str | bytes) -> ToSandbox:
     return _parse(_to_sandbox, text)
 
 
-def parse_from_sandbox(text: str | bytes) -> FromSandbox:
-    """The frame in `text`, sent by a sandbox. Raises `ProtocolError`."""
-    return _parse(_from_sandbox, text)
+def parse_from_sandbox(text: str) -> FromSandbox:
+    """The frame in `text`, sent by a sandbox. Raises `ProtocolError`.
+
+    Half a character, which JavaScript's strings may end with, is read as U+FFFD.
+    """
+    return _parse(_from_sandbox, with_whole_characters(text))
 
 
 def _parse(adapter: TypeAdapter[_AnyFrame], text: str | bytes) -> _AnyFrame:

@@ -114,10 +114,10 @@ class AsyncBaseAgent(ABC):
         mode = TaskExecutionMode(mode or TaskExecutionMode.BLOCKING)
         if mode is TaskExecutionMode.BLOCKING:
             return await self.__execute(task)
-        self.__executing = asyncio.create_task(self.__execute(task), name=f"{self.name} {task.task_id}")
+        self.__executing = asyncio.create_task(self.__execute(task), name=f"{self.name} {_id_of(task)}")
         if mode is TaskExecutionMode.STREAMING:
-            return {"status": "streaming", "stream_id": task.task_id}
-        return {"status": "started", "task_id": task.task_id}
+            return {"status": "streaming", "stream_id": _id_of(task)}
+        return {"status": "started", "task_id": _id_of(task)}
 
     async def __execute(self, task: Task) -> dict[str, Any]:
         last: dict[str, Any] = {}
@@ -134,7 +134,7 @@ class AsyncBaseAgent(ABC):
             # Whatever was cancelled before this began was something else.
             self._cancellation_token.clear()
         context = dict(self._execution_context or {})
-        context |= {"task_id": task.task_id, "start_time": _now(), "status": ExecutionStatus.RUNNING.value}
+        context |= {"task_id": _id_of(task), "start_time": _now(), "status": ExecutionStatus.RUNNING.value}
         self._execution_context, self._current_status = context, ExecutionStatus.RUNNING
         status = ExecutionStatus.FAILED
         try:
@@ -286,6 +286,11 @@ def result_of(last: Mapping[str, Any]) -> dict[str, Any]:
     """A task's result from the last dict that its agent gave: its `result`, or else all of it."""
     result = last.get("result", last)
     return dict(result) if isinstance(result, Mapping) else {"result": result}
+
+
+def _id_of(task: object) -> str:
+    """Its id; what a synchronous agent is called with outside a gateway may be anything, and have none."""
+    return str(getattr(task, "task_id", ""))
 
 
 def _path(loc: tuple[int | str, ...]) -> str:

@@ -132,8 +132,9 @@ class WorkflowApi:
             return json_answer(await self._workflows.list(asked.principal, asked.query))
 
     async def create(self, asked: Asked) -> web.StreamResponse:
-        """A new one, which belongs to no session."""
-        row = await self._workflows.create(asked.principal, None, await asked.body())
+        """A new one, of the session that it names, or of none."""
+        body: WorkflowBody = await asked.body()
+        row = await self._workflows.create(asked.principal, body)
         return _answered(row, status=201, headers={"Location": f"/v1/workflows/{row.workflow_id}"})
 
     async def get(self, asked: Asked) -> web.StreamResponse:

@@ -21,6 +21,7 @@ from gateway.workflow_record import (
     WorkflowQuery,
     WorkflowRecord,
     merged,
+    named,
     restored,
     sized,
     updated,
@@ -108,7 +109,7 @@ class WorkflowStateManager:
             session_id=None if new.session_id is None else str(new.session_id),
             created_at=now_ms,
             updated_at=now_ms,
-            current_step=new.initial_step,
+            current_step=named(new.initial_step),
             state_data=sized(new.initial_data),
             metadata=sized(new.metadata, MAX_METADATA_BYTES),
         )
@@ -178,7 +179,8 @@ class WorkflowStateManager:
     ) -> str | None:
         """Keep an agent's state, in the workflow and as a checkpoint of its own; the checkpoint's id, or None."""
         checkpoint_id = self._clock.new_ordered_id()
-        new = _kept(checkpoint_id, f"agent_{agent_name}_checkpoint", agent_name, agent_state, {})
+        step = named(f"agent_{agent_name}_checkpoint")
+        new = _kept(checkpoint_id, step, agent_name, agent_state, {})
 
         def decide(row: WorkflowRecord) -> WorkflowChange:
             updated(self._ours(row), {"agent_states": {}})  # raises where the workflow takes no change

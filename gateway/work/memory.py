@@ -1,7 +1,7 @@
 """What a run remembers beyond its log: checkpoints, and what it waits to be told."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
@@ -12,8 +12,7 @@ from gateway.state.retry import durably
 from gateway.tasks import TaskRecord, told_of
 from gateway.wishes import answered, asked
 from gateway.work.journal import Journal
-
-MAX_STEP_NAME: Final = 200
+from gateway.workflow_record import MAX_STEP_NAME
 
 
 class RunMemory:

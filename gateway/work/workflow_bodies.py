@@ -1,13 +1,17 @@
 """What HTTP alone may say of workflows."""
 
-from pydantic import Field
+from typing import Annotated
 
-from gateway.frames import Json, Name, Strict, WorkflowStatus
+from pydantic import Field, StringConstraints
+
+from gateway.frames import UUID, Json, Name, Strict, WorkflowStatus
 
 
 class WorkflowBody(Strict):
     """What a workflow begins with, by HTTP."""
 
+    session_id: Annotated[str, StringConstraints(pattern=rf"^{UUID}$")] | None = None
+    """Where it is to be listed; `list_workflows` finds it by this, and it means nothing else."""
     initial_step: Name = "initialized"
     initial_data: Json = Field(default={})
     metadata: Json = Field(default={})

@@ -26,6 +26,7 @@ from gateway.workflow_record import (
     WorkflowChange,
     WorkflowQuery,
     WorkflowRecord,
+    check_still,
     merged,
     restored,
     sized,
@@ -43,16 +44,14 @@ class Workflows:
         self._clock = clock
         self._control = control
 
-    async def create(
-        self, principal: Principal, session_id: str | None, body: WorkflowBody
-    ) -> WorkflowRecord:
+    async def create(self, principal: Principal, body: WorkflowBody) -> WorkflowRecord:
         """A workflow without a task. Raises `GatewayError` `forbidden` or `too_large`."""
         _require(principal, "tasks:write")
         now_ms = self._clock.now_ms()
         row = WorkflowRecord(
             workflow_id=self._clock.new_id(),
             subject=principal.subject,
-            session_id=session_id,
+            session_id=body.session_id,
             created_at=now_ms,
             updated_at=now_ms,
             current_step=body.initial_step,
@@ -123,6 +122,7 @@ class Workflows:
         """
         self._control.check_asker(principal)
         row = await self.get(principal, workflow_id)
+        check_still(row, is_copy=body.fork)
         kept = await self._checkpoint(workflow_id, body)
         former = await self._task_of(row, kept)
         fork = (self._clock.new_id(), self._clock.now_ms()) if body.fork else None

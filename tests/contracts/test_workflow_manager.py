@@ -195,3 +195,17 @@ async def test_manager_opens_the_store_of_the_settings(
         assert (await read(again, made.workflow_id)).state_data == {"a": 1}
     finally:
         await again.shutdown()
+
+
+async def test_name_of_a_step_has_an_end(manager: WorkflowStateManager) -> None:
+    """Two hundred characters, as by HTTP: one more is `too_large`, and changes nothing."""
+    made = await manager.create_workflow({})
+    long = "x" * 201
+    for asked in (
+        manager.update_workflow_step(made.workflow_id, long),
+        manager.create_agent_checkpoint(made.workflow_id, long, {}),
+        manager.create(WorkflowStateCreate(initial_step=long)),
+    ):
+        assert await code_of(asked) == "too_large"
+    assert (await read(manager, made.workflow_id)).step_history == []
+    assert await manager.update_workflow_step(made.workflow_id, long[1:])

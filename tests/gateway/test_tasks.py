@@ -290,6 +290,19 @@ def test_lost_place_of_a_task_to_be_cancelled_cancels_it() -> None:
     assert after(task, lost(task, "instance_lost", now_ms=LATER_MS)).status is TaskStatus.CANCELLED
 
 
+@pytest.mark.parametrize("status", [TaskStatus.RUNNING, TaskStatus.PAUSED])
+def test_end_that_comes_after_the_wish_to_cancel_is_the_cancel(status: TaskStatus) -> None:
+    """A cancel that was answered is final: a result or an error that comes later is thrown away."""
+    task = running(desire=Desire.CANCEL, wish_by="bob", status=status)
+    for change in (
+        completed(task, {"a": 1}, now_ms=LATER_MS),
+        failed(task, "timeout", "late", now_ms=LATER_MS, details={}),
+    ):
+        assert after(task, change).status is TaskStatus.CANCELLED
+        assert [draft.data["status"] for draft in change.drafts] == ["cancelled"]
+        assert change.outcome == Outcome()
+
+
 def test_pause_and_resume_tell_who_and_why() -> None:
     """Both events name who wished it; the attempt stays, and the time between does not count."""
     wished = running(desire=Desire.PAUSE, wish_by="bob", wish_reason="lunch")

@@ -1,5 +1,7 @@
 """What a link makes of the frames of a sandbox that may be broken or hostile, on virtual time."""
 
+import json
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -94,12 +96,37 @@ async def test_broken_frames_are_a_line_of_the_log_and_a_count() -> None:
     assert all(len(str(line)) < 2000 for line in said)
 
 
-@pytest.mark.parametrize("kind", ["task_completed", "task_error"])
-async def test_broken_end_costs_its_session(kind: str) -> None:
-    """An end that can't be read leaves the outcome unknown: the session is lost, others go on."""
+@pytest.mark.parametrize(
+    "said",
+    [{}, {"error": {"why": "boom"}}, {"error": "boom", "error_info": 5}, {"error_info": {"exit_code": "3"}}],
+)
+async def test_task_error_in_words_of_its_own_is_the_tasks_failure(said: dict[str, object]) -> None:
+    """A peer that says that the task has failed, however it says why, has not lost it: it is not run again."""
+    async with greeted() as (bridge, peer), bridge.open("s1", TaskSpec()) as session:
+        await peer.say({"type": "task_error", "session_id": "s1", **said})
+        with pytest.raises(TaskFailed, match="boom" if "error" in said else "no reason") as caught:
+            await outputs(session)
+        assert caught.value.code == "command_failed"
+
+
+async def test_half_a_character_costs_no_frame() -> None:
+    """What JavaScript has cut in the middle of a character comes with U+FFFD for its half, output and end."""
+    async with greeted() as (bridge, peer), bridge.open("s1", TaskSpec()) as session:
+        progress = {"kind": "output", "stream": "stdout", "text": "a\ud83d"}
+        for kind, said in (
+            ("task_progress", {"progress": progress}),
+            ("task_completed", {"result": {"x": "\ude00"}}),
+        ):
+            await peer.say(json.dumps({"type": kind, "session_id": "s1", **said}))
+        assert await outputs(session) == "a\ufffd"
+        assert session.result == {"x": "\ufffd"}
+
+
+async def test_broken_end_costs_its_session() -> None:
+    """A result that can't be read leaves the outcome unknown: the session is lost, others go on."""
     async with greeted() as (bridge, peer):
         async with bridge.open("s1", TaskSpec()) as broken, bridge.open("s2", TaskSpec()) as good:
-            await peer.say({"type": kind, "session_id": "s1", "result": [], "error": 1})
+            await peer.say({"type": "task_completed", "session_id": "s1", "result": []})
             with pytest.raises(SandboxLost, match="can't be read"):
                 await outputs(broken)
             await peer.complete("s2")

@@ -38,7 +38,7 @@ def request(data: bytes) -> BaseModel | None:
 def from_sandbox(data: bytes) -> BaseModel | None:
     """What a sandbox says; None where it is refused."""
     try:
-        return protocol.parse_from_sandbox(data)
+        return protocol.parse_from_sandbox(data.decode(errors="replace"))
     except protocol.ProtocolError:
         return None
 

@@ -122,6 +122,17 @@ async def test_paused_one_stands_still_where_it_tells_its_progress(
     assert running.cancelled() or running.exception() is not None
 
 
+async def test_outside_a_gateway_a_task_may_be_anything() -> None:
+    """As the guide has it: what a synchronous agent is called with is its own affair."""
+
+    class Echo:
+        def execute_task(self, task: Any) -> Any:
+            return {"task": task}
+
+    for task in ("text", {"task_id": 1}, None):
+        assert await AsyncMigrationWrapper(Echo()).execute_task(task) == {"task": task}
+
+
 async def test_agent_without_execute_task_is_refused() -> None:
     """With words."""
     with pytest.raises(NotImplementedError):

@@ -188,8 +188,8 @@ async def test_ring_without_a_wish_changes_nothing(bench: Bench) -> None:
     await executing
 
 
-async def test_result_before_the_wish_took_effect_is_kept(bench: Bench) -> None:
-    """What has completed has completed, though somebody wished otherwise."""
+async def test_result_after_the_wish_to_cancel_is_thrown_away(bench: Bench) -> None:
+    """Whoever was told that the cancel is durable finds the task cancelled, whatever its agent still gives."""
     task = await bench.running()
 
     async def finish(context: RunContext) -> dict[str, Any]:
@@ -199,7 +199,7 @@ async def test_result_before_the_wish_took_effect_is_kept(bench: Bench) -> None:
     await bench.store.change_task(task.task_id, lambda row: wish_cancel(row, now_ms=NOW_MS, by="bob"))
     await run_of(bench, task, finish).execute()
     row = await bench.row(task.task_id)
-    assert (row.status, row.desire) == (TaskStatus.COMPLETED, Desire.CANCEL)
+    assert (row.status, row.desire) == (TaskStatus.CANCELLED, Desire.CANCEL)
 
 
 # --- places lost ----------------------------------------------------------------------------------------

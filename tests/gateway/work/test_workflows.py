@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from gateway.agents.directory import Directory
 from gateway.agents.registry import Registry
@@ -40,7 +41,7 @@ WRITES: dict[str, Asked] = {
 }
 OF_ALL: dict[str, Asked] = {
     "list": lambda flows, who, _flow: flows.list(who, WorkflowListBody()),
-    "create": lambda flows, who, _flow: flows.create(who, None, WorkflowBody()),
+    "create": lambda flows, who, _flow: flows.create(who, WorkflowBody()),
 }
 
 
@@ -71,21 +72,21 @@ async def code_of(asked: Awaitable[Any]) -> str:
 @pytest.mark.parametrize("name", [*READS, *WRITES, *OF_ALL])
 async def test_token_for_named_tasks_is_forbidden(flows: Workflows, name: str) -> None:
     """Whoever may see named tasks alone has nothing to do with workflows."""
-    flow = (await flows.create(ALICE, None, WorkflowBody())).workflow_id
+    flow = (await flows.create(ALICE, WorkflowBody())).workflow_id
     assert await code_of((READS | WRITES | OF_ALL)[name](flows, NARROW, flow)) == "forbidden"
 
 
 @pytest.mark.parametrize("name", [*READS, *WRITES])
 async def test_workflow_of_another_does_not_exist(flows: Workflows, name: str) -> None:
     """What is not one's own is as if it were not there, and stays as it is."""
-    before = await flows.create(ALICE, None, WorkflowBody())
+    before = await flows.create(ALICE, WorkflowBody())
     assert await code_of((READS | WRITES)[name](flows, BOB, before.workflow_id)) == "workflow_not_found"
     assert await flows.get(ALICE, before.workflow_id) == before
 
 
 async def test_scopes_are_needed(flows: Workflows) -> None:
     """Looking needs to be allowed to read, all else to write."""
-    flow = (await flows.create(WRITER, None, WorkflowBody())).workflow_id
+    flow = (await flows.create(WRITER, WorkflowBody())).workflow_id
     assert await code_of(flows.get(WRITER, flow)) == "forbidden"
     assert await code_of(flows.list(WRITER, WorkflowListBody())) == "forbidden"
     assert (await flows.get(READER, flow)).subject == "alice"
@@ -95,7 +96,7 @@ async def test_scopes_are_needed(flows: Workflows) -> None:
 
 async def test_list_is_of_ones_own(flows: Workflows) -> None:
     """Everybody sees their own, page by page, an admin all."""
-    made = [(await flows.create(who, None, WorkflowBody())).workflow_id for who in (ALICE, BOB, ALICE)]
+    made = [(await flows.create(who, WorkflowBody())).workflow_id for who in (ALICE, BOB, ALICE)]
     first = await flows.list(ALICE, WorkflowListBody(limit=1))
     rest = await flows.list(ALICE, WorkflowListBody(limit=1, cursor=first["cursor"]))
     shown = [flow["workflow_id"] for flow in (*first["workflows"], *rest["workflows"])]
@@ -103,9 +104,20 @@ async def test_list_is_of_ones_own(flows: Workflows) -> None:
     assert len((await flows.list(ADMIN, WorkflowListBody()))["workflows"]) == 3
 
 
+async def test_workflow_is_listed_by_the_session_that_it_names(flows: Workflows) -> None:
+    """One begun without a task may name a session, as the guide's `WorkflowStateCreate` does; it must be a UUID."""
+    session_id = "00000000-0000-4000-8000-000000000001"
+    made = await flows.create(ALICE, WorkflowBody(session_id=session_id))
+    await flows.create(ALICE, WorkflowBody())
+    listed = (await flows.list(ALICE, WorkflowListBody(session_id=session_id)))["workflows"]
+    assert [(one["workflow_id"], one["session_id"]) for one in listed] == [(made.workflow_id, session_id)]
+    with pytest.raises(ValidationError):
+        WorkflowBody(session_id="mine")
+
+
 async def test_recovery_is_refused_while_it_drains(flows: Workflows, control: Control) -> None:
     """A server that goes away begins nothing."""
-    flow = (await flows.create(ALICE, None, WorkflowBody())).workflow_id
+    flow = (await flows.create(ALICE, WorkflowBody())).workflow_id
     assert await code_of(flows.recover(ALICE, flow, RecoverBody())) == "checkpoint_not_found"
     control.draining = True
     assert await code_of(flows.recover(ALICE, flow, RecoverBody())) == "overloaded"
@@ -125,7 +137,7 @@ async def test_status_decides_what_may_change(
     flows: Workflows, steps: list[dict[str, Any]], code: str | None
 ) -> None:
     """A paused workflow stays where it is, an ended one stays as it is."""
-    flow = (await flows.create(ALICE, None, WorkflowBody())).workflow_id
+    flow = (await flows.create(ALICE, WorkflowBody())).workflow_id
     first, second = (WorkflowPatchBody(**step) for step in steps)
     await flows.update(ALICE, flow, first, versions=None)
     asked = flows.update(ALICE, flow, second, versions=None)
@@ -141,3 +153,10 @@ async def test_status_is_the_tasks_while_one_runs(flows: Workflows, bench: Bench
     for status in ("paused", "completed"):
         asked = flows.update(ADMIN, task.workflow_id, WorkflowPatchBody(status=status), versions=None)
         assert await code_of(asked) == "invalid_state"
+
+
+async def test_what_runs_is_not_gone_back_with(flows: Workflows, bench: Bench) -> None:
+    """While a task of it runs a workflow goes on from nowhere, whether it has a checkpoint or not; a copy may."""
+    flow = (await bench.running({"task": "text"})).workflow_id
+    assert await code_of(flows.recover(ADMIN, flow, RecoverBody())) == "invalid_state"
+    assert await code_of(flows.recover(ADMIN, flow, RecoverBody(fork=True))) == "checkpoint_not_found"
