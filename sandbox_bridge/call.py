@@ -34,8 +34,8 @@ class CallTimes:
     """For a task that brings no `timeout_s` of its own."""
     timeout_grace_s: float = 10.0
     """How long a sandbox that keeps `timeout_s` itself may be late with it."""
-    end_s: float = 5.0
-    """From `cancel_task` to the end frame; killing what ran may take the sandbox a second."""
+    end_s: float = 2.5
+    """From `cancel_task` to the end frame; killing what ran may take the sandbox a second. A wish has 3 s in all."""
     signal_s: float = 12.0
     """From `pause_task` or `resume_task` to its answer; a socket may drop and come back meanwhile."""
 
@@ -286,7 +286,8 @@ class Call:
             # The end may be waiting, unread, behind progress that our own reader has not taken.
             self._countdown.start(self._times.end_s, self._give_up)
             return
-        self.fail(SandboxLost(f"the sandbox did not end the task within {self._times.end_s:g} s"))
+        late = f"the sandbox did not end the task within {self._times.end_s:g} s"
+        self.fail(_timeout() if self._is_timed_out else SandboxLost(late))
 
 
 def _error_of(frame: TaskError, *, timed_out: bool) -> SandboxError:
@@ -297,7 +298,11 @@ def _error_of(frame: TaskError, *, timed_out: bool) -> SandboxError:
     if info.code in {"unknown_session", "sandbox_lost"}:
         return SandboxLost(frame.error)
     if timed_out and info.code == "cancelled":
-        return TaskFailed("timeout", "the task's time is over", reason="timeout", result=info.result)
+        return _timeout(info.result)
     return TaskFailed(
         info.code, frame.error, exit_code=info.exit_code, reason=info.reason, result=info.result
     )
+
+
+def _timeout(result: dict[str, Any] | None = None) -> TaskFailed:
+    return TaskFailed("timeout", "the task's time is over", reason="timeout", result=result)

@@ -129,7 +129,8 @@ async def test_outside_a_gateway_a_task_may_be_anything() -> None:
         def execute_task(self, task: Any) -> Any:
             return {"task": task}
 
-    for task in ("text", {"task_id": 1}, None):
+    tasks: list[Any] = ["text", {"task_id": 1}, None]
+    for task in tasks:
         assert await AsyncMigrationWrapper(Echo()).execute_task(task) == {"task": task}
 
 
