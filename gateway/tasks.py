@@ -330,13 +330,8 @@ def given_up(task: TaskRecord, note: str, *, now_ms: int) -> Change:
 
 
 def completed(task: TaskRecord, result: dict[str, Any], *, now_ms: int) -> Change:
-    """The agent gave a result; one that gave it in a pause went on for it.
-
-    A wish to cancel that is durable by now is final: the result came too late.
-    """
-    if task.desire is Desire.CANCEL:
-        return cancelled(task, now_ms=now_ms)
-    if task.status is TaskStatus.PAUSED:
+    """The agent gave a result; one that gave it in a pause went on for it."""
+    if task.status is TaskStatus.PAUSED and task.desire is not Desire.CANCEL:
         return chained(task, resumed(task, now_ms=now_ms), lambda row: completed(row, result, now_ms=now_ms))
     return _end(task, Signal.COMPLETE, now_ms=now_ms, outcome=Outcome(result=fit_outcome(result)))
 
@@ -348,9 +343,7 @@ def chained(task: TaskRecord, first: Change, decide: Callable[[TaskRecord], Chan
 
 
 def failed(task: TaskRecord, code: str, message: str, *, now_ms: int, details: dict[str, Any]) -> Change:
-    """The task failed; `code` is a key of `errors.TASK_ERRORS`. One that is to be cancelled is, as in `completed`."""
-    if task.desire is Desire.CANCEL:
-        return cancelled(task, now_ms=now_ms)
+    """The task failed; `code` is a key of `errors.TASK_ERRORS`."""
     error = fit_outcome({"code": code, "message": cut_text(message, MAX_MESSAGE_BYTES), "details": details})
     return _end(task, Signal.FAIL, now_ms=now_ms, outcome=Outcome(error=error))
 
@@ -362,6 +355,8 @@ def cancelled(task: TaskRecord, *, now_ms: int) -> Change:
 
 
 def _end(task: TaskRecord, signal: Signal, *, now_ms: int, outcome: Outcome, **why: str | None) -> Change:
+    if task.desire is Desire.CANCEL and signal is not Signal.CANCEL:
+        return cancelled(task, now_ms=now_ms)  # a wish to cancel is final: the outcome came too late
     moved = step(task.status, signal)
     ended = {"status": moved, "ended_at": now_ms, "watched": False, "watchers": {}}
     fields = _released(task, now_ms) | ended

@@ -57,6 +57,8 @@ def run(*, serves_clients: bool = True, unsafe_no_isolation: bool = False, **fla
             "a worker shares its store with gateways: give all of them EVENT_BUS_BACKEND=redis and a store that"
             " several may open (sqlite or postgresql)"
         )
+    if not serves_clients:
+        settings = beside_others(settings)
     logs.configure(settings.log_format, settings.log_level)
     _allow_files(settings.max_connections + OTHER_FILES)
     serve = partial(_run, serves_clients=serves_clients, unsafe_no_isolation=unsafe_no_isolation)
@@ -64,6 +66,17 @@ def run(*, serves_clients: bool = True, unsafe_no_isolation: bool = False, **fla
         return serve(settings) if settings.processes == 1 else _run_many(settings, serve)
     except (AgentNotFoundError, StartError, StoreUnavailableError) as error:
         return _refused(str(error))
+
+
+def beside_others(settings: Settings) -> Settings:
+    """A worker's port is for probes and previews: where nobody named one and the usual one is taken, any will do."""
+    if "port" in settings.model_fields_set:
+        return settings
+    try:
+        with reserved(settings.host, settings.port):
+            return settings
+    except StartError:
+        return settings.model_copy(update={"port": 0})
 
 
 def _run(settings: Settings, place: Place | None = None, **how: bool) -> int:

@@ -113,7 +113,8 @@ def worker(
     """Start a worker: it runs tasks and holds sandboxes, and serves no clients.
 
     It shares its store and Redis with gateways, which its tasks come from. What it listens for are /livez, /readyz
-    and /metrics, and the sites of its sandboxes for the gateways. Else it is like serve.
+    and /metrics, and the sites of its sandboxes for the gateways, on any port where none is named and the usual one
+    is taken. Else it is like serve.
     """
     given = flags(host, port, data_dir, no_local_sandbox=no_local_sandbox)
     part = _part("serve")
