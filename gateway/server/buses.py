@@ -6,6 +6,7 @@ from importlib import import_module
 from gateway.bus.base import Bus
 from gateway.bus.memory import MemoryBus
 from gateway.metrics import Metrics
+from gateway.server import logs
 from gateway.server.data_dir import StartError
 from gateway.settings import Settings
 
@@ -16,6 +17,17 @@ def make_bus(
     """A bus that is not connected yet, `note` a flight recorder's. Raises `StartError` on an address that is none."""
     if settings.event_bus_backend == "memory":
         return MemoryBus()
+    log = logs.get(instance=instance)
+
+    def away() -> None:
+        # Nothing is lost, but what comes from other instances comes late: its operator wants to know.
+        log.warning("redis can't be used", problem=bus.problem)
+        note("bus_away")
+
+    def back(away_s: float) -> None:
+        log.info("redis can be used again", away_s=round(away_s, 1))
+        note("bus_back", away_ms=round(away_s * 1000))
+
     # Imported only where it is asked for: that takes as long as a quarter of a start.
     module = import_module("gateway.bus.redis.bus")
     try:
@@ -25,8 +37,8 @@ def make_bus(
             prefix=settings.redis_prefix,
             on_count=lambda what, count: metrics.bus.labels(what).inc(count),
             on_probe=metrics.relay_lag_seconds.observe,
-            on_away=lambda: note("bus_away"),
-            on_back=lambda seconds: note("bus_back", away_ms=round(seconds * 1000)),
+            on_away=away,
+            on_back=back,
         )
         metrics.probe_age_seconds.set_function(lambda: bus.probe_age_s)
     except ValueError as error:

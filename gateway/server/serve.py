@@ -19,6 +19,7 @@ from gateway.clock import Clock
 from gateway.errors import StoreUnavailableError
 from gateway.server import logs
 from gateway.server.app import Gateway
+from gateway.server.checks.parts import environment, passed_over
 from gateway.server.data_dir import StartError
 from gateway.server.embedded import problem_of_settings, share_of_sandboxes
 from gateway.server.lasting_loop import LastingLoop
@@ -27,7 +28,7 @@ from gateway.server.mistaken import check_sandbox_urls
 from gateway.server.processes import Place, Supervisor, reserved
 from gateway.server.stores import limits_of
 from gateway.server.world import World
-from gateway.settings import Settings, name_of
+from gateway.settings import Settings, name_of, names_in_file
 
 READERS: Final = 2
 """Threads that read the store: reads are short, and SQLite lets them go beside the writer."""
@@ -60,6 +61,8 @@ def run(*, serves_clients: bool = True, unsafe_no_isolation: bool = False, **fla
     if not serves_clients:
         settings = beside_others(settings)
     logs.configure(settings.log_format, settings.log_level)
+    for finding in (*environment({*names_in_file(), *os.environ}), *passed_over(settings)):
+        logs.get().warning(finding.message, fix=finding.fix)
     _allow_files(settings.max_connections + OTHER_FILES)
     serve = partial(_run, serves_clients=serves_clients, unsafe_no_isolation=unsafe_no_isolation)
     try:

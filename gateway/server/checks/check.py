@@ -23,6 +23,7 @@ from gateway.server.checks.parts import (
     environment,
     networks,
     open_files,
+    passed_over,
     set_by_hand,
     who_may_come_in,
 )
@@ -57,6 +58,7 @@ def _findings(flags: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _tried(settings: Settings) -> Iterable[Finding]:
+    yield from passed_over(settings)
     yield from set_by_hand(settings)
     yield from who_may_come_in(settings)
     yield from asyncio.run(keys(settings))

@@ -27,6 +27,8 @@ LITTLE_ROOM: Final = 1 << 30
 """Bytes of free disk that are worth a warning."""
 OF_CLIENTS: Final = frozenset({"GATEWAY_URL", "GATEWAY_TOKEN"})
 """What the other commands read from the environment."""
+FILES: Final = frozenset({"sqlite", "memory"})
+"""Stores that are no server's."""
 SPARE_FILES: Final = 200
 """Open files beside the clients' sockets."""
 ANSWER_S: Final = 2.0
@@ -55,6 +57,17 @@ def environment(variables: Iterable[str]) -> Iterator[Finding]:
                 f"{name} is no setting, and is passed over",
                 f"you may mean {near}" if near else "remove it",
             )
+
+
+def passed_over(settings: Settings) -> Iterator[Finding]:
+    """What names a server that nothing else asks for."""
+    if settings.state_database_url is not None and settings.state_persistence_backend in FILES:
+        kind = settings.state_persistence_backend
+        fix = "set STATE_PERSISTENCE_BACKEND=postgresql, or the one that it is of; or remove it"
+        yield Finding("settings", "warn", f"STATE_DATABASE_URL is passed over: the store is {kind}", fix)
+    if "redis_url" in settings.model_fields_set and settings.event_bus_backend == "memory":
+        fix = "set EVENT_BUS_BACKEND=redis, or remove it"
+        yield Finding("settings", "warn", "REDIS_URL is passed over: the bus is memory", fix)
 
 
 def set_by_hand(settings: Settings) -> Iterator[Finding]:

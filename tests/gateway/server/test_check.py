@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from gateway.server.checks.agents import agents
-from gateway.server.checks.parts import environment, networks, set_by_hand
+from gateway.server.checks.parts import environment, networks, passed_over, set_by_hand
 from gateway.server.serve import mistakes
 from gateway.settings import Settings
 from tests.support.gateway import client, running_gateway
@@ -234,6 +234,17 @@ def test_misspelt_limit_of_the_sandbox_is_told() -> None:
     """It would be passed over, and tasks would have the default."""
     (finding,) = environment(["SANDBOX_MEMORY_MB", "SANDBOX_MAX_MEMORI_MB"])
     assert finding.fix == "you may mean SANDBOX_MAX_MEMORY_MB"
+
+
+def test_address_of_a_server_that_is_not_used_is_told() -> None:
+    """Whoever sets nothing else would have SQLite, and one instance, without a word."""
+    settings = Settings(
+        state_database_url=SecretStr("postgresql://a@b/c"), redis_url=SecretStr("redis://d/0")
+    )
+    found = [f"{one.message} | {one.fix}" for one in passed_over(settings)]
+    assert [one.split()[0] for one in found] == ["STATE_DATABASE_URL", "REDIS_URL"]
+    assert "STATE_PERSISTENCE_BACKEND=postgresql" in found[0]
+    assert list(passed_over(Settings())) == []
 
 
 @pytest.mark.parametrize(
