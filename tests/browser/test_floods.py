@@ -63,6 +63,8 @@ async def test_a_long_list_draws_what_is_in_sight(built_page: None, browser: Bro
             await page.get_by_label("Search tasks").fill("")
             await page.get_by_role("button", name="Waiting").click()
             await expect(page.get_by_text("Loading…")).to_have_count(0)
+            await rows.first.click()
+            await expect(page.get_by_text("It waits for a place")).to_be_visible()
 
 
 async def fill(socket_url: str) -> None:

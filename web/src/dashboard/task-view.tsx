@@ -1,7 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
 
 import type { GatewayError } from "../client/index.ts";
-import { TERMINAL } from "../client/index.ts";
+import { type TaskStatus, TERMINAL } from "../client/index.ts";
 import { Follower } from "./follow.ts";
 import { Icon } from "./icons.tsx";
 import { canSteer, guestUntil } from "./identity.ts";
@@ -71,7 +71,7 @@ function Followed({ follower }: { follower: Follower }) {
       {model.question !== null && !isOver && (
         <QuestionOf key={model.question.key} question={model.question} follower={follower} />
       )}
-      <Views follower={follower} task={task} isOver={isOver} />
+      <Views follower={follower} task={task} status={status} isOver={isOver} />
     </article>
   );
 }
@@ -85,11 +85,12 @@ function textOf(task: KnownTask | undefined): string {
 interface ViewProps {
   follower: Follower;
   task: KnownTask | undefined;
+  status: TaskStatus | null;
   isOver: boolean;
 }
 
 /** One view at a time, named in the address; the output stays as it is while another is looked at. */
-function Views({ follower, task, isOver }: ViewProps) {
+function Views({ follower, task, status, isOver }: ViewProps) {
   const { model } = follower;
   const takesInput = task?.input?.stdin === true && !isOver && canSteer.value;
   const tabs = [
@@ -108,7 +109,7 @@ function Views({ follower, task, isOver }: ViewProps) {
     <div class="views">
       <Tabs label="Views of the task" tabs={tabs} current={current} onChange={(view) => setQuery({ view })} />
       <div class="view view-output" role="tabpanel" aria-label="Output" hidden={current !== "output"}>
-        <TerminalPane follower={follower} isOver={isOver} />
+        <TerminalPane follower={follower} status={status} />
         {takesInput && <StdinBar follower={follower} />}
       </div>
       {current !== "output" && (

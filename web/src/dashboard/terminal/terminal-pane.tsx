@@ -1,5 +1,6 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
+import { type TaskStatus, TERMINAL } from "../../client/index.ts";
 import { CopyButton } from "../copyable.tsx";
 import type { Follower } from "../follow.ts";
 import { SHOWN_LINES } from "../output.ts";
@@ -8,7 +9,7 @@ import { useThrottled } from "../throttled.ts";
 import type { Screen } from "./terminal.ts";
 
 /** A task's output as it comes, as a terminal; or, for a screen reader or a plain eye, as text. */
-export function TerminalPane({ follower, isOver }: { follower: Follower; isOver: boolean }) {
+export function TerminalPane({ follower, status }: { follower: Follower; status: TaskStatus | null }) {
   const [isText, setText] = useState(false);
   const [isFollowing, setFollowing] = useState(true);
   const screen = useRef<Screen | null>(null);
@@ -35,13 +36,18 @@ export function TerminalPane({ follower, isOver }: { follower: Follower; isOver:
       ) : (
         <ScreenOf follower={follower} screen={screen} onFollow={setFollowing} />
       )}
-      {output.isEmpty && (
-        <p class="no-output">
-          {isOver ? "It wrote nothing." : "Nothing yet. Lines appear as they are written."}
-        </p>
-      )}
+      {output.isEmpty && <p class="no-output">{emptyWords(status)}</p>}
     </section>
   );
+}
+
+/** What is said where it has written nothing. */
+function emptyWords(status: TaskStatus | null): string {
+  if (status === null || status === "running") return "Nothing yet. Lines appear as they are written.";
+  if (TERMINAL.has(status)) return "It wrote nothing.";
+  return status === "paused"
+    ? "Nothing yet. It is paused."
+    : "It waits for a place that is free and fits it.";
 }
 
 interface ScreenProps {

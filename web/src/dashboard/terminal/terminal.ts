@@ -58,6 +58,8 @@ export function openScreen(element: HTMLElement, onFollow: (isFollowing: boolean
     fontFamily: getComputedStyle(document.documentElement).getPropertyValue("--mono"),
     fontSize: 13,
     lineHeight: 1.25,
+    // What a task writes is no error of the page's, to be told in the browser's console.
+    logLevel: "off",
     linkHandler: { activate: (_event, url) => openLink(url), allowNonHttpProtocols: false },
     minimumContrastRatio: 4.5,
     scrollback: SCROLLBACK_LINES,
