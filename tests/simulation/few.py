@@ -11,5 +11,5 @@ from gateway.state.sqlite import newest
 @contextmanager
 def few_are_many() -> Iterator[None]:
     """Inside the block two followers are told in slices, and a commit of two tasks is a crowd's."""
-    with patch.object(hub, "MANY", 2), patch.multiple(newest, CROWD=2, MOST=8, RUN=3):
+    with patch.object(hub, "MANY", 2), patch.multiple(newest, CROWD=2, MOST=8, PARTS=4, RUN=3):
         yield

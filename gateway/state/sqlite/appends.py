@@ -16,7 +16,7 @@ from gateway.state.sqlite import newest
 from gateway.state.task_columns import encode_some
 from gateway.state.transaction import Appended
 
-SIZES: Final = (64, 16, 4, 1)
+SIZES: Final = (64, 32, 16, 8, 4, 2, 1)
 """Rows of one statement; larger ones gain nothing."""
 _FENCE: Final = ("task_id", "owner", "epoch", "last_seq")
 

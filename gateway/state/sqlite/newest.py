@@ -24,6 +24,8 @@ SMALL_BYTES: Final = 1 << 10
 """Larger ones don't: they fill pages anywhere."""
 MOST: Final = 32768
 """So many fill a table: as many for each of a thousand tasks as fit two pages."""
+PARTS: Final = 64
+"""So many times some of a table's are moved, in step with how the other is filled, and done when that is half full."""
 RUN: Final = 1024
 """So many make a run: a log is looked for in each run, and one by one in what is in none."""
 
@@ -81,9 +83,8 @@ def add(db: sqlite3.Connection, rows: Sequence[Row], write: Callable[[str, Seque
         _sort(db, filling, first, following)
     if is_full:
         db.execute("UPDATE newest SET filling = 1 - filling, moved = 0, sorted = 0")
-    elif moved < _PLACES:
-        # Twice as fast as this one is filled: all of the other has moved long before it is full.
-        _move(db, 1 - filling, moved, moved + len(rows) * 2 * _PLACES // MOST)
+    elif moved < min(due := _PLACES // PARTS * (2 * following * PARTS // MOST), _PLACES):
+        _move(db, 1 - filling, moved, due)
 
 
 def _sort(db: sqlite3.Connection, table: int, first: int, following: int) -> None:
