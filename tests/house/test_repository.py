@@ -66,7 +66,14 @@ def test_repository_names_no_machine() -> None:
     assert found == []
 
 
-def _committed() -> list[Path]:
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, timeout=30)
+def test_nothing_is_committed_that_a_build_makes() -> None:
+    """What `.gitignore` names is not in the repository: a library of one machine would be everybody's."""
+    assert [path.name for path in _committed("--cached", "--ignored", "--exclude-standard")] == []
+
+
+def _committed(*which: str) -> list[Path]:
+    """Those files, or all."""
+    command = ["git", "ls-files", "-z", *which]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=30)
     paths = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
     return [path for path in paths if path.is_file()]
