@@ -6,12 +6,13 @@ Usable alone, without a gateway. It keeps one connection, made at the first call
 
 import asyncio
 import functools
+import math
 import random
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import structlog
 from pydantic import BaseModel, ConfigDict, field_validator
@@ -19,9 +20,18 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from sandbox_bridge.bridge import Bridge, BridgeSession
 from sandbox_bridge.connection import dial
 from sandbox_bridge.errors import SandboxError, SandboxLost, TaskFailed
-from sandbox_bridge.protocol import Command, FileContent, Limits, path_conflict, path_error
+from sandbox_bridge.protocol import (
+    HELLO_TIMEOUT_S,
+    Command,
+    FileContent,
+    Limits,
+    path_conflict,
+    path_error,
+)
 from sandbox_bridge.spec import TaskSpec
 
+HEALTH_S: Final = HELLO_TIMEOUT_S + 1.0
+"""How long a health check waits for a connection: a core service leaves `hello` unanswered meanwhile."""
 log = structlog.get_logger(__name__)
 
 
@@ -194,13 +204,15 @@ class AsyncWebContainerTool:
         return bridge
 
     async def _connected(self) -> Bridge:
-        return await self._wait_until(lambda bridge: bridge.info is not None)
+        return await self._wait_until(lambda bridge: bridge.info is not None, within_s=HEALTH_S)
 
-    async def _wait_until(self, is_settled: Callable[[Bridge], bool]) -> Bridge:
+    async def _wait_until(
+        self, is_settled: Callable[[Bridge], bool], *, within_s: float = math.inf
+    ) -> Bridge:
         """The bridge once it `is_settled`, or connected and the time is up. Raises `SandboxLost`."""
         bridge = self._ensure_running()
         try:
-            async with asyncio.timeout(self._connect_timeout_s):
+            async with asyncio.timeout(min(within_s, self._connect_timeout_s)):
                 while not is_settled(bridge):
                     self._changed.clear()
                     await self._changed.wait()

@@ -172,11 +172,12 @@ async def test_session_id_in_use_is_refused() -> None:
         await stream.aclose()
 
 
-async def test_health_check_tells_a_healthy_service_from_none() -> None:
-    """True from a service that says so, False where nobody answers."""
+async def test_health_check_tells_a_healthy_service_from_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """True from a service that says so, False where nobody answers, sooner than a task would be given up."""
+    monkeypatch.setattr("sandbox_bridge.tool.HEALTH_S", 0.1)
     async with FakeSandbox() as fake, AsyncWebContainerTool(fake.url) as tool:
         assert await tool.health_check()
-    async with AsyncWebContainerTool(NOBODY, connect_timeout_s=0.1) as tool:
+    async with AsyncWebContainerTool(NOBODY, connect_timeout_s=3600) as tool:
         assert not await tool.health_check()
 
 
