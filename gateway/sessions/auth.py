@@ -3,9 +3,9 @@
 import hashlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 import jwt
 
@@ -36,6 +36,17 @@ class _Seen:
     kid: str | None
     algorithm: str
     key: str | jwt.PyJWK
+
+
+class HasPrincipal(Protocol):
+    """Who came with a token."""
+
+    @property
+    def principal(self) -> Principal:
+        """Whom it stands for."""
+
+
+Holder = TypeVar("Holder", bound=HasPrincipal)
 
 
 class Authenticator:
@@ -88,6 +99,13 @@ class Authenticator:
         if principal.expires_at is not None and self._now_s() >= principal.expires_at:
             return "The token has expired."
         return "The token was revoked." if self._revoked.has(principal) else None
+
+    def suspects(self, holders: Iterable[Holder]) -> list[Holder]:
+        """Those of many whose tokens may have ended, by one look at the clock: each is to be asked `ended`."""
+        now_s = self._now_s()
+        if self._revoked.has_any():
+            return list(holders)
+        return [one for one in holders if (end := one.principal.expires_at) is not None and now_s >= end]
 
     async def recognises(self, token: str) -> bool:
         """Whether `token` is one that opens something here; where nothing needs one, none is."""

@@ -215,8 +215,9 @@ class Endpoint:
         while True:
             await asyncio.sleep(min(heartbeat_s / 10, 1.0))
             now = loop.time()
-            for connection, beaten_at in list(self._connections.items()):
+            for connection in self._services.authenticator.suspects(self._connections):
                 connection.check_token()
+            for connection, beaten_at in list(self._connections.items()):
                 if now - beaten_at >= heartbeat_s:
                     self._connections[connection] = now
                     self._services.metrics.outbox_lag_seconds.observe(connection.outbox.lag_s(now))

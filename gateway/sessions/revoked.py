@@ -26,13 +26,17 @@ class Revoked:
 
     def has(self, principal: Principal) -> bool:
         """Whether the token of `principal` is among them."""
-        if self._path is not None and self._now_s() >= self._next_s:
-            self._next_s = self._now_s() + LOOK_S
-            self._look(self._path)
-        if not self._lines:
+        if not self.has_any():
             return False
         is_named = principal.token_id is not None and f"jti {principal.token_id}" in self._lines
         return is_named or f"sub {principal.subject}" in self._lines
+
+    def has_any(self) -> bool:
+        """Whether any is."""
+        if self._path is not None and self._now_s() >= self._next_s:
+            self._next_s = self._now_s() + LOOK_S
+            self._look(self._path)
+        return bool(self._lines)
 
     def _look(self, path: Path) -> None:
         try:

@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import json
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -126,6 +128,26 @@ def test_token_that_was_good_ends_at_its_time() -> None:
     now = float(FAR)
     assert refused(shown, checked) == "The token has expired."
     assert checked.known(shown) is None
+
+
+@dataclass
+class Holder:
+    """Who came with a token."""
+
+    principal: Principal
+
+
+def test_whose_token_may_have_ended_is_found_among_many(tmp_path: Path) -> None:
+    """By the clock; and all of them where any token is revoked."""
+    now, file = FAR - 1.0, tmp_path / "revoked"
+    file.touch()
+    given = settings(auth="jwt", jwt_secret=SECRET, revoked_file=file)
+    ending, endless = Holder(Principal("alice", SCOPES, expires_at=FAR)), Holder(ANONYMOUS)
+    many = [ending, endless]
+    assert Authenticator(given, now_s=lambda: now).suspects(many) == []
+    assert Authenticator(given, now_s=lambda: now + 1).suspects(many) == [ending]
+    file.write_text("sub bob")
+    assert Authenticator(given, now_s=lambda: now).suspects(many) == many
 
 
 @pytest.mark.parametrize(
