@@ -71,7 +71,8 @@ def compiled(library: Path) -> ReadReady:
     call = ctypes.CDLL(str(library)).read_ready
     call.argtypes = (*[ctypes.c_int] * 3, *[ctypes.c_void_p] * 5)
     fds, kinds, ends, masks = (array(kind, bytes(MOST * 4)) for kind in "iiiI")
-    room = mmap.mmap(-1, MOST * PIECE)  # what is never used is no memory
+    # What is never used is no memory, and no process that is forked off reads along.
+    room = mmap.mmap(-1, MOST * PIECE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     address = ctypes.addressof(ctypes.c_char.from_buffer(room))
     given = (MOST, PIECE, *(numbers.buffer_info()[0] for numbers in (fds, kinds, ends, masks)), address)
 

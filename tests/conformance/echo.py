@@ -1,6 +1,7 @@
 """An echo on the product's own classes: its HTTP peer, the upgrade, and its client socket."""
 
 import asyncio
+import socket
 import sys
 from typing import cast
 
@@ -8,8 +9,11 @@ from aiohttp import web
 
 from gateway.server.arrivals import Arrival, Arrivals
 from gateway.server.crowd import Crowd
+from gateway.server.doorway import Doorway
 from gateway.sessions import reading
 from gateway.sessions.client_socket import ClientSocket
+from gateway.sessions.client_transport import handed_over, owned
+from gateway.sessions.intake import best
 from gateway.sessions.reading import text_of
 from gateway.sessions.upgrade import HandedOver, HandsOver, Upgrade
 from gateway.settings import Settings
@@ -58,10 +62,11 @@ class Echo:
 
 async def echo(request: web.Request) -> web.StreamResponse:
     """Have an `Echo` for its client."""
-    answer, transport = Upgrade("").answer(request.headers), request.transport
-    assert transport is not None
+    answer, peer = Upgrade("").answer(request.headers), cast("HandsOver", request.protocol)
+    assert request.transport is not None
+    transport = owned(request.transport, peer.intake)
     transport.write(answer.replace(b"Sec-WebSocket-Protocol: \r\n", b""))
-    cast("HandsOver", request.protocol).hand_over(Echo(transport).socket)
+    handed_over(peer, transport, Echo(transport).socket)
     return HandedOver()
 
 
@@ -71,14 +76,17 @@ async def serve() -> None:
     app.router.add_get("/", echo)
     runner = web.AppRunner(app, handle_signals=False)
     await runner.setup()
-    loop = asyncio.get_running_loop()
+    intake = best()
     assert runner.server is not None
-    arrivals = Arrivals(runner.server, Crowd(Settings(_env_file=None)), None, timeout_s=10)
-    server = await loop.create_server(lambda: Arrival(arrivals), "127.0.0.1", 0)
-    sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
-    sys.stdout.flush()
-    await loop.run_in_executor(None, sys.stdin.read)
+    arrivals = Arrivals(runner.server, Crowd(Settings(_env_file=None)), None, intake, timeout_s=10)
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        doorway = Doorway(bound, 100, intake, lambda: Arrival(arrivals))
+        sys.stdout.write(f"{bound.getsockname()[1]}\n")
+        sys.stdout.flush()
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+        doorway.close()
     await runner.cleanup()
+    intake.close()
 
 
 if __name__ == "__main__":
