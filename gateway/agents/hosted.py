@@ -14,6 +14,7 @@ from pydantic_core import to_jsonable_python
 
 from gateway.agents.base import AsyncBaseAgent, result_of
 from gateway.agents.conversation import Conversation
+from gateway.agents.held_up import timed
 from gateway.agents.run_tool import RunTool
 from gateway.agents.runner import (
     Agent,
@@ -176,7 +177,13 @@ async def _worked(
 ) -> dict[str, Any]:
     # Translated here, within its asyncio task: one that ended by SystemExit would end the event loop.
     with _authors_errors(context):
-        return await _iterated(agent, task, conversation)
+        return await timed(
+            _iterated(agent, task, conversation), functools.partial(_held_up, context.task.agent)
+        )
+
+
+def _held_up(agent: str, held_s: float) -> None:
+    log.warning("an agent held up the event loop: nobody was served", agent=agent, held_s=round(held_s, 1))
 
 
 async def _iterated(agent: AsyncBaseAgent, task: Task, conversation: Conversation) -> dict[str, Any]:

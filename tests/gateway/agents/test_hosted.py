@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from datetime import date
 from pathlib import Path
@@ -328,6 +329,26 @@ async def test_constructor_that_raises_is_the_agents_error(table: Bench) -> None
         "message": "ValueError in agent scripted",
         "details": {},
     }
+
+
+async def test_agent_that_holds_up_everybody_is_named(table: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the log, for each step that blocks; what it does is as it would be."""
+    monkeypatch.setattr("gateway.agents.held_up.HELD_S", 0.02)
+
+    async def steps(_self: Scripted, _task: Task) -> AsyncGenerator[dict[str, Any], None]:
+        until = time.monotonic() + 0.03
+        while time.monotonic() < until:
+            pass
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await asyncio.Event().wait()
+        yield {"result": "done"}
+
+    with capture_logs() as lines:
+        attempt = await done(table, steps)
+    held = [line for line in lines if "held up" in line["event"]]
+    assert [(line["agent"], line["log_level"]) for line in held] == [("scripted", "warning")]
+    assert (await table.store.get_outcome(attempt.task_id)).result == {"result": "done"}
 
 
 def it_forgets(_self: AsyncBaseAgent) -> None:
