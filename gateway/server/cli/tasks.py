@@ -290,7 +290,7 @@ async def _send(task: TaskHandle, data: Any, *, eof: bool = False, key: str | No
         try:
             return await task.send_input(data, eof=eof, key=key)
         except RequestError as error:
-            if error.code != "overloaded":
+            if error.code not in {"overloaded", "rate_limited"}:
                 raise
             await asyncio.sleep(error.details.get("retry_after_ms", 1000) / 1000)
 

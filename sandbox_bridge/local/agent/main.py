@@ -54,6 +54,9 @@ _AGENT_PID = 2
 _SWEEP_TRIES = 500
 """Of a millisecond each, for killed processes to be gone."""
 
+_PROGRAMS = (b"#!", b"\x7fELF")
+"""How files begin that can be run: nothing else says so of one that came with a task."""
+
 
 class Agent:
     """One loop over the host's socket, the running command and its terminal, if it has one."""
@@ -70,6 +73,7 @@ class Agent:
         self._disks = (self._home, os.open(TMP, os.O_RDONLY))
         self._is_home = True
         self._file = -1
+        self._begins = b""
         self._failure = b""
         self._child = 0
         self._pidfd = -1
@@ -125,12 +129,13 @@ class Agent:
         if self._failure:
             return
         try:
-            self._file = open_new(path)
+            self._file, self._begins = open_new(path), b""
         except OSError as error:
             self._fail(error)
 
     def _write_data(self, data: bytes) -> None:
         try:
+            self._begins = (self._begins + data[:4])[:4]
             while data and self._file >= 0:
                 data = data[os.write(self._file, data) :]
         except OSError as error:
@@ -142,6 +147,8 @@ class Agent:
 
     def _close_file(self) -> None:
         if self._file >= 0:
+            if self._begins.startswith(_PROGRAMS):
+                os.fchmod(self._file, 0o755)
             os.close(self._file)
             self._file = -1
 

@@ -121,6 +121,15 @@ async def test_command_in_a_folder_that_is_shut_is_refused(peer: Peer) -> None:
     assert [record["exit_code"] for record in records] == [0, 126, 0]
 
 
+async def test_file_that_begins_as_a_program_can_be_run(peer: Peer) -> None:
+    """Whoever sends a project has run its scripts so; a file's rights don't come with it."""
+    files = {"run.sh": "#!/bin/sh\necho ran", "data": "#! is no"[1:]}
+    await peer.send(task("./run.sh && test ! -x data", files=files, kind="execute_task"))
+    end = await peer.recv()
+    assert end["type"] == "task_completed"
+    assert end["result"]["commands"][0]["stdout"] == "ran\n"
+
+
 async def test_missing_program_is_the_shells_answer(peer: Peer) -> None:
     """A program that is not there exits with 127, as a shell says, with argv as well."""
     end = (await peer.run({"argv": ["no-such-program"]}))[-1]
