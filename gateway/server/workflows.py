@@ -153,10 +153,11 @@ class WorkflowApi:
         return _answered(row)
 
     async def checkpoints(self, asked: Asked) -> web.StreamResponse:
-        """A page, oldest first."""
+        """A page, oldest first, with all data."""
         workflow_id = _workflow_id(asked)
         async with in_turn(asked.pace):
-            return json_answer(await self._workflows.checkpoints(asked.principal, workflow_id, asked.query))
+            page = await self._workflows.whole_checkpoints(asked.principal, workflow_id, asked.query)
+            return json_answer(page)
 
     async def recover(self, asked: Asked) -> web.StreamResponse:
         """The workflow and its new task."""

@@ -42,7 +42,7 @@ class WorkflowPage(Shape):
 
 
 class Checkpoint(Shape):
-    """A checkpoint; `task_id` is null where no task made it, lists leave large data out (null)."""
+    """A checkpoint; `task_id` is null where no task made it, the socket's lists leave large data out (null)."""
 
     checkpoint_id: Id
     workflow_id: Id

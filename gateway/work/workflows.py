@@ -3,7 +3,9 @@
 import dataclasses
 from collections.abc import Collection
 from functools import partial
-from typing import Any
+from typing import Any, Final
+
+import orjson
 
 from gateway.agents.directory import Directory
 from gateway.checkpoints import Checkpoint, CheckpointTooLargeError, new_checkpoint
@@ -33,6 +35,11 @@ from gateway.workflow_record import (
     to_wire,
     updated,
 )
+
+Listed = list[Checkpoint]
+Rows = list[dict[str, Any]]
+PAGE_BYTES: Final = 8 << 20
+"""Of a page of whole checkpoints, the last of which may be as large once more."""
 
 
 class Workflows:
@@ -105,13 +112,28 @@ class Workflows:
         self, principal: Principal, workflow_id: str, body: CheckpointListBody
     ) -> dict[str, Any]:
         """`{"checkpoints": […], "cursor": …}`, oldest first, without what is large."""
+        found = await self._listed(principal, workflow_id, body)
+        return _page(found, fitting([checkpoint_to_wire(one) for one in found[: body.limit]]))
+
+    async def whole_checkpoints(
+        self, principal: Principal, workflow_id: str, body: CheckpointListBody
+    ) -> dict[str, Any]:
+        """As `checkpoints`, with all data: a page ends with the one that brings it to `PAGE_BYTES`."""
+        found = await self._listed(principal, workflow_id, body)
+        page: Rows = []
+        size = 0
+        for one in found[: body.limit]:
+            if size >= PAGE_BYTES:
+                break
+            is_whole = one.checkpoint_data is not None
+            whole = one if is_whole else await self._store.get_checkpoint(one.checkpoint_id)
+            page.append(checkpoint_to_wire(whole or one))
+            size += len(orjson.dumps(page[-1]))
+        return _page(found, page)
+
+    async def _listed(self, principal: Principal, workflow_id: str, body: CheckpointListBody) -> Listed:
         await self.get(principal, workflow_id)
-        found = await self._store.list_checkpoints(workflow_id, after=body.cursor or "", limit=body.limit + 1)
-        page = fitting([checkpoint_to_wire(one) for one in found[: body.limit]])
-        return {
-            "checkpoints": page,
-            "cursor": page[-1]["checkpoint_id"] if len(found) > len(page) else None,
-        }
+        return await self._store.list_checkpoints(workflow_id, after=body.cursor or "", limit=body.limit + 1)
 
     async def recover(
         self, principal: Principal, workflow_id: str, body: RecoverBody
@@ -175,6 +197,13 @@ class Workflows:
             **same,
         )
         return NewTask(task, input=given, names_workflow=True)
+
+
+def _page(found: Listed, page: Rows) -> dict[str, Any]:
+    return {
+        "checkpoints": page,
+        "cursor": page[-1]["checkpoint_id"] if len(found) > len(page) else None,
+    }
 
 
 def without_data(row: WorkflowRecord) -> WorkflowRecord:

@@ -96,6 +96,9 @@ async def test_workflow_tells_what_its_task_has_come_to(here: GatewayProcess) ->
     steps = [one["step_name"] for one in (*page["checkpoints"], *rest["checkpoints"])]
     assert (steps, rest["cursor"]) == (["plan", "build", "ship"], None)
     assert {one["checkpoint_data"] for one in page["checkpoints"]} == {None}
+    _, whole = await ask(here, "GET", f"/{task['workflow_id']}/checkpoints?limit=2")
+    assert [one["checkpoint_data"]["phase"] for one in whole["checkpoints"]] == ["plan", "build"]
+    assert [one | {"checkpoint_data": None} for one in whole["checkpoints"]] == page["checkpoints"]
     assert {one["task_id"] for one in page["checkpoints"]} == {task["task_id"]}
     assert listed == [flow | {"agent_states": None}]
     status, over_http = await ask(here, "GET", f"/{task['workflow_id']}")

@@ -13,6 +13,7 @@ from gateway.errors import GatewayError
 from gateway.frames import CheckpointListBody, RecoverBody, WorkflowListBody
 from gateway.principal import SCOPES, Principal
 from gateway.settings import Settings
+from gateway.state.manager import WorkflowStateManager
 from gateway.work.admission import Admission
 from gateway.work.control import Control
 from gateway.work.workflow_bodies import WorkflowBody, WorkflowPatchBody
@@ -32,6 +33,7 @@ Asked = Callable[[Workflows, Principal, str], Awaitable[Any]]
 READS: dict[str, Asked] = {
     "get": lambda flows, who, flow: flows.get(who, flow),
     "checkpoints": lambda flows, who, flow: flows.checkpoints(who, flow, CheckpointListBody()),
+    "whole_checkpoints": lambda flows, who, flow: flows.whole_checkpoints(who, flow, CheckpointListBody()),
 }
 WRITES: dict[str, Asked] = {
     "update": lambda flows, who, flow: flows.update(
@@ -113,6 +115,25 @@ async def test_workflow_is_listed_by_the_session_that_it_names(flows: Workflows)
     assert [(one["workflow_id"], one["session_id"]) for one in listed] == [(made.workflow_id, session_id)]
     with pytest.raises(ValidationError):
         WorkflowBody(session_id="mine")
+
+
+async def test_page_of_whole_checkpoints_ends_early(
+    flows: Workflows, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By HTTP a page has all data, however large, and ends where that has become too much; the rest comes behind it."""
+    monkeypatch.setattr("gateway.work.workflows.PAGE_BYTES", 50_000)
+    manager = WorkflowStateManager(bench.store, subject=ALICE.subject)
+    flow = str((await manager.create_workflow({})).workflow_id)
+    made = [
+        await manager.create_agent_checkpoint(flow, "a", {"n": n, "text": "x" * 30_000}) for n in range(3)
+    ]
+    by_socket = (await flows.checkpoints(ALICE, flow, CheckpointListBody()))["checkpoints"]
+    assert {one["checkpoint_data"] for one in by_socket} == {None}
+    first = await flows.whole_checkpoints(ALICE, flow, CheckpointListBody())
+    rest = await flows.whole_checkpoints(ALICE, flow, CheckpointListBody(cursor=first["cursor"]))
+    pages = [first["checkpoints"], rest["checkpoints"]]
+    assert [[one["checkpoint_data"]["n"] for one in page] for page in pages] == [[0, 1], [2]]
+    assert (first["cursor"], rest["cursor"]) == (made[1], None)
 
 
 async def test_recovery_is_refused_while_it_drains(flows: Workflows, control: Control) -> None:

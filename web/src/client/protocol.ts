@@ -541,7 +541,7 @@ export interface CheckpointPage {
   cursor: string | null;
 }
 /**
- * A checkpoint; `task_id` is null where no task made it, lists leave large data out (null).
+ * A checkpoint; `task_id` is null where no task made it, the socket's lists leave large data out (null).
  */
 export interface Checkpoint {
   checkpoint_id: string;
