@@ -62,10 +62,10 @@ class Joining:
             self._hand_on(batch.task_id, pause)
 
     def _begin_pause(self, task_id: str) -> None:
-        pause_s = min(FOLLOWER_S * self._count(task_id), MOST_S)
+        pause_s = FOLLOWER_S * self._count(task_id)
         if pause_s >= LEAST_S:
             self._pauses[task_id] = _Pause()
-            asyncio.get_running_loop().call_later(pause_s, self._end_pause, task_id)
+            asyncio.get_running_loop().call_later(min(pause_s, MOST_S), self._end_pause, task_id)
 
     def _end_pause(self, task_id: str) -> None:
         pause = self._pauses.pop(task_id)

@@ -172,12 +172,13 @@ class GroupCommit(Generic[Write]):
         """Begin a transaction if it is due, or look again when it may be."""
         if self._is_busy or not self._queue:
             return
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         due = self._due(now)
         if due <= now + _TICK_S:
             self._is_busy = True
             self._wake_at(None)
-            asyncio.get_running_loop().call_soon(self._begin)  # what this turn says is in it
+            loop.call_soon(self._begin)  # what this turn says is in it
         elif self._alarm is None or due < self._rings_at:
             self._wake_at(due)
 

@@ -212,7 +212,7 @@ class Journal:
         taken, self._taken, self._tries = self._taken, None, 0
         self.fence = fence
         if self.watch is not None:
-            self.watch.durable(self._said_at)
+            self.watch.durable(self._said_at, self._now())
         try:
             self.on_output_durable(sum(map(output_bytes, taken.drafts)) if taken is not None else 0)
         except Exception as error:  # noqa: BLE001 - as of any write: the run learns it

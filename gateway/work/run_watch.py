@@ -32,9 +32,9 @@ class RunWatch:
             self._metrics.exec_seconds.observe(now - self._command_at)
             self._command_at = None
 
-    def durable(self, said_at: float) -> None:
+    def durable(self, said_at: float, now: float) -> None:
         """A batch of events is on disk, whose first was said then, by the loop's clock."""
-        self._metrics.durable_seconds.observe(said_at, asyncio.get_running_loop().time())
+        self._metrics.durable_seconds.observe(said_at, now)
 
     def stood_still(self, seconds: float) -> None:
         """It was told to stand still, and does after so long."""
