@@ -36,7 +36,7 @@ class Registry:
             return self._agents[name]
         except KeyError:
             raise GatewayError(
-                "unknown_agent", f"There is no agent {name!r}; there are: {self.names}."
+                "unknown_agent", f"There is no agent {name!r}; there are: {', '.join(self.names)}."
             ) from None
 
     def checked_input(self, name: str, value: dict[str, Any]) -> dict[str, Any]:

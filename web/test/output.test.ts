@@ -68,6 +68,6 @@ test("what is kept is bounded, and a screen that comes later is shown all of it"
 test("as text, only the newest lines are shown where that is asked, and the others are told", async () => {
   seq = 0;
   const output = await outputOf(stdout("1\n2\n3\n4"));
-  assert.equal(output.text(2), "▸ 2 lines before these: Copy has them.\n3\n4");
+  assert.equal(output.text(2), "▸ 2 lines before these: Copy and Save have them.\n3\n4");
   assert.equal(output.text(), "1\n2\n3\n4");
 });

@@ -68,7 +68,8 @@ export class Output {
     const lines = new PlainText().take(this.#pieces.join("")).split(/\r*\n/);
     const shown = lines.slice(-maxLines).map((line) => line.split("\r").at(-1));
     const missing = lines.length - shown.length;
-    if (missing > 0) shown.unshift(`▸ ${missing.toLocaleString("en")} lines before these: Copy has them.`);
+    if (missing > 0)
+      shown.unshift(`▸ ${missing.toLocaleString("en")} lines before these: Copy and Save have them.`);
     if (this.droppedChars > 0) {
       const dropped = this.droppedChars.toLocaleString("en");
       shown.unshift(`▸ The first ${dropped} characters are not kept here: gateway watch has them.`);

@@ -1,6 +1,7 @@
 import { useState } from "preact/hooks";
 
 import { Icon } from "../icons.tsx";
+import { keep } from "../keep.ts";
 import { session } from "../store.ts";
 import { explain } from "../submit.ts";
 import { size } from "../words.ts";
@@ -46,6 +47,14 @@ export function ResultFiles({ taskId, files }: { taskId: string; files: ResultFi
           {error}
         </p>
       )}
+      <p class="file-bar">
+        <span class="hint">
+          {count(files.length)}, {size(files.reduce((sum, file) => sum + file.size, 0))}
+        </span>
+        <button type="button" onClick={() => void save(`${taskId}.tar`, task.downloadAll())}>
+          Download all (tar)
+        </button>
+      </p>
       <ul class="file-list">
         {files.map(({ path, size: bytes, sha256 }) => (
           <li key={path}>
@@ -66,17 +75,10 @@ export function ResultFiles({ taskId, files }: { taskId: string; files: ResultFi
           </li>
         ))}
       </ul>
-      <button type="button" onClick={() => void save(`${taskId}.tar`, task.downloadAll())}>
-        Download all (tar)
-      </button>
     </>
   );
 }
 
-function keep(name: string, blob: Blob): void {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+function count(files: number): string {
+  return files === 1 ? "1 file" : `${files.toLocaleString("en")} files`;
 }

@@ -3,6 +3,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { type TaskStatus, TERMINAL } from "../../client/index.ts";
 import { CopyButton } from "../copyable.tsx";
 import type { Follower } from "../follow.ts";
+import { keep } from "../keep.ts";
 import { SHOWN_LINES } from "../output.ts";
 import { ScrollText } from "../scroll-text.tsx";
 import { useThrottled } from "../throttled.ts";
@@ -30,6 +31,9 @@ export function TerminalPane({ follower, status }: { follower: Follower; status:
           Plain text
         </button>
         <CopyButton text={() => output.text()} label="Copy" />
+        <button type="button" class="small" onClick={() => save(follower)}>
+          Save
+        </button>
       </div>
       {isText ? (
         <PlainOutput follower={follower} />
@@ -39,6 +43,10 @@ export function TerminalPane({ follower, status }: { follower: Follower; status:
       {output.isEmpty && <p class="no-output">{emptyWords(status)}</p>}
     </section>
   );
+}
+
+function save({ taskId, output }: Follower): void {
+  keep(`${taskId}.txt`, new Blob([output.text()], { type: "text/plain" }));
 }
 
 /** What is said where it has written nothing. */
