@@ -196,7 +196,7 @@ async def _iterated(agent: AsyncBaseAgent, task: Task, conversation: Conversatio
             if held is not None:
                 await conversation.progress(held)
             # Whether it will be raised again is known when the agent goes on.
-            held = step if handlers.is_unwinding() else None
+            held = step if handlers.are_any and handlers.is_unwinding() else None
             if held is None:
                 await conversation.progress(step)
             last = step

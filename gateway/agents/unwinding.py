@@ -23,10 +23,12 @@ class Handlers:
         self._generator = generator
         code = getattr(generator, "ag_code", None)
         self._ranges = () if code is None else _handlers(code)
+        self.are_any = bool(self._ranges)
+        """Whether it has one: who has none needs not be asked at each of its yields."""
 
     def is_unwinding(self) -> bool:
         """Whether the `yield` at which it stands is in an `except` or `finally` that handles an exception."""
-        if not self._ranges or (frame := getattr(self._generator, "ag_frame", None)) is None:
+        if (frame := getattr(self._generator, "ag_frame", None)) is None:
             return False
         return any(begin <= frame.f_lasti < end for begin, end in self._ranges)
 

@@ -121,8 +121,9 @@ class Journal:
         said.fields |= fields
         said.size += size
         self._pending_bytes += size
-        if not self._is_busy:
-            self._start()
+        if not self._is_busy and self._failure is None:  # nothing is before it: `_start`, without two calls
+            self._is_busy = True
+            self._store.append_soon(self)
         if is_hurried or len(said.drafts) >= ENOUGH or self._pending_bytes > JOINED_BYTES:
             self._store.hurry()
 
