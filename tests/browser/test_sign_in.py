@@ -47,6 +47,10 @@ async def test_a_token_in_the_fragment_signs_in_and_leaves_the_address(
     await ended(page)
     assert await lines_of(page) == ["2000000 big.txt"]
 
+    # What was uploaded is not in the task's input: who runs it again is told, and chooses it once more.
+    await page.get_by_role("button", name="Run again").click()
+    await expect(page.get_by_role("alert")).to_contain_text("The file that was uploaded")
+
 
 async def test_a_newcomer_is_greeted_and_runs_an_example_by_one_click(
     browser: Browser, guarded_url: str

@@ -19,7 +19,7 @@ export function NewTask() {
   const [agents, setAgents] = useState<AgentInfo[]>([]);
   const [agent, setAgent] = useState(taken.current?.agent ?? "sandbox");
   const [draft, setDraft] = useState<Draft>(taken.current?.draft ?? emptyDraft());
-  const [error, setError] = useState<string | null>(null);
+  const [error, setError] = useState<string | null>(taken.current?.note ?? null);
   const isSending = useSignal(false);
   const isLive = connection.value.phase === "live";
   // One key for one content: pressing twice, or again after a failure, never makes two tasks.

@@ -2,13 +2,20 @@
 
 import type { Draft } from "./draft.ts";
 
-let given: { agent: string; draft: Draft } | null = null;
-
-export function giveDraft(agent: string, draft: Draft): void {
-  given = { agent, draft };
+interface Given {
+  agent: string;
+  draft: Draft;
+  /** What its author is to know of it. */
+  note: string | null;
 }
 
-export function takeDraft(): { agent: string; draft: Draft } | null {
+let given: Given | null = null;
+
+export function giveDraft(agent: string, draft: Draft, note: string | null = null): void {
+  given = { agent, draft, note };
+}
+
+export function takeDraft(): Given | null {
   const taken = given;
   given = null;
   return taken;

@@ -45,9 +45,12 @@ function Share() {
 
 function Again({ task }: { task: KnownTask | undefined }) {
   if (task?.input === undefined) return null;
-  const { agent, input } = task;
+  const { agent, input, input_files: uploaded = [] } = task;
   const again = () => {
-    giveDraft(agent, draftOf(agent, input));
+    const files =
+      uploaded.length === 1 ? "file that was uploaded" : `${uploaded.length} files that were uploaded`;
+    const note = `The ${files} with that task did not come along: choose them again.`;
+    giveDraft(agent, draftOf(agent, input), uploaded.length > 0 ? note : null);
     go("#/new");
   };
   return (
