@@ -54,6 +54,13 @@ async def test_a_question_is_answered_and_the_site_is_shown(page: Page) -> None:
     assert "allow-top-navigation" not in (await frame.get_attribute("sandbox") or "")
     assert not (await frame.get_attribute("src") or "").startswith(page.url.split("#")[0])
 
+    # On a phone, where the tabs don't fit: also those that come with the log are no reason to push it out of sight.
+    await page.set_viewport_size({"width": 390, "height": 800})
+    await page.goto(page.url.replace("view=site", "view=details"))
+    await page.reload()
+    await expect(page.get_by_role("tab", name="Site")).to_be_attached()
+    await expect(page.get_by_role("tab", name="Details")).to_be_in_viewport(ratio=0.9)
+
 
 async def test_a_workflow_goes_back_to_a_checkpoint_and_forks(page: Page) -> None:
     """Recover goes on in the same workflow, fork in another; both ask again, and the tree tells whence."""

@@ -10,11 +10,12 @@ interface Props {
 /** A row of views, which scrolls where it is wider than the page; one of which is shown; left and right go between them, as in any tab list. */
 export function Tabs({ label, tabs, current, onChange }: Props) {
   const row = useRef<HTMLDivElement>(null);
+  // They come and grow as the task does.
+  const shape = tabs.map(({ id, count }) => `${id} ${count}`).join();
   useEffect(() => {
-    row.current
-      ?.querySelector(`[data-tab="${current}"]`)
-      ?.scrollIntoView({ block: "nearest", inline: "nearest" });
-  }, [current]);
+    const tab = row.current?.querySelector(`[data-tab="${current}"]`);
+    if (row.current !== null && tab != null) bringIntoSight(row.current, tab);
+  }, [current, shape]);
   const onKeyDown = (event: KeyboardEvent) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (step === undefined) return;
@@ -43,4 +44,10 @@ export function Tabs({ label, tabs, current, onChange }: Props) {
       ))}
     </div>
   );
+}
+
+/** Sideways alone: whoever reads further down is not taken away from there. */
+function bringIntoSight(row: HTMLElement, tab: Element): void {
+  const [box, at] = [row.getBoundingClientRect(), tab.getBoundingClientRect()];
+  row.scrollLeft += Math.min(0, at.left - box.left) + Math.max(0, at.right - box.right);
 }
