@@ -183,23 +183,30 @@ async def test_connection_that_was_ended_but_is_not_closed_yet_is_unavailable(
 ) -> None:
     """The server's last word has come, the end of the connection has not: what is asked in between fails."""
     proxy.holds_ends = True
-    async with through(proxy, backend, server).opened() as store:
-        assert isinstance(store, PostgresqlStore)
-        database = store._database
+    # What is asked behind the last word waits for as long as any command may.
+    database = Database(through(proxy, backend, server).dsn, connections=2, command_s=1)
+    await database.open()
 
-        async def ended(connection: Connection) -> None:
-            pid = await connection.fetchval("SELECT pg_backend_pid()")
-            plain = await asyncpg.connect(backend.dsn)
-            await plain.execute("SELECT pg_terminate_backend($1)", pid)
-            await plain.close()
-            while True:
-                await connection.execute("SELECT 1")
+    async def ended(connection: Connection) -> None:
+        pid = await connection.fetchval("SELECT pg_backend_pid()")
+        plain = await asyncpg.connect(backend.dsn)
+        await plain.execute("SELECT pg_terminate_backend($1)", pid)
+        await plain.close()
+        while True:
+            await connection.execute("SELECT 1")
 
-        for _ in range(3):
-            with pytest.raises(StoreUnavailableError):
-                await database.transact(ended)
-        assert await store.get_task("none") is None
-        proxy.holds_ends = False
+    for _ in range(3):
+        with pytest.raises(StoreUnavailableError):
+            await database.transact(ended)
+    assert await database.transact(one) == 1
+    proxy.holds_ends = False
+    await database.aclose()
+
+
+async def one(connection: Connection) -> int:
+    """Asks the least there is to ask."""
+    value: int = await connection.fetchval("SELECT 1")
+    return value
 
 
 async def test_commit_that_a_crash_has_lost_is_not_taken_for_anothers(
