@@ -49,6 +49,7 @@ class Sender:
         # Where Redis keeps how far this one has come: nobody else's, for its calls are numbered from 1.
         self._key = name_of(prefix, f"sender:{uuid.uuid4()}")
         self._calls = 0
+        self._dropped = 0  # queues, since then; each leaves a number out, by which Redis knows of the gap
         # What was sent by the last of them, and may not have been heard.
         self._unheard: list[Envelope] = []
 
@@ -59,6 +60,7 @@ class Sender:
             self._bytes += len(envelope.payload)
         if self._bytes > MAX_WAITING_BYTES:
             self._count("dropped", 1)
+            self._dropped += 1
             self._waiting = deque([self._alarm])
             self._bytes = len(self._alarm.payload)
         self._wake.set()
@@ -79,7 +81,8 @@ class Sender:
         while True:
             if not self._unheard and self._waiting:
                 self._unheard = self._next()
-                self._calls += 1
+                self._calls += 1 + self._dropped
+                self._dropped = 0
             if self._unheard:
                 async with asyncio.timeout(2 * ANSWER_S):
                     await self._send(redis, self._unheard)

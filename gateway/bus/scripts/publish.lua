@@ -6,6 +6,7 @@
 -- The answer is a word:
 -- OK      it follows the call before
 -- DUP     it was handed on before, and the answer was lost: nobody is told again
+-- GAP     what came before it was dropped: too much had gathered for a Redis that was away
 -- LOST    nothing is known of the sender any more: Redis was emptied, and what it was handed before may have gone with it
 local last = redis.pcall('SET', KEYS[1], ARGV[2], 'PX', ARGV[1], 'GET')
 if type(last) == 'table' then -- no room: nothing is remembered, and all the same it is told
@@ -20,4 +21,7 @@ end
 for at = 3, #ARGV, 2 do
   redis.call('PUBLISH', ARGV[at], ARGV[at + 1])
 end
-return (last or number == 1) and 'OK' or 'LOST'
+if not last then
+  return number == 1 and 'OK' or 'LOST'
+end
+return number == last + 1 and 'OK' or 'GAP'

@@ -136,7 +136,7 @@ async def test_redis_without_memory_still_tells(tmp_path: Path, redis: RedisServ
 
 
 async def test_call_that_is_made_again_is_told_once(redis: RedisServer) -> None:
-    """As where its answer was lost; one that follows is told, also when Redis has forgotten the one before."""
+    """As where its answer was lost; one that follows is told, also behind a gap or when Redis has forgotten."""
     async with running_bus(redis.url, instance="there") as there:
         told: list[Message] = []
         there.on_message(lambda _, message: told.append(message) if message != Missed() else None)
@@ -148,11 +148,12 @@ async def test_call_that_is_made_again_is_told_once(redis: RedisServer) -> None:
             words = ("EVAL", SCRIPT.decode(), "1", "here", *numbers, name, envelope.payload.decode())
             return redis.ask(*words).splitlines()[-1]
 
-        words = [await asyncio.to_thread(call, number) for number in (1, 1, 2, 1, 2)]
-        assert words == [b"OK", b"DUP", b"OK", b"DUP", b"DUP"]
+        words = [await asyncio.to_thread(call, number) for number in (1, 1, 2, 1, 2, 4)]
+        assert words == [b"OK", b"DUP", b"OK", b"DUP", b"DUP", b"GAP"]
         assert redis.ask("DEL", "here") == b":1\r\n"
-        assert await asyncio.to_thread(call, 3) == b"LOST"
-        await until(lambda: told == [Ring("1"), Ring("2"), Ring("3")], within_s=FOUND_S, what="each once")
+        assert await asyncio.to_thread(call, 5) == b"LOST"
+        each = [Ring(str(number)) for number in (1, 2, 4, 5)]
+        await until(lambda: told == each, within_s=FOUND_S, what="each once")
 
 
 async def test_redis_that_stands_still(tmp_path: Path, redis: RedisServer) -> None:
@@ -181,18 +182,20 @@ async def test_queue_to_redis_is_bounded(tmp_path: Path, redis: RedisServer) -> 
 
 
 async def test_everybody_is_told_of_what_was_dropped(redis: RedisServer) -> None:
-    """Also those whose connection is as it was."""
+    """Also those whose connection is as it was; and Redis is, by the number that was left out."""
     async with (
         running_bus(redis.url, instance="here") as here,
         running_bus(redis.url, instance="there") as there,
     ):
         told: list[Message] = []
         there.on_message(lambda _, message: told.append(message))
+        await until(lambda: here.counts["OK"] > 0, within_s=FOUND_S, what="a first call")
         batch = batch_of("t", 1, 4, text="x" * (60 << 10))
         here.publish_nowait([("task:t", batch)] * 40)
         assert here.counts["dropped"] == 1
         await until(lambda: told == [Missed()], within_s=FOUND_S, what="a doubt")
         assert there.counts["connected"] == 1
+        await until(lambda: here.counts["GAP"] == 1, within_s=FOUND_S, what="a gap")
 
 
 async def test_local_followers_go_on_without_redis(tmp_path: Path, redis: RedisServer) -> None:
