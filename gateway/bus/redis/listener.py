@@ -10,11 +10,11 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from redis.asyncio import BlockingConnectionPool
 
-from gateway.bus.redis.server import FAILURES, Heard, Link, heed_cancel, link, name_of
+from gateway.bus.redis.server import FAILURES, Link, heed_cancel, link, name_of
 
 SILENCE_S: Final = 3.0
 """A connection on which nothing came for so long, our own probes included, is dead."""
@@ -109,22 +109,21 @@ class Listener:
         async with asyncio.timeout(SILENCE_S) as silence:
             noted = now()
             while True:
-                heard = await redis.hear()
+                kind, name, content = await redis.hear()
                 if now() - noted > NOTED_S:  # a timer for each message would cost as much as the message
                     noted = now()
                     silence.reschedule(noted + SILENCE_S)
-                for answer in heard if isinstance(heard, Heard) else [heard]:
-                    self._take(*answer)
+                if kind == b"message":
+                    self._take(name, content)
+                elif kind == b"subscribe":
+                    self._answered(name)
 
-    def _take(self, kind: bytes, name: bytes, content: Any) -> None:
-        if kind == b"message":
-            if self._settled:
-                self.problem = None
-            channel = self._asked.get(name)
-            if channel is not None:
-                self._on_payload(channel, content)
-        elif kind == b"subscribe":
-            self._answered(name)
+    def _take(self, name: bytes, payload: bytes) -> None:
+        if self._settled:
+            self.problem = None
+        channel = self._asked.get(name)
+        if channel is not None:
+            self._on_payload(channel, payload)
 
     def _answered(self, name: bytes) -> None:
         self._unanswered[name] -= 1

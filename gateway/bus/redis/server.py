@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 from redis.asyncio import BlockingConnectionPool
-from redis.asyncio.connection import AbstractConnection, DefaultParser
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -36,33 +36,9 @@ class Link:
         heed_cancel()
 
     async def hear(self) -> Any:
-        """What comes next; of messages all that have come, as `Heard`."""
+        """What comes next."""
         with translated():
             return await self._connection.read_response(timeout=math.inf)
-
-
-_ANSWER: Final = (list, Exception)
-"""What one who subscribes may be answered."""
-
-
-class Heard(list[list[Any]]):
-    """What has come to one who subscribes: a list of answers."""
-
-
-class Parser(DefaultParser):  # type: ignore[misc,valid-type]  # hiredis', which is installed with redis-py here
-    """redis-py's, which hands on together what has come together: through all its layers a message takes 2 us."""
-
-    async def read_response(self, *how: Any, **more: Any) -> Any:
-        """An answer; where it is a message, with all that are here."""
-        first = await super().read_response(*how, **more)
-        if not isinstance(first, list) or not first or first[0] != b"message":
-            return first
-        heard = Heard([first])
-        while isinstance(answer := self._reader.gets(), _ANSWER):
-            if isinstance(answer, Exception):
-                raise answer
-            heard.append(answer)
-        return heard
 
 
 def packed(words: Sequence[bytes]) -> bytes:
@@ -115,7 +91,6 @@ def connections(url: str, *, most: int) -> BlockingConnectionPool:
         retry=Retry(NoBackoff(), 0),
         protocol=2,
         decode_responses=False,
-        parser_class=Parser,
     )
 
 
