@@ -16,7 +16,7 @@ from gateway.fanout.outgoing import Outgoing
 from gateway.fanout.sending import send
 from gateway.fanout.sink import Tally
 from gateway.sessions.kernel_queue import KernelQueue
-from gateway.wire import PING, SHORT, SHORT_HEADERS, close_frame, pong_frame, text_frame, text_header
+from gateway.wire import PING, close_frame, pong_frame, text_frame
 
 MAX_EVENT_BYTES: Final = 256 << 10
 """Events queued for one client, by the contract; a single larger frame may pass alone."""
@@ -203,8 +203,7 @@ class Outbox:
 
     def send(self, payload: bytes) -> None:
         """Send one text frame, after what is queued."""
-        size = len(payload)
-        frame = (SHORT_HEADERS[size] if size <= SHORT else text_header(payload)) + payload
+        frame = text_frame(payload)
         size = len(frame)
         self._said_bytes += size
         if not self._closed:
