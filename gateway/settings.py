@@ -14,7 +14,9 @@ from pydantic import (
     StringConstraints,
     model_validator,
 )
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from gateway.addresses import is_every_address, is_loopback
 
 PREVIEW_HOST = r"^[a-zA-Z0-9-]{1,63}(\.[a-zA-Z0-9-]{1,63}){0,3}(:[0-9]{1,5})?$"
 """So short that a label fits before it."""
@@ -294,12 +296,6 @@ class Settings(_TabSettings):
         return self.state_persistence_backend in own
 
 
-def name_of(field: str) -> str:
-    """The environment variable of a setting."""
-    alias = Settings.model_fields[field].validation_alias
-    return str(alias.choices[-1]) if isinstance(alias, AliasChoices) else f"GATEWAY_{field.upper()}"
-
-
 def _check_leases(settings: Settings) -> None:
     if settings.lease_s < 3 * settings.lease_renew_s:
         raise ValueError("GATEWAY_LEASE_S must be at least three times GATEWAY_LEASE_RENEW_S")
@@ -365,35 +361,3 @@ def _check_jwks_url(url: str) -> None:
         raise ValueError(
             "GATEWAY_JWKS_URL must be https://…, or http:// to this machine, without user and password"
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` is an address of this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def is_every_address(host: str) -> bool:
-    """Whether `host` is where one listens to be reached at all of a machine's addresses."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_unspecified
-    except ValueError:
-        return not host
-
-
-def names_in_file() -> frozenset[str]:
-    """What `.env` sets, ours or not."""
-    return frozenset(_file())
-
-
-def value_in_file(name: str) -> str | None:
-    """What `.env` sets `name` to."""
-    return _file().get(name)
-
-
-def _file() -> dict[str, str | None]:
-    return dict(DotEnvSettingsSource(Settings, case_sensitive=True).env_vars)

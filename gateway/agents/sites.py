@@ -22,11 +22,11 @@ from urllib.parse import urlsplit
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway.addresses import is_loopback
 from gateway.agents.runner import RunContext
 from gateway.agents.sandboxes import Sandboxes
 from gateway.clock import Clock
 from gateway.errors import StoreUnavailableError
-from gateway.settings import is_loopback
 from gateway.sites import LABEL_BITS, Site, hash_of, label_of
 from gateway.state.base import StateStore
 from gateway.state.retry import durably

@@ -28,16 +28,15 @@ from gateway.fanout.relay import Relay
 from gateway.fanout.watch import Watch, Watched
 from gateway.fanout.watch_few import FewWatch
 from gateway.metrics import Metrics
-from gateway.server.buses import make_bus
+from gateway.server.backends import make_bus, make_store
+from gateway.server.celery_offers import make_offers
 from gateway.server.data_dir import StartError, locked
 from gateway.server.embedded import EMBEDDED, EmbeddedSandbox
-from gateway.server.health import Health
-from gateway.server.heavy import make_offers
-from gateway.server.hops import Hops
+from gateway.server.http.application import Parts, application, short_way
+from gateway.server.http.health import Health
 from gateway.server.listening import listening, set_up
-from gateway.server.owning import Owning
-from gateway.server.site_map import Parts, application, short_way
-from gateway.server.stores import make_store
+from gateway.server.ownership import Owning
+from gateway.server.previews.hops import Hops
 from gateway.server.world import World
 from gateway.sessions.audit import Audit
 from gateway.sessions.auth import Authenticator

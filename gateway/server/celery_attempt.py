@@ -21,9 +21,8 @@ from gateway.errors import GatewayError
 from gateway.fleet import Standing, may_claim
 from gateway.metrics import Metrics
 from gateway.server import logs
-from gateway.server.buses import make_bus
+from gateway.server.backends import make_bus, make_store
 from gateway.server.data_dir import locked
-from gateway.server.stores import make_store
 from gateway.server.world import World
 from gateway.settings import Settings
 from gateway.state.base import StateStore

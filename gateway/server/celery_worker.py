@@ -12,7 +12,7 @@ from gateway.server.celery_attempt import attempt
 from gateway.server.celery_broker import NAME, made, on_process
 from gateway.server.data_dir import StartError
 from gateway.server.lasting_loop import LastingLoop
-from gateway.server.leaving import leave_the_rest
+from gateway.server.shutdown import leave_the_rest
 from gateway.settings import Settings
 
 

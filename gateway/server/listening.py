@@ -8,10 +8,10 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.server.arrivals import Arrival, Arrivals, ShortWay
-from gateway.server.crowd import Crowd
+from gateway.server.connections.address_limits import Crowd
+from gateway.server.connections.arrivals import Arrival, Arrivals, ShortWay
+from gateway.server.connections.doorway import Doorway
 from gateway.server.data_dir import StartError
-from gateway.server.doorway import Doorway
 from gateway.server.world import World
 from gateway.sessions.intake import Intake
 from gateway.settings import Settings

@@ -6,7 +6,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -19,16 +19,17 @@ from gateway.clock import Clock
 from gateway.errors import StoreUnavailableError
 from gateway.server import logs
 from gateway.server.app import Gateway
+from gateway.server.backends import limits_of
 from gateway.server.checks.parts import environment, passed_over
+from gateway.server.configuration import mistakes, names_in_file, settings_of
 from gateway.server.data_dir import StartError
 from gateway.server.embedded import problem_of_settings, share_of_sandboxes
 from gateway.server.lasting_loop import LastingLoop
-from gateway.server.leaving import leave_the_rest
-from gateway.server.mistaken import check_sandbox_urls
-from gateway.server.processes import Place, Supervisor, reserved
-from gateway.server.stores import limits_of
+from gateway.server.sandbox_urls import check_sandbox_urls
+from gateway.server.shutdown import leave_the_rest
+from gateway.server.supervisor import Place, Supervisor, reserved
 from gateway.server.world import World
-from gateway.settings import Settings, name_of, names_in_file
+from gateway.settings import Settings
 
 READERS: Final = 2
 """Threads that read the store: reads are short, and SQLite lets them go beside the writer."""
@@ -119,24 +120,6 @@ def _spare_the_collector() -> None:
     """
     gc.freeze()
     gc.set_threshold(NEW_OBJECTS, 20, 20)
-
-
-def settings_of(flags: Mapping[str, Any]) -> Settings:
-    """The settings with `flags` on top; None means not given. Raises pydantic's ValidationError."""
-    return Settings(**{name: value for name, value in flags.items() if value is not None})
-
-
-def mistakes(error: ValidationError) -> list[str]:
-    """What is wrong with the settings, each with the name that the operator knows."""
-    return [_words(item["loc"], item["msg"]) for item in error.errors()]
-
-
-def _words(loc: tuple[int | str, ...], message: str) -> str:
-    said = message.removeprefix("Value error, ")
-    if not loc:
-        return said
-    field = str(loc[0])
-    return f"{name_of(field) if field in Settings.model_fields else field.upper()}: {said}"
 
 
 def _refused(why: str) -> int:

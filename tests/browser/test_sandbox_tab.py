@@ -11,7 +11,7 @@ import pytest_asyncio
 from aiohttp import ClientSession
 from playwright.async_api import Browser, Route, expect
 
-from gateway.server.dashboard import ISOLATED
+from gateway.server.http.dashboard import ISOLATED
 from tests.support.gateway import GatewayProcess, output_of
 from tests.support.node_client import installed, ran
 from tests.support.pages import violations

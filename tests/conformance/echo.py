@@ -7,9 +7,9 @@ from typing import cast
 
 from aiohttp import web
 
-from gateway.server.arrivals import Arrival, Arrivals
-from gateway.server.crowd import Crowd
-from gateway.server.doorway import Doorway
+from gateway.server.connections.address_limits import Crowd
+from gateway.server.connections.arrivals import Arrival, Arrivals
+from gateway.server.connections.doorway import Doorway
 from gateway.sessions import reading
 from gateway.sessions.client_socket import ClientSocket
 from gateway.sessions.client_transport import handed_over, owned

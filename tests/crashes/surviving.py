@@ -65,7 +65,7 @@ async def end_not_written(stage: Stage) -> None:
 
 @crash_point(
     "an attempt at a separate sandbox is taken up, nothing of it is gone on with",
-    "after gateway.server.owning:take_over",
+    "after gateway.server.ownership:take_over",
     on_disk="the task, `running`, owned by the second dead instance",
     client="refused: nobody listens yet",
 )

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from gateway.settings import Settings, is_loopback
+from gateway.addresses import is_loopback
+from gateway.settings import Settings
 
 SECRET = "s" * 32
 

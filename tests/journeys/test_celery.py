@@ -17,9 +17,9 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from gateway.server.celery_broker import made, sender
+from gateway.server.celery_offers import make_offers
 from gateway.server.checks.celery import celery
 from gateway.server.data_dir import StartError
-from gateway.server.heavy import make_offers
 from gateway.settings import Settings
 from tests.support.gateway import Client, GatewayProcess, client, running_gateway
 from tests.support.history import check_one

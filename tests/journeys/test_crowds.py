@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gateway.server.crowd import WAITING
+from gateway.server.connections.address_limits import WAITING
 from tests.support.gateway import Client, GatewayProcess, client, running_gateway
 from tests.support.hostile_frames import FROM_SANDBOX
 from tests.support.http_calls import SECRET, as_client, bearer, call, refused, session

@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.fanout.hub import MANY, Hub
 from gateway.fanout.replay import Subscription
-from gateway.server.doorway import Doorway
+from gateway.server.connections.doorway import Doorway
 from gateway.sessions.client_transport import ClientTransport, Reads
 from gateway.sessions.intake import best
 from gateway.sessions.outbox import Outbox

@@ -5,7 +5,7 @@ from typing import Any, Final, get_args
 
 from gateway import frames
 from gateway.agents.sandbox_input import SandboxInput
-from gateway.server.openapi import SCHEMAS, schemas
+from gateway.server.http.openapi import SCHEMAS, schemas
 from gateway.sessions.commands import RESULTS
 from gateway.shapes.events import Event, EventPage
 from gateway.shapes.service import Agents, Instances, Pairing, Problem, Sandboxes, Whoami

@@ -6,7 +6,7 @@ from typing import Final
 from gateway.bus.base import Bus
 from gateway.clock import Clock
 from gateway.metrics import Metrics
-from gateway.server.buses import make_bus
+from gateway.server.backends import make_bus
 from gateway.server.checks.parts import Finding
 from gateway.server.data_dir import StartError
 from gateway.settings import Settings

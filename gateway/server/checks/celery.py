@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from gateway.server.celery_offers import PASSED_OVER, broker
 from gateway.server.checks.parts import Finding
 from gateway.server.data_dir import StartError
-from gateway.server.heavy import PASSED_OVER, broker
 from gateway.settings import Settings
 
 

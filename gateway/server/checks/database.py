@@ -8,9 +8,9 @@ from typing import Final
 
 from gateway.clock import Clock
 from gateway.errors import StoreUnavailableError
+from gateway.server.backends import limits_of, make_store
 from gateway.server.checks.parts import SLOW_SYNC_S, Finding, is_held, shown_size, warned_if
 from gateway.server.data_dir import StartError
-from gateway.server.stores import limits_of, make_store
 from gateway.server.world import World
 from gateway.settings import Settings
 from gateway.state.base import Size, StateStore

@@ -16,8 +16,9 @@ from typing import Any, Final, Literal
 from pydantic import SecretStr
 
 from gateway.errors import StoreUnavailableError
+from gateway.server.configuration import name_of
 from gateway.server.data_dir import StartError, locked
-from gateway.settings import Settings, name_of
+from gateway.settings import Settings
 from gateway.state.sqlite.look import time_sync
 from sandbox_bridge.settings import SandboxSettings
 

@@ -11,7 +11,7 @@ from gateway.server import logs
 from gateway.server.checks.parts import Finding
 from gateway.server.data_dir import StartError
 from gateway.server.embedded import EmbeddedSandbox
-from gateway.server.mistaken import check_sandbox_urls
+from gateway.server.sandbox_urls import check_sandbox_urls
 from gateway.settings import Settings
 from sandbox_bridge.bridge import Bridge
 from sandbox_bridge.connection import FrameTransport, dial

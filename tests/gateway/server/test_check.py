@@ -15,7 +15,7 @@ from pydantic import SecretStr, ValidationError
 
 from gateway.server.checks.agents import agents
 from gateway.server.checks.parts import environment, networks, passed_over, set_by_hand
-from gateway.server.serve import mistakes
+from gateway.server.configuration import mistakes
 from gateway.settings import Settings
 from tests.support.gateway import client, running_gateway
 from tests.support.postgres import postgres_server

@@ -1,0 +1,47 @@
+"""How a process gets its `Settings`: from flags, the environment and `.env`, with mistakes by the operator's names."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import AliasChoices, ValidationError
+from pydantic_settings import DotEnvSettingsSource
+
+from gateway.settings import Settings
+
+
+def settings_of(flags: Mapping[str, Any]) -> Settings:
+    """The settings with `flags` on top; None means not given. Raises pydantic's ValidationError."""
+    return Settings(**{name: value for name, value in flags.items() if value is not None})
+
+
+def mistakes(error: ValidationError) -> list[str]:
+    """What is wrong with the settings, each with the name that the operator knows."""
+    return [_words(item["loc"], item["msg"]) for item in error.errors()]
+
+
+def _words(loc: tuple[int | str, ...], message: str) -> str:
+    said = message.removeprefix("Value error, ")
+    if not loc:
+        return said
+    field = str(loc[0])
+    return f"{name_of(field) if field in Settings.model_fields else field.upper()}: {said}"
+
+
+def name_of(field: str) -> str:
+    """The environment variable of a setting."""
+    alias = Settings.model_fields[field].validation_alias
+    return str(alias.choices[-1]) if isinstance(alias, AliasChoices) else f"GATEWAY_{field.upper()}"
+
+
+def names_in_file() -> frozenset[str]:
+    """What `.env` sets, ours or not."""
+    return frozenset(_file())
+
+
+def value_in_file(name: str) -> str | None:
+    """What `.env` sets `name` to."""
+    return _file().get(name)
+
+
+def _file() -> dict[str, str | None]:
+    return dict(DotEnvSettingsSource(Settings, case_sensitive=True).env_vars)

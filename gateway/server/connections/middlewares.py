@@ -1,0 +1,118 @@
+"""What stands before every handler: whose hosts and origins are served, and what answers say to browsers."""
+
+from typing import Final
+
+from aiohttp import HttpVersion10, HttpVersion11, web
+from aiohttp.typedefs import Handler, Middleware
+from multidict import CIMultiDictProxy
+
+from gateway.errors import Close, GatewayError, HandshakeError
+from gateway.server.connections.peer import Peer
+from gateway.server.previews.middleware import IS_PREVIEW
+from gateway.sessions import endpoint
+from gateway.sessions.auth import Doors
+from gateway.sessions.problems import problem
+from gateway.sessions.upgrade import TO_BROWSERS
+
+ORIGIN: Final = web.RequestKey("allowed origin", str)
+"""Where a request keeps the `Origin` that may read its answer."""
+PREFLIGHT: Final = {
+    "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, If-Match, Last-Event-ID, Session-Id",
+    "Access-Control-Max-Age": "600",
+}
+"""What a page of an allowed origin may ask (https://fetch.spec.whatwg.org/#http-cors-protocol). Never with
+credentials: what a browser sends by itself opens nothing here."""
+EXPOSED: Final = "Location, Retry-After, ETag, Content-Disposition, First-Seq"
+
+
+def doors_checked(doors: Doors) -> Middleware:
+    """The middleware that refuses foreign hosts and origins before anything looks at the request."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path in {"/livez", "/readyz"}:
+            return await handler(request)
+        if _is_too_old(request):
+            return problem(GatewayError("bad_frame", "Speak HTTP/1.1."), status=400)
+        if (refusal := foreign(doors, request.headers, _reached(request))) is not None:
+            return problem(refusal)
+        if "Origin" in request.headers:
+            request[ORIGIN] = request.headers.getall("Origin")[-1]
+        if ORIGIN in request and request.method == "OPTIONS":
+            return web.Response(status=204, headers=PREFLIGHT)
+        return await handler(request)
+
+    return middleware
+
+
+def foreign(doors: Doors, headers: CIMultiDictProxy[str], reached: str | None) -> GatewayError | None:
+    """Why a request that came to our address `reached` is refused: its host is foreign, or its origin."""
+    # Said twice, each would have to be right: whoever stands before us may read the other one.
+    for host in headers.getall("Host", [""]):
+        if not doors.allows_host(host, reached=reached):
+            message = f"This is not {host[:100]!r}; to answer to it, put it into GATEWAY_ALLOWED_HOSTS."
+            return GatewayError("forbidden", message)
+    for origin in headers.getall("Origin", []):
+        if not doors.allows_origin(origin, headers.get("Host", "")):
+            return GatewayError("forbidden", f"Origin {origin[:100]!r} is not in GATEWAY_ALLOWED_ORIGINS.")
+    return None
+
+
+@web.middleware
+async def crowd_checked(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Has each address wait for its turn; answers one that has or opens too many connections, and hangs up."""
+    peer = request.protocol
+    if not isinstance(peer, Peer) or (guest := peer.guest) is None:
+        return await handler(request)
+    forwarded = forwarded_for(request.headers)
+    with guest.asking(forwarded, shakes_hands=request.path in endpoint.SOCKETS) as crowded:
+        head = len(request.raw_path) + sum(len(name) + len(value) for name, value in request.raw_headers)
+        await guest.wait(head)
+        if crowded is None:
+            return await handler(request)
+        refusal = HandshakeError(
+            "rate_limited",
+            Close.OVERLOADED,
+            crowded,
+            retry_after_ms=endpoint.RETRY_AFTER_MS,
+        )
+        if request.path in endpoint.SOCKETS:
+            request[endpoint.REFUSAL] = refusal
+            return await handler(request)
+        response = problem(refusal)
+        response.force_close()
+        return response
+
+
+def forwarded_for(headers: CIMultiDictProxy[str]) -> str:
+    """For whom a proxy says that it asks, in one line."""
+    return ",".join(headers.getall("X-Forwarded-For", ()))
+
+
+def _is_too_old(request: web.Request) -> bool:
+    # A handshake needs 1.1 (RFC 6455 section 4.1); probes still speak 1.0.
+    return request.version < (HttpVersion11 if "Upgrade" in request.headers else HttpVersion10)
+
+
+def _reached(request: web.Request) -> str | None:
+    """The address of ours that a request's connection came to."""
+    peer = request.protocol
+    return peer.guest.ours if isinstance(peer, Peer) and peer.guest is not None else None
+
+
+async def secured(request: web.Request, response: web.StreamResponse) -> None:
+    """What every answer of ours says to browsers; a site's is its own."""
+    if IS_PREVIEW in request:
+        return
+    response.headers.popall("Server", None)
+    for name, value in TO_BROWSERS.items():
+        response.headers.setdefault(name, value)
+    if request.path.startswith("/v1/"):
+        response.headers.setdefault("Cache-Control", "no-store")
+    if response.content_type.endswith("json"):
+        response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+    if ORIGIN in request:
+        response.headers["Access-Control-Allow-Origin"] = request[ORIGIN]
+        response.headers["Access-Control-Expose-Headers"] = EXPOSED
+        response.headers.add("Vary", "Origin")
