@@ -15,6 +15,7 @@ from gateway.errors import GatewayError, wrong_field
 from gateway.mistakes import bad_frame
 from gateway.strict_json import MAX_INT, check_json, is_text, leniently, parse_object
 
+DEFAULT_TIMEOUT_S: Final = 300
 MAX_PAGE_BYTES: Final = 768 << 10
 """Items in one answer: a page of a list ends early rather than exceed a frame."""
 MAX_SENT_BYTES: Final = 64 << 10
@@ -64,7 +65,7 @@ class SubmitBody(Strict):
     mode: Literal["blocking", "streaming", "background"] = "streaming"
     idempotency_key: Name | None = None
     workflow_id: TaskId | None = None
-    timeout_s: int = Field(default=300, ge=1, le=86_400)
+    timeout_s: int = Field(default=DEFAULT_TIMEOUT_S, ge=1, le=86_400)
     # Its schema has the keys' pattern, and would else let others pass.
     labels: dict[Name, Text] = Field(
         default={}, max_length=32, json_schema_extra={"additionalProperties": False}

@@ -54,6 +54,8 @@ class SandboxInfo:
     """It said `hello`: the extensions may be used."""
     tells_input_taken: bool = False
     """It tells how far a task's input is with its commands."""
+    max_timeout_s: float | None = None
+    """The most that a task there may ask for, where it says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,4 +197,5 @@ def _info_of(hello: SandboxHello, *, address: str, trust: Trust, subject: str | 
         subject=subject,
         extended=True,
         tells_input_taken=hello.input_taken,
+        max_timeout_s=hello.max_timeout_s,
     )

@@ -309,6 +309,8 @@ class SandboxHello(_Frame):
     resume: list[ResumeOffer] = []
     input_taken: bool = False
     """Whether it tells by `InputTaken`, where it is asked to."""
+    max_timeout_s: float | None = Field(default=None, gt=0)
+    """The most that `limits.timeout_s` may be there."""
 
 
 class InputTaken(_Frame):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -152,7 +153,8 @@ def _tool(sites: Sites | AsSaid, context: RunContext) -> RunTool:
     if bridge is None:
         raise PlaceLostError("sandbox_lost", "the sandbox is gone")
     shown = sites.of(context, bridge)
-    session_id, timeout_s = context.sandbox_session, context.time_left_s
+    ceiling_s = bridge.info.max_timeout_s if bridge.info is not None else None
+    session_id, timeout_s = context.sandbox_session, min(context.time_left_s, ceiling_s or math.inf)
     span = context.task.span
     return RunTool(bridge, shown, session_id=session_id, timeout_s=timeout_s, traceparent=span)
 

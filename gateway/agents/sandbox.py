@@ -14,6 +14,7 @@ from gateway.agents.sites import AS_SAID, AsSaid, RunSites, Sites
 from gateway.errors import TASK_ERRORS
 from gateway.events import MAX_TEXT_BYTES, Draft, cut_text, split_text
 from gateway.files import Stored
+from gateway.frames import DEFAULT_TIMEOUT_S
 from gateway.tasks import TaskRecord, TaskStatus
 from sandbox_bridge.bridge import Bridge, BridgeSession, FormerSession, TaskSpec
 from sandbox_bridge.errors import SandboxBusy, SandboxLost, SessionDropped, TaskFailed
@@ -124,12 +125,20 @@ async def _tell(
 
 def _spec(context: RunContext) -> TaskSpec:
     limits = dict(context.input.get("limits") or {})
-    time_left_s = context.time_left_s
-    limits["timeout_s"] = min(limits.get("timeout_s", time_left_s), max(time_left_s, 0.001))
+    time_left_s = max(context.time_left_s, 0.001)
+    limits["timeout_s"] = min(limits.get("timeout_s", _usual(context, time_left_s)), time_left_s)
     spec = TaskSpec.parse({**context.input, "limits": limits})
     stored = context.input_files
     ahead = None if stored is None else lambda: _pieces(stored())
     return dataclasses.replace(spec, traceparent=context.task.span, ahead=ahead)
+
+
+def _usual(context: RunContext, time_left_s: float) -> float:
+    """What a task that asks for no limit of its own may take: nobody has asked for the default, whatever it is."""
+    info = context.bridge.info if context.bridge is not None else None
+    if context.task.timeout_s != DEFAULT_TIMEOUT_S or info is None or info.max_timeout_s is None:
+        return time_left_s
+    return min(time_left_s, info.max_timeout_s)
 
 
 async def _pieces(stored: AsyncIterator[Stored]) -> AsyncIterator[FilePiece]:

@@ -45,6 +45,7 @@ class Service:
             "labels": {},
             "resume": [],
             "input_taken": True,
+            "max_timeout_s": place.settings.max_timeout_s,
         }
 
     async def handle(self, websocket: ServerConnection) -> None:

@@ -68,10 +68,12 @@ class FakeSandbox:
         host: str = "127.0.0.1",
         port: int = 0,
         listen: bool = True,
+        max_timeout_s: float | None = None,
     ) -> None:
         self.hello = hello
         self.hello_delay_s = hello_delay_s
         self.mute = mute
+        self.max_timeout_s = max_timeout_s
         self.max_sessions = max_sessions
         self.capabilities = capabilities
         self.sandbox_id = sandbox_id
@@ -321,6 +323,7 @@ class _Connection:
                 "isolation": {"tier": "none", "network": False},
                 "capabilities": list(self._sandbox.capabilities),
                 "labels": {},
+                "max_timeout_s": self._sandbox.max_timeout_s,
                 "resume": [
                     {"session_id": name, "last_seq": session.last_seq, "input_seq": session.input_seq}
                     for name, session in self._kept().items()

@@ -1,6 +1,7 @@
 """The agent `sandbox`: what it takes, and what it makes of whatever a sandbox says."""
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import orjson
@@ -14,6 +15,7 @@ from gateway.agents.sandbox import SANDBOX, events_of
 from gateway.agents.sandbox_input import want
 from gateway.errors import GatewayError
 from gateway.events import MAX_DATA_BYTES, MAX_TEXT_BYTES
+from gateway.frames import DEFAULT_TIMEOUT_S
 from sandbox_bridge.bridge import Bridge
 from sandbox_bridge.pool import Want
 from tests.support.agents import Context
@@ -317,6 +319,18 @@ async def test_attempt_that_takes_too_long_is_a_timeout(looptime: Any) -> None:
         assert isinstance(context.error, TaskFailedError)
         assert context.error.code == "timeout"
         assert 20 <= looptime <= 26
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(("timeout_s", "asked_s"), [(DEFAULT_TIMEOUT_S, 100.0), (299, 299.0), (60, 60.0)])
+async def test_default_timeout_is_what_the_sandbox_allows(timeout_s: int, asked_s: float) -> None:
+    """Who named no time takes what there is; who asked for more is told so by the sandbox, not cut short."""
+    async with FakeSandbox(listen=False, max_timeout_s=100.0) as fake, connected(fake.dial) as bridge:
+        context = Context(bridge=bridge, given={"commands": ["echo"]}, time_left_s=float(timeout_s))
+        context.task = dataclasses.replace(context.task, timeout_s=timeout_s)
+        await context.run(SANDBOX)
+        (asked,) = [frame for frame in fake.received if frame["type"] == "stream_task"]
+    assert asked["limits"]["timeout_s"] == asked_s
 
 
 @pytest.mark.looptime
