@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import ClientSession
+from multidict import CIMultiDict
 
 from tests.support.gateway import GatewayProcess, running_gateway
 from tests.support.http_calls import SECRET, Reply, bearer, call, refused, session, submitted
@@ -58,12 +59,14 @@ async def test_query_is_held_to_its_parameters(gateway: GatewayProcess) -> None:
 
 
 async def test_idempotency_key_is_one(gateway: GatewayProcess) -> None:
-    """The header is the body's field: both may say it, the same; an empty one is none at all."""
+    """The header is the body's field: both may say it, the same; an empty one is none at all, and two are too many."""
     async with session(gateway) as http:
         for header, field, wrong in (("a", "b", "idempotency_key"), ("", None, "Idempotency-Key")):
             given = {"idempotency_key": field} if field is not None else {}
             reply = await call(http, "POST", "/v1/tasks", json=given, headers={"Idempotency-Key": header})
             assert located(reply) == [[wrong]]
+        twice = CIMultiDict([("Idempotency-Key", "a"), ("Idempotency-Key", "b")])
+        assert located(await call(http, "POST", "/v1/tasks", json={}, headers=twice)) == [["Idempotency-Key"]]
 
 
 async def test_head_is_get_without_its_body(gateway: GatewayProcess) -> None:

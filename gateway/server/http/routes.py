@@ -26,6 +26,8 @@ NOBODY: Final = Principal("", frozenset())
 """Who asks where everybody may."""
 MADE: Final = web.ResponseKey("made", str)
 """Where an answer says what it made, for the audit log, when that has no address."""
+MANY: Final = frozenset({"If-None-Match", "traceparent"})
+"""Headers that may be there more than once: a list, and one that is not valid then."""
 
 
 class Query(BaseModel):
@@ -160,7 +162,11 @@ def parsed_query(request: web.Request, model: type[BaseModel]) -> Any:
 
 def _parsed_headers(request: web.Request, route: Route) -> Any:
     names = [str(info.alias) for info in route.headers.model_fields.values()]
-    given = {name: request.headers[name] for name in names if name in request.headers}
+    said = {name: request.headers.getall(name) for name in names if name in request.headers}
+    for name in said.keys() - MANY:
+        if len(said[name]) > 1:
+            raise wrong_field([name], "is there more than once")
+    given = {name: ", ".join(values) for name, values in said.items()}
     return checked(route.headers, _with_numbers(route.headers, given))
 
 
