@@ -1,12 +1,18 @@
 """The command `gateway`, also as `python -m gateway`."""
 
+import errno
 import io
 import logging
 import os
 import sys
 from pathlib import Path
+from typing import Final
 
 from gateway.server.cli.app import app
+from gateway.server.cli.output import discard_output, unwritten
+
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What keeps a disk, or a terminal that is gone, from taking what is written."""
 
 
 def main() -> None:
@@ -18,6 +24,11 @@ def main() -> None:
         if "surrealdb" in sys.modules:
             _leave(end.code)
         raise
+    except OSError as error:
+        if error.filename is not None or error.errno not in NO_ROOM:
+            raise
+        discard_output()
+        sys.exit(f"gateway: {unwritten(error)}")
 
 
 def _open_output() -> None:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import AliasChoices, ValidationError
-from pydantic_settings import DotEnvSettingsSource
 
 from gateway.settings import Settings
 
@@ -31,17 +30,3 @@ def name_of(field: str) -> str:
     """The environment variable of a setting."""
     alias = Settings.model_fields[field].validation_alias
     return str(alias.choices[-1]) if isinstance(alias, AliasChoices) else f"GATEWAY_{field.upper()}"
-
-
-def names_in_file() -> frozenset[str]:
-    """What `.env` sets, ours or not."""
-    return frozenset(_file())
-
-
-def value_in_file(name: str) -> str | None:
-    """What `.env` sets `name` to."""
-    return _file().get(name)
-
-
-def _file() -> dict[str, str | None]:
-    return dict(DotEnvSettingsSource(Settings, case_sensitive=True).env_vars)

@@ -21,9 +21,10 @@ from gateway.server import logs
 from gateway.server.app import Gateway
 from gateway.server.backends import limits_of
 from gateway.server.checks.parts import environment, passed_over
-from gateway.server.configuration import mistakes, names_in_file, settings_of
+from gateway.server.configuration import mistakes, settings_of
 from gateway.server.data_dir import StartError
 from gateway.server.embedded import problem_of_settings, share_of_sandboxes
+from gateway.server.env_file import names_in_file
 from gateway.server.lasting_loop import LastingLoop
 from gateway.server.sandbox_urls import check_sandbox_urls
 from gateway.server.shutdown import leave_the_rest

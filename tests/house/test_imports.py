@@ -17,6 +17,7 @@ EVERYWHERE = PRODUCT
 ENGINES: dict[str, tuple[str, ...]] = {
     "aiohttp": ("gateway.sessions", "gateway.server"),
     "celery": ("gateway.server.celery_broker",),
+    "dotenv": ("gateway.server.env_file",),
     "asyncpg": ("gateway.state.postgresql",),
     "jsonschema_rs": ("gateway.agents.schemas",),
     "jwt": ("gateway.sessions.auth", "gateway.sessions.keys", "gateway.sessions.pairing", "gateway.server"),
@@ -26,7 +27,7 @@ ENGINES: dict[str, tuple[str, ...]] = {
     "prometheus_client": ("gateway.metrics", "gateway.server"),
     "pydantic": EVERYWHERE,
     "pydantic_core": EVERYWHERE,
-    "pydantic_settings": ("gateway.settings", "gateway.server.configuration", "sandbox_bridge.settings"),
+    "pydantic_settings": ("gateway.settings", "sandbox_bridge.settings"),
     "redis": ("gateway.bus.redis",),
     "sqlite3": ("gateway.state.sqlite",),
     "structlog": EVERYWHERE,
@@ -112,7 +113,7 @@ def test_nouns_are_synchronous(graph: grimp.ImportGraph) -> None:
     check("noun", found)
 
 
-COMMANDS = ("explain", "orders", "pair", "tasks", "workflows")
+COMMANDS = ("explain", "failures", "orders", "pair", "tasks", "workflows")
 
 
 def test_client_is_used_by_the_command_line_alone(graph: grimp.ImportGraph) -> None:

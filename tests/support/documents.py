@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from gateway import errors
 from gateway.metrics import Metrics
+from gateway.server.env_file import TOKEN, URL
 from gateway.settings import Settings
 from sandbox_bridge.settings import SandboxSettings
 from tests.crashes.points import document
@@ -34,7 +35,10 @@ def settings() -> str:
     theirs = _table(SandboxSettings, "SANDBOX_")
     return (
         f"{HEAD}# Settings\n\nFlags win over the environment, that over a file `.env` in the working directory."
-        f" Lists take commas.\n\n## The gateway\n\n{ours}\n## The local sandbox (`sandbox-bridge serve`)\n\nThe sandbox"
+        f" Lists take commas. `{URL}` and `{TOKEN}`, of the commands that talk to a gateway, come in the same order"
+        f" (`--url`, `--token` first); but a `{TOKEN}` of the environment is not sent to an address that `.env`"
+        f" alone names, since the folder may be anybody's.\n\n## The gateway\n\n{ours}\n"
+        "## The local sandbox (`sandbox-bridge serve`)\n\nThe sandbox"
         f" that `gateway serve` starts takes them from the gateway's environment.\n\n{theirs}"
     )
 

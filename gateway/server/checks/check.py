@@ -28,7 +28,8 @@ from gateway.server.checks.parts import (
     who_may_come_in,
 )
 from gateway.server.checks.sandboxes import sandboxes
-from gateway.server.configuration import mistakes, names_in_file, settings_of
+from gateway.server.configuration import mistakes, settings_of
+from gateway.server.env_file import names_in_file
 from gateway.settings import Settings
 
 MARKS: Final = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from gateway.errors import StoreUnavailableError
 from gateway.server.configuration import name_of
 from gateway.server.data_dir import StartError, locked
+from gateway.server.env_file import TOKEN, URL
 from gateway.settings import Settings
 from gateway.state.sqlite.look import time_sync
 from sandbox_bridge.settings import SandboxSettings
@@ -26,8 +27,8 @@ SLOW_SYNC_S: Final = 0.05
 """A sync that takes longer is felt by whoever submits."""
 LITTLE_ROOM: Final = 1 << 30
 """Bytes of free disk that are worth a warning."""
-OF_CLIENTS: Final = frozenset({"GATEWAY_URL", "GATEWAY_TOKEN"})
-"""What the other commands read from the environment."""
+OF_CLIENTS: Final = frozenset({URL, TOKEN})
+"""What the other commands read beside settings."""
 FILES: Final = frozenset({"sqlite", "memory"})
 """Stores that are no server's."""
 SPARE_FILES: Final = 200

@@ -8,7 +8,6 @@ import typer
 
 from gateway.server.cli.history import checkpoints, explain, recover, workflows
 from gateway.server.cli.options import (
-    LOCAL,
     DataDir,
     Host,
     Json,
@@ -176,7 +175,7 @@ def submit(
     stdin: Annotated[
         bool, typer.Option("--stdin", help="It can be sent input, by `gateway input`; ours is not read.")
     ] = False,
-    url: Url = LOCAL,
+    url: Url = None,
     token: Token = None,
     as_json: Json = False,
 ) -> None:
@@ -209,7 +208,7 @@ def submit(
         stdin=stdin,
     )
     part = _part("cli.tasks")
-    raise typer.Exit(part.submit(part.Door(url, token), order, detach=detach, as_json=as_json))
+    raise typer.Exit(part.submit(part.door(url, token), order, detach=detach, as_json=as_json))
 
 
 @app.command(epilog=EXIT_CODES)
@@ -217,7 +216,7 @@ def watch(
     task_id: TaskId,
     *,
     after: Annotated[int, typer.Option(metavar="SEQ", min=0, help="Begin behind this event.")] = 0,
-    url: Url = LOCAL,
+    url: Url = None,
     token: Token = None,
     as_json: Json = False,
 ) -> None:
@@ -226,7 +225,7 @@ def watch(
     From its beginning, or from behind an event, to its end.
     """
     part = _part("cli.tasks")
-    raise typer.Exit(part.watch(part.Door(url, token), task_id, after_seq=after, as_json=as_json))
+    raise typer.Exit(part.watch(part.door(url, token), task_id, after_seq=after, as_json=as_json))
 
 
 @app.command()
@@ -237,7 +236,7 @@ def tasks(
     ] = None,
     label: Annotated[str | None, typer.Option(metavar="KEY=VALUE", help="Only those that have it.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=500, help="At most so many.")] = 50,
-    url: Url = LOCAL,
+    url: Url = None,
     token: Token = None,
     as_json: Json = False,
 ) -> None:
@@ -246,7 +245,7 @@ def tasks(
     if label is not None:
         _part("cli.orders").pair(label, "--label")
     filters = {"status": status, "label": label, "limit": limit}
-    raise typer.Exit(part.list_tasks(part.Door(url, token), filters, as_json=as_json))
+    raise typer.Exit(part.list_tasks(part.door(url, token), filters, as_json=as_json))
 
 
 @app.command()
@@ -257,7 +256,7 @@ def files(
         Path | None,
         typer.Option("--output", "-o", metavar="DIR", show_default=False, help="Write them below it."),
     ] = None,
-    url: Url = LOCAL,
+    url: Url = None,
     token: Token = None,
     as_json: Json = False,
 ) -> None:
@@ -266,7 +265,7 @@ def files(
     They are there once it has ended, if its submit asked for them.
     """
     part = _part("cli.tasks")
-    raise typer.Exit(part.files(part.Door(url, token), task_id, folder=output, as_json=as_json))
+    raise typer.Exit(part.files(part.door(url, token), task_id, folder=output, as_json=as_json))
 
 
 def _wish(name: str, about: str) -> None:
@@ -276,12 +275,12 @@ def _wish(name: str, about: str) -> None:
         task_id: TaskId,
         *,
         reason: Reason = None,
-        url: Url = LOCAL,
+        url: Url = None,
         token: Token = None,
         as_json: Json = False,
     ) -> None:
         part = _part("cli.tasks")
-        raise typer.Exit(part.wish(part.Door(url, token), task_id, name, reason=reason, as_json=as_json))
+        raise typer.Exit(part.wish(part.door(url, token), task_id, name, reason=reason, as_json=as_json))
 
     app.command(name, help=about)(command)
 
@@ -309,7 +308,7 @@ def send_input(
             metavar="KEY", show_default=False, help="TEXT answers this question; it is JSON, or else a text."
         ),
     ] = None,
-    url: Url = LOCAL,
+    url: Url = None,
     token: Token = None,
 ) -> None:
     """Send a running task input.
@@ -321,18 +320,18 @@ def send_input(
     if key is not None:
         if text is None or eof:
             raise typer.BadParameter("an answer is a TEXT, and has no end", param_hint="--key")
-        raise typer.Exit(part.answer(part.Door(url, token), task_id, key, text))
-    raise typer.Exit(part.send_input(part.Door(url, token), task_id, text, eof=eof))
+        raise typer.Exit(part.answer(part.door(url, token), task_id, key, text))
+    raise typer.Exit(part.send_input(part.door(url, token), task_id, text, eof=eof))
 
 
 @app.command()
-def pair(*, url: Url = LOCAL, token: Token = None, as_json: Json = False) -> None:
+def pair(*, url: Url = None, token: Token = None, as_json: Json = False) -> None:
     """Print a link that makes the browser's tab that opens it a sandbox of yours.
 
     It is good once, and for five minutes. The tab runs your tasks that ask for it: --token needs the scope sandbox.
     """
     part = _part("cli.pair")
-    raise typer.Exit(part.pair(part.Door(url, token), as_json=as_json))
+    raise typer.Exit(part.pair(part.door(url, token), as_json=as_json))
 
 
 @app.command()

@@ -7,10 +7,11 @@ from urllib.parse import quote
 
 from gateway.client.errors import RequestError
 from gateway.client.http import Http
+from gateway.server.cli.door import Door, door
 from gateway.server.cli.output import printable
-from gateway.server.cli.tasks import Command, Door
+from gateway.server.cli.tasks import Command
 
-__all__ = ["Door"]
+__all__ = ["door"]
 
 
 def explain(door: Door, named: str, *, as_json: bool) -> int:

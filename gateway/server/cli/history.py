@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.server.cli.options import LOCAL, Json, Token, Url, part
+from gateway.server.cli.options import Json, Token, Url, part
 
 WorkflowId = Annotated[str, typer.Argument(metavar="ID", help="The workflow's id.")]
 
@@ -12,7 +12,7 @@ WorkflowId = Annotated[str, typer.Argument(metavar="ID", help="The workflow's id
 def explain(
     named: Annotated[str, typer.Argument(metavar="ID", help="A task's id, or a session's.")],
     *,
-    url: Url = LOCAL,
+    url: Url = None,
     token: Token = None,
     as_json: Json = False,
 ) -> None:
@@ -23,7 +23,7 @@ def explain(
     sums. Of a session: each of its tasks.
     """
     does = part("cli.explain")
-    raise typer.Exit(does.explain(does.Door(url, token), named, as_json=as_json))
+    raise typer.Exit(does.explain(does.door(url, token), named, as_json=as_json))
 
 
 def workflows(
@@ -36,7 +36,7 @@ def workflows(
         str | None,
         typer.Option(show_default=False, help="Only active, paused, completed, failed or cancelled ones."),
     ] = None,
-    url: Url = LOCAL,
+    url: Url = None,
     token: Token = None,
     as_json: Json = False,
 ) -> None:
@@ -46,14 +46,14 @@ def workflows(
     checkpoints are what `gateway recover` goes back to.
     """
     does = part("cli.workflows")
-    door = does.Door(url, token)
+    door = does.door(url, token)
     if workflow_id is not None:
         raise typer.Exit(does.show(door, workflow_id))
     raise typer.Exit(does.workflows(door, status, as_json=as_json))
 
 
 def checkpoints(
-    workflow_id: WorkflowId, *, url: Url = LOCAL, token: Token = None, as_json: Json = False
+    workflow_id: WorkflowId, *, url: Url = None, token: Token = None, as_json: Json = False
 ) -> None:
     """List a workflow's checkpoints, oldest first.
 
@@ -61,7 +61,7 @@ def checkpoints(
     up to 16 KiB.
     """
     does = part("cli.workflows")
-    raise typer.Exit(does.checkpoints(does.Door(url, token), workflow_id, as_json=as_json))
+    raise typer.Exit(does.checkpoints(does.door(url, token), workflow_id, as_json=as_json))
 
 
 def recover(
@@ -86,7 +86,7 @@ def recover(
             metavar="JSON", show_default=False, help="Merged over the checkpoint's data (RFC 7396)."
         ),
     ] = None,
-    url: Url = LOCAL,
+    url: Url = None,
     token: Token = None,
     as_json: Json = False,
 ) -> None:
@@ -96,4 +96,4 @@ def recover(
     """
     does = part("cli.workflows")
     wanted = {"workflow_id": workflow_id, "checkpoint_id": checkpoint, "target_step": step, "fork": fork}
-    raise typer.Exit(does.recover(does.Door(url, token), wanted, state, as_json=as_json))
+    raise typer.Exit(does.recover(does.door(url, token), wanted, state, as_json=as_json))

@@ -27,7 +27,11 @@ NoIsolation = Annotated[
     bool,
     typer.Option("--unsafe-no-isolation", help="Let SANDBOX_ISOLATION=none run tasks here without any jail."),
 ]
-Url = Annotated[str, typer.Option(envvar="GATEWAY_URL", metavar="URL", help="The gateway.")]
+LOCAL: Final = "http://127.0.0.1:8080"
+Url = Annotated[
+    str | None,
+    typer.Option(envvar="GATEWAY_URL", metavar="URL", show_default=LOCAL, help="The gateway."),
+]
 Token = Annotated[
     str | None,
     typer.Option(
@@ -65,8 +69,6 @@ Key = Annotated[
     ),
 ]
 Reason = Annotated[str | None, typer.Option(show_default=False, help="Noted in the task's log.")]
-
-LOCAL: Final = "http://127.0.0.1:8080"
 
 
 def part(name: str) -> Any:

@@ -1,9 +1,10 @@
 """What the command line shows: a task's output just as it was, and notes beside it on standard error."""
 
 import json
+import os
+import sys
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 ERASE_LINE: Final = "\r\x1b[2K"
@@ -159,40 +160,18 @@ def _exit_code_in(details: object) -> int | None:
     return code & 0xFF if isinstance(code, int) else None
 
 
-def table(tasks: list[dict[str, Any]], *, now: datetime) -> str:
-    """Tasks as aligned columns, one line each; ids are whole, to be copied."""
-    head = ("ID", "STATUS", "AGENT", "CREATED", "TOOK", "LABELS")
-    rows = [head, *(_row(task, now) for task in tasks)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _row(task: Task, now: datetime) -> tuple[str, ...]:
-    created = _time(task["created_at"]) or now
-    began = _time(task.get("started_at"))
-    took = _span((_time(task.get("ended_at")) or now) - began) if began else "-"
-    labels = " ".join(f"{key}={value}" for key, value in sorted(task.get("labels", {}).items()))
-    wish = {"pause": "pausing", "cancel": "cancelling"}.get(task.get("desire", ""))
-    unmet = wish and task["status"] in {"pending", "running"}
-    cells = (task["task_id"], wish if unmet else task["status"], task["agent"])
-    return tuple(printable(str(cell)) for cell in (*cells, f"{_span(now - created)} ago", took, labels))
-
-
-def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text).astimezone(UTC) if text else None
-
-
-def _span(span: Any) -> str:
-    seconds = max(int(span.total_seconds()), 0)
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
-
-
 def printable(text: str) -> str:
     """`text` without control characters: what others wrote must not drive the terminal."""
     return "".join(
         character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
     )
+
+
+def unwritten(error: OSError) -> str:
+    """What is said where the output has no room."""
+    return f"the output can't be written: {error.strerror}"
+
+
+def discard_output() -> None:
+    """The interpreter must not trip over what can't be written on its way out."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

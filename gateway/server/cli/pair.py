@@ -4,9 +4,10 @@ import json
 from urllib.parse import urljoin
 
 from gateway.client.http import Http
-from gateway.server.cli.tasks import Command, Door
+from gateway.server.cli.door import Door, door
+from gateway.server.cli.tasks import Command
 
-__all__ = ["Door"]
+__all__ = ["door"]
 
 
 def pair(door: Door, *, as_json: bool) -> int:

@@ -3,46 +3,39 @@
 import asyncio
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TextIO
 
-from gateway.client.errors import (
-    ClientError,
-    ClosedError,
-    DeadlineError,
-    RefusedError,
-    RequestError,
-    UnreachableError,
-)
+from gateway.client.errors import ClientError, RequestError
 from gateway.client.files import FilesError
 from gateway.client.session import Mode, connect
 from gateway.client.task import TaskHandle
+from gateway.server.cli.door import Door, door, needs_no_url
+from gateway.server.cli.failures import FAILED_EXIT, USAGE_EXIT, words_of
 from gateway.server.cli.input import asked, standard_input
 from gateway.server.cli.orders import AgentOrder, Order, json_or_text
-from gateway.server.cli.output import CANCELLED_EXIT, SPINNER, Printer, exit_code, printable, table
+from gateway.server.cli.output import (
+    CANCELLED_EXIT,
+    SPINNER,
+    Printer,
+    discard_output,
+    exit_code,
+    printable,
+    unwritten,
+)
+from gateway.server.cli.table import table
 
-FAILED_EXIT: Final = 1
-USAGE_EXIT: Final = 2
-UNREACHABLE_EXIT: Final = 69  # EX_UNAVAILABLE of sysexits.h
-NOT_ALLOWED_EXIT: Final = 77  # EX_NOPERM
-PIPE_CLOSED_EXIT: Final = 141  # what a shell reports of a process that SIGPIPE ended
-
+__all__ = ["door"]
+PIPE_CLOSED_EXIT: Final = 141
+"""What a shell reports of a process that SIGPIPE ended."""
 TICK_S: Final = 0.2
 NO_FILES: Final = "no files came back: those that --collect matches do, once the task has ended"
 
 Wish = Literal["cancel", "pause", "resume"]
-
-
-@dataclass(frozen=True)
-class Door:
-    """Where the gateway is, and who asks."""
-
-    url: str
-    token: str | None
 
 
 def submit(door: Door, order: Order | AgentOrder, *, detach: bool, as_json: bool) -> int:
@@ -98,7 +91,7 @@ class Command:
             return self._left(CANCELLED_EXIT)
         except BrokenPipeError:
             # Whoever read our output has seen enough.
-            _discard_output()
+            discard_output()
             return self._left(PIPE_CLOSED_EXIT)
         except UnicodeEncodeError:
             return self._refuse(USAGE_EXIT, "an argument is not UTF-8, and nothing else can be sent")
@@ -107,7 +100,7 @@ class Command:
         except FilesError as error:
             return self._refuse(USAGE_EXIT, str(error))
         except ClientError as error:
-            return self._refuse(*_words(error, self._door.url))
+            return self._refuse(*words_of(error, self._door.url))
 
     async def submit(self, order: Order | AgentOrder, *, detach: bool) -> int:
         """See `submit`."""
@@ -141,7 +134,8 @@ class Command:
             for task in tasks:
                 self._print(json.dumps(task, ensure_ascii=False))
         elif tasks:
-            self._print(table(tasks, now=datetime.now(UTC)))
+            columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+            self._print(table(tasks, now=datetime.now(UTC), columns=columns))
         else:
             self._printer.note("no tasks")
         if page["cursor"] and not self._as_json:
@@ -215,7 +209,7 @@ class Command:
         if task is None or task.ended:
             return code
         here = self._door.url
-        url = "" if here in {os.environ.get("GATEWAY_URL"), "http://127.0.0.1:8080"} else f" --url {here}"
+        url = "" if needs_no_url(here) else f" --url {here}"
         if self._may_ask and asked("cancel the task? It goes on otherwise."):
             return self._cancel(task.task_id, code)
         self._printer.note(
@@ -230,8 +224,8 @@ class Command:
         return self.run(lambda command: command.wish(task_id, "cancel", None)) or code
 
     def _unwritten(self, error: OSError) -> int:
-        _discard_output()
-        return self._left(self._refuse(FAILED_EXIT, f"the output can't be written: {error.strerror}"))
+        discard_output()
+        return self._left(self._refuse(FAILED_EXIT, unwritten(error)))
 
     def _refuse(self, code: int, message: str) -> int:
         self._printer.note(message)
@@ -249,11 +243,6 @@ def _draws(stream: TextIO) -> bool:
     except UnicodeEncodeError:
         return False
     return stream.isatty() and os.environ.get("TERM") != "dumb"
-
-
-def _discard_output() -> None:
-    """The interpreter must not trip over what can't be written on its way out."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Ticker:
@@ -293,37 +282,3 @@ async def _send(task: TaskHandle, data: Any, *, eof: bool = False, key: str | No
             if error.code not in {"overloaded", "rate_limited"}:
                 raise
             await asyncio.sleep(error.details.get("retry_after_ms", 1000) / 1000)
-
-
-def _words(error: ClientError, url: str) -> tuple[int, str]:
-    """The exit code for an error, and what to say and to do about it."""
-    match error:
-        case UnreachableError():
-            advice = "Start one with `gateway serve`, or name yours with --url or GATEWAY_URL."
-            return UNREACHABLE_EXIT, f"no gateway answers at {url}: {error.reason}. {advice}"
-        case RefusedError(status=401 | 403) | ClosedError(code=4401 | 4403):
-            return (
-                NOT_ALLOWED_EXIT,
-                f"{url} does not let you in: {_text(error).rstrip('.')}. A token goes into --token or GATEWAY_TOKEN.",
-            )
-        case RequestError(code="unauthorized" | "forbidden"):
-            return NOT_ALLOWED_EXIT, f"that is not allowed: {error.message}"
-        case RequestError(code="bad_frame"):
-            found = "; ".join(_finding(one) for one in error.details.get("errors", []))
-            return USAGE_EXIT, f"the gateway does not take that: {found or error.message}"
-        case RequestError(code="task_not_found"):
-            return FAILED_EXIT, "there is no such task, or it is not yours; `gateway tasks` lists yours"
-        case RequestError():
-            return FAILED_EXIT, f"{error.message} ({error.code})"
-        case RefusedError() | ClosedError() | DeadlineError():
-            return UNREACHABLE_EXIT, f"{url}: {error}"
-        case _:
-            return FAILED_EXIT, str(error)
-
-
-def _text(error: RefusedError | ClosedError) -> str:
-    return error.message if isinstance(error, RefusedError) else error.reason
-
-
-def _finding(found: Mapping[str, Any]) -> str:
-    return f"{'.'.join(str(part) for part in found.get('loc', []))}: {printable(str(found.get('msg', '')))}"

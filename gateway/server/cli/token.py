@@ -10,7 +10,7 @@ import jwt
 import typer
 
 from gateway.principal import SCOPES
-from gateway.server.configuration import value_in_file
+from gateway.server.env_file import value_in_file
 
 DEFAULT_SCOPES = ("tasks:read", "tasks:write")
 SHARED_SCOPES = ("tasks:read",)

@@ -8,11 +8,12 @@ import typer
 
 from gateway.client.connection import Frame
 from gateway.client.session import connect
+from gateway.server.cli.door import Door, door
 from gateway.server.cli.orders import json_or_text
 from gateway.server.cli.output import printable
-from gateway.server.cli.tasks import Command, Door
+from gateway.server.cli.tasks import Command
 
-__all__ = ["Door"]
+__all__ = ["door"]
 MAX_PAGES: Final = 100
 """Of a list that is printed."""
 FLOW: Final = ("workflow_id", "status", "current_step", "updated_at")

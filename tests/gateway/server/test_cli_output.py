@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway.server.cli.output import ERASE_LINE, Printer, exit_code, printable, table
+from gateway.server.cli.output import ERASE_LINE, Printer, exit_code, printable
+from gateway.server.cli.table import table
 
 
 def event(kind: str, **data: Any) -> dict[str, Any]:
@@ -96,21 +97,33 @@ def test_exit_code_is_the_tasks_own(task: dict[str, Any], code: int) -> None:
     assert exit_code(task) == code
 
 
+TASK: dict[str, Any] = {
+    "task_id": "0123-4567",
+    "status": "running",
+    "desire": "cancel",
+    "agent": "sandbox",
+    "labels": {"b": "2", "a": "\x1b[2J"},
+    "created_at": "2026-01-01T00:00:00.000Z",
+    "started_at": "2026-01-01T00:00:05.000Z",
+    "ended_at": None,
+}
+NOW = datetime(2026, 1, 1, 0, 3, tzinfo=UTC)
+
+
 def test_table_shows_ids_whole_and_wishes() -> None:
     """A list of tasks has an id to copy, and tells a task that is being cancelled from one that runs."""
-    task = {
-        "task_id": "0123-4567",
-        "status": "running",
-        "desire": "cancel",
-        "agent": "sandbox",
-        "labels": {"b": "2", "a": "\x1b[2J"},
-        "created_at": "2026-01-01T00:00:00.000Z",
-        "started_at": "2026-01-01T00:00:05.000Z",
-        "ended_at": None,
-    }
-    head, row = table([task], now=datetime(2026, 1, 1, 0, 3, tzinfo=UTC)).splitlines()
+    head, row = table([TASK], now=NOW).splitlines()
     assert head.split() == ["ID", "STATUS", "AGENT", "CREATED", "TOOK", "LABELS"]
     assert row.split() == ["0123-4567", "cancelling", "sandbox", "3m", "ago", "2m", "a=\ufffd[2J", "b=2"]
+
+
+def test_table_has_names_in_a_column_and_cuts_its_lines_for_a_terminal() -> None:
+    """What a task goes by stands for itself; a line that would wrap is cut, and only there."""
+    named = TASK | {"labels": {"name": "A page for my bakery"}}
+    head, row = table([named], now=NOW).splitlines()
+    assert head.endswith("  NAME")
+    assert row.endswith("  A page for my bakery")
+    assert table([named], now=NOW, columns=60).splitlines()[1] == f"{row[:59]}…"
 
 
 def test_controls_of_others_are_not_printed() -> None:

@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import os
 import sys
 from asyncio.subprocess import PIPE
+
+import pytest
 
 
 async def test_help_is_quick() -> None:
@@ -15,4 +18,19 @@ async def test_help_is_quick() -> None:
     out, _ = await process.communicate()
     assert not {"aiohttp", "websockets", "pydantic", "jwt", "asyncio"} & set(
         json.loads(out.decode().replace("'", '"'))
+    )
+
+
+@pytest.mark.parametrize("asked", ["--help", "--version"])
+async def test_help_that_can_not_be_written_is_told_in_one_line(asked: str) -> None:
+    """A full disk behind `>` gives no traceback."""
+    full = os.open("/dev/full", os.O_WRONLY)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", asked), stdout=full, stderr=PIPE
+    )
+    os.close(full)
+    _, err = await process.communicate()
+    assert (process.returncode, err) == (
+        1,
+        b"gateway: the output can't be written: No space left on device\n",
     )
