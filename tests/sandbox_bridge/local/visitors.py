@@ -1,6 +1,7 @@
 """Visitors of sites, who know nothing but an address."""
 
 import asyncio
+import http.client
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
@@ -32,10 +33,10 @@ def get(url: str) -> Answer:
 
 
 def is_up(url: str) -> bool:
-    """Whether somebody answers there."""
+    """Whether somebody answers there, and to the end: a site that goes may be cut in the middle of an answer."""
     try:
         return get(url).status > 0
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False
 
 
