@@ -18,19 +18,19 @@ import typer
 import uvloop
 from pydantic import ValidationError
 
-from sandbox_bridge.local.bare import ISOLATION, bare_profile
-from sandbox_bridge.local.cages.finder import Cages, find_cages
-from sandbox_bridge.local.descriptors import open_files_of_jails
-from sandbox_bridge.local.doors import is_loopback
-from sandbox_bridge.local.joining import Guest, NotLetInError, door_of
+from sandbox_bridge.local.access import is_loopback
+from sandbox_bridge.local.dial_in import DialIn, NotLetInError, door_of
+from sandbox_bridge.local.jail.bare import ISOLATION, bare_profile
+from sandbox_bridge.local.jail.cages.finder import Cages, find_cages
+from sandbox_bridge.local.jail.profile import Profile, counts_processes
+from sandbox_bridge.local.jail.warm import warm_jails
+from sandbox_bridge.local.open_files import open_files_of_jails
 from sandbox_bridge.local.probe import ProbeError, find_profile, probe
-from sandbox_bridge.local.profile import Profile, counts_processes
 from sandbox_bridge.local.server import Service, listen
-from sandbox_bridge.local.session import Place
-from sandbox_bridge.local.sites import Keeper
-from sandbox_bridge.local.street import Street
-from sandbox_bridge.local.visits import Visits
-from sandbox_bridge.local.warm import warm_jails
+from sandbox_bridge.local.session.session import Place
+from sandbox_bridge.local.sites.ports import SitePorts
+from sandbox_bridge.local.sites.sites import Keeper
+from sandbox_bridge.local.sites.visits import Visits
 from sandbox_bridge.local.watchdog import watchdog
 from sandbox_bridge.settings import SandboxSettings
 
@@ -152,10 +152,10 @@ async def run(
         cages = await find_cages(counts_processes=counts_processes(os.uname().release))
         with closing(cages):
             profile, isolation = await _prepare(settings, group, cages)
-            street = Street(settings.host)
+            site_ports = SitePorts(settings.host)
             visits, keeper = Visits(settings.max_visits), Keeper(settings.max_sites)
             async with warm_jails(profile, settings) as jails:
-                await work(Place(settings, jails, isolation, street, visits, keeper), stopped)
+                await work(Place(settings, jails, isolation, site_ports, visits, keeper), stopped)
 
 
 async def _prepare(settings: SandboxSettings, group: int, cages: Cages) -> tuple[Profile, dict[str, Any]]:
@@ -182,7 +182,7 @@ async def _serve(place: Place, stopped: asyncio.Event) -> None:
 
 async def _join(place: Place, stopped: asyncio.Event, *, door: str, token: str | None) -> None:
     service = _service(place)
-    guest = Guest(service, place.settings, door=door, token=token, random=Random())  # noqa: S311 - jitter
+    guest = DialIn(service, place.settings, door=door, token=token, random=Random())  # noqa: S311 - jitter
     log.info("sandbox_joining", door=door, isolation=place.isolation)
     try:
         async with asyncio.TaskGroup() as group:

@@ -10,11 +10,11 @@ import structlog
 from pydantic_core import from_json
 from websockets.exceptions import ConcurrencyError, ConnectionClosed
 
-from sandbox_bridge.local.endings import error_frame
-from sandbox_bridge.local.floor import Floor
-from sandbox_bridge.local.session import Session
-from sandbox_bridge.local.sessions import RefusedError, Sessions
-from sandbox_bridge.local.staging import Stagings
+from sandbox_bridge.local.session.endings import error_frame
+from sandbox_bridge.local.session.session import Session
+from sandbox_bridge.local.session.sessions import RefusedError, Sessions
+from sandbox_bridge.local.session.slots import Slots
+from sandbox_bridge.local.session.staging import Stagings
 from sandbox_bridge.protocol import (
     MAX_CORE_FRAME_BYTES,
     MAX_FRAME_BYTES,
@@ -79,7 +79,7 @@ class Connection:
         self,
         socket: Socket,
         settings: SandboxSettings,
-        floor: Floor,
+        slots: Slots,
         hello: dict[str, Any],
         *,
         own: Sessions,
@@ -87,7 +87,7 @@ class Connection:
     ) -> None:
         self._socket = socket
         self._settings = settings
-        self._floor = floor
+        self._slots = slots
         self._hello = hello
         self._sessions = own
         self._shared = shared
@@ -189,7 +189,7 @@ class Connection:
             await self._end(session_id, str(refusal), refusal.code)
 
     async def _tell_health(self) -> None:
-        taken, places = self._floor.taken, self._floor.places
+        taken, places = self._slots.taken, self._slots.places
         health = {"type": "health", "status": "healthy", "active_sessions": taken, "max_sessions": places}
         await self.send(encode(health))
 

@@ -12,18 +12,18 @@ from typing import Any
 
 import orjson
 
-from sandbox_bridge.local import seccomp
-from sandbox_bridge.local.advice import advice_for
 from sandbox_bridge.local.agent import frames, hello, main, terminal
-from sandbox_bridge.local.bundle import bundle
-from sandbox_bridge.local.cages.base import CageError
-from sandbox_bridge.local.cages.finder import Cages
-from sandbox_bridge.local.egress import ROUTER
 from sandbox_bridge.local.errors import JailError, JailLostError
-from sandbox_bridge.local.jail import Jail, JailSize
-from sandbox_bridge.local.orders import exec_order
-from sandbox_bridge.local.profile import NOBODY, PYTHON, Profile
-from sandbox_bridge.local.uplink import find_means, own_networks
+from sandbox_bridge.local.jail import seccomp
+from sandbox_bridge.local.jail.advice import advice_for
+from sandbox_bridge.local.jail.bundle import bundle
+from sandbox_bridge.local.jail.cages.base import CageError
+from sandbox_bridge.local.jail.cages.finder import Cages
+from sandbox_bridge.local.jail.egress import ROUTER
+from sandbox_bridge.local.jail.jail import Jail, JailSize
+from sandbox_bridge.local.jail.profile import NOBODY, PYTHON, Profile
+from sandbox_bridge.local.jail.uplink import find_means, own_networks
+from sandbox_bridge.local.session.orders import exec_order
 from sandbox_bridge.protocol import Command
 from sandbox_bridge.settings import SandboxSettings
 
@@ -216,9 +216,9 @@ async def _say(jail: Jail, script: str, *arguments: str) -> bytes:
     await jail.start(exec_order(Command(argv=[PYTHON, "-I", "-S", "-c", script, *arguments])))
     said = b""
     while True:
-        frame = jail.hearing.next_nowait()
+        frame = jail.output.next_nowait()
         if frame is None:
-            await jail.hearing.fill()
+            await jail.output.fill()
         elif frame[0] in {frames.STDOUT, frames.STDERR}:
             said = (said + frame[1])[:_MAX_REPORT_BYTES]
         else:

@@ -11,11 +11,11 @@ import structlog
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
+from sandbox_bridge.local.access import PATH, host_name, refusal
 from sandbox_bridge.local.connection import Connection, Socket
-from sandbox_bridge.local.doors import PATH, host_name, refusal
-from sandbox_bridge.local.floor import Floor
-from sandbox_bridge.local.session import Place
-from sandbox_bridge.local.sessions import Sessions
+from sandbox_bridge.local.session.session import Place
+from sandbox_bridge.local.session.sessions import Sessions
+from sandbox_bridge.local.session.slots import Slots
 from sandbox_bridge.protocol import MAX_CORE_FRAME_BYTES, PROTOCOL
 from sandbox_bridge.settings import SandboxSettings
 
@@ -30,8 +30,8 @@ class Service:
 
     def __init__(self, place: Place, *, sandbox_id: str, boot_id: str) -> None:
         self._place = place
-        self._floor = Floor(place.settings.max_sessions)
-        self._shared = Sessions(place, self._floor, is_extended=True)
+        self._slots = Slots(place.settings.max_sessions)
+        self._shared = Sessions(place, self._slots, is_extended=True)
         self._connections: set[Connection] = set()
         self._hello: dict[str, Any] = {
             "type": "hello",
@@ -52,7 +52,7 @@ class Service:
         """Serve one peer, from its handshake on."""
         assert isinstance(websocket, _BoundedConnection)  # noqa: S101 - the class that `listen` names
         keep_alive(websocket)
-        with self._place.street.peer(*_ends_of(websocket)):
+        with self._place.site_ports.peer(*_ends_of(websocket)):
             await self._serve(websocket, greets=False)
 
     async def visit(self, socket: Socket) -> None:
@@ -60,9 +60,9 @@ class Service:
         await self._serve(socket, greets=True)
 
     async def _serve(self, socket: Socket, *, greets: bool) -> None:
-        own = Sessions(self._place, self._floor, is_extended=False)
+        own = Sessions(self._place, self._slots, is_extended=False)
         settings = self._place.settings
-        connection = Connection(socket, settings, self._floor, self._hello, own=own, shared=self._shared)
+        connection = Connection(socket, settings, self._slots, self._hello, own=own, shared=self._shared)
         self._connections.add(connection)
         try:
             await connection.run(greets=greets)
@@ -78,7 +78,7 @@ class Service:
 
     async def aclose(self) -> None:
         """Kill all sessions, and wait until they are gone."""
-        await self._floor.aclose()
+        await self._slots.aclose()
 
 
 def capabilities_of(place: Place) -> list[str]:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from sandbox_bridge.local.watch import PACE_S
+from sandbox_bridge.local.session.watch import PACE_S
 from tests.escapes.range import Range
 from tests.support.bare_client import Frame, client
 

@@ -346,13 +346,13 @@ def limit_processes(payload: bytes) -> None:
     resource.setrlimit(resource.RLIMIT_NPROC, (int(payload), int(payload)))
 
 
-def main(open_files: int, *wires: int) -> None:
-    """Run on the descriptors `wires`, inherited from the host: control, report, the two outputs, door."""
+def main(open_files: int, *fds: int) -> None:
+    """Run on the descriptors `fds`, inherited from the host: control, report, the two outputs, door."""
     first = 3
-    for fd in (*sorted(wires), 1024):
+    for fd in (*sorted(fds), 1024):
         os.closerange(first, fd)
         first = fd + 1
-    for fd in wires:
+    for fd in fds:
         os.set_inheritable(fd, False)
     quiet = os.open("/dev/null", os.O_RDWR)
     for fd in range(3):
@@ -361,7 +361,7 @@ def main(open_files: int, *wires: int) -> None:
     for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
         _signal.signal(number, _signal.SIG_IGN)
     limit_self(open_files)
-    control, report, stdout, stderr, door = wires
+    control, report, stdout, stderr, door = fds
     Agent(control, report, (stdout, stderr), door).run()
 
 

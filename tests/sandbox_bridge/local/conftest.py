@@ -6,9 +6,9 @@ from contextlib import closing
 
 import pytest
 
-from sandbox_bridge.local.cages.finder import find_cages
+from sandbox_bridge.local.jail.cages.finder import find_cages
+from sandbox_bridge.local.jail.profile import Profile
 from sandbox_bridge.local.probe import find_profile
-from sandbox_bridge.local.profile import Profile
 from sandbox_bridge.local.watchdog import watchdog
 from tests.sandbox_bridge.local.service import Peer, Service, running_service
 

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from sandbox_bridge.local.agent.frames import EXITED, NOT_STARTED, STDERR, STDOUT
-from sandbox_bridge.local.jail import Exec, Jail, JailSize
-from sandbox_bridge.local.orders import ENVIRONMENT
-from sandbox_bridge.local.profile import Profile
+from sandbox_bridge.local.jail.jail import Exec, Jail, JailSize
+from sandbox_bridge.local.jail.profile import Profile
+from sandbox_bridge.local.session.orders import ENVIRONMENT
 from sandbox_bridge.protocol import TtySize
 from sandbox_bridge.settings import SandboxSettings
 
@@ -24,7 +24,7 @@ async def open_jail(profile: Profile, size: JailSize = SIZE) -> AsyncIterator[Ja
 
 
 def hostile(profile: Profile, source: str) -> Profile:
-    """A profile whose agent is the program `source`; its wires are `control, report, stdout, stderr, door`."""
+    """A profile whose agent is the program `source`; its descriptors are `control, report, stdout, stderr, door`."""
     prelude = (
         "import os, socket, sys, time\n"
         "control, report, stdout, stderr, door = map(int, sys.argv[2:])\n"
@@ -59,9 +59,9 @@ class Output:
 async def read(jail: Jail, output: Output, until: bytes | None = None) -> Output:
     """Read on into `output` until the command's end, or until its standard output contains `until`."""
     while output.end is None and (until is None or until not in output.stdout):
-        match jail.hearing.next_nowait():
+        match jail.output.next_nowait():
             case None:
-                await jail.hearing.fill()
+                await jail.output.fill()
             case (kind, data) if kind == STDOUT:
                 output.stdout += data
             case (kind, data) if kind == STDERR:

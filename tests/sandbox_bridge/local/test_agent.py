@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox_bridge.local.agent.frames import MalformedError, Unpacker, pack
-from sandbox_bridge.local.endings import command_ending
 from sandbox_bridge.local.errors import JailLostError
-from sandbox_bridge.local.profile import counts_processes
+from sandbox_bridge.local.jail.profile import counts_processes
+from sandbox_bridge.local.session.endings import command_ending
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"b"]), st.binary(max_size=50))), st.integers(1, 7))

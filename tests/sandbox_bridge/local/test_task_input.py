@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox_bridge.local.stdin import MAX_INPUT_BYTES, PIECE_BYTES, InputTooLargeError, TaskInput
+from sandbox_bridge.local.session.stdin import MAX_INPUT_BYTES, PIECE_BYTES, InputTooLargeError, TaskInput
 from tests.sandbox_bridge.local.service import Peer, code_of, progress, text_of
 from tests.support.records import deterministic
 
