@@ -4,6 +4,7 @@ Of an archive only regular files and folders are read, in the formats that are m
 pax, "ustar Interchange Format"); everything else, links above all, is refused. No path is ever opened here.
 """
 
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,10 @@ END: Final = bytes(2 * BLOCK)
 """What ends an archive."""
 MAX_META_BYTES: Final = 1 << 20
 """A long name or an extended header: a name that is taken has 1 KiB."""
+MAX_RECORDS: Final = 1000
+"""Of an extended header: what writes archives makes some ten, and a mebibyte has 170,000."""
 _GZIP: Final = b"\x1f\x8b"
+_LENGTH: Final = re.compile(rb"([0-9]{1,19}) ")
 
 
 class TarError(ValueError):
@@ -163,18 +167,21 @@ def _parsed(block: bytes) -> tarfile.TarInfo:
 
 def _pax_records(data: bytes) -> dict[bytes, bytes]:
     """`LENGTH KEY=VALUE\\n`, again and again, where the length counts the whole record."""
-    records: dict[bytes, bytes] = {}
-    while data:
-        digits, _, _ = data.partition(b" ")
-        length = _number(digits)
-        if not len(digits) < length <= len(data):
+    records: list[tuple[bytes, bytes]] = []
+    at = 0
+    while at < len(data):
+        if len(records) >= MAX_RECORDS:
+            raise TarError(f"an extended header has more than {MAX_RECORDS} records")
+        found = _LENGTH.match(data, at)
+        end = at + int(found[1]) if found is not None else at
+        if found is None or not found.end() < end <= len(data):
             raise TarError("an extended header is broken")
-        record, data = data[len(digits) + 1 : length], data[length:]
-        key, equals, value = record.partition(b"=")
+        key, equals, value = data[found.end() : end].partition(b"=")
         if not (equals and value.endswith(b"\n")):
             raise TarError("an extended header is broken")
-        records[key] = value[:-1]
-    return records
+        records.append((key, value[:-1]))
+        at = end
+    return dict(records)
 
 
 def _number(digits: bytes) -> int:

@@ -129,9 +129,8 @@ class Authenticator:
     async def _checked(self, token: str) -> _Seen:
         try:
             header = jwt.get_unverified_header(token)
-            kid, algorithm = header.get("kid"), header["alg"]
-            key = await self._key(kid, algorithm)
-            if key is None:
+            kid, algorithm = header.get("kid"), header.get("alg")
+            if not isinstance(algorithm, str) or (key := await self._key(kid, algorithm)) is None:
                 raise jwt.InvalidTokenError
             principal = _principal(self._claims(token, key, algorithm))
         except jwt.ExpiredSignatureError:

@@ -135,3 +135,12 @@ def test_reader_holds_no_more_than_an_extended_header() -> None:
     info.type, info.size = tarfile.GNUTYPE_LONGNAME, 1 << 30
     with pytest.raises(TarError, match="at most"):
         list(TarReader().feed(info.tobuf(tarfile.GNU_FORMAT)))
+
+
+def test_reader_looks_at_few_records_of_an_extended_header() -> None:
+    """A mebibyte of tiny ones took seconds, in which nobody else was served."""
+    records = b"6 a=b\n" * 1001
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.XHDTYPE, len(records)
+    with pytest.raises(TarError, match="more than 1000 records"):
+        list(TarReader().feed(info.tobuf() + records + padding(len(records)) + END))

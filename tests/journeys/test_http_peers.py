@@ -82,6 +82,18 @@ async def test_submitter_who_waits_and_goes_is_missed_at_once(gateway: GatewayPr
     assert logged_errors(gateway) == []
 
 
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=b"])
+async def test_who_goes_within_a_body_is_no_error_of_ours(gateway: GatewayProcess, kind: str) -> None:
+    """Nothing is logged of it, whatever the body was to be."""
+    head = "POST /v1/tasks HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", "Content-Length: 9000"
+    for _ in range(5):
+        async with speaking(gateway, *head, body="--b"):
+            pass
+    async with client(gateway.socket_url) as me:
+        await me.ask("ping")
+    assert logged_errors(gateway) == []
+
+
 @pytest.mark.parametrize(
     "lines",
     [

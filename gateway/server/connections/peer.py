@@ -5,8 +5,9 @@ is no HTTP never comes to a handler: aiohttp would answer it by repeating it, an
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 from aiohttp import web
@@ -17,7 +18,7 @@ from gateway.server.connections.address_limits import Guest
 from gateway.server.connections.pieces import Pieces
 from gateway.sessions.auth import MAX_TOKEN_BYTES
 from gateway.sessions.intake import Intake
-from gateway.sessions.pace import Pace
+from gateway.sessions.pace import COST_OF_A_S, Pace
 from gateway.sessions.problems import plain_problem
 from gateway.sessions.upgrade import Rest
 
@@ -129,3 +130,16 @@ async def while_there(request: web.Request, *, within_s: float | None) -> AsyncI
             yield
         finally:
             peer.on_gone = None
+
+
+@contextmanager
+def paid_for(request: web.Request) -> Iterator[None]:
+    """Inside the block something is looked through at one go, and the address of `request` pays by the time it takes:
+    what it sends next is read when that is made up for."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        peer = request.protocol
+        if isinstance(peer, Peer) and peer.pace is not None:
+            peer.pace.pay(int((time.monotonic() - began) * COST_OF_A_S))

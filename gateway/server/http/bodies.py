@@ -1,7 +1,6 @@
 """JSON bodies of requests: read within bounds, and held to their types."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, TypeVar
 
@@ -10,8 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from gateway.errors import GatewayError
 from gateway.mistakes import bad_frame
-from gateway.server.connections.peer import Peer
-from gateway.sessions.pace import COST_OF_A_S
+from gateway.server.connections.peer import paid_for
 from gateway.strict_json import ValueCount, parse_object
 
 MAX_READING_BYTES: Final = 256 << 20
@@ -47,13 +45,8 @@ class Bodies:
     async def read_json(self, request: web.Request, parts: AsyncIterator[bytes], model: type[Model]) -> Model:
         """The object that `parts` are the JSON of; its address pays by the time it takes. Raises as `read`."""
         text = await self._joined(parts)
-        began = time.monotonic()
-        try:
+        with paid_for(request):
             return checked(model, parse_object(text))
-        finally:
-            peer = request.protocol
-            if isinstance(peer, Peer) and peer.pace is not None:
-                peer.pace.pay(int((time.monotonic() - began) * COST_OF_A_S))
 
     async def _joined(self, parts_in: AsyncIterator[bytes]) -> bytes:
         """All of it, its bytes counted as they come: what is only announced costs nobody anything."""
@@ -68,6 +61,8 @@ class Bodies:
                     parts.append(part)
         except TimeoutError:
             raise web.HTTPRequestTimeout(text=f"The body took longer than {BODY_TIMEOUT_S:.0f} s.") from None
+        except RuntimeError:  # what aiohttp raises where nothing more can come
+            raise ConnectionResetError("the client has gone") from None
         finally:
             self._reading_bytes -= held
         return b"".join(parts)

@@ -1,17 +1,19 @@
 """Lists, and whatever else takes long to look up: one at a time from each address."""
 
 import asyncio
+import io
 from pathlib import Path
 from typing import Final
 
 import pytest
-from aiohttp import ClientSession, TCPConnector
+from aiohttp import ClientSession, FormData, TCPConnector
 
 from gateway.principal import ANONYMOUS
 from gateway.server import app
 from gateway.sessions.pace import Pace, in_turn
 from gateway.sessions.quotas import Quotas
 from gateway.settings import Settings
+from gateway.tar import END, header
 from gateway.token_bucket import MAX_PAUSE_S
 from tests.support.gateway import client
 from tests.support.http_calls import call
@@ -56,6 +58,21 @@ async def test_address_has_one_look_at_a_time(tmp_path: Path, monkeypatch: pytes
         await read
         assert [(await me.answer(one))["type"] for one in sent] == ["result"] * 4
         assert {reply.status for reply in await asyncio.gather(*waiting)} == {200}
+
+
+async def test_address_pays_for_the_members_of_an_archive(tmp_path: Path) -> None:
+    """By the time that its headers take to look at: they are twenty times what their bytes cost."""
+    now = asyncio.get_running_loop().time
+    form = FormData()
+    form.add_field("task", "{}")
+    form.add_field("files", io.BytesIO(header("folder/", 0, mtime_s=0) * 1500 + END))
+    async with (
+        serving(tmp_path / "data", requests_per_s=40, request_burst=4) as url,
+        ClientSession(url, connector=TCPConnector(local_addr=STRANGER)) as http,
+    ):
+        began = now()
+        assert (await call(http, "POST", "/v1/tasks", data=form)).status == 201
+        assert now() - began > 0.1
 
 
 @pytest.mark.looptime

@@ -101,6 +101,13 @@ def test_token_without_a_good_signature_is_refused() -> None:
         refused(shown)
 
 
+@pytest.mark.parametrize("header", [{}, {"alg": ["HS256"]}, {"alg": {}}, {"alg": None}, {"alg": 1}])
+def test_token_whose_algorithm_is_no_name_is_refused(header: dict[str, Any]) -> None:
+    """Whoever it says that it is of: nobody needs a secret to write such a header."""
+    head = base64.urlsafe_b64encode(json.dumps(header).encode()).rstrip(b"=").decode()
+    assert refused(f"{head}.{token().partition('.')[2]}") == "The token is not valid here."
+
+
 def test_token_for_another_algorithm_of_the_same_key_is_refused() -> None:
     """The key is for HS256 alone, whatever a token says of itself."""
     long = "k" * 64
