@@ -11,16 +11,14 @@ from typing import Any, Final
 
 from gateway.errors import GatewayError
 from gateway.events import Draft
-from gateway.tasks import (
+from gateway.task_changes import (
     Change,
-    Desire,
-    TaskRecord,
-    TaskStatus,
     cancelled,
     chained,
     paused,
     requeued,
 )
+from gateway.tasks import Desire, TaskRecord, TaskStatus
 
 DETACH: Final = "detach"
 """Who wished what a detach policy did."""

@@ -17,8 +17,9 @@ import asyncpg
 
 from benchmarks.measure import Figure, disk
 from gateway.events import Draft, number
-from gateway.state.base import Append, StateStore
+from gateway.state.base import StateStore
 from gateway.state.group_commit import MAX_BATCH
+from gateway.state.values import Append
 from gateway.tasks import Fence
 from tests.support.postgres import LIKE_A_SERVER, fresh_database, postgres_server
 from tests.support.records import fence_of, output

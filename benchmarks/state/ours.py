@@ -21,7 +21,8 @@ from gateway.agents.base import AsyncBaseAgent
 from gateway.agents.hosted import hosted
 from gateway.clock import Clock
 from gateway.state.sqlite.store import SqliteStore
-from gateway.tasks import Task, TaskRecord, TaskStatus, claimed
+from gateway.task_changes import claimed
+from gateway.tasks import Task, TaskRecord, TaskStatus
 from gateway.work.run import Run
 from tests.support.records import new_task, record
 

@@ -7,8 +7,10 @@ from typing import Final
 
 from benchmarks.measure import Figure, disk
 from gateway.checkpoints import Kept, new_checkpoint
-from gateway.state.base import Append, StateStore
-from gateway.tasks import TaskRecord, told_of
+from gateway.state.base import StateStore
+from gateway.state.values import Append
+from gateway.task_changes import told_of
+from gateway.tasks import TaskRecord
 from tests.support.postgres import LIKE_A_SERVER, fresh_database, postgres_server
 from tests.support.records import fence_of
 from tests.support.stores import Backend, PostgresqlBackend, SqliteBackend, SurrealBackend, run

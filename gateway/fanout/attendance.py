@@ -16,7 +16,8 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.clock import Clock
 from gateway.errors import GatewayError, StoreUnavailableError
-from gateway.state.base import Decide, StateStore
+from gateway.state.base import StateStore
+from gateway.state.values import Decide
 from gateway.tasks import TaskRecord
 from gateway.wishes import unwatched_since, watcher_came, watcher_left, watchers_gone
 

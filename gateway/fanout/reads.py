@@ -4,7 +4,8 @@ import asyncio
 from typing import Final
 
 from gateway.fanout.replay import ReadLog
-from gateway.state.base import Page, StateStore
+from gateway.state.base import StateStore
+from gateway.state.values import Page
 
 MAX_EVENTS_A_READ: Final = 1000
 """Events of one read of the log for a subscription: bounds how long one reader holds the store."""

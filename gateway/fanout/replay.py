@@ -19,7 +19,7 @@ from typing import Final
 from gateway.events import Event, TaskEvents
 from gateway.fanout.rank import Rank
 from gateway.fanout.sink import Sink
-from gateway.state.base import Page
+from gateway.state.values import Page
 
 ReadLog = Callable[[str, int, int], Awaitable[Page]]
 """(task_id, after_seq, max_bytes) -> the next events of the log."""

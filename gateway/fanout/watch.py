@@ -11,7 +11,8 @@ from gateway.bus.base import CHANGES, Bus, Message, Missed
 from gateway.errors import StoreUnavailableError
 from gateway.frames import fitting, reset, update
 from gateway.principal import Principal
-from gateway.state.base import StateStore, TaskQuery
+from gateway.state.base import StateStore
+from gateway.state.values import TaskQuery
 from gateway.task_wire import listed
 from gateway.tasks import Changed, TaskRecord
 

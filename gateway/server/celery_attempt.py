@@ -26,7 +26,8 @@ from gateway.server.data_dir import locked
 from gateway.server.world import World
 from gateway.settings import Settings
 from gateway.state.base import StateStore
-from gateway.tasks import Change, TaskRecord, claimed
+from gateway.task_changes import Change, claimed
+from gateway.tasks import TaskRecord
 from gateway.work.bells import hear_lost_bells
 from gateway.work.leases import Lease, Told
 from gateway.work.run import Run

@@ -27,8 +27,8 @@ from gateway.shapes.base import Empty, Shape
 from gateway.shapes.socket import Pong, Renewed, Watching
 from gateway.shapes.tasks import Submitted, Subscribed, TaskAnswer, TaskPage
 from gateway.shapes.workflows import CheckpointPage, Recovered, WorkflowAnswer, WorkflowPage
-from gateway.state.base import Created
 from gateway.state.recorder import Recorder
+from gateway.state.values import Created
 from gateway.tasks import TaskRecord
 from gateway.work.control import Control
 from gateway.work.workflows import Workflows, without_data

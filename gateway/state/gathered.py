@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from gateway.errors import LeaseLostError
 from gateway.events import TaskEvents
-from gateway.state.base import Append
 from gateway.state.transaction import Appended, appended
+from gateway.state.values import Append
 from gateway.tasks import Changed, Commit, Fence
 
 Asked = tuple[Fence, Append]

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from gateway.fleet import Fleet, Standing
-from gateway.tasks import Change, TaskRecord
+from gateway.task_changes import Change
+from gateway.tasks import TaskRecord
 
 FORGET_INSTANCES_MS: Final = 3600 * 1000
 """How long after its end a lease is remembered: longer than anybody waits for its instance."""

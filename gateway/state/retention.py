@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.state.base import Retention
 from gateway.state.tables import Ended, Tables
+from gateway.state.values import Retention
 
 OF_A_TASK: Final = ("task", "task_payload", "task_input", "event")
 """Tables whose rows go with their task. Its key stays, so that a late repeat does not run it once more; its files are

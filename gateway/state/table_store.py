@@ -11,15 +11,21 @@ from gateway.clock import Clock
 from gateway.errors import StoreUnavailableError
 from gateway.files import Batch, FileInfo, Stored
 from gateway.sites import Site
-from gateway.state.base import (
+from gateway.state.base import OnCommit, OnWritten
+from gateway.state.group_commit import settle
+from gateway.state.leases import Leases
+from gateway.state.notes import Notes
+from gateway.state.table_leases import TableLeases
+from gateway.state.table_notes import TableNotes
+from gateway.state.tables import Tables
+from gateway.state.transaction import Transaction
+from gateway.state.values import (
     Append,
     Appender,
     Created,
     Decide,
     NewInput,
     NewTask,
-    OnCommit,
-    OnWritten,
     Page,
     Recovery,
     Retained,
@@ -29,13 +35,6 @@ from gateway.state.base import (
     TaskQuery,
     Usage,
 )
-from gateway.state.group_commit import settle
-from gateway.state.leases import Leases
-from gateway.state.notes import Notes
-from gateway.state.table_leases import TableLeases
-from gateway.state.table_notes import TableNotes
-from gateway.state.tables import Tables
-from gateway.state.transaction import Transaction
 from gateway.tasks import Commit, Fence, Outcome, TaskRecord, Wished
 from gateway.workflow_record import DecideWorkflow, WorkflowQuery, WorkflowRecord
 

@@ -14,9 +14,16 @@ from gateway.files import Batch, FileInfo, Stored
 from gateway.fleet import Fleet, Standing
 from gateway.notes import Note
 from gateway.sites import Site
-from gateway.state.base import NewTask, Page, Size, StoredInput, TaskQuery, Usage
 from gateway.state.checkpoint_columns import Place
 from gateway.state.leases import Schemas
+from gateway.state.values import (
+    NewTask,
+    Page,
+    Size,
+    StoredInput,
+    TaskQuery,
+    Usage,
+)
 from gateway.tasks import Fence, Outcome, TaskRecord, Wished
 from gateway.workflow_record import WorkflowQuery, WorkflowRecord
 

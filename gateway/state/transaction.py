@@ -8,7 +8,11 @@ from gateway.errors import GatewayError, LeaseLostError
 from gateway.events import Draft, Event, TaskEvents, number
 from gateway.files import Batch
 from gateway.notes import Note
-from gateway.state.base import (
+from gateway.state.checkpoint_columns import Place
+from gateway.state.leases import DecideOwner
+from gateway.state.retention import Step, forget, step
+from gateway.state.tables import Ended, Tables
+from gateway.state.values import (
     KEY_LIFETIME_MS,
     Append,
     Created,
@@ -19,12 +23,8 @@ from gateway.state.base import (
     Retention,
     StoredInput,
 )
-from gateway.state.checkpoint_columns import Place
-from gateway.state.leases import DecideOwner
-from gateway.state.retention import Step, forget, step
-from gateway.state.tables import Ended, Tables
+from gateway.task_changes import Change, submitted, told_of
 from gateway.tasks import (
-    Change,
     Changed,
     Commit,
     Desire,
@@ -32,8 +32,6 @@ from gateway.tasks import (
     Outcome,
     TaskRecord,
     TaskStatus,
-    submitted,
-    told_of,
 )
 from gateway.workflow_record import DecideWorkflow, WorkflowRecord
 

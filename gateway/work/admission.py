@@ -11,7 +11,7 @@ from typing import Final
 
 from gateway.errors import GatewayError
 from gateway.settings import Settings
-from gateway.state.base import Usage
+from gateway.state.values import Usage
 from gateway.token_bucket import TokenBucket
 
 LOOK_S: Final = 1.0

@@ -13,7 +13,14 @@ from gateway.errors import GatewayError, wrong_field
 from gateway.files import MAX_FILES, Upload, conflicts, to_entry
 from gateway.frames import InputBody, ListBody, SubmitBody, fitting, input_bytes
 from gateway.principal import Principal
-from gateway.state.base import Created, Decide, NewInput, NewTask, StateStore, TaskQuery
+from gateway.state.base import StateStore
+from gateway.state.values import (
+    Created,
+    Decide,
+    NewInput,
+    NewTask,
+    TaskQuery,
+)
 from gateway.task_wire import listed, to_wire
 from gateway.tasks import Outcome, TaskRecord
 from gateway.work.admission import Admission

@@ -20,7 +20,8 @@ from gateway.errors import GatewayError, StoreUnavailableError
 from gateway.fleet import Standing, may_claim
 from gateway.metrics import Metrics
 from gateway.state.base import StateStore
-from gateway.tasks import Change, TaskRecord, TaskStatus, claimed, failed
+from gateway.task_changes import Change, claimed, failed
+from gateway.tasks import TaskRecord, TaskStatus
 from gateway.work.bells import hear_lost_bells
 from gateway.work.leases import Holding
 from gateway.work.offers import Offers

@@ -26,8 +26,9 @@ from gateway.events import (
     gather,
     output_bytes,
 )
-from gateway.state.base import Append, Decide, StateStore
+from gateway.state.base import StateStore
 from gateway.state.retry import durably, pause_s
+from gateway.state.values import Append, Decide
 from gateway.tasks import Fence, TaskRecord
 from gateway.work.run_watch import RunWatch
 

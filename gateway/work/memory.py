@@ -7,9 +7,11 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.checkpoints import Kept, new_checkpoint
 from gateway.clock import Clock
-from gateway.state.base import Append, StateStore
+from gateway.state.base import StateStore
 from gateway.state.retry import durably
-from gateway.tasks import TaskRecord, told_of
+from gateway.state.values import Append
+from gateway.task_changes import told_of
+from gateway.tasks import TaskRecord
 from gateway.wishes import answered, asked
 from gateway.work.journal import Journal
 from gateway.workflow_record import MAX_STEP_NAME

@@ -16,7 +16,8 @@ from gateway.clock import Clock
 from gateway.errors import GatewayError, StoreUnavailableError
 from gateway.fleet import Standing, is_orphan
 from gateway.state.base import StateStore
-from gateway.tasks import Change, TaskRecord, lost, taken_over
+from gateway.task_changes import Change, lost, taken_over
+from gateway.tasks import TaskRecord
 from gateway.work.dispatcher import Dispatcher
 from gateway.work.leases import Holding
 

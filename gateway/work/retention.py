@@ -9,7 +9,8 @@ from gateway.clock import Clock
 from gateway.errors import StoreUnavailableError
 from gateway.metrics import Metrics
 from gateway.settings import Settings
-from gateway.state.base import KEY_LIFETIME_MS, Retention, StateStore
+from gateway.state.base import StateStore
+from gateway.state.values import KEY_LIFETIME_MS, Retention
 
 SWEEP_S: Final = 60.0
 """How often it is looked for, where nothing is to be kept for less."""

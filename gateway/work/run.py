@@ -16,9 +16,22 @@ from gateway.clock import Clock
 from gateway.errors import LeaseLostError
 from gateway.events import Draft
 from gateway.files import Batch, FileInfo, Stored
-from gateway.state.base import Decide, StateStore
+from gateway.state.base import StateStore
 from gateway.state.retry import durably
-from gateway.tasks import Change, Fence, TaskRecord, TaskStatus, Wished, cancelled, completed, failed, lost
+from gateway.state.values import Decide
+from gateway.task_changes import (
+    Change,
+    cancelled,
+    completed,
+    failed,
+    lost,
+)
+from gateway.tasks import (
+    Fence,
+    TaskRecord,
+    TaskStatus,
+    Wished,
+)
 from gateway.work.journal import Journal
 from gateway.work.memory import RunMemory
 from gateway.work.run_watch import RunWatch

@@ -20,7 +20,18 @@ from gateway.events import Draft
 from gateway.frames import input_bytes
 from gateway.state.base import StateStore
 from gateway.state.retry import durably
-from gateway.tasks import Change, Desire, TaskRecord, TaskStatus, Wished, given_up, paused, resumed
+from gateway.task_changes import (
+    Change,
+    given_up,
+    paused,
+    resumed,
+)
+from gateway.tasks import (
+    Desire,
+    TaskRecord,
+    TaskStatus,
+    Wished,
+)
 from gateway.work.journal import Journal
 
 TRY_AGAIN_S: Final = 5.0

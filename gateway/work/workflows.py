@@ -19,7 +19,8 @@ from gateway.frames import (
     fitting,
 )
 from gateway.principal import Principal
-from gateway.state.base import NewTask, Recovery, StateStore, TaskQuery
+from gateway.state.base import StateStore
+from gateway.state.values import NewTask, Recovery, TaskQuery
 from gateway.tasks import TaskRecord
 from gateway.work.control import Control
 from gateway.work.workflow_bodies import WorkflowBody, WorkflowPatchBody

@@ -7,17 +7,20 @@ import orjson
 import pytest
 
 from gateway.errors import GatewayError, LeaseLostError
-from gateway.state.base import Append, NewInput, StateStore, TaskQuery
-from gateway.tasks import (
+from gateway.state.base import StateStore
+from gateway.state.values import Append, NewInput, TaskQuery
+from gateway.task_changes import (
     Change,
+    completed,
+    failed,
+    lost,
+)
+from gateway.tasks import (
     Changed,
     Fence,
     Outcome,
     TaskRecord,
     TaskStatus,
-    completed,
-    failed,
-    lost,
 )
 from gateway.wishes import wish_cancel
 from tests.support.records import NOW_MS, fence_of, new_task, output, record

@@ -6,8 +6,10 @@ import pytest
 
 from gateway.errors import GatewayError, LeaseLostError
 from gateway.files import PIECE_BYTES, Batch, Piece
-from gateway.state.base import StateStore, TaskQuery
-from gateway.tasks import Changed, Outcome, TaskRecord, cancelled, completed, lost
+from gateway.state.base import StateStore
+from gateway.state.values import TaskQuery
+from gateway.task_changes import cancelled, completed, lost
+from gateway.tasks import Changed, Outcome, TaskRecord
 from tests.support.files import add, info, noise, tree_of
 from tests.support.records import NOW_MS, fence_of, new_task, record
 from tests.support.stores import Backend, Published, claim, code_of, run

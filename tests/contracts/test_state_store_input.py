@@ -3,8 +3,10 @@
 import asyncio
 from functools import partial
 
-from gateway.state.base import NewInput, StateStore, StoredInput
-from gateway.tasks import Change, TaskRecord, completed
+from gateway.state.base import StateStore
+from gateway.state.values import NewInput, StoredInput
+from gateway.task_changes import Change, completed
+from gateway.tasks import TaskRecord
 from gateway.wishes import send_input, watcher_came
 from tests.support.records import NOW_MS, new_task, record
 from tests.support.stores import AMPLE, Backend, Published, code_of, run

@@ -11,7 +11,8 @@ from gateway.errors import GatewayError
 from gateway.fleet import Standing, is_orphan, lives, may_claim
 from gateway.state.base import StateStore
 from gateway.state.leases import FORGET_INSTANCES_MS, DecideOwner
-from gateway.tasks import Change, TaskRecord, TaskStatus, claimed, completed
+from gateway.task_changes import Change, claimed, completed
+from gateway.tasks import TaskRecord, TaskStatus
 from tests.support.records import NOW_MS, new_task, record
 from tests.support.stores import Backend, code_of, run
 

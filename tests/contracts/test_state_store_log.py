@@ -6,15 +6,14 @@ from typing import Any
 
 from gateway.errors import GatewayError
 from gateway.events import Draft
-from gateway.state.base import Append, StateStore, TaskQuery
+from gateway.state.base import StateStore
+from gateway.state.values import Append, TaskQuery
+from gateway.task_changes import Change, completed, lost
 from gateway.tasks import (
-    Change,
     Desire,
     Outcome,
     TaskRecord,
     TaskStatus,
-    completed,
-    lost,
 )
 from gateway.wishes import wish_cancel
 from tests.support.records import NOW_MS, fence_of, new_task, output, record

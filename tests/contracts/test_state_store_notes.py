@@ -3,7 +3,7 @@
 import dataclasses
 
 from gateway.notes import OF_INSTANCES, Note
-from gateway.state.base import Retention
+from gateway.state.values import Retention
 from tests.support.records import NOW_MS
 from tests.support.stores import Backend
 

@@ -9,8 +9,17 @@ import pytest
 from gateway.errors import GatewayError
 from gateway.files import Batch, FileInfo, Piece
 from gateway.sites import Site
-from gateway.state.base import Append, NewInput, NewTask, Retained, Retention, StateStore, Usage
-from gateway.tasks import Changed, TaskRecord, cancelled, completed
+from gateway.state.base import StateStore
+from gateway.state.values import (
+    Append,
+    NewInput,
+    NewTask,
+    Retained,
+    Retention,
+    Usage,
+)
+from gateway.task_changes import cancelled, completed
+from gateway.tasks import Changed, TaskRecord
 from gateway.wishes import send_input
 from tests.support.records import NOW_MS, fence_of, new_task, output, record
 from tests.support.stores import AMPLE, Backend, Published, claim, code_of, run, seqs

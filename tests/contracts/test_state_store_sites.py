@@ -4,7 +4,7 @@ import dataclasses
 
 from gateway.sites import Site, hash_of
 from gateway.state.base import StateStore
-from gateway.tasks import completed
+from gateway.task_changes import completed
 from tests.support.records import NOW_MS, fence_of
 from tests.support.stores import Backend, run
 

@@ -8,8 +8,15 @@ import pytest
 
 from gateway.checkpoints import Checkpoint, new_checkpoint
 from gateway.errors import GatewayError, LeaseLostError
-from gateway.state.base import Append, Recovery, Retention, StateStore, TaskQuery
-from gateway.tasks import TaskRecord, completed, told_of
+from gateway.state.base import StateStore
+from gateway.state.values import (
+    Append,
+    Recovery,
+    Retention,
+    TaskQuery,
+)
+from gateway.task_changes import completed, told_of
+from gateway.tasks import TaskRecord
 from gateway.workflow_record import (
     VersionConflictError,
     WorkflowChange,

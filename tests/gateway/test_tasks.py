@@ -10,17 +10,8 @@ from hypothesis import strategies as st
 
 from gateway.errors import TASK_ERRORS, GatewayError
 from gateway.events import Draft
-from gateway.task_wire import listed, to_wire
-from gateway.tasks import (
-    COLUMNS,
-    ENDED,
-    TRANSITIONS,
+from gateway.task_changes import (
     Change,
-    Desire,
-    Outcome,
-    Signal,
-    TaskRecord,
-    TaskStatus,
     cancelled,
     claimed,
     completed,
@@ -29,8 +20,19 @@ from gateway.tasks import (
     lost,
     paused,
     resumed,
-    step,
     submitted,
+)
+from gateway.task_wire import listed, to_wire
+from gateway.tasks import (
+    COLUMNS,
+    ENDED,
+    TRANSITIONS,
+    Desire,
+    Outcome,
+    Signal,
+    TaskRecord,
+    TaskStatus,
+    step,
 )
 from gateway.wishes import watcher_came, watcher_left, watchers_gone, wish_cancel, wish_pause, wish_resume
 from tests.support.records import NOW_MS, deterministic, record, running

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.tasks import Change, Desire, TaskRecord, TaskStatus
+from gateway.task_changes import Change
+from gateway.tasks import Desire, TaskRecord, TaskStatus
 from gateway.wishes import (
     MAX_INPUT_BYTES,
     MAX_UNDELIVERED_BYTES,

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 from gateway.events import Draft, Event, TaskEvents, number
 from gateway.fanout.rank import Rank
 from gateway.fanout.replay import Subscription
-from gateway.state.base import Page
+from gateway.state.values import Page
 from tests.support.records import NOW_MS, deterministic, output
 from tests.support.sinks import NOWHERE, Socketless
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from gateway.clock import Clock
 from gateway.errors import StoreUnavailableError
-from gateway.state.base import Append
 from gateway.state.sqlite.store import SqliteStore
+from gateway.state.values import Append
 from tests.support.records import fence_of, new_task, output, record
 from tests.support.stores import claim
 

@@ -10,8 +10,9 @@ import orjson
 from gateway.agents.base import AsyncBaseAgent
 from gateway.agents.hosted import hosted
 from gateway.agents.runner import Agent
-from gateway.state.base import NewInput
-from gateway.tasks import Task, TaskRecord, lost
+from gateway.state.values import NewInput
+from gateway.task_changes import lost
+from gateway.tasks import Task, TaskRecord
 from gateway.wishes import send_input, wish_cancel, wish_pause, wish_resume
 from gateway.work.run import Run
 from sandbox_bridge.bridge import Bridge

@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from gateway.clock import Clock
 from gateway.events import Draft, Event, TaskEvents, number
-from gateway.state.base import NewTask
+from gateway.state.values import NewTask
 from gateway.tasks import Fence, TaskRecord, TaskStatus
 
 NOW_MS = 1_750_000_000_000

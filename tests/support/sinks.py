@@ -7,7 +7,7 @@ from typing import Self
 
 from gateway.events import Draft, Event, TaskEvents, number
 from gateway.fanout.sink import Tally
-from gateway.state.base import Page
+from gateway.state.values import Page
 from tests.support.records import NOW_MS
 
 NOWHERE = os.open(os.devnull, os.O_WRONLY)

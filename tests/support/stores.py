@@ -14,7 +14,8 @@ from gateway.state.base import StateStore
 from gateway.state.postgresql.store import PostgresqlStore
 from gateway.state.sqlite.store import SqliteStore
 from gateway.state.surrealdb.store import SurrealStore
-from gateway.tasks import Commit, TaskRecord, claimed
+from gateway.task_changes import claimed
+from gateway.tasks import Commit, TaskRecord
 from tests.support.inline import InlineExecutor
 from tests.support.records import NOW_MS, FakeTime, new_task, record
 

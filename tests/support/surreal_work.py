@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from gateway.errors import StoreUnavailableError
-from gateway.state.base import Append, StateStore
+from gateway.state.base import StateStore
+from gateway.state.values import Append
 from tests.support.records import fence_of, output
 from tests.support.stores import SurrealBackend, run
 

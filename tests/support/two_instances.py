@@ -12,8 +12,9 @@ from gateway.events import TaskEvents
 from gateway.fanout.hub import Hub
 from gateway.fanout.relay import Relay
 from gateway.fanout.replay import Feeder, Subscription
-from gateway.state.base import Append, Page, StateStore
-from gateway.tasks import completed
+from gateway.state.base import StateStore
+from gateway.state.values import Append, Page
+from gateway.task_changes import completed
 from tests.support.history import check_all
 from tests.support.processes import until
 from tests.support.records import NOW_MS, fence_of, output

@@ -10,7 +10,8 @@ import structlog
 
 from gateway.clock import Clock
 from gateway.state.sqlite.store import SqliteStore
-from gateway.tasks import TaskRecord, claimed
+from gateway.task_changes import claimed
+from gateway.tasks import TaskRecord
 from tests.support.inline import GatedExecutor, InlineExecutor
 from tests.support.records import NOW_MS, LoopTime, new_task, record
 

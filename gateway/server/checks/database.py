@@ -13,8 +13,9 @@ from gateway.server.checks.parts import SLOW_SYNC_S, Finding, is_held, shown_siz
 from gateway.server.data_dir import StartError
 from gateway.server.world import World
 from gateway.settings import Settings
-from gateway.state.base import Size, StateStore
+from gateway.state.base import StateStore
 from gateway.state.sqlite.look import Look, look
+from gateway.state.values import Size
 from gateway.work.retention import retention_of
 
 WRITES: Final = 5

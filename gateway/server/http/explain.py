@@ -15,7 +15,8 @@ from gateway.server.http.routes import JSON, Answer, Asked, Route, json_answer
 from gateway.sessions.commands import Services
 from gateway.sessions.pace import in_turn
 from gateway.shapes.explain import SessionExplained, TaskExplained
-from gateway.state.base import StateStore, TaskQuery
+from gateway.state.base import StateStore
+from gateway.state.values import TaskQuery
 from gateway.tasks import TaskRecord
 from gateway.work.timeline import MILESTONES, timeline, totals
 

@@ -23,7 +23,8 @@ from gateway.sessions.session import SessionIds
 from gateway.settings import Settings
 from gateway.shapes.base import Empty
 from gateway.shapes.tasks import Submitted, TaskAnswer, TaskPage
-from gateway.state.base import Created, StateStore
+from gateway.state.base import StateStore
+from gateway.state.values import Created
 from gateway.tasks import TaskRecord
 
 

@@ -6,13 +6,13 @@ from typing import Any, Final
 
 from gateway.clock import Clock
 from gateway.events import may_wait
-from gateway.state.base import Appender
 from gateway.state.gathered import Asked, Gathered, alike, told
 from gateway.state.group_commit import Batch, GroupCommit, in_task
 from gateway.state.postgresql.pool import Connection, Database
 from gateway.state.schema import escape
 from gateway.state.task_columns import encode
 from gateway.state.transaction import Appended
+from gateway.state.values import Appender
 from gateway.tasks import Commit, TaskRecord
 
 _ARRAYS: Final[dict[Any, str]] = {int: "bigint", bool: "boolean", int | None: "bigint"}

@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from gateway.state.base import Size
 from gateway.state.postgresql.files import Files
 from gateway.state.postgresql.pool import rows_written
 from gateway.state.retention import OF_A_TASK, OF_A_WORKFLOW, STEP_ROWS
 from gateway.state.tables import Ended
+from gateway.state.values import Size
 
 STEP_EVENTS: Final = 200
 """Events that one step takes from a log: each may be half a megabyte, which stays where it is until a vacuum."""

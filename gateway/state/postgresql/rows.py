@@ -4,7 +4,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from gateway.events import Event
-from gateway.state.base import NewTask, Page, StoredInput, TaskQuery, Usage
 from gateway.state.postgresql.pool import OverConnection, rows_written
 from gateway.state.schema import escape, unescape
 from gateway.state.task_columns import (
@@ -15,6 +14,13 @@ from gateway.state.task_columns import (
     encode,
     encode_outcome,
     encode_task,
+)
+from gateway.state.values import (
+    NewTask,
+    Page,
+    StoredInput,
+    TaskQuery,
+    Usage,
 )
 from gateway.tasks import COLUMNS, Fence, Outcome, TaskRecord, Wished
 

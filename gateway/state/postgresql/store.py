@@ -9,7 +9,6 @@ from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
 from gateway.clock import Clock
-from gateway.state.base import Appender
 from gateway.state.group_commit import tell
 from gateway.state.postgresql.appends import Appends
 from gateway.state.postgresql.pool import Connection, Database
@@ -17,6 +16,7 @@ from gateway.state.postgresql.tables import PostgresqlTables
 from gateway.state.settled import Settled
 from gateway.state.table_store import Read, TableStore, Write
 from gateway.state.transaction import Transaction
+from gateway.state.values import Appender
 from gateway.tasks import Commit
 
 Value = TypeVar("Value")

@@ -12,9 +12,9 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from gateway.state.base import Retention, Size
 from gateway.state.sqlite import retention
 from gateway.state.sqlite.connection import errors_translated
+from gateway.state.values import Retention, Size
 
 SYNCS: Final = 9
 """Writes whose median is what a sync takes."""

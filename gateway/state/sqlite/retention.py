@@ -3,10 +3,10 @@
 import sqlite3
 from typing import Final
 
-from gateway.state.base import Retention, Size
 from gateway.state.retention import OF_A_TASK, OF_A_WORKFLOW, STEP_ROWS
 from gateway.state.sqlite.files import Files
 from gateway.state.tables import Ended
+from gateway.state.values import Retention, Size
 
 STEP_EVENTS: Final = 500
 """Events that one step takes from a log."""

@@ -7,7 +7,6 @@ from typing import Any, Final
 import orjson
 
 from gateway.events import Event
-from gateway.state.base import NewTask, Page, StoredInput, TaskQuery, Usage
 from gateway.state.sqlite import newest
 from gateway.state.sqlite.connection import OverConnection
 from gateway.state.task_columns import (
@@ -18,6 +17,13 @@ from gateway.state.task_columns import (
     encode,
     encode_outcome,
     encode_task,
+)
+from gateway.state.values import (
+    NewTask,
+    Page,
+    StoredInput,
+    TaskQuery,
+    Usage,
 )
 from gateway.tasks import Fence, Outcome, TaskRecord, Wished
 

@@ -15,7 +15,6 @@ from typing import Final, TypeVar
 
 from gateway.clock import Clock
 from gateway.run_now import run_now
-from gateway.state.base import Appender, Retained, Retention
 from gateway.state.group_commit import Batch, GroupCommit, Told
 from gateway.state.sqlite.connection import connect, errors_translated
 from gateway.state.sqlite.group_read import GroupRead
@@ -25,6 +24,7 @@ from gateway.state.sqlite.threads import Threads
 from gateway.state.sqlite.writer import Synchronous, Write, Writer
 from gateway.state.table_store import Read, TableStore
 from gateway.state.table_store import Write as WriteOf
+from gateway.state.values import Appender, Retained, Retention
 
 PROBE_BYTES: Final = 512 << 10
 """What has to find room before the store is believed to take writes again: as much as the largest one writes."""

@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from gateway.state.base import Size
 from gateway.state.retention import STEP_ROWS
 from gateway.state.surrealdb.database import MOST, record, within
 from gateway.state.surrealdb.files import Files
 from gateway.state.tables import Ended
+from gateway.state.values import Size
 
 STEP_EVENTS: Final = 200
 """Events that one step takes from a log."""

@@ -6,7 +6,6 @@ from typing import Any
 import orjson
 
 from gateway.events import Event
-from gateway.state.base import NewTask, Page, StoredInput, TaskQuery, Usage
 from gateway.state.surrealdb.database import MOST, OverDatabase, record, within
 from gateway.state.task_columns import (
     decode,
@@ -15,6 +14,13 @@ from gateway.state.task_columns import (
     encode,
     encode_outcome,
     encode_task,
+)
+from gateway.state.values import (
+    NewTask,
+    Page,
+    StoredInput,
+    TaskQuery,
+    Usage,
 )
 from gateway.tasks import COLUMNS, Fence, Outcome, TaskRecord, Wished
 

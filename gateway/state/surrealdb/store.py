@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from gateway.clock import Clock
-from gateway.state.base import Appender
 from gateway.state.gathered import Asked, Gathered, told
 from gateway.state.group_commit import Batch, GroupCommit, in_task, tell
 from gateway.state.settled import Settled
@@ -18,6 +17,7 @@ from gateway.state.surrealdb.database import Database, Statements
 from gateway.state.surrealdb.tables import SurrealTables
 from gateway.state.table_store import Read, TableStore, Write
 from gateway.state.transaction import Appended, Transaction
+from gateway.state.values import Appender
 from gateway.tasks import Commit
 
 Value = TypeVar("Value")

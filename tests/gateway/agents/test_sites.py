@@ -22,7 +22,8 @@ from gateway.agents.sites import (
 )
 from gateway.server import logs
 from gateway.sites import Site, hash_of
-from gateway.tasks import Desire, TaskRecord, cancelled, completed
+from gateway.task_changes import cancelled, completed
+from gateway.tasks import Desire, TaskRecord
 from sandbox_bridge.bridge import Bridge
 from sandbox_bridge.pool import Pool
 from tests.support.agents import Context

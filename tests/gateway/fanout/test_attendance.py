@@ -13,8 +13,9 @@ from gateway.fanout.follow import follow
 from gateway.fanout.hub import Hub
 from gateway.fanout.relay import Relay
 from gateway.fanout.replay import ReadLog
-from gateway.state.base import Page
-from gateway.tasks import Desire, TaskRecord, TaskStatus, completed
+from gateway.state.values import Page
+from gateway.task_changes import completed
+from gateway.tasks import Desire, TaskRecord, TaskStatus
 from gateway.wishes import wish_pause, wish_resume
 from tests.support.records import NOW_MS
 from tests.support.waiting import held_by_another, let_pass

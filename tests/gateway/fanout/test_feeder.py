@@ -7,7 +7,7 @@ import pytest
 
 from gateway.errors import StoreUnavailableError
 from gateway.fanout.replay import PAGE_BYTES, Feeder, LogTrimmedError, Subscription
-from gateway.state.base import Page
+from gateway.state.values import Page
 from tests.support.records import output
 from tests.support.sinks import Client, Log
 from tests.support.waiting import let_pass

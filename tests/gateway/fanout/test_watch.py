@@ -10,7 +10,7 @@ import pytest
 from gateway.bus.base import CHANGES, EVERYBODY, Missed, announce
 from gateway.bus.memory import MemoryBus
 from gateway.fanout.watch import ROUND_S, Watch
-from gateway.state.base import Append
+from gateway.state.values import Append
 from tests.support.records import fence_of, output
 from tests.support.viewer import Viewer
 from tests.support.waiting import let_pass

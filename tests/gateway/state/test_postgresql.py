@@ -9,10 +9,11 @@ import pytest
 
 from gateway.errors import StoreUnavailableError
 from gateway.server import logs
-from gateway.state.base import Append, NewTask, StateStore
+from gateway.state.base import StateStore
 from gateway.state.postgresql.pool import Connection, Database
 from gateway.state.postgresql.store import PostgresqlStore
 from gateway.state.schema import escape, unescape
+from gateway.state.values import Append, NewTask
 from gateway.tasks import Fence, TaskRecord
 from gateway.work.journal import Journal
 from gateway.work.memory import RunMemory

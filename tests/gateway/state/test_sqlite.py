@@ -12,12 +12,13 @@ import pytest
 
 from gateway.checkpoints import new_checkpoint
 from gateway.errors import GatewayError, LeaseLostError, StoreUnavailableError
-from gateway.state.base import Append, Created, StateStore, TaskQuery
+from gateway.state.base import StateStore
 from gateway.state.schema import migrations
 from gateway.state.sqlite import newest
 from gateway.state.sqlite.store import SqliteStore
 from gateway.state.tables import Tables
-from gateway.tasks import completed, told_of
+from gateway.state.values import Append, Created, TaskQuery
+from gateway.task_changes import completed, told_of
 from tests.support.inline import InlineExecutor
 from tests.support.records import NOW_MS, FakeTime, fence_of, new_task, output, record
 from tests.support.stores import Published, SqliteBackend, claim, inline, run, seqs

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import StoreUnavailableError
-from gateway.state.base import Append, TaskQuery
 from gateway.state.surrealdb.database import TRIES, Database, Statements, record
 from gateway.state.surrealdb.store import SurrealStore
-from gateway.tasks import Change, TaskRecord
+from gateway.state.values import Append, TaskQuery
+from gateway.task_changes import Change
+from gateway.tasks import TaskRecord
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.records import FakeTime, fence_of, new_task, output
 from tests.support.stores import Published, SurrealBackend, run, seqs

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from gateway.errors import GatewayError
 from gateway.settings import Settings
-from gateway.state.base import Usage
+from gateway.state.values import Usage
 from gateway.work.admission import LOOK_S, MANY, Admission
 
 MINE = "alice"

@@ -14,8 +14,9 @@ from gateway.errors import GatewayError
 from gateway.frames import InputBody, ListBody, SubmitBody
 from gateway.principal import SCOPES, Principal
 from gateway.settings import Settings
-from gateway.state.base import Created
-from gateway.tasks import Desire, TaskStatus, completed, failed
+from gateway.state.values import Created
+from gateway.task_changes import completed, failed
+from gateway.tasks import Desire, TaskStatus
 from gateway.work.admission import Admission
 from gateway.work.control import Control
 from tests.support.planter import Planter

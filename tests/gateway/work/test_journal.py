@@ -12,7 +12,8 @@ from gateway.events import ENOUGH, JOINED_BYTES, MAX_DATA_BYTES, Draft
 from gateway.run_now import run_now
 from gateway.state.group_commit import REST_S
 from gateway.state.sqlite.tables import SqliteTables
-from gateway.tasks import Change, Commit, Fence, TaskRecord, lost
+from gateway.task_changes import Change, lost
+from gateway.tasks import Commit, Fence, TaskRecord
 from gateway.work.journal import MAX_PENDING_BYTES, Journal
 from tests.support.records import NOW_MS, fence_of, output
 from tests.support.waiting import held_by_another, let_pass, turns

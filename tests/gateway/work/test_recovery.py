@@ -7,8 +7,9 @@ from functools import partial
 import pytest
 
 from gateway.errors import LeaseLostError
-from gateway.state.base import Append
-from gateway.tasks import Commit, TaskRecord, TaskStatus, claimed, completed, lost
+from gateway.state.values import Append
+from gateway.task_changes import claimed, completed, lost
+from gateway.tasks import Commit, TaskRecord, TaskStatus
 from gateway.wishes import wish_cancel
 from gateway.work.recovery import take_orphans
 from tests.support.records import NOW_MS, fence_of, output

@@ -9,7 +9,8 @@ import pytest
 
 from gateway.metrics import Metrics
 from gateway.settings import Settings
-from gateway.tasks import TaskRecord, completed
+from gateway.task_changes import completed
+from gateway.tasks import TaskRecord
 from gateway.work.retention import SETTLED_S, SWEEP_S, sweep
 from tests.support.waiting import held_by_another, let_pass
 from tests.support.work import LOG, Bench

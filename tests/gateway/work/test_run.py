@@ -6,8 +6,14 @@ from typing import Any
 import pytest
 
 from gateway.agents.runner import PlaceLostError, RunContext, TaskCancelledError, TaskFailedError
-from gateway.state.base import Append
-from gateway.tasks import Desire, Outcome, TaskRecord, TaskStatus, lost
+from gateway.state.values import Append
+from gateway.task_changes import lost
+from gateway.tasks import (
+    Desire,
+    Outcome,
+    TaskRecord,
+    TaskStatus,
+)
 from gateway.wishes import wish_cancel
 from gateway.work.run import MAX_BACK_OFF_MS, Run
 from tests.support.agents import agent_that

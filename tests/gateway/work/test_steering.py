@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from gateway.agents.runner import RunContext, Sent, TaskCancelledError, UnableError
-from gateway.state.base import Decide, NewInput
-from gateway.tasks import Desire, TaskRecord, TaskStatus, lost
+from gateway.state.values import Decide, NewInput
+from gateway.task_changes import lost
+from gateway.tasks import Desire, TaskRecord, TaskStatus
 from gateway.wishes import resize, send_input, wish_cancel, wish_pause, wish_resume
 from gateway.work.run import Run
 from gateway.work.steering import TRY_AGAIN_S

@@ -20,8 +20,8 @@ from gateway.bus.base import announce
 from gateway.bus.memory import MemoryBus
 from gateway.metrics import Metrics
 from gateway.run_now import run_now
-from gateway.state.base import NewInput
 from gateway.state.sqlite.tables import SqliteTables
+from gateway.state.values import NewInput
 from gateway.tasks import Commit, TaskRecord, TaskStatus
 from gateway.wishes import send_input, wish_cancel, wish_pause, wish_resume
 from gateway.work.dispatcher import Dispatcher
