@@ -28,6 +28,7 @@ def _wire(task: TaskRecord, end: dict[str, Any]) -> dict[str, Any]:
         "workflow_id": task.workflow_id,
         "subject": task.subject,
         "labels": task.labels,
+        "title": task.title,
         "priority": task.priority,
         "attempt": task.attempt,
         "max_attempts": task.max_attempts,

@@ -160,6 +160,7 @@ class TaskRecord:
     watchers: dict[str, int | None] = field(default_factory=dict)
     takes_input: bool = False
     traceparent: str | None = None
+    title: str | None = None
     inputs: int = 0
     input_bytes: int = 0
     input_given_bytes: int = 0

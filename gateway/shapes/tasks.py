@@ -52,6 +52,7 @@ class ListedTask(Shape):
     workflow_id: Id
     subject: str
     labels: dict[str, str]
+    title: str | None
     priority: int
     attempt: Count
     max_attempts: int = Field(ge=1)

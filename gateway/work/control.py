@@ -24,6 +24,7 @@ from gateway.state.values import (
 from gateway.task_wire import listed, to_wire
 from gateway.tasks import Outcome, TaskRecord
 from gateway.work.admission import Admission
+from gateway.work.titles import title_of
 
 RETRY_AFTER_MS: Final = 5000
 """When to come again to a server that drains."""
@@ -93,6 +94,7 @@ class Control:
             updated_at=now_ms,
             traceparent=trace.chosen(body.traceparent, traceparent),
             takes_input=self._agents.takes_input(body.agent, body.input),
+            title=title_of(body.input),
         )
         return await self._store.create_task(
             NewTask(
@@ -209,8 +211,8 @@ def _must_see(principal: Principal, task: TaskRecord | None) -> TaskRecord:
 
 
 def shown_to(principal: Principal, wire: dict[str, Any]) -> dict[str, Any]:
-    """A Task as `principal` may see it: whoever has a token for named tasks is not shown their session."""
-    return wire | {"session_id": None} if principal.tasks is not None else wire
+    """A Task as `principal` may see it: a token for named tasks shows neither their session nor of their input."""
+    return wire | {"session_id": None, "title": None} if principal.tasks is not None else wire
 
 
 def _check_upload(body: SubmitBody, upload: Upload, *, taken: bool) -> None:

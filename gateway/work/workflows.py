@@ -189,7 +189,8 @@ class Workflows:
         self._agents.require(former.agent)  # raises where nobody has it any more
         now_ms = self._clock.now_ms()
         names = ("subject", "agent", "session_id", "mode", "labels", "priority", "max_attempts", "timeout_s")
-        same = {name: getattr(former, name) for name in (*names, "detach", "detach_after_s", "takes_input")}
+        more = ("detach", "detach_after_s", "takes_input", "title")
+        same = {name: getattr(former, name) for name in (*names, *more)}
         task = TaskRecord(
             task_id=self._clock.new_ordered_id(),
             workflow_id=workflow_id,

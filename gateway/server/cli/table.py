@@ -32,7 +32,7 @@ def _row(task: Task, now: datetime) -> tuple[str, ...]:
     began = _time(task.get("started_at"))
     took = _span((_time(task.get("ended_at")) or now) - began) if began else "-"
     labels = dict(task.get("labels", {}))
-    name = labels.pop("name", "")
+    name = labels.pop("name", None) or task.get("title") or ""
     others = " ".join(f"{key}={value}" for key, value in sorted(labels.items()))
     wish = {"pause": "pausing", "cancel": "cancelling"}.get(task.get("desire", ""))
     unmet = wish and task["status"] in {"pending", "running"}

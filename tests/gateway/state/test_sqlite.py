@@ -136,6 +136,7 @@ def _without_runs(db: sqlite3.Connection) -> None:
         db.execute(f"DROP TABLE newest_{n}_place")
         db.execute(f"CREATE INDEX newest_{n}_by_place ON newest_{n} (place)")
     db.execute("ALTER TABLE newest DROP COLUMN sorted")
+    db.execute("ALTER TABLE task DROP COLUMN title")
     db.execute("PRAGMA user_version = 19")
     db.commit()
     with closing(sqlite3.connect(":memory:")) as before:

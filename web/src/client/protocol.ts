@@ -256,6 +256,7 @@ export interface Task {
   labels: {
     [k: string]: string;
   };
+  title: string | null;
   priority: number;
   attempt: number;
   max_attempts: number;
@@ -448,6 +449,7 @@ export interface ListedTask {
   labels: {
     [k: string]: string;
   };
+  title: string | null;
   priority: number;
   attempt: number;
   max_attempts: number;
