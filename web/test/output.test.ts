@@ -3,6 +3,7 @@ import { test } from "node:test";
 
 import type { EventData, EventName, TaskEvent } from "../src/client/index.ts";
 import { Output } from "../src/dashboard/output.ts";
+import { wholeLog } from "../src/dashboard/whole-log.ts";
 
 let seq = 0;
 
@@ -70,4 +71,24 @@ test("as text, only the newest lines are shown where that is asked, and the othe
   const output = await outputOf(stdout("1\n2\n3\n4"));
   assert.equal(output.text(2), "▸ 2 lines before these: Copy and Save have them.\n3\n4");
   assert.equal(output.text(), "1\n2\n3\n4");
+});
+
+test("a whole log is saved page by page as it reads at once, also lines and sequences cut by a page", async () => {
+  seq = 0;
+  const events = [
+    event("command", { index: 0, command: "make", exit_code: null }),
+    ...["1 %\r", "2 %\r", "3 %\r", "\n\x1b[3", "1mred\x1b[0m\nno ", "newline"].map(stdout),
+    event("command", { index: 0, command: "make", exit_code: 0, reason: "exit" }),
+    stdout("x".repeat(9_000_000)),
+  ];
+  const shares: number[] = [];
+  const page = async (after: number) => ({
+    events: events.slice(after, after + 1),
+    first_seq: 1,
+    last_seq: events.length,
+  });
+  const saved = await (await wholeLog(page as never, (share) => shares.push(share))).text();
+  assert.equal(saved, `$ make\n3 %\nred\nno newline⏎\n✓ exit code 0\n${"x".repeat(9_000_000)}`);
+  assert.equal(shares.length, events.length);
+  assert.equal(shares.at(-1), 1);
 });

@@ -2,6 +2,7 @@ import { TaskFailedError } from "./errors.ts";
 import type { Http } from "./http.ts";
 import type { Subscription } from "./subscription.ts";
 import {
+  type EventPage,
   type Params,
   type RequestType,
   type Result,
@@ -122,6 +123,11 @@ export class TaskHandle implements AsyncIterable<TaskEvent> {
    */
   share(options: { expires_in_s?: number } = {}): Promise<Shared> {
     return this.#session.http.post<Shared>(`${this.#path}/share`, options);
+  }
+
+  /** Some of its log, from behind an event on: a page at a time, where nobody follows it. @throws GatewayError */
+  page(afterSeq = 0, limit = 10_000): Promise<EventPage> {
+    return this.#session.http.json<EventPage>(`${this.#path}/events?after_seq=${afterSeq}&limit=${limit}`);
   }
 
   /** The files that the task gave back. @throws GatewayError */

@@ -1,7 +1,8 @@
 /** A task's output as a terminal takes it, bounded; knows nothing of how it is shown. */
 
-import type { EventData, TaskEvent } from "../client/index.ts";
-import { PlainText } from "./plain-text.ts";
+import type { TaskEvent } from "../client/index.ts";
+import { PlainLines } from "./plain-text.ts";
+import { Wording } from "./wording.ts";
 
 /** Takes what comes; the promise is kept once it has room for more. */
 export type Sink = (text: string) => Promise<void>;
@@ -11,24 +12,12 @@ const MAX_CHARS = 8 * 1024 * 1024;
 /** Lines that are shown as text; a document of more is slow to lay out. */
 export const SHOWN_LINES = 5_000;
 
-const RESET = "\x1b[0m";
-const FAINT = "\x1b[38;5;245m";
-const STYLES = {
-  command: "\x1b[1;38;5;111m",
-  good: "\x1b[38;5;114m",
-  bad: "\x1b[38;5;210m",
-  note: "\x1b[3;38;5;245m",
-  stderr: "\x1b[38;5;216m",
-};
-
 export class Output {
   /** Characters that made room for newer ones. */
   droppedChars = 0;
   #pieces: string[] = [];
   #chars = 0;
-  #lastSeq = 0;
-  #lastProgress = "";
-  #isAtLineStart = true;
+  readonly #wording = new Wording();
   #sink: Sink | null = null;
 
   /** Characters that have come in all. */
@@ -42,7 +31,7 @@ export class Output {
 
   /** Takes an event in; waits where whoever shows it has enough for now. */
   async push(event: TaskEvent): Promise<void> {
-    const text = this.#missed(event.seq) + this.#said(event);
+    const text = this.#wording.of(event);
     if (text === "") return;
     this.#pieces.push(text);
     this.#chars += text.length;
@@ -65,84 +54,16 @@ export class Output {
 
   /** As plain text: no escape sequence, no control character. Its newest lines, and that there were others. */
   text(maxLines = Number.POSITIVE_INFINITY): string {
-    const lines = new PlainText().take(this.#pieces.join("")).split(/\r*\n/);
-    const shown = lines.slice(-maxLines).map((line) => line.split("\r").at(-1));
+    const plain = new PlainLines();
+    const lines = [...plain.take(this.#pieces.join("")), plain.open];
+    const shown = lines.slice(-maxLines);
     const missing = lines.length - shown.length;
     if (missing > 0)
       shown.unshift(`▸ ${missing.toLocaleString("en")} lines before these: Copy and Save have them.`);
     if (this.droppedChars > 0) {
       const dropped = this.droppedChars.toLocaleString("en");
-      shown.unshift(`▸ The first ${dropped} characters are not kept here: gateway watch has them.`);
+      shown.unshift(`▸ The first ${dropped} characters are not kept here: Save has them.`);
     }
     return shown.join("\n");
-  }
-
-  #missed(seq: number): string {
-    const first = this.#lastSeq + 1;
-    this.#lastSeq = seq;
-    return seq > first ? this.#line("note", `Events ${first} to ${seq - 1} are not kept any more.`) : "";
-  }
-
-  #said(event: TaskEvent): string {
-    if (event.event === "output") return this.#output(event.data);
-    if (event.event === "output_gap") return this.#gap(event.data);
-    if (event.event === "command") return this.#command(event.data);
-    if (event.event === "status") return this.#status(event.data);
-    if (event.event === "log") return this.#line("note", `${event.data.level}: ${event.data.message}`);
-    return this.#landmark(event);
-  }
-
-  /** What an agent tells beside output. */
-  #landmark(event: TaskEvent): string {
-    if (event.event === "checkpoint") return this.#line("good", `◆ checkpoint ${event.data.step_name}`);
-    if (event.event === "input_requested") return this.#line("command", `? ${event.data.prompt}`);
-    if (event.event === "server_ready" && event.data.url !== null) {
-      return this.#line("good", `◆ a site is up: ${event.data.url}`);
-    }
-    return event.event === "progress" ? this.#progress(event.data) : "";
-  }
-
-  #progress({ phase, status }: EventData["progress"]): string {
-    const said = [phase, status].filter((part) => typeof part === "string" && part !== "").join(": ");
-    if (said === "" || said === this.#lastProgress) return "";
-    this.#lastProgress = said;
-    return this.#line("note", said);
-  }
-
-  #output({ stream, text }: EventData["output"]): string {
-    if (text !== "") this.#isAtLineStart = text.endsWith("\n");
-    // What has colours of its own keeps them.
-    return stream === "stderr" && !text.includes("\x1b") ? `${STYLES.stderr}${text}${RESET}` : text;
-  }
-
-  #gap({ stream, dropped_bytes, reason }: EventData["output_gap"]): string {
-    const amount = dropped_bytes === null ? "From here on" : `${dropped_bytes.toLocaleString("en")} bytes of`;
-    return this.#line(
-      "note",
-      `${amount} ${stream} ${dropped_bytes === null ? "is" : "were"} left out (${reason}).`,
-    );
-  }
-
-  #command({ command, exit_code, reason }: EventData["command"]): string {
-    if (exit_code === null && reason === undefined) return this.#line("command", `$ ${command}`);
-    if (exit_code === 0) return this.#line("good", "✓ exit code 0");
-    return this.#line("bad", exit_code === null ? `✗ ended: ${reason}` : `✗ exit code ${exit_code}`);
-  }
-
-  #status({ status, attempt, reason }: EventData["status"]): string {
-    if (status === "pending" && reason !== undefined) {
-      return this.#line("note", `Its place was lost (${reason}).`);
-    }
-    if (status !== "running" || attempt < 2) return "";
-    return this.#line("note", `Attempt ${attempt} begins; it replaces the output above.`);
-  }
-
-  /** A line of ours, which no sequence of the task's can get into. */
-  #line(kind: keyof typeof STYLES, text: string): string {
-    const start = this.#isAtLineStart ? RESET : `${RESET}${FAINT}⏎${RESET}\n`;
-    this.#isAtLineStart = true;
-    const told = kind === "note" ? `▸ ${text}` : text;
-    const plain = new PlainText().take(told).replaceAll("\n", `${RESET}\n${STYLES[kind]}`);
-    return `${start}${STYLES[kind]}${plain}${RESET}\n`;
   }
 }

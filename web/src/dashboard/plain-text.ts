@@ -22,3 +22,25 @@ export class PlainText {
     return text.slice(0, cut).replace(SEQUENCE, "").replace(CONTROLS, "");
   }
 }
+
+/** The same as lines; one that was written over and over is what it was at last. */
+export class PlainLines {
+  readonly #plain = new PlainText();
+  #open = "";
+
+  /** The lines that end in this piece. */
+  take(piece: string): string[] {
+    const lines = (this.#open + this.#plain.take(piece)).split(/\r*\n/);
+    this.#open = (lines.pop() ?? "").replace(/^.*\r(?=[^\r])/s, "");
+    return lines.map(lastWritten);
+  }
+
+  /** The line that has not ended. */
+  get open(): string {
+    return lastWritten(this.#open);
+  }
+}
+
+function lastWritten(line: string): string {
+  return line.slice(line.lastIndexOf("\r") + 1);
+}

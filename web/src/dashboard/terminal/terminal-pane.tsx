@@ -6,13 +6,17 @@ import type { Follower } from "../follow.ts";
 import { keep } from "../keep.ts";
 import { SHOWN_LINES } from "../output.ts";
 import { ScrollText } from "../scroll-text.tsx";
+import { session } from "../store.ts";
+import { explain } from "../submit.ts";
 import { useThrottled } from "../throttled.ts";
+import { wholeLog } from "../whole-log.ts";
 import type { Screen } from "./terminal.ts";
 
 /** A task's output as it comes, as a terminal; or, for a screen reader or a plain eye, as text. */
 export function TerminalPane({ follower, status }: { follower: Follower; status: TaskStatus | null }) {
   const [isText, setText] = useState(false);
   const [isFollowing, setFollowing] = useState(true);
+  const [error, setError] = useState<string | null>(null);
   const screen = useRef<Screen | null>(null);
   const { output } = follower;
   void follower.version.value;
@@ -31,10 +35,13 @@ export function TerminalPane({ follower, status }: { follower: Follower; status:
           Plain text
         </button>
         <CopyButton text={() => output.text()} label="Copy" />
-        <button type="button" class="small" onClick={() => save(follower)}>
-          Save
-        </button>
+        <SaveButton taskId={follower.taskId} onError={setError} />
       </div>
+      {error !== null && (
+        <p role="alert" class="error-text">
+          {error}
+        </p>
+      )}
       {isText ? (
         <PlainOutput follower={follower} />
       ) : (
@@ -45,8 +52,24 @@ export function TerminalPane({ follower, status }: { follower: Follower; status:
   );
 }
 
-function save({ taskId, output }: Follower): void {
-  keep(`${taskId}.txt`, new Blob([output.text()], { type: "text/plain" }));
+/** Puts all of the log into a file, also what is not kept here any more. */
+function SaveButton({ taskId, onError }: { taskId: string; onError: (error: string | null) => void }) {
+  const [share, setShare] = useState<number | null>(null);
+  const save = async () => {
+    setShare(0);
+    onError(null);
+    try {
+      keep(`${taskId}.txt`, await wholeLog((seq) => session.task(taskId).page(seq), setShare));
+    } catch (failure) {
+      onError(explain(failure));
+    }
+    setShare(null);
+  };
+  return (
+    <button type="button" class="small" disabled={share !== null} onClick={() => void save()}>
+      {share === null ? "Save" : `Saving… ${Math.floor(100 * share)} %`}
+    </button>
+  );
 }
 
 /** What is said where it has written nothing. */
