@@ -12,7 +12,6 @@ them. The bridge needs no clock and no socket of its own: it lives on its loop's
 import asyncio
 import contextlib
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -30,9 +29,6 @@ from sandbox_bridge.protocol import HELLO_TIMEOUT_S, RESUME_S, Health, SessionOr
 from sandbox_bridge.spec import FormerSession, TaskSpec
 
 __all__ = ["Bridge", "BridgeSession", "BridgeTimes", "FormerSession", "SandboxInfo", "TaskSpec"]
-
-MAX_STRAYS = 1000
-"""Sessions to be killed by the next hello; more, and the oldest is left to its own end, 8 s later."""
 
 log = structlog.get_logger(__name__)
 
@@ -94,8 +90,6 @@ class Bridge:
         self._times = times
         self._handshake = Handshake(address=address, trust=trust, answer_s=times.answer_s)
         self._table = CallTable(on_change=self._changed, busy_s=times.busy_s, call_times=times.call)
-        # Sessions that others have left there, to be killed by the next connection's hello.
-        self._strays: deque[str] = deque(maxlen=MAX_STRAYS)
         # Present while connected.
         self._link: Link | None = None
 
@@ -156,7 +150,7 @@ class Bridge:
     def end_former(self, session_id: str) -> None:
         """Have the sandbox end a session that another process has left there: now, or once there is a connection."""
         if not self.close_session(session_id):
-            self._strays.append(session_id)
+            self._table.strays.append(session_id)
 
     async def health(self) -> Health:
         """What the sandbox answers to `health_check`. Raises `SandboxLost` when no answer comes."""
@@ -214,13 +208,13 @@ class Bridge:
         """
         handshake = handshake or self._handshake
         orders = self._table.orders(handshake.there)
-        kills = [SessionOrder(session_id=stray, action="kill") for stray in self._strays]
+        kills = [SessionOrder(session_id=stray, action="kill") for stray in self._table.strays]
         try:
             greeting = await handshake.perform(transport, [*orders, *kills])
         except TransportClosed as error:
             self._closed(error)
             return
-        self._strays.clear()
+        self._table.strays.clear()
         self._table.begin(greeting.info, greeting.offers)
         link = self._link = self._link_over(transport, greeting.info, handshake)
         for order in orders:

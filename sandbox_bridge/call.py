@@ -179,8 +179,8 @@ class Call:
     def suspend(self) -> None:
         """The socket is gone: what is wished for waits for the next one."""
         self._is_away = True
-        if self.out.is_cancel_wanted:
-            self._countdown.stop()
+        if self._is_timed_out:
+            self._countdown.stop()  # which a wish's does not: it has its 3 s with a socket or without
 
     def go_on(self, offer: ResumeOffer | None) -> None:
         """There is another socket; `offer` is what the sandbox has of the session, if it has it."""
@@ -192,12 +192,13 @@ class Call:
             self._is_away, self._is_back = False, True
             former, self.former = self.former, None
             if former is not None:
-                self._count_down(former.timeout_s, extended=True)
+                if not self.out.is_cancel_wanted:
+                    self._count_down(former.timeout_s, extended=True)
                 self.signalled(is_paused=former.is_paused)
             self.out.begin_anew(
                 credit_bytes=self.inbox.over_bytes, input_seq=offer.input_seq, can_pause=self.can("pause")
             )
-            if self.out.is_cancel_wanted:
+            if self._is_timed_out:
                 self._await_end()
             self._changed.set()
             self._ask_for_input()
@@ -272,7 +273,7 @@ class Call:
         )
 
     def _await_end(self) -> None:
-        if self._is_away:
+        if self._is_away and self._is_timed_out:
             self._countdown.stop()
         else:
             self._countdown.start(self._times.end_s, self._give_up)
@@ -282,7 +283,7 @@ class Call:
         self.cancel()
 
     def _give_up(self) -> None:
-        if not self.inbox.has_room.is_set():
+        if not self._is_away and not self.inbox.has_room.is_set():
             # The end may be waiting, unread, behind progress that our own reader has not taken.
             self._countdown.start(self._times.end_s, self._give_up)
             return

@@ -14,6 +14,9 @@ from sandbox_bridge.handshake import SandboxInfo
 from sandbox_bridge.protocol import ResumeOffer, SessionOrder
 from sandbox_bridge.spec import FormerSession, TaskSpec
 
+MAX_STRAYS = 1000
+"""Sessions to be killed by the next hello; more, and the oldest is left to its own end, 8 s later."""
+
 
 class CallTable:
     """Calls by session id. `on_change` is told of each change of their number or of the room."""
@@ -24,6 +27,8 @@ class CallTable:
         """Set when there may be something to send."""
         self.info: SandboxInfo | None = None
         """Who the sandbox is, or was last."""
+        self.strays: deque[str] = deque(maxlen=MAX_STRAYS)
+        """Sessions that nobody goes on with, to be killed by the next connection's hello."""
         self._on_change = on_change
         self._busy_s = busy_s
         self._call_times = call_times
@@ -151,6 +156,8 @@ class CallTable:
 
     def _ended(self, call: Call) -> None:
         del self.calls[call.session_id]
+        if self._waiting is not None and call.is_started:
+            self.strays.append(call.session_id)
         if isinstance(call.error, SandboxBusy) and self._pause is None:
             self._pause = asyncio.get_running_loop().call_later(self._busy_s, self._end_pause)
         self._on_change()

@@ -179,7 +179,7 @@ class Link:
                 call.out.take_input(frame.input_seq)
                 call.on_input_moved()
             case TaskCompleted():
-                call.complete(frame.result)
+                call.complete(frame.result or {})
             case TaskError():
                 call.fail_by(frame)
         return call

@@ -235,11 +235,11 @@ class TaskProgress(_Frame):
 
 
 class TaskCompleted(_Frame):
-    """The one good end of a session."""
+    """The one good end of a session. JavaScript leaves out what is undefined: no result is an empty one."""
 
     type: Literal["task_completed"]
     session_id: str
-    result: dict[str, Any]
+    result: dict[str, Any] | None = None
     seq: int | None = None
 
 
@@ -355,9 +355,11 @@ def _parse(adapter: TypeAdapter[_AnyFrame], text: str | bytes) -> _AnyFrame:
     try:
         return adapter.validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ProtocolError(f"{where}: {first['msg']}" if where else first["msg"]) from None
+        # Of what may be one thing or another, the one that it was meant to be fails deepest.
+        deepest = max(error.errors(include_url=False, include_input=False), key=lambda one: len(one["loc"]))
+        parts = [str(part) for part in deepest["loc"]]
+        where = ".".join(part for part in parts if not part.startswith("function-"))  # pydantic's, no field
+        raise ProtocolError(f"{where}: {deepest['msg']}" if where else deepest["msg"]) from None
 
 
 def encode(frame: BaseModel | dict[str, Any]) -> str:

@@ -34,6 +34,7 @@ from sandbox_bridge.protocol import (
     encode,
     parse_to_sandbox,
 )
+from sandbox_bridge.salvage import with_whole_characters
 from sandbox_bridge.settings import SandboxSettings
 
 MAX_BAD_FRAMES = 20
@@ -292,7 +293,8 @@ def steer(session: Session, frame: SessionSignal | TaskInput | Resize | Credit) 
 def readable_session_id(message: str | bytes) -> str:
     """The session that a broken frame is about, or "" where that can't be told."""
     try:
-        frame = from_json(message)  # as lenient as the frame's own parser, which takes NaN for JSON
+        # As lenient as the frame's own parser, which takes NaN for JSON; half a character leaves the rest whole.
+        frame = from_json(with_whole_characters(message) if isinstance(message, str) else message)
     except ValueError:
         return ""
     session_id = frame.get("session_id") if isinstance(frame, dict) else None

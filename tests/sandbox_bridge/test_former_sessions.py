@@ -1,10 +1,13 @@
 """Sessions that nobody goes on with, on virtual time and a network in memory: their sandbox is told to end them."""
 
+import asyncio
+
 import pytest
 
 from sandbox_bridge.errors import SandboxLost
 from sandbox_bridge.spec import TaskSpec
-from tests.support.bridges import HELLO, Peer, failure_of, greeted, running, until
+from tests.support.bridges import HELLO, Peer, connected, failure_of, greeted, running, until
+from tests.support.fake_sandbox import FakeSandbox
 from tests.support.task_script import elapse
 
 pytestmark = pytest.mark.looptime
@@ -41,6 +44,23 @@ async def test_session_that_another_has_left_is_ended() -> None:
             peer.hang_up()
             await until(lambda: bridge.info is None)
         assert told == [[{"session_id": "also theirs", "action": "kill", "after_seq": 0}], []]
+
+
+async def test_cancel_has_its_3_s_without_a_socket() -> None:
+    """A cancelled session does not wait for a socket that may never come; the next hello kills what it has left."""
+    async with FakeSandbox(listen=False) as fake, connected(fake.dial) as bridge:
+        async with bridge.open("s1", TaskSpec(commands=["hang"])) as session:
+            await anext(session)
+            fake.is_away = True
+            fake.drop()
+            await until(lambda: bridge.info is None)
+            began_at = asyncio.get_running_loop().time()
+            await session.cancel()
+            assert isinstance(await failure_of(session), SandboxLost)
+            assert asyncio.get_running_loop().time() - began_at < 3
+        fake.is_away = False
+        await until(lambda: not fake.sessions)
+        assert bridge.active == 0
 
 
 async def test_core_sandbox_is_met_though_something_was_to_be_killed() -> None:

@@ -122,6 +122,15 @@ async def test_half_a_character_costs_no_frame() -> None:
         assert session.result == {"x": "\ufffd"}
 
 
+@pytest.mark.parametrize("said", [{}, {"result": None}])
+async def test_end_without_a_result_is_an_end(said: dict[str, object]) -> None:
+    """A peer whose run returned nothing has completed it: it is not run again."""
+    async with greeted() as (bridge, peer), bridge.open("s1", TaskSpec()) as session:
+        await peer.say({"type": "task_completed", "session_id": "s1", **said})
+        await outputs(session)
+        assert session.result == {}
+
+
 async def test_broken_end_costs_its_session() -> None:
     """A result that can't be read leaves the outcome unknown: the session is lost, others go on."""
     async with greeted() as (bridge, peer):

@@ -143,7 +143,7 @@ async def test_wishes_of_the_gap_are_told_after_it() -> None:
         peer.hang_up()
         await until(lambda: bridge.info is None)
         await session.cancel()
-        await elapse(3)
+        await elapse(1)
         await peer.greet(offer(0, input_seq=3))
         assert (await peer.next())["type"] == "cancel_task"
         await peer.say(

@@ -295,6 +295,8 @@ def spawn(argv: list[bytes], environment: dict[bytes, bytes], streams: list[tupl
     """Start the program argv[0], looked for in PATH where it is a mere name, in a session of its own, to be
     signalled as a group, with the signals' defaults, whatever this interpreter did with them. Raises OSError.
     """
+    if not argv[0]:
+        raise FileNotFoundError(errno.ENOENT, "")  # a folder of PATH is none of that name
     places = [b""] if b"/" in argv[0] else environment.get(b"PATH", b"/usr/bin:/bin").split(b":")
     problem: OSError = FileNotFoundError(errno.ENOENT, "")
     for place in places:

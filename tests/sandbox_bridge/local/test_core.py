@@ -130,9 +130,10 @@ async def test_file_that_begins_as_a_program_can_be_run(peer: Peer) -> None:
     assert end["result"]["commands"][0]["stdout"] == "ran\n"
 
 
-async def test_missing_program_is_the_shells_answer(peer: Peer) -> None:
+@pytest.mark.parametrize("program", ["no-such-program", ""])
+async def test_missing_program_is_the_shells_answer(peer: Peer, program: str) -> None:
     """A program that is not there exits with 127, as a shell says, with argv as well."""
-    end = (await peer.run({"argv": ["no-such-program"]}))[-1]
+    end = (await peer.run({"argv": [program]}))[-1]
     assert end["error_info"]["exit_code"] == 127
     assert "No such file" in end["error_info"]["result"]["commands"][0]["stderr"]
 
@@ -256,6 +257,7 @@ BAD_FRAMES = [
     '{"type":"stream_task","session_id":"bad","files":{"a":1}}',
     '{"type":"stream_task","session_id":"bad","limits":{"timeout_s":"5"}}',
     '{"type":"stream_task","session_id":"bad","limits":{"timeout_s":NaN}}',
+    '{"type":"stream_task","session_id":"bad","commands":["half of one \\ud83d"]}',
     "[" * 1000 + "]" * 1000,
     b"\x00binary",
 ]
@@ -310,6 +312,7 @@ async def test_hopeless_peer_is_closed(service: Service, peer: Peer) -> None:
         ({"commands": ["a\0b"]}, "commands.0"),
         ({"commands": ["x" * (128 << 10)]}, "commands.0"),
         ({"commands": [{"sh": "a", "env": {"A=B": "c"}}]}, "commands.0.env"),
+        ({"commands": [{"sh": "a", "timeout_s": 0}]}, "stream_task.commands.0.timeout_s"),
         ({"commands": ["true"] * 1001}, "commands"),
     ],
 )
