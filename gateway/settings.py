@@ -184,8 +184,9 @@ class Settings(_TabSettings):
     max_queued_per_subject: int = Field(default=50_000, ge=0)
     """Tasks of one subject that wait to run; 0 turns the limit off."""
     max_stored_bytes_per_subject: int = Field(default=10 << 30, ge=0)
-    """Bytes of one subject's tasks in the store, those that run not counted before they end: their input, logs, results
-    and files. Whoever has more submits nothing before some are deleted, or too old. 0, or `auth=none`: no limit."""
+    """Bytes of one subject's tasks in the store, those that run not counted before they end (their input, logs, results
+    and files), and of workflows beside them. Whoever has more submits nothing before some are deleted, or too old.
+    0, or `auth=none`: no limit."""
     submits_per_s: float = Field(default=1000.0, ge=0)
     """Tasks that one subject submits, on average, over all its connections; 0 turns the limit off."""
     submit_burst: int = Field(default=2000, ge=1)

@@ -163,6 +163,16 @@ def sized(data: dict[str, Any], most: int = MAX_DATA_BYTES) -> dict[str, Any]:
     return data
 
 
+def grows(row: WorkflowRecord, change: WorkflowChange) -> bool:
+    """Whether a workflow takes more room after the change: what was an agent's state is kept beside what is."""
+    sizes = (
+        (len(orjson.dumps(change.fields[name])), len(orjson.dumps(getattr(row, name))))
+        for name in ("state_data", "metadata")
+        if name in change.fields
+    )
+    return "agent_states" in change.fields or any(after > before for after, before in sizes)
+
+
 def check_still(row: WorkflowRecord, *, is_copy: bool) -> None:
     """Raise `GatewayError` `invalid_state` where a task of the workflow has not ended, unless a copy is to go on."""
     if row.running and not is_copy:

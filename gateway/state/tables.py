@@ -102,7 +102,7 @@ class Tables(Protocol):
         """Note in its row what a task takes: its input, log, outcome, what was sent to it, and its files."""
 
     async def usage(self, subject: str) -> Usage:
-        """What the subject has, by the rows of its tasks."""
+        """What the subject has, by the rows of its tasks and workflows."""
 
     async def set_outcome(self, task_id: str, outcome: Outcome) -> None:
         """Keep a task's result or error."""
@@ -121,11 +121,11 @@ class Tables(Protocol):
     async def list_workflows(self, query: WorkflowQuery) -> list[WorkflowRecord]:
         """At most `query.limit` rows."""
 
-    async def add_workflow(self, row: WorkflowRecord) -> None:
-        """Keep a new one."""
+    async def add_workflow(self, row: WorkflowRecord, *, weighs: bool = True) -> None:
+        """Keep a new one; whether it `weighs`, or came with a task that does."""
 
     async def save_workflow(self, before: WorkflowRecord, after: WorkflowRecord) -> None:
-        """Put `after` in the place of `before`."""
+        """Put `after` in the place of `before`; it weighs from now on."""
 
     async def join_workflow(self, workflow_id: str, subject: str, *, now_ms: int) -> bool:
         """A task begins in it: it is active; whether there is such a one of that subject."""

@@ -110,7 +110,7 @@ class Transaction:
                 created_at=now_ms,
                 updated_at=now_ms,
             )
-            await self.tables.add_workflow(fresh)
+            await self.tables.add_workflow(fresh, weighs=False)
         elif not await self.tables.join_workflow(task.workflow_id, task.subject, now_ms=now_ms):
             raise GatewayError("workflow_not_found")
 

@@ -15,6 +15,9 @@ NAMES: Final = (
 )
 """The columns of a workflow's row; its `state_data` is beside it."""
 
+ROW_BYTES: Final = 500
+"""What a workflow weighs beside its data."""
+
 
 def encoded(row: WorkflowRecord) -> tuple[dict[str, Any], dict[bytes, bytes]]:
     """The columns of `row`, and the parts of its agents' states by their SHA-256."""

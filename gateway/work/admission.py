@@ -76,6 +76,11 @@ class Admission:
         self._check_queue(seen.usage.queued + seen.since)
         self._check_stored(seen.usage.stored_bytes)
 
+    async def check_stored(self, subject: str) -> None:
+        """Raise `GatewayError` `overloaded` where too much of it is stored."""
+        if self._max_stored:
+            self._check_stored((await self._looked(subject)).usage.stored_bytes)
+
     def _check_queue(self, queued: int) -> None:
         most = self._settings.max_queued_per_subject
         if most and queued >= most:
@@ -84,7 +89,8 @@ class Admission:
     def _check_stored(self, stored_bytes: int) -> None:
         if self._max_stored and stored_bytes >= self._max_stored:
             message = (
-                f"{stored_bytes} bytes of your tasks are stored, {self._max_stored} may be; delete some."
+                f"{stored_bytes} bytes of your tasks and workflows are stored, {self._max_stored} may be;"
+                " delete some tasks."
             )
             raise GatewayError("overloaded", message, retry_after_ms=STORED_RETRY_MS)
 

@@ -56,6 +56,10 @@ class Control:
         """Raise what `submit` would for what its subject has already. Raises as `Admission.check_room`."""
         await self._admission.check_room(principal.subject)
 
+    async def check_stored(self, principal: Principal) -> None:
+        """Something else than a task is to be kept. Raises as `Admission.check_stored`."""
+        await self._admission.check_stored(principal.subject)
+
     async def admit(self, principal: Principal) -> None:
         """One more task is to begin. Raises as `Admission.admit`."""
         await self._admission.admit(principal.subject)

@@ -30,6 +30,7 @@ from gateway.workflow_record import (
     WorkflowQuery,
     WorkflowRecord,
     check_still,
+    grows,
     merged,
     restored,
     sized,
@@ -53,8 +54,9 @@ class Workflows:
         self._control = control
 
     async def create(self, principal: Principal, body: WorkflowBody) -> WorkflowRecord:
-        """A workflow without a task. Raises `GatewayError` `forbidden` or `too_large`."""
+        """A workflow without a task. Raises `GatewayError` `forbidden`, `overloaded` or `too_large`."""
         _require(principal, "tasks:write")
+        await self._control.check_stored(principal)
         now_ms = self._clock.now_ms()
         row = WorkflowRecord(
             workflow_id=self._clock.new_id(),
@@ -88,10 +90,23 @@ class Workflows:
             name: value for name, value in body.model_dump(exclude_unset=True).items() if value is not None
         }
 
+        full = await self._full(principal)
+
         def decide(row: WorkflowRecord) -> WorkflowChange:
-            return updated(_must_see(principal, row), patch, versions=versions)
+            change = updated(_must_see(principal, row), patch, versions=versions)
+            if full is not None and grows(row, change):
+                raise full
+            return change
 
         return await self._store.change_workflow(workflow_id, decide)
+
+    async def _full(self, principal: Principal) -> GatewayError | None:
+        """Why it may keep no more; what takes less room than before it may still write."""
+        try:
+            await self._control.check_stored(principal)
+        except GatewayError as refusal:
+            return refusal
+        return None
 
     async def list(self, principal: Principal, body: WorkflowListBody) -> dict[str, Any]:
         """`{"workflows": […], "cursor": …}`, newest first, without what is large."""

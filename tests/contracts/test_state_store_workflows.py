@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+from functools import partial
 from typing import Any
 
 import pytest
@@ -334,3 +335,20 @@ async def test_ended_workflow_takes_no_change(store: StateStore, status: str) ->
     await store.create_workflow(workflow(status=status))
     changing = store.change_workflow("flow-001", lambda row: updated(row, {"current_step": "x"}))
     assert await code_of(changing) == "invalid_state"
+
+
+async def test_what_somebody_keeps_in_workflows_is_weighed(store: StateStore) -> None:
+    """With its state, as that is now, its metadata, and all that was ever its agents' state. One that came with
+    a task weighs nothing."""
+    await store.create_task(new_task(record()))
+    before = (await store.usage("alice")).stored_bytes
+    await store.create_workflow(workflow(state_data={"a": LARGE}, metadata={"m": "x" * 1000}))
+    made = (await store.usage("alice")).stored_bytes - before
+    assert 21_000 < made < 22_000
+    patches: list[dict[str, Any]] = [{"state_data": {"a": "small"}}]
+    patches += [{"agent_states": {"builder": {"text": letter * 50_000}}} for letter in "pqp"]
+    for patch in patches:
+        await store.change_workflow("flow-001", partial(updated, patch=patch))
+    changed = (await store.usage("alice")).stored_bytes - before
+    assert 101_000 < changed < 102_500
+    assert (await store.usage("bob")).stored_bytes == 0

@@ -225,6 +225,7 @@ _WEIGH: Final = """
 _USAGE: Final = """
     SELECT (SELECT count(*) FROM task WHERE subject = $1 AND status = 'pending'),
         (SELECT coalesce(sum(stored_bytes), 0)::bigint FROM task WHERE subject = $1)
+        + (SELECT coalesce(sum(stored_bytes), 0)::bigint FROM workflow WHERE subject = $1 AND stored_bytes > 0)
 """
 _EVENTS: Final = """
     SELECT seq, kind, frame, final, found FROM (

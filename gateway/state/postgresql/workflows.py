@@ -7,10 +7,24 @@ import orjson
 from gateway.checkpoints import SHOWN_BYTES, NewCheckpoint
 from gateway.state.postgresql.checkpoints import Checkpoints
 from gateway.state.postgresql.pool import rows_written
-from gateway.state.workflow_columns import NAMES, RUNNING, decoded, encoded, noted, parts_of
+from gateway.state.workflow_columns import (
+    NAMES,
+    ROW_BYTES,
+    RUNNING,
+    decoded,
+    encoded,
+    noted,
+    parts_of,
+)
 from gateway.workflow_record import WorkflowQuery, WorkflowRecord
 
 _SELECT: Final = f"SELECT {', '.join(NAMES)}, {RUNNING} AS running FROM workflow"
+_WEIGH: Final = f"""
+    UPDATE workflow SET stored_bytes = {ROW_BYTES} + octet_length(metadata)
+        + coalesce((SELECT octet_length(data) FROM workflow_state WHERE workflow_id = $1), 0)
+        + (SELECT coalesce(sum(octet_length(data)), 0) FROM checkpoint_part WHERE workflow_id = $1)
+    WHERE workflow_id = $1
+"""
 _ONE_MORE: Final = "version = version + 1, updated_at = $2"
 """What every change of a row writes."""
 
@@ -47,7 +61,7 @@ class Workflows(Checkpoints):
         rows = await self._db.fetch(sql, *values, query.limit)
         return [await self._workflow(row, max_bytes=SHOWN_BYTES) for row in rows]
 
-    async def add_workflow(self, row: WorkflowRecord) -> None:
+    async def add_workflow(self, row: WorkflowRecord, *, weighs: bool = True) -> None:
         """See `Tables.add_workflow`."""
         columns, parts = encoded(row)
         marks = ", ".join(f"${n}" for n in range(1, len(columns) + 1))
@@ -56,6 +70,8 @@ class Workflows(Checkpoints):
         await self._add_parts(row.workflow_id, parts)
         if row.state_data:
             await self._write_state(row)
+        if weighs:
+            await self._weigh(row.workflow_id)
 
     async def save_workflow(self, before: WorkflowRecord, after: WorkflowRecord) -> None:
         """See `Tables.save_workflow`."""
@@ -64,6 +80,7 @@ class Workflows(Checkpoints):
         await self._add_parts(after.workflow_id, parts)
         if after.state_data is not before.state_data:
             await self._write_state(after)
+        await self._weigh(after.workflow_id)
 
     async def join_workflow(self, workflow_id: str, subject: str, *, now_ms: int) -> bool:
         """See `Tables.join_workflow`."""
@@ -113,6 +130,9 @@ class Workflows(Checkpoints):
             return None
         sql = "SELECT data FROM workflow_state WHERE workflow_id = $1"
         return bytes(await self._db.fetchval(sql, workflow_id))
+
+    async def _weigh(self, workflow_id: str) -> None:
+        await self._db.execute(_WEIGH, workflow_id)
 
     async def _write_state(self, row: WorkflowRecord) -> None:
         sql = "INSERT INTO workflow_state VALUES ($1, $2) ON CONFLICT (workflow_id) DO UPDATE SET data = $2"

@@ -41,6 +41,8 @@ _WEIGH: Final = """
 _USAGE: Final = """
     SELECT (SELECT count(*) FROM task INDEXED BY task_pending WHERE subject = :subject AND status = 'pending'),
         (SELECT ifnull(sum(stored_bytes), 0) FROM task INDEXED BY task_weight WHERE subject = :subject)
+        + (SELECT ifnull(sum(stored_bytes), 0) FROM workflow INDEXED BY workflow_weight
+            WHERE subject = :subject AND stored_bytes > 0)
 """
 
 

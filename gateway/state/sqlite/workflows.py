@@ -7,7 +7,15 @@ import orjson
 
 from gateway.checkpoints import SHOWN_BYTES, NewCheckpoint
 from gateway.state.sqlite.checkpoints import Checkpoints
-from gateway.state.workflow_columns import NAMES, RUNNING, decoded, encoded, noted, parts_of
+from gateway.state.workflow_columns import (
+    NAMES,
+    ROW_BYTES,
+    RUNNING,
+    decoded,
+    encoded,
+    noted,
+    parts_of,
+)
 from gateway.workflow_record import WorkflowQuery, WorkflowRecord
 
 _SELECT: Final = f"SELECT {', '.join(NAMES)}, {RUNNING} FROM workflow"
@@ -19,6 +27,12 @@ _LISTED: Final = f"""
 """
 """With the state, nothing in the place of one that is not shown: each statement more gives the interpreter away, and a
 list would be a hundred."""
+_WEIGH: Final = f"""
+    UPDATE workflow SET stored_bytes = {ROW_BYTES} + length(metadata)
+        + ifnull((SELECT length(data) FROM workflow_state WHERE workflow_id = :flow), 0)
+        + (SELECT ifnull(sum(length(data)), 0) FROM checkpoint_part WHERE workflow_id = :flow)
+    WHERE workflow_id = :flow
+"""
 _ONE_MORE: Final = "version = version + 1, updated_at = ?"
 """What every change of a row writes."""
 
@@ -50,7 +64,7 @@ class Workflows(Checkpoints):
         rows = self._db.execute(sql, (*values, query.limit)).fetchall()
         return [self._listed(row) for row in rows]
 
-    async def add_workflow(self, row: WorkflowRecord) -> None:
+    async def add_workflow(self, row: WorkflowRecord, *, weighs: bool = True) -> None:
         """See `Tables.add_workflow`."""
         columns, parts = encoded(row)
         marks = ", ".join("?" * len(columns))
@@ -59,6 +73,8 @@ class Workflows(Checkpoints):
         self._add_parts(row.workflow_id, parts)
         if row.state_data:
             self._write_state(row)
+        if weighs:
+            self._weigh(row.workflow_id)
 
     async def save_workflow(self, before: WorkflowRecord, after: WorkflowRecord) -> None:
         """See `Tables.save_workflow`."""
@@ -68,6 +84,7 @@ class Workflows(Checkpoints):
         self._add_parts(after.workflow_id, parts)
         if after.state_data is not before.state_data:
             self._write_state(after)
+        self._weigh(after.workflow_id)
 
     async def join_workflow(self, workflow_id: str, subject: str, *, now_ms: int) -> bool:
         """See `Tables.join_workflow`."""
@@ -103,6 +120,9 @@ class Workflows(Checkpoints):
         parts = parts_of(columns["agent_states"])
         found = self._parts(columns["workflow_id"], parts, max_bytes)
         return decoded(columns, running=bool(row[-1]), state=state, parts=found)
+
+    def _weigh(self, workflow_id: str) -> None:
+        self._db.execute(_WEIGH, {"flow": workflow_id})
 
     def _write_state(self, row: WorkflowRecord) -> None:
         sql = "INSERT OR REPLACE INTO workflow_state VALUES (?, ?)"

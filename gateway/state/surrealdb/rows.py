@@ -214,8 +214,10 @@ class Rows(OverDatabase):
         """See `Tables.usage`."""
         queued = "SELECT count() AS found FROM task WHERE status = 'pending' AND subject = $subject GROUP ALL"
         stored = "SELECT math::sum(stored_bytes) AS found FROM task WHERE subject = $subject GROUP ALL"
-        found = [await self._ask(query, subject=subject) for query in (queued, stored)]
-        return Usage(*(rows[0]["found"] if rows else 0 for rows in found))
+        beside = stored.replace("FROM task WHERE", "FROM workflow WHERE stored_bytes > 0 AND")
+        asked = [await self._ask(query, subject=subject) for query in (queued, stored, beside)]
+        count, *sizes = (rows[0]["found"] if rows else 0 for rows in asked)
+        return Usage(count, sum(sizes))
 
     def _add_weight(self, task_id: str, nbytes: int) -> None:
         self._do(

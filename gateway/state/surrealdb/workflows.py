@@ -8,11 +8,16 @@ import orjson
 from gateway.checkpoints import SHOWN_BYTES, NewCheckpoint
 from gateway.state.surrealdb.checkpoints import Checkpoints
 from gateway.state.surrealdb.database import record
-from gateway.state.workflow_columns import NAMES, decoded, encoded, noted, parts_of
+from gateway.state.workflow_columns import NAMES, ROW_BYTES, decoded, encoded, noted, parts_of
 from gateway.tasks import ENDED, TaskStatus
 from gateway.workflow_record import WorkflowQuery, WorkflowRecord
 
 _UNENDED: Final = [str(status) for status in TaskStatus if status not in ENDED]
+_WEIGH: Final = (
+    f"UPDATE $_.id SET stored_bytes = {ROW_BYTES} + string::len(metadata)"
+    " + ((SELECT VALUE size FROM ONLY $_.state) ?? 0)"
+    " + math::sum((SELECT VALUE size FROM checkpoint_part:[$_.flow, '0']..[$_.flow, 'g'])) RETURN NONE"
+)
 _ONE_MORE: Final = "version += 1, updated_at = $_.now"
 """What every change of a row writes."""
 
@@ -52,13 +57,15 @@ class Workflows(Checkpoints):
         rows = await self._ask(sql, limit=query.limit, **values)
         return [await self._workflow(row, max_bytes=SHOWN_BYTES) for row in rows]
 
-    async def add_workflow(self, row: WorkflowRecord) -> None:
+    async def add_workflow(self, row: WorkflowRecord, *, weighs: bool = True) -> None:
         """See `Tables.add_workflow`."""
         columns, parts = encoded(row)
         self._do("CREATE $_.id CONTENT $_.row RETURN NONE", id=_id(row.workflow_id), row=columns)
         await self._add_parts(row.workflow_id, parts)
         if row.state_data:
             self._write_state(row)
+        if weighs:
+            self._weigh(row.workflow_id)
 
     async def save_workflow(self, before: WorkflowRecord, after: WorkflowRecord) -> None:
         """See `Tables.save_workflow`."""
@@ -69,6 +76,7 @@ class Workflows(Checkpoints):
         await self._add_parts(after.workflow_id, parts)
         if after.state_data is not before.state_data:
             self._write_state(after)
+        self._weigh(after.workflow_id)
 
     async def join_workflow(self, workflow_id: str, subject: str, *, now_ms: int) -> bool:
         """See `Tables.join_workflow`."""
@@ -128,6 +136,10 @@ class Workflows(Checkpoints):
             return None
         blob = record("workflow_blob", workflow_id)
         return bytes(await self._ask("SELECT VALUE data FROM ONLY $id", id=blob))
+
+    def _weigh(self, workflow_id: str) -> None:
+        state = record("workflow_state", workflow_id)
+        self._do(_WEIGH, id=_id(workflow_id), flow=workflow_id, state=state)
 
     def _write_state(self, row: WorkflowRecord) -> None:
         data = orjson.dumps(row.state_data)

@@ -137,6 +137,8 @@ def _without_runs(db: sqlite3.Connection) -> None:
         db.execute(f"CREATE INDEX newest_{n}_by_place ON newest_{n} (place)")
     db.execute("ALTER TABLE newest DROP COLUMN sorted")
     db.execute("ALTER TABLE task DROP COLUMN title")
+    db.execute("DROP INDEX workflow_weight")
+    db.execute("ALTER TABLE workflow DROP COLUMN stored_bytes")
     db.execute("PRAGMA user_version = 19")
     db.commit()
     with closing(sqlite3.connect(":memory:")) as before:

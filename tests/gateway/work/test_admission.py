@@ -73,7 +73,7 @@ async def test_stored_bytes_have_an_end() -> None:
     """Who has so much stored is told to delete some, before anything of the next is taken."""
     instance = Instance(max_stored_bytes_per_subject=1000)
     instance.stored[MINE] = Usage(0, 1000)
-    with pytest.raises(GatewayError, match="1000 bytes of your tasks are stored") as refused:
+    with pytest.raises(GatewayError, match="1000 bytes of your tasks and workflows are stored") as refused:
         await instance.admission.check_room(MINE)
     assert refused.value.code == "overloaded"
     assert await instance.let_in(1, "bob") == (1, None)

@@ -1,5 +1,6 @@
 """What people may do to workflows, each in the name of a principal."""
 
+import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from gateway.frames import CheckpointListBody, RecoverBody, WorkflowListBody
 from gateway.principal import SCOPES, Principal
 from gateway.settings import Settings
 from gateway.state.manager import WorkflowStateManager
-from gateway.work.admission import Admission
+from gateway.work.admission import LOOK_S, Admission
 from gateway.work.control import Control
 from gateway.work.workflow_bodies import WorkflowBody, WorkflowPatchBody
 from gateway.work.workflows import Workflows
@@ -181,3 +182,23 @@ async def test_what_runs_is_not_gone_back_with(flows: Workflows, bench: Bench) -
     flow = (await bench.running({"task": "text"})).workflow_id
     assert await code_of(flows.recover(ADMIN, flow, RecoverBody())) == "invalid_state"
     assert await code_of(flows.recover(ADMIN, flow, RecoverBody(fork=True))) == "checkpoint_not_found"
+
+
+async def test_who_has_too_much_stored_keeps_no_more_in_workflows(bench: Bench) -> None:
+    """Neither in new ones nor in those that there are; what takes less room than before is written."""
+    settings = Settings(_env_file=None, auth="jwt", jwt_secret="s" * 32, max_stored_bytes_per_subject=10_000)
+    agents, now = Directory(Registry([SANDBOX])), itertools.count(step=LOOK_S)
+    admission = Admission(bench.store.usage, settings, lambda: next(now))
+    flows = Workflows(bench.store, agents, bench.clock, Control(bench.store, agents, bench.clock, admission))
+
+    async def change(flow: str, **patch: Any) -> Any:
+        return await flows.update(ALICE, flow, WorkflowPatchBody(**patch), versions=None)
+
+    flow = (await flows.create(ALICE, WorkflowBody(initial_data={"a": "x" * 6000}))).workflow_id
+    await change(flow, state_data={"b": "x" * 6000})
+    assert await code_of(flows.create(ALICE, WorkflowBody())) == "overloaded"
+    assert await code_of(change(flow, state_data={"c": 1})) == "overloaded"
+    assert await code_of(change(flow, agent_states={"builder": {"a": 1}})) == "overloaded"
+    assert (await change(flow, current_step="next", metadata={})).current_step == "next"
+    await change(flow, state_data={"b": None})
+    await flows.create(ALICE, WorkflowBody())
