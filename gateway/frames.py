@@ -12,8 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic_core import ValidationError
 
 from gateway.errors import GatewayError, wrong_field
-from gateway.mistakes import bad_frame
 from gateway.strict_json import MAX_INT, check_json, is_text, leniently, parse_object
+from gateway.validation import bad_frame
 
 DEFAULT_TIMEOUT_S: Final = 300
 MAX_PAGE_BYTES: Final = 768 << 10

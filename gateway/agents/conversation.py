@@ -7,7 +7,7 @@ from typing import Any, Final
 import orjson
 from pydantic_core import to_jsonable_python
 
-from gateway.agents.runner import Grip, RunContext, Sent
+from gateway.agents.runner import AgentHandle, RunContext, Sent
 from gateway.agents.running_time import RunningTime
 from gateway.events import Draft, cut_text
 
@@ -20,9 +20,9 @@ MAX_KEY_CHARS: Final = 200
 
 
 class Conversation:
-    """One run's. `grip` is set before the agent begins."""
+    """One run's. `handle` is set before the agent begins."""
 
-    grip: Grip
+    handle: AgentHandle
 
     def __init__(self, context: RunContext, time: RunningTime) -> None:
         self.heard = 0
@@ -65,7 +65,7 @@ class Conversation:
 
     def stands_still(self) -> None:
         """See `Host.stands_still`."""
-        self._context.steered_by(self.grip)
+        self._context.steered_by(self.handle)
 
     # --- what it asks -------------------------------------------------------------------------------------
 

@@ -32,8 +32,8 @@ from gateway.agents.schemas import schema_of, with_defaults
 from gateway.agents.sites import AS_SAID, AsSaid, Sites
 from gateway.agents.unwinding import Handlers
 from gateway.errors import LeaseLostError
-from gateway.mistakes import bad_frame
 from gateway.tasks import Task
+from gateway.validation import bad_frame
 from sandbox_bridge.errors import SandboxBusy, SandboxLost
 
 Make = Callable[[RunTool | None], AsyncBaseAgent]
@@ -163,8 +163,8 @@ async def _steered(
     agent: AsyncBaseAgent, tool: RunTool | None, task: Task, context: RunContext, conversation: Conversation
 ) -> dict[str, Any]:
     work = asyncio.create_task(_worked(agent, task, context, conversation), name=f"agent {agent.name}")
-    conversation.grip = AgentGrip(agent, work, conversation)
-    context.steered_by(conversation.grip)
+    conversation.handle = HostedAgentHandle(agent, work, conversation)
+    context.steered_by(conversation.handle)
     cancelled = asyncio.create_task(context.cancel_wanted.wait(), name="cancel")
     try:
         await asyncio.wait([work, cancelled], return_when=asyncio.FIRST_COMPLETED)
@@ -245,8 +245,8 @@ def _authors_errors(context: RunContext) -> Iterator[None]:
         raise TaskFailedError("agent_error", message) from None
 
 
-class AgentGrip:
-    """The `Grip` on an agent that runs as `work`."""
+class HostedAgentHandle:
+    """The `AgentHandle` on an agent that runs as `work`."""
 
     def __init__(
         self, agent: AsyncBaseAgent, work: "asyncio.Task[dict[str, Any]]", conversation: Conversation
@@ -256,7 +256,7 @@ class AgentGrip:
         self._conversation = conversation
 
     async def pause(self) -> bool:
-        """See `Grip.pause`."""
+        """See `AgentHandle.pause`."""
         await self._agent.pause_execution()
         standing = asyncio.create_task(self._agent.stands_still(), name="standing")
         try:
@@ -271,33 +271,33 @@ class AgentGrip:
         return True
 
     async def resume(self) -> None:
-        """See `Grip.resume`."""
+        """See `AgentHandle.resume`."""
         self._conversation.start_time("pause")
         await self._agent.resume_execution()
 
     async def cancel(self) -> None:
-        """See `Grip.cancel`."""
+        """See `AgentHandle.cancel`."""
         await self._agent.cancel_execution()
 
     @property
     def input_seq(self) -> int:
-        """See `Grip.input_seq`."""
+        """See `AgentHandle.input_seq`."""
         return self._conversation.heard
 
     @property
     def input_taken(self) -> int:
-        """See `Grip.input_taken`."""
+        """See `AgentHandle.input_taken`."""
         return self._conversation.heard
 
     @property
     def wants_input(self) -> bool:
-        """See `Grip.wants_input`."""
+        """See `AgentHandle.wants_input`."""
         return not self._work.done()
 
     def send_input(self, sent: Sent) -> None:
-        """See `Grip.send_input`."""
+        """See `AgentHandle.send_input`."""
         self._conversation.hear(sent)
 
     def resize(self, cols: int, rows: int) -> None:  # noqa: ARG002 - the port's
-        """See `Grip.resize`."""
+        """See `AgentHandle.resize`."""
         raise UnableError("this agent has no terminal")

@@ -56,7 +56,7 @@ class Sent:
     key: str | None = None
 
 
-class Grip(Protocol):
+class AgentHandle(Protocol):
     """What a running agent can be steered by. What is over already is steered in vain, without an error."""
 
     async def pause(self) -> bool:
@@ -137,8 +137,8 @@ class RunContext(Protocol):
     input_files: Callable[[], AsyncIterator[Stored]] | None
     """The files that were uploaded with the input, piece by piece, where there are any."""
 
-    def steered_by(self, grip: Grip) -> None:
-        """From now on the agent is steered by `grip`: what was wished before reaches it, too."""
+    def steered_by(self, handle: AgentHandle) -> None:
+        """From now on the agent is steered by `handle`: what was wished before reaches it, too."""
 
     async def emit(self, *drafts: Draft, place_seq: int = 0) -> None:
         """Put events into the task's log, all at once; waits while too much is on its way to disk.

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
 from gateway.agents.collected import Collected
-from gateway.agents.grip import SandboxGrip
 from gateway.agents.runner import Agent, PlaceLostError, RunContext, TaskCancelledError, TaskFailedError
+from gateway.agents.sandbox_handle import SandboxHandle
 from gateway.agents.sandbox_input import SandboxInput, checked, has_stdin, want
 from gateway.agents.sites import AS_SAID, AsSaid, RunSites, Sites
 from gateway.errors import TASK_ERRORS
@@ -80,11 +80,11 @@ async def _run_in(
     collected = Collected(context.keep_files, session.grant_nowait, session_id=context.sandbox_session)
     if context.session is not None:
         await _restore(collected, context)
-    grip = SandboxGrip(session, scope, paused=context.task.status is TaskStatus.PAUSED)
-    session.on_input_moved(lambda: context.steered_by(grip))
-    context.steered_by(grip)
+    handle = SandboxHandle(session, scope, paused=context.task.status is TaskStatus.PAUSED)
+    session.on_input_moved(lambda: context.steered_by(handle))
+    context.steered_by(handle)
     try:
-        await _tell(context, session, collected, shown, grip=grip)
+        await _tell(context, session, collected, shown, handle=handle)
         await collected.flush()
     except TaskFailed as error:
         await collected.flush()
@@ -107,10 +107,10 @@ async def _tell(
     collected: Collected,
     shown: RunSites | AsSaid,
     *,
-    grip: SandboxGrip,
+    handle: SandboxHandle,
 ) -> None:
     async for progress in session:
-        grip.busy()
+        handle.busy()
         seq = session.taken_seq
         if progress.get("kind") == "file_chunk":
             await collected.take(progress, seq=seq)
@@ -120,7 +120,7 @@ async def _tell(
             drafts = events_of(await shown.in_progress(progress))
             if drafts:
                 await context.emit(*drafts, place_seq=seq)
-        grip.idle()
+        handle.idle()
 
 
 def _spec(context: RunContext) -> TaskSpec:

@@ -15,9 +15,8 @@ from urllib.parse import urlsplit
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from gateway.agents.catalogue import all_agents
-from gateway.agents.directory import Directory
-from gateway.agents.registry import Registry
+from gateway.agents.fleet_registry import FleetRegistry
+from gateway.agents.registry import Registry, all_agents
 from gateway.agents.sandboxes import Described, Sandboxes
 from gateway.agents.sites import Sites
 from gateway.bus.base import Bus, announce
@@ -35,7 +34,7 @@ from gateway.server.embedded import EMBEDDED, EmbeddedSandbox
 from gateway.server.http.application import Parts, application, short_way
 from gateway.server.http.health import Health
 from gateway.server.listening import listening, set_up
-from gateway.server.ownership import Owning
+from gateway.server.ownership import Ownership
 from gateway.server.previews.hops import Hops
 from gateway.server.world import World
 from gateway.sessions.audit import Audit
@@ -49,7 +48,7 @@ from gateway.sessions.sandboxes import Accept, SandboxEndpoint
 from gateway.sessions.session import SessionIds, Sessions
 from gateway.settings import Settings
 from gateway.state.base import StateStore
-from gateway.state.commit_watch import CommitWatch
+from gateway.state.commit_metrics import CommitMetrics
 from gateway.state.recorder import Recorder
 from gateway.tasks import Commit
 from gateway.work.admission import Admission
@@ -81,18 +80,20 @@ class Gateway:
         self._recorder = Recorder(self._store.notes, clock, self._metrics, instance=self._instance)
         self._bus = _bus(settings, world, self._metrics, self._recorder, self._instance)
         self._store.on_commit = self._committed
-        self._store.on_written = CommitWatch(self._metrics, self._recorder).written
+        self._store.on_written = CommitMetrics(self._metrics, self._recorder).written
         self._pool = Pool()
         self._sandboxes = Sandboxes(self._pool, instance=self._instance)
         self._sites = _sites(settings, self._store, self._sandboxes, world, self._log)
         self._registry = Registry(all_agents(settings.agents, self._sites))
         told = Told(self._about, self._registry.schemas)
-        self._owning = Owning(settings, self._store, clock, told, instance=self._instance, log=self._log)
-        self._owning.on_takeover = self._metrics.takeover_seconds.observe
-        self._owning.on_lost = functools.partial(self._recorder.note, "lease_lost")
-        self._agents = Directory(self._registry, self._owning.view.schemas)
-        hub, attendance = Hub(), self._owning.attendance
-        hub.on_first, hub.on_last = attendance.came, attendance.went
+        self._ownership = Ownership(
+            settings, self._store, clock, told, instance=self._instance, log=self._log
+        )
+        self._ownership.on_takeover = self._metrics.takeover_seconds.observe
+        self._ownership.on_lost = functools.partial(self._recorder.note, "lease_lost")
+        self._agents = FleetRegistry(self._registry, self._ownership.view.schemas)
+        hub, presence = Hub(), self._ownership.presence
+        hub.on_first, hub.on_last = presence.came, presence.went
         hub.stopwatch.on_written = self._metrics.hop_seconds.labels("written").observe
         self._relay = Relay(self._bus, hub)
         self._watch = Watch(self._store, self._bus)
@@ -100,7 +101,7 @@ class Gateway:
         self._endpoint: Endpoint | None = None
         self.leave_now: Callable[[], None] = lambda: None  # see `Endpoint.leave_now`
         self._sandbox_watch = FewWatch("sandboxes", "sandbox_id", self._all_sandboxes)
-        self._instance_watch = FewWatch("instances", "instance", self._owning.view.described)
+        self._instance_watch = FewWatch("instances", "instance", self._ownership.view.described)
         self._sandbox_seen = asyncio.Event()
         self._embedded = _embedded(settings, world, self._log)
         self._dispatcher = self._made_dispatcher()
@@ -113,7 +114,7 @@ class Gateway:
         self._sandbox_door = SandboxEndpoint(authenticator, pairings, accept, audit, settings, log=self._log)
         sandbox_state = functools.partial(_state_of, self._pool, self._embedded)
         self._health = Health(self._store, self._bus, sandbox_state, self._metrics, keys=self._keys)
-        self._health.problems = self._owning.problems
+        self._health.problems = self._ownership.problems
         control = Control(self._store, self._agents, clock, Admission(self._store.usage, settings))
         self._services = Services(
             control=control,
@@ -135,7 +136,7 @@ class Gateway:
         settings = self._settings
         return Dispatcher(
             instance=self._instance,
-            holding=self._owning.holding,
+            holding=self._ownership.holding,
             store=self._store,
             bus=self._bus,
             registry=self._registry,
@@ -148,7 +149,7 @@ class Gateway:
             pause_hold_s=settings.pause_hold_s,
             offers=make_offers(settings, self._log),
             separate=settings.websocket_url,
-            others_fit=self._owning.view.others_fit,
+            others_fit=self._ownership.view.others_fit,
         )
 
     # --- its life -----------------------------------------------------------------------------------------
@@ -162,7 +163,7 @@ class Gateway:
             held.enter_context(locked(self._settings.data_dir, shared=shared))
             await self._store.open()
             held.push_async_callback(self._store.aclose)
-            await self._owning.begin(self._dispatcher)
+            await self._ownership.begin(self._dispatcher)
             await self._run(ready, stop)
         self._log.info("gateway stopped")
 
@@ -190,7 +191,7 @@ class Gateway:
             "watch of sandboxes": self._sandbox_watch.run(),
             "watch of instances": self._instance_watch.run(),
             "sites": self._sites.run(),
-            **self._owning.loops(self._dispatcher),
+            **self._ownership.loops(self._dispatcher),
         }
         if self._keys is not None:
             runs["keys"] = self._keys.run()
@@ -235,9 +236,9 @@ class Gateway:
         self._services.control.draining = True
         endpoint.refuse_new()
         self._sandbox_door.refuse_new()
-        self._owning.tell()
+        self._ownership.tell()
         await self._dispatcher.drain(self._settings.drain_s)
-        await self._owning.end()
+        await self._ownership.end()
         self._relay.close_soon()
         endpoint.send_off()
         await self._sandbox_door.send_off()
@@ -273,7 +274,7 @@ class Gateway:
         self._dispatcher.look()
         self._sandboxes.look()
         self._sandbox_watch.ring()
-        self._owning.tell()
+        self._ownership.tell()
         _show(self._pool, self._metrics)
 
     async def _sandboxes_tried(self) -> None:
@@ -299,7 +300,7 @@ class Gateway:
         return {"instance": instance, "sandboxes": self._sandboxes.told()}
 
     def _all_sandboxes(self) -> dict[tuple[str, str], Described]:
-        return self._sandboxes.described() | self._owning.view.sandboxes()
+        return self._sandboxes.described() | self._ownership.view.sandboxes()
 
     def _parts(self, endpoint: Endpoint, ids: SessionIds, hops: Hops) -> Parts:
         return Parts(
@@ -312,7 +313,7 @@ class Gateway:
             hops=hops,
             health=self._health,
             sandboxes=self._all_sandboxes,
-            instances=self._owning.view.instances,
+            instances=self._ownership.view.instances,
             endpoint=endpoint,
             sandbox_door=self._sandbox_door,
             serves_clients=self._world.serves_clients,

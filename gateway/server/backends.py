@@ -11,8 +11,8 @@ from gateway.server import logs
 from gateway.server.data_dir import StartError
 from gateway.server.world import World
 from gateway.settings import Settings
+from gateway.state.backends import store_of
 from gateway.state.base import StateStore
-from gateway.state.chosen import chosen_store
 
 _ALONE: Final = (
     "the store is inside this gateway and serves it alone: no other instance can share its tasks, whatever"
@@ -30,7 +30,7 @@ def limits_of(settings: Settings) -> list[str]:
 def make_store(settings: Settings, world: World) -> StateStore:
     """A store that is not open yet. Raises `StartError` where what it stands on is not installed."""
     try:
-        return chosen_store(settings, world.clock, writer=world.writer, readers=world.readers)
+        return store_of(settings, world.clock, writer=world.writer, readers=world.readers)
     except ModuleNotFoundError as error:
         backend = settings.state_persistence_backend
         raise StartError(

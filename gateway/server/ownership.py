@@ -7,7 +7,7 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from gateway.clock import Clock
-from gateway.fanout.attendance import Attendance
+from gateway.fanout.presence import Presence
 from gateway.server.data_dir import disk_problem, succeed
 from gateway.settings import Settings
 from gateway.state.base import StateStore
@@ -17,8 +17,8 @@ from gateway.work.leases import Alone, Lease, Told
 from gateway.work.recovery import Recovery, take_over
 
 
-class Owning:
-    """Makes the right, and what goes with it: `view` of the others, `attendance` of watchers at all of them."""
+class Ownership:
+    """Makes the right, and what goes with it: `view` of the others, `presence` of watchers at all of them."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Owning:
             self._lease = Lease(store, instance, told, **times, log=log)
         self.holding: Alone | Lease = self._lease or Alone()
         living = self._living if self._lease is not None else None
-        self.attendance = Attendance(store, clock, instance=instance, living=living, log=log)
+        self.presence = Presence(store, clock, instance=instance, living=living, log=log)
 
     async def begin(self, dispatcher: Dispatcher) -> None:
         """Take over at once what is known to be the dead's; begin the lease. Raises `StoreUnavailableError`."""
@@ -66,7 +66,7 @@ class Owning:
 
     def _lost(self, dispatcher: Dispatcher) -> None:
         dispatcher.stop_runs()
-        self.attendance.doubt()
+        self.presence.doubt()
         self.on_lost()
 
     async def _living(self) -> set[str]:
@@ -74,7 +74,7 @@ class Owning:
 
     def loops(self, dispatcher: Dispatcher) -> Mapping[str, Coroutine[Any, Any, None]]:
         """What runs as long as the gateway does, by name."""
-        attending = {"attendance": self.attendance.run()}
+        attending = {"presence": self.presence.run()}
         if self._lease is None:
             return attending
         grace_s = self._settings.takeover_s - self._settings.lease_s

@@ -12,8 +12,8 @@ from gateway.checkpoints import Checkpoint, CheckpointTooLargeError, NewCheckpoi
 from gateway.clock import Clock
 from gateway.errors import GatewayError
 from gateway.settings import Settings
+from gateway.state.backends import store_of
 from gateway.state.base import StateStore
-from gateway.state.chosen import chosen_store
 from gateway.workflow_record import (
     MAX_METADATA_BYTES,
     DecideWorkflow,
@@ -73,7 +73,7 @@ class WorkflowStateManager:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         writer, readers = ThreadPoolExecutor(1), ThreadPoolExecutor(2)
         self._executors = [writer, readers]
-        store = chosen_store(settings, self._clock, writer=writer, readers=readers)
+        store = store_of(settings, self._clock, writer=writer, readers=readers)
         try:
             await store.open()
         except BaseException:

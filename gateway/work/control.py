@@ -7,7 +7,7 @@ from typing import Any, Final
 import orjson
 
 from gateway import trace, wishes
-from gateway.agents.directory import Directory
+from gateway.agents.fleet_registry import FleetRegistry
 from gateway.clock import Clock
 from gateway.errors import GatewayError, wrong_field
 from gateway.files import MAX_FILES, Upload, conflicts, to_entry
@@ -33,7 +33,7 @@ RETRY_AFTER_MS: Final = 5000
 class Control:
     """Commands on tasks, each in the name of a principal; what a principal may not see does not exist for it."""
 
-    def __init__(self, store: StateStore, agents: Directory, clock: Clock, admission: Admission) -> None:
+    def __init__(self, store: StateStore, agents: FleetRegistry, clock: Clock, admission: Admission) -> None:
         self.draining = False
         self._store = store
         self._agents = agents

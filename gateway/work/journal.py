@@ -30,7 +30,7 @@ from gateway.state.base import StateStore
 from gateway.state.retry import durably, pause_s
 from gateway.state.values import Append, Decide
 from gateway.tasks import Fence, TaskRecord
-from gateway.work.run_watch import RunWatch
+from gateway.work.run_metrics import RunMetrics
 
 MAX_PENDING_BYTES: Final = 1 << 20
 """What may be on its way to disk before whoever speaks has to wait."""
@@ -68,7 +68,7 @@ class Journal:
     def __init__(self, store: StateStore, fence: Fence, *, log: FilteringBoundLogger) -> None:
         self.fence = fence
         self.on_output_durable: Callable[[int], None] = lambda _bytes: None
-        self.watch: RunWatch | None = None
+        self.watch: RunMetrics | None = None
         self._store = store
         self._log = log
         self._now = asyncio.get_running_loop().time

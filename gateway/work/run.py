@@ -11,7 +11,14 @@ import orjson
 from structlog.typing import FilteringBoundLogger
 
 from gateway import trace
-from gateway.agents.runner import Agent, Grip, Memory, PlaceLostError, TaskCancelledError, TaskFailedError
+from gateway.agents.runner import (
+    Agent,
+    AgentHandle,
+    Memory,
+    PlaceLostError,
+    TaskCancelledError,
+    TaskFailedError,
+)
 from gateway.clock import Clock
 from gateway.errors import LeaseLostError
 from gateway.events import Draft
@@ -33,8 +40,8 @@ from gateway.tasks import (
     Wished,
 )
 from gateway.work.journal import Journal
-from gateway.work.memory import RunMemory
-from gateway.work.run_watch import RunWatch
+from gateway.work.run_memory import RunMemory
+from gateway.work.run_metrics import RunMetrics
 from gateway.work.steering import Steering
 from sandbox_bridge.bridge import Bridge, BridgeSession
 
@@ -104,9 +111,9 @@ class Run:
     def on_output_durable(self, call: Callable[[int], None]) -> None:
         self._journal.on_output_durable = call
 
-    def steered_by(self, grip: Grip) -> None:
+    def steered_by(self, handle: AgentHandle) -> None:
         """See `RunContext.steered_by`."""
-        self._steering.steered_by(grip)
+        self._steering.steered_by(handle)
 
     def emit(self, *drafts: Draft, place_seq: int = 0) -> Coroutine[Any, Any, None]:
         """See `RunContext.emit`."""
@@ -144,7 +151,7 @@ class Run:
                 return
             yield piece
 
-    def watched_by(self, watch: RunWatch) -> None:
+    def watched_by(self, watch: RunMetrics) -> None:
         """Have `watch` measure it."""
         self._journal.watch = watch
 

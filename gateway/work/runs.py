@@ -12,7 +12,7 @@ from gateway.metrics import Metrics
 from gateway.state.base import StateStore
 from gateway.tasks import ENDED, TaskRecord
 from gateway.work.run import Run
-from gateway.work.run_watch import RunWatch
+from gateway.work.run_metrics import RunMetrics
 from sandbox_bridge.bridge import Bridge, BridgeSession
 
 
@@ -66,7 +66,7 @@ class Runs:
         )
         if bridge is not None:
             self.placed[bridge] += 1
-        run.watched_by(RunWatch(self._metrics, in_sandbox=bridge is not None and session is None))
+        run.watched_by(RunMetrics(self._metrics, in_sandbox=bridge is not None and session is None))
         return run
 
     def start(self, run: Run, group: asyncio.TaskGroup) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 from structlog.typing import FilteringBoundLogger
 
-from gateway.agents.runner import Grip, NotYetError, Sent, UnableError
+from gateway.agents.runner import AgentHandle, NotYetError, Sent, UnableError
 from gateway.clock import Clock
 from gateway.events import Draft
 from gateway.frames import input_bytes
@@ -66,7 +66,7 @@ class Steering:
         self._hold_s = hold_s
         self._on_change = on_change
         self._log = log
-        self._grip: Grip | None = None
+        self._handle: AgentHandle | None = None
         self._wished_at: float | None = None
         self._rung = asyncio.Event()
         self._rung.set()
@@ -91,9 +91,9 @@ class Steering:
         if wished != _wanted(self._row):
             self.ring()
 
-    def steered_by(self, grip: Grip) -> None:
+    def steered_by(self, handle: AgentHandle) -> None:
         """See `RunContext.steered_by`."""
-        self._grip = grip
+        self._handle = handle
         self._rung.set()
 
     def obeyed(self, wish: str) -> None:
@@ -127,8 +127,8 @@ class Steering:
             self._news.set()
             if row.desire is Desire.CANCEL:
                 self.cancel_wanted.set()
-                if self._grip is not None:
-                    await self._grip.cancel()
+                if self._handle is not None:
+                    await self._handle.cancel()
 
     async def _next(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -137,42 +137,42 @@ class Steering:
         self._news.clear()
 
     async def _obey(self) -> None:
-        grip, row = self._grip, self._row
-        if grip is None or row.desire is Desire.CANCEL:
+        handle, row = self._handle, self._row
+        if handle is None or row.desire is Desire.CANCEL:
             return
         try:
             if row.desire is Desire.PAUSE:
-                await self._pause(grip)
+                await self._pause(handle)
             else:
-                await self._resume(grip)
+                await self._resume(handle)
         except NotYetError:
             pass
         except UnableError as error:
             self._due = asyncio.get_running_loop().time() + TRY_AGAIN_S
             await self._tell_once(f"{error}; the task stays {self._row.status} for now")
-        await self._give_what_was_sent(grip)
+        await self._give_what_was_sent(handle)
 
     # --- pause and resume -------------------------------------------------------------------------------
 
-    async def _pause(self, grip: Grip) -> None:
+    async def _pause(self, handle: AgentHandle) -> None:
         if self.paused:
             return
         self._still = True
         began = asyncio.get_running_loop().time()
-        if await grip.pause():
+        if await handle.pause():
             if self._journal.watch is not None:
                 self._journal.watch.stood_still(asyncio.get_running_loop().time() - began)
             await self._write(Desire.PAUSE, TaskStatus.RUNNING, paused)
             self._due = asyncio.get_running_loop().time() + self._hold_s
 
-    async def _resume(self, grip: Grip) -> None:
+    async def _resume(self, handle: AgentHandle) -> None:
         self._due = None
         if self._still:
             self._told.clear()
         if self.paused:
             await self._write(Desire.RUN, TaskStatus.PAUSED, resumed)
         if self._still and not self.paused:
-            await grip.resume()
+            await handle.resume()
             self._still = False
 
     async def _hold_over(self) -> bool:
@@ -209,37 +209,37 @@ class Steering:
 
     # --- what it is sent --------------------------------------------------------------------------------
 
-    async def _give_what_was_sent(self, grip: Grip) -> None:
+    async def _give_what_was_sent(self, handle: AgentHandle) -> None:
         try:
-            await self._give_input(grip)
-            self._note_taken(grip)
+            await self._give_input(handle)
+            self._note_taken(handle)
             if self._row.tty != self._size and self._row.tty is not None:
                 self._size = self._row.tty
-                grip.resize(**self._row.tty)
+                handle.resize(**self._row.tty)
         except UnableError as error:
             await self._tell_once(str(error))
 
-    async def _give_input(self, grip: Grip) -> None:
-        while grip.wants_input and grip.input_seq < self._row.inputs:
-            after = grip.input_seq
+    async def _give_input(self, handle: AgentHandle) -> None:
+        while handle.wants_input and handle.input_seq < self._row.inputs:
+            after = handle.input_seq
             found = await durably(
                 lambda: self._store.read_input(self._row.task_id, after, max_bytes=READ_BYTES),  # noqa: B023
                 log=self._log,
             )
             for item in found:
                 # While it was read, a socket may have lost what came before it.
-                if item.n != grip.input_seq + 1 or not grip.wants_input:
+                if item.n != handle.input_seq + 1 or not handle.wants_input:
                     break
                 sent = Sent(orjson.loads(item.data), item.eof, item.key)
-                grip.send_input(sent)
+                handle.send_input(sent)
                 if item.n > self._given:
                     self._given = item.n
                     self._untaken.append((item.n, input_bytes(sent.data)))
-            if grip.input_seq == after:
+            if handle.input_seq == after:
                 return  # it is over, or lacks earlier ones again, and will say so
 
-    def _note_taken(self, grip: Grip) -> None:
-        taken = grip.input_taken
+    def _note_taken(self, handle: AgentHandle) -> None:
+        taken = handle.input_taken
         while self._untaken and self._untaken[0][0] <= taken:
             self._taken_bytes += self._untaken.popleft()[1]
         if taken == self._row.inputs:

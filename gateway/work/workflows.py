@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.agents.directory import Directory
+from gateway.agents.fleet_registry import FleetRegistry
 from gateway.checkpoints import Checkpoint, CheckpointTooLargeError, new_checkpoint
 from gateway.checkpoints import to_wire as checkpoint_to_wire
 from gateway.clock import Clock
@@ -47,7 +47,7 @@ PAGE_BYTES: Final = 8 << 20
 class Workflows:
     """Commands on workflows, each in the name of a principal; what it may not see does not exist for it."""
 
-    def __init__(self, store: StateStore, agents: Directory, clock: Clock, control: Control) -> None:
+    def __init__(self, store: StateStore, agents: FleetRegistry, clock: Clock, control: Control) -> None:
         self._store = store
         self._agents = agents
         self._clock = clock

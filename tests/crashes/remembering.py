@@ -37,7 +37,7 @@ async def goes_on_behind(stage: Stage, *done: str) -> None:
 
 @crash_point(
     "a checkpoint is decided, not committed",
-    "after gateway.work.memory:new_checkpoint",
+    "after gateway.work.run_memory:new_checkpoint",
     nth=2,
     on_disk="the checkpoint before it",
     client=DROPS,
@@ -133,7 +133,7 @@ async def asks_and_dies(stage: Stage, *, answers: bool = False) -> bool:
 
 @crash_point(
     "a question is decided, not committed",
-    "after gateway.work.memory:asked",
+    "after gateway.work.run_memory:asked",
     on_disk="all checkpoints, nothing of the question",
     client=DROPS,
 )
@@ -182,7 +182,7 @@ async def answer_committed(stage: Stage) -> None:
 
 @crash_point(
     "an answer is given to its agent, that is not committed",
-    "after gateway.work.memory:answered",
+    "after gateway.work.run_memory:answered",
     on_disk="the answer, and `waiting_for`",
     client="its answer, or none; `input_given` does not come",
 )

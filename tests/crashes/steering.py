@@ -66,7 +66,7 @@ async def cancel_stored(stage: Stage) -> None:
 
 @crash_point(
     "a wish to cancel has reached the sandbox, nothing is written",
-    "after gateway.agents.grip:SandboxGrip.cancel",
+    "after gateway.agents.sandbox_handle:SandboxHandle.cancel",
     on_disk="`desire` `cancel`; the task, `running`",
     client="its answer; the end does not come",
 )
@@ -110,7 +110,7 @@ async def pause_stored(stage: Stage) -> None:
 
 @crash_point(
     "the sandbox stands still, the pause is not written",
-    "after gateway.agents.grip:SandboxGrip.pause",
+    "after gateway.agents.sandbox_handle:SandboxHandle.pause",
     on_disk="`desire` `pause`; the task, `running`",
     client="its answer; `paused` does not come",
 )
@@ -218,7 +218,7 @@ async def input_committed(stage: Stage) -> None:
 
 @crash_point(
     "input is given to the sandbox, nothing is noted",
-    "after gateway.agents.grip:SandboxGrip.send_input",
+    "after gateway.agents.sandbox_handle:SandboxHandle.send_input",
     on_disk="the input",
     client="its answer, or none",
 )
@@ -240,7 +240,7 @@ async def leaves_and_dies(stage: Stage) -> None:
 
 @crash_point(
     "a detach policy is due, not committed",
-    "after gateway.fanout.attendance:watchers_gone",
+    "after gateway.fanout.presence:watchers_gone",
     on_disk="nothing of the wish; that somebody watched",
     client="nobody is there",
 )
@@ -261,7 +261,7 @@ async def detach_uncommitted(stage: Stage) -> None:
 
 @crash_point(
     "a detach policy has taken effect, its run obeys",
-    "after gateway.fanout.attendance:Attendance._take_effect",
+    "after gateway.fanout.presence:Presence._take_effect",
     on_disk="`desire` `cancel`, by `detach`; the task, `running`",
     client="nobody is there",
 )

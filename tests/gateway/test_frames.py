@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from gateway import frames
 from gateway.errors import GatewayError
 from gateway.frames import SHORT_CHARS, fitting, parse_request, usable_id
-from gateway.mistakes import MAX_MISTAKES
 from gateway.strict_json import MAX_DEPTH, MAX_INT, check_json
+from gateway.validation import MAX_MISTAKES
 from tests.support.json_values import JSON, TEXT
 from tests.support.records import deterministic
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import pytest
 
-from gateway.agents.grip import SandboxGrip
 from gateway.agents.runner import Sent
+from gateway.agents.sandbox_handle import SandboxHandle
 from gateway.bus.base import Message
 from gateway.events import Event, TaskEvents
 from gateway.fanout.follower import Follower
@@ -267,12 +267,12 @@ def _slow_to_wishes(patch: pytest.MonkeyPatch) -> None:
 
 
 def _input_twice(patch: pytest.MonkeyPatch) -> None:
-    send = SandboxGrip.send_input
+    send = SandboxHandle.send_input
 
-    def send_twice(self: SandboxGrip, sent: Sent) -> None:
+    def send_twice(self: SandboxHandle, sent: Sent) -> None:
         send(self, dataclasses.replace(sent, data=sent.data * (1 + (self.input_seq == 2))))
 
-    patch.setattr(SandboxGrip, "send_input", send_twice)
+    patch.setattr(SandboxHandle, "send_input", send_twice)
 
 
 # --- of many instances ----------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from gateway.agents.runner import Agent, Grip, Memory, RunContext
+from gateway.agents.runner import Agent, AgentHandle, Memory, RunContext
 from gateway.events import Draft
 from gateway.files import Batch, FileInfo, Stored
 from gateway.tasks import TaskRecord
@@ -38,7 +38,7 @@ class Context:
         self.place_seq = 0
         self.place_file: str | None = None
         self.session: BridgeSession | None = None
-        self.grip: asyncio.Future[Grip] = asyncio.get_running_loop().create_future()
+        self.handle: asyncio.Future[AgentHandle] = asyncio.get_running_loop().create_future()
         self.result: dict[str, Any] | None = None
         self.error: Exception | None = None
 
@@ -48,11 +48,11 @@ class Context:
         self.cancelling = asyncio.ensure_future(self._cancel())
 
     async def _cancel(self) -> None:
-        await (await self.grip).cancel()
+        await (await self.handle).cancel()
 
-    def steered_by(self, grip: Grip) -> None:
+    def steered_by(self, handle: AgentHandle) -> None:
         """See `RunContext.steered_by`."""
-        self.grip.set_result(grip)
+        self.handle.set_result(handle)
 
     async def emit(self, *drafts: Draft, place_seq: int = 0) -> None:
         """See `RunContext.emit`; what was said counts as durable at once."""

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from gateway.agents.catalogue import others
 from gateway.agents.loading import AgentNotFoundError
+from gateway.agents.registry import others
 from gateway.server.checks.parts import Finding
 from gateway.settings import Settings
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.agents.directory import Directory
+from gateway.agents.fleet_registry import FleetRegistry
 from gateway.agents.sandboxes import Described
 from gateway.agents.sites import Sites
 from gateway.server.connections.arrivals import ShortWay
@@ -44,7 +44,7 @@ class Parts:
     settings: Settings
     services: Services
     store: StateStore
-    agents: Directory
+    agents: FleetRegistry
     ids: SessionIds
     sites: Sites
     hops: Hops

@@ -8,9 +8,9 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from gateway.errors import GatewayError
-from gateway.mistakes import bad_frame
 from gateway.server.connections.peer import paid_for
 from gateway.strict_json import ValueCount, parse_object
+from gateway.validation import bad_frame
 
 MAX_READING_BYTES: Final = 256 << 20
 """Of bodies that are being received at once."""

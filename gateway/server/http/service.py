@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.agents.directory import Directory
+from gateway.agents.fleet_registry import FleetRegistry
 from gateway.agents.sandboxes import Described
 from gateway.fanout.watch_few import visible
 from gateway.server.http.routes import JSON, Answer, Asked, Route, json_answer
@@ -18,7 +18,7 @@ class Service:
 
     def __init__(
         self,
-        agents: Directory,
+        agents: FleetRegistry,
         sandboxes: Callable[[], Mapping[tuple[str, str], Described]],
         instances: Callable[[], list[dict[str, Any]]],
         share_max_s: int | None,

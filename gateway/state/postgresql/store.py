@@ -13,7 +13,7 @@ from gateway.state.group_commit import tell
 from gateway.state.postgresql.appends import Appends
 from gateway.state.postgresql.pool import Connection, Database
 from gateway.state.postgresql.tables import PostgresqlTables
-from gateway.state.settled import Settled
+from gateway.state.shielded import Shielded
 from gateway.state.table_store import Read, TableStore, Write
 from gateway.state.transaction import Transaction
 from gateway.state.values import Appender
@@ -35,7 +35,7 @@ class PostgresqlStore(TableStore):
         super().__init__(clock)
         self._database = Database(dsn, connections=connections - 1)
         self._renewing = Database(dsn, connections=1, command_s=RENEW_S)
-        self._settled = Settled()
+        self._settled = Shielded()
         self._appends = Appends(self._database, clock, self._committed, timed=self._timed)
         # A task's writes are made one after another, so that its events are published in the order of their numbers.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()

@@ -11,7 +11,7 @@ from typing import TypeVar
 from gateway.clock import Clock
 from gateway.state.gathered import Asked, Gathered, told
 from gateway.state.group_commit import Batch, GroupCommit, in_task, tell
-from gateway.state.settled import Settled
+from gateway.state.shielded import Shielded
 from gateway.state.surrealdb.appends import rounds, write
 from gateway.state.surrealdb.database import Database, Statements
 from gateway.state.surrealdb.tables import SurrealTables
@@ -29,7 +29,7 @@ class SurrealStore(TableStore):
     def __init__(self, url: str, *, clock: Clock) -> None:
         super().__init__(clock)
         self._database = Database(url)
-        self._settled = Settled()
+        self._settled = Shielded()
         # The engine may say of two transactions that write one row at once that both are done, and keep one of them.
         # It also publishes in the order of the commits.
         self._turn = asyncio.Lock()

@@ -16,7 +16,7 @@ from gateway.state.schema import escape, unescape
 from gateway.state.values import Append, NewTask
 from gateway.tasks import Fence, TaskRecord
 from gateway.work.journal import Journal
-from gateway.work.memory import RunMemory
+from gateway.work.run_memory import RunMemory
 from tests.support.postgres import LIKE_A_SERVER, Server, fresh_database, postgres_server
 from tests.support.processes import until
 from tests.support.proxy import Proxy, proxy_to

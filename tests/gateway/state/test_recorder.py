@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from gateway.metrics import Metrics
-from gateway.state.commit_watch import CommitWatch
+from gateway.state.commit_metrics import CommitMetrics
 from gateway.state.recorder import ENOUGH, GATHER_S, MAX_HELD, Recorder
 from tests.support.waiting import held_by_another, let_pass
 from tests.support.work import Bench, bench
@@ -88,7 +88,7 @@ async def test_notes_wait_for_a_store_that_is_away_and_are_bounded(on_bench: Ben
 async def test_store_that_is_away_or_stands_still_is_noted_of_the_instance(on_bench: Bench) -> None:
     """From the first refusal to the first success, and a commit of more than a second."""
     recorder = recorder_of(on_bench)
-    watch = CommitWatch(Metrics(), recorder)
+    watch = CommitMetrics(Metrics(), recorder)
     for seconds, is_done in ((0.01, True), (1.5, True), (0.2, False), (0.1, False)):
         watch.written(seconds, is_done)
     await let_pass(2)

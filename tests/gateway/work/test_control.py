@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.agents.directory import Directory
+from gateway.agents.fleet_registry import FleetRegistry
 from gateway.agents.hosted import hosted
 from gateway.agents.registry import Registry
 from gateway.agents.sandbox import SANDBOX
@@ -37,7 +37,7 @@ def control(bench: Bench) -> Control:
     """Commands over the bench's store."""
     return Control(
         bench.store,
-        Directory(Registry([SANDBOX])),
+        FleetRegistry(Registry([SANDBOX])),
         bench.clock,
         Admission(bench.store.usage, Settings(_env_file=None)),
     )
@@ -111,9 +111,9 @@ async def test_repeat_of_a_submit_is_known_at_an_instance_without_the_agent(benc
     body: dict[str, Any] = {"agent": "planter", "idempotency_key": "k"}
     planter = hosted("planter", Planter)
     admission = Admission(bench.store.usage, Settings(_env_file=None))
-    here = Control(bench.store, Directory(Registry([planter])), bench.clock, admission)
+    here = Control(bench.store, FleetRegistry(Registry([planter])), bench.clock, admission)
     others = {"planter": schema_of(planter.input_model)}
-    there = Control(bench.store, Directory(Registry([SANDBOX]), lambda: others), bench.clock, admission)
+    there = Control(bench.store, FleetRegistry(Registry([SANDBOX]), lambda: others), bench.clock, admission)
     first = await submit(here, input={"task": "dig"}, **body)
     again = await submit(there, input={"task": "dig", "rows": 1, "tags": []}, **body)
     assert (again.replayed, again.task.task_id) == (True, first.task.task_id)

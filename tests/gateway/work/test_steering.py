@@ -41,7 +41,7 @@ class ScriptedGrip:
         self._task_id = task_id
 
     async def pause(self) -> bool:
-        """See `Grip.pause`."""
+        """See `AgentHandle.pause`."""
         self._check("pause")
         await self._note("pause")
         if self.pausing is not None:
@@ -49,28 +49,28 @@ class ScriptedGrip:
         return not self.over.is_set()
 
     async def resume(self) -> None:
-        """See `Grip.resume`."""
+        """See `AgentHandle.resume`."""
         self._check("resume")
         await self._note("resume")
 
     async def cancel(self) -> None:
-        """See `Grip.cancel`."""
+        """See `AgentHandle.cancel`."""
         await self._note("cancel")
         self.over.set()
 
     @property
     def input_taken(self) -> int:
-        """See `Grip.input_taken`."""
+        """See `AgentHandle.input_taken`."""
         return self.input_seq - self.leaves
 
     def send_input(self, sent: Sent) -> None:
-        """See `Grip.send_input`."""
+        """See `AgentHandle.send_input`."""
         self._check("stdin")
         self.input_seq += 1
         self.steered.append(("input", sent.data, sent.eof))
 
     def resize(self, cols: int, rows: int) -> None:
-        """See `Grip.resize`."""
+        """See `AgentHandle.resize`."""
         self._check("tty")
         self.steered.append(("resize", cols, rows))
 
@@ -89,7 +89,7 @@ class Steered:
     def __init__(self, bench: Bench, task: TaskRecord) -> None:
         self.bench = bench
         self.task_id = task.task_id
-        self.grip = ScriptedGrip(bench, task.task_id)
+        self.handle = ScriptedGrip(bench, task.task_id)
         self.changes = 0
         self.run = Run(
             task,
@@ -103,9 +103,9 @@ class Steered:
         )
 
     async def _agent(self, context: RunContext) -> dict[str, Any]:
-        context.steered_by(self.grip)
+        context.steered_by(self.handle)
         await context.emit(output("begun"))
-        await self.grip.over.wait()
+        await self.handle.over.wait()
         if context.cancel_wanted.is_set():
             raise TaskCancelledError
         return {}
@@ -189,7 +189,7 @@ async def test_pause_is_written_once_it_is_true(bench: Bench) -> None:
         going = await it.resume("eve")
         assert (going.status, going.attempt) == (TaskStatus.RUNNING, 1)
         assert (await bench.last(it.task_id))["by"] == "eve"
-        assert it.grip.steered == [("pause", "running"), ("resume", "running")]
+        assert it.handle.steered == [("pause", "running"), ("resume", "running")]
         assert it.changes == 2
 
 
@@ -207,12 +207,12 @@ async def test_time_of_a_pause_does_not_count(bench: Bench) -> None:
 async def test_pause_that_is_taken_back_before_it_came_true_never_happened(bench: Bench) -> None:
     """The log knows nothing of it, and the agent goes on."""
     async with steered(bench) as it:
-        it.grip.pausing = asyncio.Event()
+        it.handle.pausing = asyncio.Event()
         await it.pause()
         await it.resume()
-        it.grip.pausing.set()
+        it.handle.pausing.set()
         await it.rung()
-        assert it.grip.steered == [("pause", "running"), ("resume", "running")]
+        assert it.handle.steered == [("pause", "running"), ("resume", "running")]
         assert await it.statuses() == ["pending", "running"]
 
 
@@ -236,7 +236,7 @@ async def test_cancel_reaches_a_paused_task(bench: Bench) -> None:
 async def test_cancel_does_not_wait_for_a_pause(bench: Bench) -> None:
     """A sandbox that is slow to stand still is told to end at once."""
     async with steered(bench) as it:
-        it.grip.pausing = asyncio.Event()
+        it.handle.pausing = asyncio.Event()
         await it.pause()
         assert (await it.cancel()).status is TaskStatus.CANCELLED
         assert await it.statuses() == ["pending", "running", "cancelled"]
@@ -245,12 +245,12 @@ async def test_cancel_does_not_wait_for_a_pause(bench: Bench) -> None:
 async def test_pause_that_can_not_be_is_told_and_tried_again(bench: Bench) -> None:
     """The wish stays a wish, the log says why, once; and it comes true as soon as it can."""
     async with steered(bench) as it:
-        it.grip.unable = {"pause"}
+        it.handle.unable = {"pause"}
         row = await it.pause()
         assert (row.status, row.desire) == (TaskStatus.RUNNING, Desire.PAUSE)
         await let_pass(3 * TRY_AGAIN_S)
         assert await it.logged() == ["it can't pause; the task stays running for now"]
-        it.grip.unable = set()
+        it.handle.unable = set()
         await let_pass(TRY_AGAIN_S)
         assert (await bench.row(it.task_id)).status is TaskStatus.PAUSED
 
@@ -259,11 +259,11 @@ async def test_resume_that_fails_is_tried_again(bench: Bench) -> None:
     """It is wanted, and so it is asked for until it comes true."""
     async with steered(bench) as it:
         await it.pause()
-        it.grip.unable = {"resume"}
+        it.handle.unable = {"resume"}
         await it.resume()
-        it.grip.unable = set()
+        it.handle.unable = set()
         await let_pass(TRY_AGAIN_S)
-        assert [what for what, *_ in it.grip.steered] == ["pause", "resume"]
+        assert [what for what, *_ in it.handle.steered] == ["pause", "resume"]
 
 
 async def test_place_is_given_up_after_the_hold(bench: Bench) -> None:
@@ -302,10 +302,10 @@ async def test_hold_begins_anew_with_each_pause(bench: Bench) -> None:
 async def test_agent_that_ends_instead_of_pausing_has_ended(bench: Bench) -> None:
     """What was true first is written; a pause of what is over is not."""
     async with steered(bench) as it:
-        it.grip.pausing = asyncio.Event()
+        it.handle.pausing = asyncio.Event()
         await it.pause()
-        it.grip.over.set()
-        it.grip.pausing.set()
+        it.handle.over.set()
+        it.handle.pausing.set()
         await it.rung()
         assert await it.statuses() == ["pending", "running", "completed"]
 
@@ -321,7 +321,11 @@ async def test_input_is_given_in_the_order_of_storing(bench: Bench) -> None:
         await it.send("one")
         await it.send("two", eof=True)
         await it.rung()
-        assert it.grip.steered == [("input", "zero", False), ("input", "one", False), ("input", "two", True)]
+        assert it.handle.steered == [
+            ("input", "zero", False),
+            ("input", "one", False),
+            ("input", "two", True),
+        ]
 
 
 async def test_every_attempt_is_given_all_input(bench: Bench) -> None:
@@ -332,19 +336,19 @@ async def test_every_attempt_is_given_all_input(bench: Bench) -> None:
         assert (await bench.row(first.task_id)).input_given_bytes == 100_000
         await bench.store.change_task(first.task_id, lambda row: lost(row, "sandbox_lost", now_ms=NOW_MS))
         async with executing(Steered(bench, await bench.claim(first.task_id))) as second:
-            assert [len(data) for _, data, _ in second.grip.steered] == [50_000] * 3
+            assert [len(data) for _, data, _ in second.handle.steered] == [50_000] * 3
         assert (await bench.row(first.task_id)).input_given_bytes >= 100_000
 
 
 async def test_input_that_nobody_has_taken_still_waits(bench: Bench) -> None:
-    """Given is not taken: the row counts what is where it was to go, as soon as the grip tells."""
+    """Given is not taken: the row counts what is where it was to go, as soon as the handle tells."""
     async with steered(bench) as it:
-        it.grip.leaves = 2
+        it.handle.leaves = 2
         for _ in range(4):
             await it.send("x" * 50_000)
         assert (await bench.row(it.task_id)).input_given_bytes == 100_000
-        it.grip.leaves = 0
-        it.run.steered_by(it.grip)
+        it.handle.leaves = 0
+        it.run.steered_by(it.handle)
         assert (await it.rung()).input_given_bytes == 200_000
 
 
@@ -353,13 +357,13 @@ async def test_size_of_the_terminal_reaches_the_agent_when_it_changes(bench: Ben
     async with steered(bench) as it:
         await it.wish(lambda row: resize(row, SIZE))
         await it.rung()
-        assert it.grip.steered == [("resize", 100, 30)]
+        assert it.handle.steered == [("resize", 100, 30)]
 
 
 async def test_input_to_what_has_none_is_told_once(bench: Bench) -> None:
     """The task goes on; its log says that nothing arrives."""
     async with steered(bench) as it:
-        it.grip.unable = {"stdin", "tty"}
+        it.handle.unable = {"stdin", "tty"}
         await it.send("x")
         await it.send("y")
         assert await it.logged() == ["it can't stdin"]

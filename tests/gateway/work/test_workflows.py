@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gateway.agents.directory import Directory
+from gateway.agents.fleet_registry import FleetRegistry
 from gateway.agents.registry import Registry
 from gateway.agents.sandbox import SANDBOX
 from gateway.errors import GatewayError
@@ -53,7 +53,7 @@ def control(bench: Bench) -> Control:
     """Commands on tasks."""
     return Control(
         bench.store,
-        Directory(Registry([SANDBOX])),
+        FleetRegistry(Registry([SANDBOX])),
         bench.clock,
         Admission(bench.store.usage, Settings(_env_file=None)),
     )
@@ -62,7 +62,7 @@ def control(bench: Bench) -> Control:
 @pytest.fixture
 def flows(bench: Bench, control: Control) -> Workflows:
     """Commands over the bench's store."""
-    return Workflows(bench.store, Directory(Registry([SANDBOX])), bench.clock, control)
+    return Workflows(bench.store, FleetRegistry(Registry([SANDBOX])), bench.clock, control)
 
 
 async def code_of(asked: Awaitable[Any]) -> str:

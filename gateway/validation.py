@@ -1,4 +1,4 @@
-"""What is wrong with what a client has sent, as it is told."""
+"""Turns pydantic's ValidationError into the contract's `bad_frame`, bounded in size."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -1,4 +1,4 @@
-"""What a run remembers beyond its log: checkpoints, and what it waits to be told."""
+"""What a run keeps in the store beside its log: checkpoints, and the question that it waits to have answered."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The agents of the whole fleet: those of this instance, and those that only others have."""
+"""The agents of the whole fleet: those of this instance, and those that only other instances have."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,11 +8,11 @@ from gateway.agents.runner import Agent
 from gateway.agents.schemas import problems, with_defaults
 from gateway.errors import GatewayError
 from gateway.events import cut_text
-from gateway.mistakes import MAX_ERROR_BYTES
 from gateway.state.leases import Schemas
+from gateway.validation import MAX_ERROR_BYTES
 
 
-class Directory:
+class FleetRegistry:
     """What may be asked of an agent wherever it is; `others` tells what the others' take.
 
     An agent that is here is asked itself. Of any other is known what its instance told: its input is held to that,

@@ -1,4 +1,4 @@
-"""Work that is done to its end, also where whoever asked goes away."""
+"""Work that runs to its end even if whoever awaits it is cancelled (`asyncio.shield` that keeps its tasks)."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 Value = TypeVar("Value")
 
 
-class Settled:
+class Shielded:
     """What is under way; nobody's going away undoes it."""
 
     def __init__(self) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from gateway.bus.base import announce
 from gateway.bus.memory import MemoryBus
-from gateway.fanout.attendance import Attendance
 from gateway.fanout.follow import follow
 from gateway.fanout.hub import Hub
+from gateway.fanout.presence import Presence
 from gateway.fanout.relay import Relay
 from gateway.fanout.replay import ReadLog
 from gateway.state.values import Page
@@ -36,13 +36,13 @@ class House:
         async def live() -> set[str]:
             return set(living or ())
 
-        self.attendance = Attendance(
+        self.presence = Presence(
             made.store, made.clock, instance=name, living=None if living is None else live, log=LOG
         )
-        hub.on_first, hub.on_last = self.attendance.came, self.attendance.went
+        hub.on_first, hub.on_last = self.presence.came, self.presence.went
         self.relay = Relay(bus, hub)
         made.store.on_commit = lambda commit: announce(bus, commit)
-        self.running = asyncio.ensure_future(self.attendance.run())
+        self.running = asyncio.ensure_future(self.presence.run())
         self.watching: list[asyncio.Task[None]] = []
 
     async def read(self, task_id: str, after_seq: int, max_bytes: int) -> Page:
@@ -200,10 +200,10 @@ async def test_ended_task_stops_its_clock(house: House) -> None:
     """Nothing is looked at any more."""
     task = await house.bench.running(detach="cancel", detach_after_s=AFTER_S)
     await house.leave(await house.watch(task))
-    assert repr(house.attendance) == "<Attendance 1 clocks>"
+    assert repr(house.presence) == "<Presence 1 clocks>"
     await house.bench.store.change_task(task.task_id, lambda row: completed(row, {}, now_ms=NOW_MS))
     await let_pass(2)
-    assert repr(house.attendance) == "<Attendance 0 clocks>"
+    assert repr(house.presence) == "<Presence 0 clocks>"
 
 
 # --- many instances ---------------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ async def test_who_was_taken_for_gone_tells_that_its_watchers_are_there(street: 
     task = await street.bench.pending(detach="pause", detach_after_s=AFTER_S)
     await street.one.watch(task)
     street.living.discard("one")
-    street.one.attendance.doubt()
+    street.one.presence.doubt()
     await let_pass(AFTER_S + 5)
     assert (await street.two.row(task)).status is TaskStatus.PAUSED
     street.living.add("one")

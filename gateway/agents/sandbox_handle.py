@@ -1,4 +1,4 @@
-"""How the agent `sandbox` is steered: by its session, and by what it still reads of it."""
+"""Steers the agent `sandbox`: through its session, and by when all that was read of that has been emitted."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -9,8 +9,8 @@ from sandbox_bridge.bridge import BridgeSession
 from sandbox_bridge.errors import SandboxError, SandboxUnable
 
 
-class SandboxGrip:
-    """The `Grip` on a session. `scope` bounds the running time: it stands still with the task."""
+class SandboxHandle:
+    """The `AgentHandle` on a session. `scope` bounds the running time: it stands still with the task."""
 
     def __init__(self, session: BridgeSession, scope: asyncio.Timeout, *, paused: bool = False) -> None:
         self._session = session
@@ -21,7 +21,7 @@ class SandboxGrip:
             self._time.stop()
 
     async def pause(self) -> bool:
-        """See `Grip.pause`."""
+        """See `AgentHandle.pause`."""
         if not await self._told(self._session.pause()):
             return False
         self._time.stop()
@@ -31,7 +31,7 @@ class SandboxGrip:
         return True
 
     async def resume(self) -> None:
-        """See `Grip.resume`."""
+        """See `AgentHandle.resume`."""
         if self._session.can("pause"):
             self._time.start()
             await self._told(self._session.resume())
@@ -47,34 +47,34 @@ class SandboxGrip:
         return True
 
     async def cancel(self) -> None:
-        """See `Grip.cancel`."""
+        """See `AgentHandle.cancel`."""
         self._time.start()
         await self._session.cancel()
 
     @property
     def input_seq(self) -> int:
-        """See `Grip.input_seq`."""
+        """See `AgentHandle.input_seq`."""
         return self._session.input_seq
 
     @property
     def input_taken(self) -> int:
-        """See `Grip.input_taken`."""
+        """See `AgentHandle.input_taken`."""
         return self._session.input_taken
 
     @property
     def wants_input(self) -> bool:
-        """See `Grip.wants_input`."""
+        """See `AgentHandle.wants_input`."""
         return self._session.wants_input
 
     def send_input(self, sent: Sent) -> None:
-        """See `Grip.send_input`; a task is sent text only, by the contract."""
+        """See `AgentHandle.send_input`; a task is sent text only, by the contract."""
         try:
             self._session.send_input(str(sent.data), eof=sent.eof)
         except SandboxUnable as error:
             raise UnableError(str(error)) from error
 
     def resize(self, cols: int, rows: int) -> None:
-        """See `Grip.resize`."""
+        """See `AgentHandle.resize`."""
         try:
             self._session.resize_nowait(cols, rows)
         except SandboxUnable as error:

@@ -1,10 +1,9 @@
-"""Who watches tasks that mind: their detach policies, taking effect and being undone.
+"""Presence: whether anybody watches a task, and the detach policies that depend on it.
 
-A watcher is whoever follows a task's log: a subscription, a stream, a blocking wait. Which instances have one of a
-task, and when the last of each left, is in the task's row (`watchers`), so that all of them can tell, also after a
-restart. What an instance has is gone with it. Of a task without a policy nothing is heard, and nothing is done.
-The clocks begin anew wherever there is doubt: at a start, and after a time in which the store could not be read,
-when nobody could come back.
+A watcher is whoever follows a task's log: a subscription, a stream, a blocking wait. The task's row (`watchers`) says
+which instances have one, and when the last of each left, so that every instance can tell, also after a restart. The
+watchers of an instance that dies are gone with it. Tasks without a detach policy are not tracked.
+The timers start anew whenever nobody could have come back: at a start, and after the store could not be read.
 """
 
 import asyncio
@@ -27,8 +26,8 @@ LOOK_S = 1.0
 Living = Callable[[], Awaitable[Collection[str]]]
 
 
-class Attendance:
-    """Hears who comes and goes here, and lets policies take effect.
+class Presence:
+    """Records who starts and stops watching here, and applies the policies that are due.
 
     `living` gives the instances that live; without it this one is alone.
     """
@@ -59,7 +58,7 @@ class Attendance:
         self._wake = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<Attendance {self._clocks} clocks>"
+        return f"<Presence {self._clocks} clocks>"
 
     def came(self, task_id: str) -> None:
         """The task has its first watcher here."""

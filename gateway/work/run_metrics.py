@@ -1,4 +1,4 @@
-"""What is measured of one attempt: when its sandbox first stirs, how long commands take, when wishes come true."""
+"""Metrics of one attempt: the sandbox's time to its first output, commands' durations, how soon wishes take effect."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from gateway.events import Draft
 from gateway.metrics import Metrics
 
 
-class RunWatch:
+class RunMetrics:
     """One run's, from its claim on."""
 
     def __init__(self, metrics: Metrics, *, in_sandbox: bool) -> None:

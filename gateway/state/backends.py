@@ -10,7 +10,7 @@ from gateway.state.sqlite.in_memory import MemoryStore
 from gateway.state.sqlite.store import SqliteStore
 
 
-def chosen_store(settings: Settings, clock: Clock, *, writer: Executor, readers: Executor) -> StateStore:
+def store_of(settings: Settings, clock: Clock, *, writer: Executor, readers: Executor) -> StateStore:
     """A store that is not open yet. Raises `ModuleNotFoundError` where what it stands on is not installed."""
     if settings.state_persistence_backend == "postgresql":
         return _postgresql(settings, clock)

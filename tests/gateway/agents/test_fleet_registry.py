@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.agents.directory import Directory
+from gateway.agents.fleet_registry import FleetRegistry
 from gateway.agents.hosted import hosted
 from gateway.agents.registry import Registry
 from gateway.agents.sandbox import SANDBOX
@@ -13,11 +13,11 @@ from gateway.errors import GatewayError
 from tests.support.planter import Planter
 
 PLANTER = hosted("planter", Planter)
-HERE = Directory(Registry([SANDBOX, PLANTER]))
-ELSEWHERE = Directory(Registry([SANDBOX]), lambda: {"planter": schema_of(PLANTER.input_model), "old": {}})
+HERE = FleetRegistry(Registry([SANDBOX, PLANTER]))
+ELSEWHERE = FleetRegistry(Registry([SANDBOX]), lambda: {"planter": schema_of(PLANTER.input_model), "old": {}})
 
 
-def refusal(directory: Directory, name: str, value: dict[str, Any]) -> GatewayError:
+def refusal(directory: FleetRegistry, name: str, value: dict[str, Any]) -> GatewayError:
     """What is said to an input."""
     with pytest.raises(GatewayError) as caught:
         directory.checked_input(name, value)
@@ -28,7 +28,7 @@ def test_agents_of_all_are_there_with_what_they_take() -> None:
     """Those that are here as they are here."""
     assert list(ELSEWHERE.schemas) == ["planter", "old", "sandbox"]
     assert ELSEWHERE.schemas["planter"] == HERE.schemas["planter"]
-    twice = Directory(Registry([PLANTER]), lambda: {"planter": {"title": "another version"}})
+    twice = FleetRegistry(Registry([PLANTER]), lambda: {"planter": {"title": "another version"}})
     assert twice.schemas == Registry([PLANTER]).schemas
     assert (ELSEWHERE.names, twice.names) == (["sandbox", "planter", "old"], ["planter"])
 

@@ -1,4 +1,4 @@
-"""What the store's transactions tell an operator: how long they take, and when it stood still or was away."""
+"""Metrics and flight-recorder notes of the store's transactions: how long each took, stalls, and outages."""
 
 import asyncio
 from typing import Final
@@ -10,7 +10,7 @@ STALL_S: Final = 1.0
 """A transaction that takes so long holds up whoever waits for it, and is noted."""
 
 
-class CommitWatch:
+class CommitMetrics:
     """Is told of each transaction, once for all the writes that share it."""
 
     def __init__(self, metrics: Metrics, recorder: Recorder) -> None:
@@ -19,7 +19,7 @@ class CommitWatch:
         self._away_since: float | None = None
 
     def __repr__(self) -> str:
-        return f"<CommitWatch{', the store is away' * (self._away_since is not None)}>"
+        return f"<CommitMetrics{', the store is away' * (self._away_since is not None)}>"
 
     def written(self, seconds: float, is_done: bool) -> None:  # noqa: FBT001 - see `OnWritten`
         """See `StateStore.on_written`."""
