@@ -5,7 +5,6 @@ simulated (`tests/simulation`).
 """
 
 import asyncio
-import contextlib
 import functools
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -30,12 +29,13 @@ from gateway.metrics import Metrics
 from gateway.server.backends import make_bus, make_store
 from gateway.server.celery_offers import make_offers
 from gateway.server.data_dir import StartError, locked
-from gateway.server.embedded import EMBEDDED, EmbeddedSandbox
+from gateway.server.embedded import EMBEDDED
 from gateway.server.http.application import Parts, application, short_way
 from gateway.server.http.health import Health
 from gateway.server.listening import listening, set_up
 from gateway.server.ownership import Ownership
 from gateway.server.previews.hops import Hops
+from gateway.server.sandboxes import bridges, door_of, embedded_sandbox, first_tried, readiness, show
 from gateway.server.world import World
 from gateway.sessions.audit import Audit
 from gateway.sessions.auth import Authenticator
@@ -44,7 +44,7 @@ from gateway.sessions.endpoint import Endpoint
 from gateway.sessions.keys import published_keys
 from gateway.sessions.pairing import Pairings
 from gateway.sessions.quotas import Quotas
-from gateway.sessions.sandboxes import Accept, SandboxEndpoint
+from gateway.sessions.sandboxes import SandboxEndpoint
 from gateway.sessions.session import SessionIds, Sessions
 from gateway.settings import Settings
 from gateway.state.base import StateStore
@@ -57,8 +57,6 @@ from gateway.work.dispatcher import Dispatcher
 from gateway.work.leases import Told
 from gateway.work.retention import sweep
 from gateway.work.workflows import Workflows
-from sandbox_bridge.bridge import Bridge
-from sandbox_bridge.connection import FrameTransport, dial
 from sandbox_bridge.listener import Listener
 from sandbox_bridge.pool import Pool
 
@@ -85,12 +83,7 @@ class Gateway:
         self._sandboxes = Sandboxes(self._pool, instance=self._instance)
         self._sites = _sites(settings, self._store, self._sandboxes, world, self._log)
         self._registry = Registry(all_agents(settings.agents, self._sites))
-        told = Told(self._about, self._registry.schemas)
-        self._ownership = Ownership(
-            settings, self._store, clock, told, instance=self._instance, log=self._log
-        )
-        self._ownership.on_takeover = self._metrics.takeover_seconds.observe
-        self._ownership.on_lost = functools.partial(self._recorder.note, "lease_lost")
+        self._ownership = self._made_ownership()
         self._agents = FleetRegistry(self._registry, self._ownership.view.schemas)
         hub, presence = Hub(), self._ownership.presence
         hub.on_first, hub.on_last = presence.came, presence.went
@@ -103,20 +96,33 @@ class Gateway:
         self._sandbox_watch = FewWatch("sandboxes", "sandbox_id", self._all_sandboxes)
         self._instance_watch = FewWatch("instances", "instance", self._ownership.view.described)
         self._sandbox_seen = asyncio.Event()
-        self._embedded = _embedded(settings, world, self._log)
+        self._embedded = embedded_sandbox(settings, world, self._log)
         self._dispatcher = self._made_dispatcher()
-        self._add_bridges()
-        accept = _door_of(Listener(self._pool, random=clock.rng, on_change=self._sandboxes_changed))
+        for bridge in bridges(settings, self._embedded, clock.rng, self._sandboxes_changed):
+            self._pool.add(bridge)
+        accept = door_of(Listener(self._pool, random=clock.rng, on_change=self._sandboxes_changed))
         self._keys = published_keys(settings, log=self._log)
         authenticator = Authenticator(settings, self._keys, now_s=lambda: clock.now_ms() / 1000)
         audit = Audit(settings.audit_file, clock.now_ms, instance=self._instance, log=log)
         pairings = Pairings(self._store, settings, now_s=lambda: clock.now_ms() / 1000)
         self._sandbox_door = SandboxEndpoint(authenticator, pairings, accept, audit, settings, log=self._log)
-        sandbox_state = functools.partial(_state_of, self._pool, self._embedded)
+        sandbox_state = functools.partial(readiness, self._pool, self._embedded)
         self._health = Health(self._store, self._bus, sandbox_state, self._metrics, keys=self._keys)
         self._health.problems = self._ownership.problems
+        self._services = self._made_services(hub, authenticator, audit)
+
+    def _made_ownership(self) -> Ownership:
+        told = Told(self._about, self._registry.schemas)
+        settings, clock = self._settings, self._world.clock
+        made = Ownership(settings, self._store, clock, told, instance=self._instance, log=self._log)
+        made.on_takeover = self._metrics.takeover_seconds.observe
+        made.on_lost = functools.partial(self._recorder.note, "lease_lost")
+        return made
+
+    def _made_services(self, hub: Hub, authenticator: Authenticator, audit: Audit) -> Services:
+        settings, clock = self._settings, self._world.clock
         control = Control(self._store, self._agents, clock, Admission(self._store.usage, settings))
-        self._services = Services(
+        return Services(
             control=control,
             workflows=Workflows(self._store, self._agents, clock, control),
             relay=self._relay,
@@ -220,7 +226,7 @@ class Gateway:
         try:
             async with listening(runner, settings, short_way(parts), self._world) as (bound, own):
                 self._sites.here = settings.advertised(own)
-                await self._sandboxes_tried()
+                await first_tried(self._embedded, self._sandbox_seen, settings.start_wait_s)
                 ready(bound)
                 self._log.info("gateway ready", url=own)
                 await stop.wait()
@@ -256,18 +262,6 @@ class Gateway:
 
     # --- sandboxes ------------------------------------------------------------------------------------------
 
-    def _add_bridges(self) -> None:
-        token = self._settings.sandbox_token
-        secret = token.get_secret_value() if token is not None else None
-        dials: dict[str, Callable[[], Any]] = {
-            url: functools.partial(dial, url, token=secret) for url in self._settings.websocket_url
-        }
-        if self._embedded is not None:
-            dials[EMBEDDED] = self._embedded.dial
-        rng, changed = self._world.clock.rng, self._sandboxes_changed
-        for address, connect in dials.items():
-            self._pool.add(Bridge(connect, address=address, random=rng, on_change=changed))
-
     def _sandboxes_changed(self) -> None:
         if self._pool.fits():
             self._sandbox_seen.set()
@@ -275,17 +269,7 @@ class Gateway:
         self._sandboxes.look()
         self._sandbox_watch.ring()
         self._ownership.tell()
-        _show(self._pool, self._metrics)
-
-    async def _sandboxes_tried(self) -> None:
-        """Give the embedded sandbox a moment: who starts us expects it to be there when we say ready."""
-        if self._embedded is None:
-            return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.start_wait_s):
-                await self._embedded.tried.wait()
-                if self._embedded.problem is None:
-                    await self._sandbox_seen.wait()
+        show(self._pool, self._metrics)
 
     def _about(self) -> dict[str, Any]:
         """What the others are told of this instance."""
@@ -342,51 +326,6 @@ def _sites(
     )
 
 
-def _embedded(settings: Settings, world: World, log: FilteringBoundLogger) -> EmbeddedSandbox | None:
-    if not settings.local_sandbox:
-        return None
-    return EmbeddedSandbox(unsafe_no_isolation=world.unsafe_no_isolation, log=log)
-
-
 def _lists(tasks: Watched, sandboxes: Watched, instances: Watched) -> dict[str, Watched]:
     """What clients may watch, by topic."""
     return {"tasks": tasks, "sandboxes": sandboxes, "instances": instances}
-
-
-def _door_of(listener: Listener) -> Accept:
-    async def accept(transport: FrameTransport, subject: str, is_trusted: bool) -> None:  # noqa: FBT001
-        await listener.accept(transport, subject=subject, trust="server" if is_trusted else "client")
-
-    return accept
-
-
-def _show(pool: Pool, metrics: Metrics) -> None:
-    metrics.sandbox_slots.labels("free").set(pool.free)
-    metrics.sandbox_slots.labels("busy").set(sum(bridge.active for bridge in pool.bridges))
-    metrics.show_sandboxes(bridge.info.isolation for bridge in pool.bridges if bridge.info is not None)
-
-
-def _state_of(pool: Pool, embedded: EmbeddedSandbox | None) -> dict[str, Any]:
-    bridges = [_described(bridge) for bridge in pool.bridges]
-    ours = [bridge for bridge in bridges if bridge["address"] == EMBEDDED] or bridges
-    state: dict[str, Any] = {"ok": any(bridge["connected"] for bridge in ours), "sandboxes": bridges}
-    if not bridges:
-        state["ok"] = True  # none is wanted here
-    elif not state["ok"]:
-        state["problem"] = (embedded and embedded.problem) or ours[0]["problem"]
-    return state
-
-
-def _described(bridge: Bridge) -> dict[str, Any]:
-    info = bridge.info
-    if info is None:
-        return {"address": bridge.address, "connected": False, "problem": bridge.problem}
-    return {
-        "address": bridge.address,
-        "connected": True,
-        "sandbox_id": info.sandbox_id,
-        "runtime": info.runtime,
-        "active": bridge.active,
-        "max_sessions": info.max_sessions,
-        "isolation": info.isolation,
-    }

@@ -50,7 +50,7 @@ BRIDGE_WORDS = (
     "sandbox_bridge.errors",
     "sandbox_bridge.settings",
 )
-BRIDGE_HOLDERS = ("gateway.agents", "gateway.server.app")
+BRIDGE_HOLDERS = ("gateway.agents", "gateway.server.app", "gateway.server.sandboxes")
 
 
 @pytest.fixture(scope="module")

@@ -187,7 +187,7 @@ async def test_what_runs_is_not_gone_back_with(flows: Workflows, bench: Bench) -
 async def test_who_has_too_much_stored_keeps_no_more_in_workflows(bench: Bench) -> None:
     """Neither in new ones nor in those that there are; what takes less room than before is written."""
     settings = Settings(_env_file=None, auth="jwt", jwt_secret="s" * 32, max_stored_bytes_per_subject=10_000)
-    agents, now = Directory(Registry([SANDBOX])), itertools.count(step=LOOK_S)
+    agents, now = FleetRegistry(Registry([SANDBOX])), itertools.count(step=LOOK_S)
     admission = Admission(bench.store.usage, settings, lambda: next(now))
     flows = Workflows(bench.store, agents, bench.clock, Control(bench.store, agents, bench.clock, admission))
 
