@@ -162,24 +162,24 @@ class Settings(_TabSettings):
     # --- limits ---
     max_frame_bytes: int = Field(default=1 << 20, ge=64 << 10)
     """Largest frame taken or sent on the client socket."""
-    max_input_bytes: int = 256 << 20
+    max_input_bytes: int = Field(default=256 << 20, ge=0)
     """Bytes of the files that are uploaded with a task; what comes as JSON has `max_body_bytes`."""
-    max_body_bytes: int = 32 << 20
+    max_body_bytes: int = Field(default=32 << 20, ge=1)
     """Largest JSON body by HTTP."""
-    max_inflight: int = 64
+    max_inflight: int = Field(default=64, ge=1)
     """Requests of one connection under way at once, a blocking submit among them."""
-    max_subscriptions: int = 1000
+    max_subscriptions: int = Field(default=1000, ge=1)
     """Subscriptions of one connection."""
-    max_connections: int = 10_000
+    max_connections: int = Field(default=10_000, ge=1)
     """Client sockets in all: each costs some 24 KiB and a file descriptor."""
-    max_connections_per_subject: int = 1000
+    max_connections_per_subject: int = Field(default=1000, ge=0)
     """Client sockets of one subject, and its streams and blocking submits by HTTP; 0 turns the limit off."""
     max_connections_per_address: int = Field(default=1000, ge=0)
     """Connections of any kind from one address, a network of 64 bits in IPv6; 0 turns the limit off. Not counted is who
     comes from this machine, and a proxy of `trusted_proxies`, but whom it asks for."""
     handshakes_per_s: float = Field(default=100.0, ge=0)
     """Sockets that such an address opens, on average, and as many as it may have in one go; 0 turns the limit off."""
-    max_running_per_subject: int = 32
+    max_running_per_subject: int = Field(default=32, ge=0)
     """Tasks of one subject that run at once; 0 turns the limit off."""
     max_queued_per_subject: int = Field(default=50_000, ge=0)
     """Tasks of one subject that wait to run; 0 turns the limit off."""
@@ -191,22 +191,22 @@ class Settings(_TabSettings):
     """Tasks that one subject submits, on average, over all its connections; 0 turns the limit off."""
     submit_burst: int = Field(default=2000, ge=1)
     """Tasks that one subject submits in one go."""
-    requests_per_s: float = 100.0
+    requests_per_s: float = Field(default=100.0, ge=0)
     """Requests of a session, on average; ten times as many of a subject by HTTP, and frames of it from one address
     (more are read later); 0 turns these limits off."""
-    request_burst: int = 200
+    request_burst: int = Field(default=200, ge=1)
     """Requests of one session in one go, and ten times as many of those."""
 
     # --- times ---
     heartbeat_ms: int = Field(default=25_000, ge=100)
     """How often a client is pinged: below the 30 to 60 s after which proxies drop a silent connection."""
-    handshake_timeout_s: float = 10.0
+    handshake_timeout_s: float = Field(default=10.0, gt=0)
     """How long a peer may take over its request's header, and a connection may be kept alive idle."""
-    start_wait_s: float = 5.0
+    start_wait_s: float = Field(default=5.0, ge=0)
     """How long the start waits for the local sandbox before it says ready without it."""
-    drain_s: float = 60.0
+    drain_s: float = Field(default=60.0, ge=0)
     """How long running tasks may go on after SIGTERM."""
-    queue_s: float = 300.0
+    queue_s: float = Field(default=300.0, ge=0)
     """How long on end no live sandbox may fit a task before it fails with `no_sandbox`."""
     retention_s: float = Field(default=604_800.0, ge=0)
     """How long a log is kept whole after its task has ended; then only its last event is."""
@@ -215,9 +215,9 @@ class Settings(_TabSettings):
     retention_bytes: int = Field(default=10 << 30, ge=0)
     """What SQLite's file may use before tasks go sooner, those that ended longest ago first; 0 turns the limit off.
     On PostgreSQL and SurrealDB, which keep their free space to themselves, tasks go by their age alone."""
-    pause_hold_s: float = 900.0
+    pause_hold_s: float = Field(default=900.0, ge=0)
     """How long a paused task keeps its sandbox; then that is given up, and resuming is a new attempt."""
-    blocking_http_s: float = 60.0
+    blocking_http_s: float = Field(default=60.0, ge=0)
     """How long a blocking submit by HTTP waits before it answers 202."""
 
     # --- logs ---

@@ -1,11 +1,14 @@
 """How a process gets its `Settings`: from flags, the environment and `.env`, with mistakes by the operator's names."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from pydantic import AliasChoices, ValidationError
 
 from gateway.settings import Settings
+
+MAX_SHOWN: Final = 60
+"""Characters of a wrong value."""
 
 
 def settings_of(flags: Mapping[str, Any]) -> Settings:
@@ -15,15 +18,19 @@ def settings_of(flags: Mapping[str, Any]) -> Settings:
 
 def mistakes(error: ValidationError) -> list[str]:
     """What is wrong with the settings, each with the name that the operator knows."""
-    return [_words(item["loc"], item["msg"]) for item in error.errors()]
+    return [_words(item["loc"], item["msg"], item["input"]) for item in error.errors()]
 
 
-def _words(loc: tuple[int | str, ...], message: str) -> str:
+def _words(loc: tuple[int | str, ...], message: str, given: object) -> str:
     said = message.removeprefix("Value error, ")
     if not loc:
         return said
     field = str(loc[0])
-    return f"{name_of(field) if field in Settings.model_fields else field.upper()}: {said}"
+    if (info := Settings.model_fields.get(field)) is None:
+        return f"{field.upper()}: {said}"
+    is_secret = "Secret" in str(info.annotation)
+    shown = "" if is_secret else f" (it is {str(given)[:MAX_SHOWN]!r})"
+    return f"{name_of(field)}: {said}{shown}"
 
 
 def name_of(field: str) -> str:

@@ -80,7 +80,7 @@ async def _bound(
                 held.callback(Doorway(sock, BACKLOG, intake, make).close)
     except OSError as error:
         raise StartError(
-            f"can't listen on {host}:{port}: {error.strerror or error}; choose another --port"
+            f"can't listen on {host}:{port}: {error.strerror or error}; choose another --port or --host"
         ) from None
     return f"http://{_shown(host)}:{listener.sockets[0].getsockname()[1]}"
 

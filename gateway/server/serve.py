@@ -20,6 +20,7 @@ from gateway.errors import StoreUnavailableError
 from gateway.server import logs
 from gateway.server.app import Gateway
 from gateway.server.backends import limits_of
+from gateway.server.checks.audit import audit
 from gateway.server.checks.parts import environment, passed_over
 from gateway.server.configuration import mistakes, settings_of
 from gateway.server.data_dir import StartError
@@ -62,6 +63,9 @@ def run(*, serves_clients: bool = True, unsafe_no_isolation: bool = False, **fla
         )
     if not serves_clients:
         settings = beside_others(settings)
+    for finding in audit(settings):
+        if finding.state == "fail":
+            return _refused(f"GATEWAY_AUDIT_FILE: {finding.message}")
     logs.configure(settings.log_format, settings.log_level)
     for finding in (*environment({*names_in_file(), *os.environ}), *passed_over(settings)):
         logs.get().warning(finding.message, fix=finding.fix)

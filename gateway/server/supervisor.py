@@ -199,6 +199,6 @@ def reserved(host: str, port: int) -> Iterator[int]:
             held.bind((address, number))
         except OSError as error:
             raise StartError(
-                f"can't listen on {host}:{port}: {error.strerror or error}; choose another --port"
+                f"can't listen on {host}:{port}: {error.strerror or error}; choose another --port or --host"
             ) from None
         yield number

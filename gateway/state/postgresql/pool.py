@@ -10,6 +10,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -73,7 +74,7 @@ class Database:
 
     async def open(self) -> None:
         """Connect and bring the schema up to date; a newer schema than ours is refused."""
-        with translated():
+        with _named(self._dsn), translated():
             self._pool = await asyncpg.create_pool(
                 self._dsn,
                 min_size=1,
@@ -214,6 +215,16 @@ _BROKEN: Final = (
     asyncpg.OperatorInterventionError,
 )
 """What a connection raises that is of no more use."""
+
+
+@contextmanager
+def _named(dsn: str) -> Iterator[None]:
+    """Whoever starts a gateway is told which server it is that does not answer, or does not let it in."""
+    try:
+        yield
+    except StoreUnavailableError as error:
+        where = urlsplit(dsn).netloc.rpartition("@")[2] or "the server of libpq's defaults"
+        raise StoreUnavailableError(f"{error} (STATE_DATABASE_URL, {where})") from error
 
 
 @contextmanager

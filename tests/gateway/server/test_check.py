@@ -15,7 +15,7 @@ from pydantic import SecretStr, ValidationError
 
 from gateway.server.checks.agents import agents
 from gateway.server.checks.parts import environment, networks, passed_over, set_by_hand
-from gateway.server.configuration import mistakes
+from gateway.server.configuration import mistakes, settings_of
 from gateway.settings import Settings
 from tests.support.gateway import client, running_gateway
 from tests.support.postgres import postgres_server
@@ -221,6 +221,16 @@ def test_mistake_is_told_by_the_name_that_its_variable_has(
     with pytest.raises(ValidationError) as caught:
         Settings()
     assert [told.partition(":")[0] for told in mistakes(caught.value)] == [name]
+
+
+def test_wrong_setting_is_told_with_its_value_but_a_secret_is_not() -> None:
+    """Who set it may be a file, a pod or a shell: the value says which."""
+    with pytest.raises(ValidationError) as caught:
+        settings_of({"port": "tcp://10.0.0.1:80", "jwt_secret": 17, "max_inflight": 0, "drain_s": -1})
+    port, secret, *others = mistakes(caught.value)
+    assert port.endswith("(it is 'tcp://10.0.0.1:80')")
+    assert "17" not in secret
+    assert [told.partition(":")[0] for told in others] == ["GATEWAY_MAX_INFLIGHT", "GATEWAY_DRAIN_S"]
 
 
 def test_variables_of_others_are_no_mistakes() -> None:
