@@ -19,11 +19,11 @@ import uvloop
 from pydantic import ValidationError
 
 from sandbox_bridge.local.access import is_loopback
-from sandbox_bridge.local.dial_in import DialIn, NotLetInError, door_of
 from sandbox_bridge.local.jail.bare import ISOLATION, bare_profile
 from sandbox_bridge.local.jail.cages.finder import Cages, find_cages
 from sandbox_bridge.local.jail.profile import Profile, counts_processes
 from sandbox_bridge.local.jail.warm import warm_jails
+from sandbox_bridge.local.join import Joiner, NotLetInError, door_of
 from sandbox_bridge.local.open_files import open_files_of_jails
 from sandbox_bridge.local.probe import ProbeError, find_profile, probe
 from sandbox_bridge.local.server import Service, listen
@@ -93,8 +93,8 @@ def join(
         check_unsafe(settings, is_wanted=unsafe_no_isolation)
     kept = settings.join_token.get_secret_value() if settings.join_token is not None else None
     try:
-        guest = functools.partial(_join, door=door_of(url), token=token or kept)
-        uvloop.run(run(settings, guest, parent_stdin=parent_stdin))
+        joiner = functools.partial(_join, door=door_of(url), token=token or kept)
+        uvloop.run(run(settings, joiner, parent_stdin=parent_stdin))
     except ValueError as error:
         fail(str(error), EXIT_USAGE)
     except ProbeError as error:
@@ -182,11 +182,11 @@ async def _serve(place: Place, stopped: asyncio.Event) -> None:
 
 async def _join(place: Place, stopped: asyncio.Event, *, door: str, token: str | None) -> None:
     service = _service(place)
-    guest = DialIn(service, place.settings, door=door, token=token, random=Random())  # noqa: S311 - jitter
+    joiner = Joiner(service, place.settings, door=door, token=token, random=Random())  # noqa: S311 - jitter
     log.info("sandbox_joining", door=door, isolation=place.isolation)
     try:
         async with asyncio.TaskGroup() as group:
-            joining = group.create_task(guest.run(), name="join")
+            joining = group.create_task(joiner.run(), name="join")
             await stopped.wait()
             joining.cancel()
     except ExceptionGroup as group_of_one:

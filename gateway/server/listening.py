@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.server.connections.address_limits import Crowd
+from gateway.server.connections.address_limits import AddressLimits
 from gateway.server.connections.arrivals import Arrival, Arrivals, ShortWay
 from gateway.server.connections.doorway import Doorway
 from gateway.server.data_dir import StartError
@@ -46,7 +46,7 @@ async def listening(
         if intake is not None:
             held.callback(intake.close)
         timeout_s = settings.handshake_timeout_s
-        arrivals = Arrivals(server, Crowd(settings), short_way, intake, timeout_s=timeout_s)
+        arrivals = Arrivals(server, AddressLimits(settings), short_way, intake, timeout_s=timeout_s)
         held.callback(arrivals.close)
         bound = functools.partial(_bound, held, functools.partial(Arrival, arrivals), intake, settings.host)
         shared = await bound(settings.port, shares=own_port is not None)

@@ -7,7 +7,7 @@ from typing import cast
 
 from aiohttp import web
 
-from gateway.server.connections.address_limits import Crowd
+from gateway.server.connections.address_limits import AddressLimits
 from gateway.server.connections.arrivals import Arrival, Arrivals
 from gateway.server.connections.doorway import Doorway
 from gateway.sessions import reading
@@ -78,7 +78,7 @@ async def serve() -> None:
     await runner.setup()
     intake = best()
     assert runner.server is not None
-    arrivals = Arrivals(runner.server, Crowd(Settings(_env_file=None)), None, intake, timeout_s=10)
+    arrivals = Arrivals(runner.server, AddressLimits(Settings(_env_file=None)), None, intake, timeout_s=10)
     with socket.create_server(("127.0.0.1", 0)) as bound:
         doorway = Doorway(bound, 100, intake, lambda: Arrival(arrivals))
         sys.stdout.write(f"{bound.getsockname()[1]}\n")

@@ -1,10 +1,9 @@
-"""How many connections each address has, whoever it is and whether it has said anything yet, and how often it shakes
-hands.
+"""Limits per client address: its open connections, its handshakes a second, its HTTP requests a second.
 
 An address is the one that a connection comes from, and of IPv6 its network, for one home has 2^64 of them. Behind
 `trusted_proxies` it is the last in `X-Forwarded-For` that is none of them; from anybody else that header is only words.
-Who comes from the very address that he reaches is on this machine, or behind a proxy on it that nobody has named: he is
-not counted.
+A connection from the very address that it reaches is not counted: its client is on this machine, or behind a proxy on
+it that nobody has named.
 """
 
 import asyncio
@@ -33,8 +32,8 @@ MANY_AT_ONCE: Final = 1000
 Addresses = tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
 
 
-class Crowd:
-    """Who is connected to this instance, by address."""
+class AddressLimits:
+    """The connections to this instance, by address."""
 
     def __init__(self, settings: Settings) -> None:
         self._limit = settings.max_connections_per_address
@@ -48,13 +47,13 @@ class Crowd:
         self._paces = Buckets[Pace]()
 
     def __repr__(self) -> str:
-        return f"<Crowd {self._all} connections from {len(self._here)} addresses>"
+        return f"<AddressLimits {self._all} connections from {len(self._here)} addresses>"
 
-    def came(self, transport: Any) -> "Guest":
-        """A connection has come. In any case it has to go by `Guest.went`."""
+    def open(self, transport: Any) -> "Slot":
+        """A slot for a new connection, which must end with `Slot.close`, also where it has no room."""
         self._all += 1
         get = transport.get_extra_info
-        return Guest(self, _host(get("peername")), _host(get("sockname")))
+        return Slot(self, _host(get("peername")), _host(get("sockname")))
 
     def counted(self, peer: str | None, ours: str | None) -> str | None:
         """As which address a connection counts from `peer` to `ours`; None where it does not."""
@@ -80,8 +79,8 @@ class Crowd:
             if not self._here[address]:
                 del self._here[address]
 
-    def leave_for_good(self) -> None:
-        """A connection has gone."""
+    def closed(self) -> None:
+        """A connection has closed."""
         self._all -= 1
 
     def has_room(self, address: str | None) -> bool:
@@ -97,7 +96,7 @@ class Crowd:
         """A socket is asked for from there; whether that is not too often."""
         return not self._per_s or address is None or self._rates.of(address, self._rate).has_one()
 
-    def comes_in(self, address: str | None, head_bytes: int) -> bool:
+    def admit(self, address: str | None, head_bytes: int) -> bool:
         """A socket is asked for from there, and may be had at once: not refused, nor waited for. Else this counts for
         nothing."""
         if address is None:
@@ -140,25 +139,25 @@ class Crowd:
         return any(address in network for network in self._proxies)
 
 
-class Guest:
-    """One connection's place in the crowd."""
+class Slot:
+    """One connection, as it counts against its address."""
 
-    __slots__ = ("_address", "_behind", "_crowd", "_peer", "_stays", "ours")
+    __slots__ = ("_address", "_behind", "_limits", "_peer", "_stays", "ours")
 
-    def __init__(self, crowd: Crowd, peer: str | None, ours: str | None) -> None:
+    def __init__(self, limits: AddressLimits, peer: str | None, ours: str | None) -> None:
         self.ours = ours
         """The address of ours that it came to."""
-        self._crowd = crowd
+        self._limits = limits
         self._peer = peer
-        self._address = crowd.counted(peer, ours)
+        self._address = limits.counted(peer, ours)
         self._behind: str | None = None
         self._stays = False
-        crowd.enter(self._address)
+        limits.enter(self._address)
 
     @property
     def has_room(self) -> bool:
         """Whether it may stay, now that it has come."""
-        return self._crowd.has_room(self._address)
+        return self._limits.has_room(self._address)
 
     @property
     def counted_as(self) -> str | None:
@@ -168,16 +167,16 @@ class Guest:
     @property
     def pace(self) -> Pace | None:
         """That of its address."""
-        return self._crowd.pace(self.counted_as)
+        return self._limits.pace(self.counted_as)
 
     async def wait(self, head_bytes: int = 0) -> None:
         """Return when what its address has asked for is made up for, this one with it, whose head has so many bytes."""
-        if owed_s := self._crowd.asks(self.counted_as, head_bytes):
+        if owed_s := self._limits.asks(self.counted_as, head_bytes):
             await asyncio.sleep(owed_s)
 
-    def broke(self) -> None:
-        """What it asks can't be read. That counts as if it had asked for a socket: it costs as much."""
-        self._crowd.shakes_hands(self._address)
+    def charge_garbage(self) -> None:
+        """Count a request that can't be read as a handshake: it costs as much."""
+        self._limits.shakes_hands(self._address)
 
     @contextmanager
     def asking(self, forwarded: str, *, shakes_hands: bool = False) -> Iterator[str | None]:
@@ -185,42 +184,42 @@ class Guest:
 
         Why it is to be refused, in words, where its address has too much.
         """
-        behind = self._crowd.behind(self._peer, forwarded) if self._address is None else None
-        self._crowd.enter(behind)
+        behind = self._limits.behind(self._peer, forwarded) if self._address is None else None
+        self._limits.enter(behind)
         self._behind = behind
         asked = self._address or behind
         try:
-            if self._crowd.has_many(asked):
+            if self._limits.has_many(asked):
                 yield f"Too many connections of {asked} are open."
-            elif shakes_hands and not self._crowd.shakes_hands(asked):
+            elif shakes_hands and not self._limits.shakes_hands(asked):
                 yield f"Too many connections are opened by {asked}."
             else:
                 yield None
         finally:
             if not self._stays:
-                self._crowd.leave(behind)
+                self._limits.leave(behind)
 
-    def comes_in(self, forwarded: str, head_bytes: int) -> bool:
+    def admit(self, forwarded: str, head_bytes: int) -> bool:
         """As `asking` for a socket that may be had at once, where it may: it then stays."""
-        behind = self._crowd.behind(self._peer, forwarded) if self._address is None else None
-        self._crowd.enter(behind)
-        if not self._crowd.comes_in(self._address or behind, head_bytes):
-            self._crowd.leave(behind)
+        behind = self._limits.behind(self._peer, forwarded) if self._address is None else None
+        self._limits.enter(behind)
+        if not self._limits.admit(self._address or behind, head_bytes):
+            self._limits.leave(behind)
             return False
         self._behind = behind
-        self.stay()
+        self.keep()
         return True
 
-    def stay(self) -> None:
-        """What it asks now it asks as long as it is there."""
+    def keep(self) -> None:
+        """From now on it counts as what it asks for until it closes: its request lasts as long as the connection."""
         self._stays = True
 
-    def went(self) -> None:
-        """It has gone."""
-        self._crowd.leave(self._address)
+    def close(self) -> None:
+        """The connection has closed."""
+        self._limits.leave(self._address)
         if self._stays:
-            self._crowd.leave(self._behind)
-        self._crowd.leave_for_good()
+            self._limits.leave(self._behind)
+        self._limits.closed()
 
 
 def _now() -> float:

@@ -16,7 +16,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError, HttpRequestParser
 
-from gateway.server.connections.address_limits import Crowd, Guest
+from gateway.server.connections.address_limits import AddressLimits, Slot
 from gateway.server.connections.middlewares import foreign, forwarded_for
 from gateway.server.connections.peer import HEADS, Peer
 from gateway.server.previews.middleware import is_for_preview
@@ -50,19 +50,19 @@ class ShortWay:
         """Whether `arrival` was let in, by all that it has said. If not, nothing was done."""
         if not data.startswith(_BEGINS) or not data.endswith(_END) or len(data) > MAX_HEAD_BYTES:
             return False
-        asked, guest = self._read(data), arrival.guest
-        if asked is None or not self._is_ours(asked, guest):
+        asked, slot = self._read(data), arrival.slot
+        if asked is None or not self._is_ours(asked, slot):
             return False
         begin = self._endpoint.expected(arrival, asked)
-        if begin is None or not guest.comes_in(forwarded_for(asked.headers), len(data)):
+        if begin is None or not slot.admit(forwarded_for(asked.headers), len(data)):
             return False
         begin()
         return True
 
-    def _is_ours(self, asked: Handshake, guest: Guest) -> bool:
+    def _is_ours(self, asked: Handshake, slot: Slot) -> bool:
         if self._preview_host is not None and is_for_preview(asked.headers, self._preview_host):
             return False
-        return foreign(self._doors, asked.headers, guest.ours) is None
+        return foreign(self._doors, asked.headers, slot.ours) is None
 
     def _read(self, data: bytes) -> Handshake | None:
         """The handshake that `data` is and nothing else, as aiohttp reads it."""
@@ -87,13 +87,13 @@ class Arrivals:
     def __init__(
         self,
         server: web.Server,
-        crowd: Crowd,
+        limits: AddressLimits,
         short_way: ShortWay | None,
         intake: Intake | None = None,
         *,
         timeout_s: float,
     ) -> None:
-        self.crowd = crowd
+        self.limits = limits
         self.short_way = short_way
         self.intake = intake
         self.timeout_s = timeout_s
@@ -102,18 +102,18 @@ class Arrivals:
         self._server = server
         self._on_their_way: set[asyncio.Task[None]] = set()
 
-    def peer(self, guest: Guest) -> Peer:
+    def peer(self, slot: Slot) -> Peer:
         """aiohttp's side of a connection."""
         loop = asyncio.get_running_loop()
-        return Peer(self._server, guest, self.intake, loop=loop, keepalive_timeout=self.timeout_s)
+        return Peer(self._server, slot, self.intake, loop=loop, keepalive_timeout=self.timeout_s)
 
-    def come_to_aiohttp(self, transport: asyncio.Transport, guest: Guest, data: bytes) -> None:
+    def come_to_aiohttp(self, transport: asyncio.Transport, slot: Slot, data: bytes) -> None:
         """The connection is aiohttp's from now on, which has `data` first."""
-        begins = Begins(self.peer(guest), data)
+        begins = Begins(self.peer(slot), data)
         if not isinstance(transport, ClientTransport):
             begins.connection_made(transport)
             return
-        on_its_way = asyncio.get_running_loop().create_task(_given_to_loop(transport.detach(), begins, guest))
+        on_its_way = asyncio.get_running_loop().create_task(_given_to_loop(transport.detach(), begins, slot))
         self._on_their_way.add(on_its_way)
         on_its_way.add_done_callback(self._on_their_way.discard)
 
@@ -137,21 +137,21 @@ class Begins(asyncio.Protocol):
         self._peer.data_received(self._data)
 
 
-async def _given_to_loop(sock: socket.socket, to: Begins, guest: Guest) -> None:
+async def _given_to_loop(sock: socket.socket, to: Begins, slot: Slot) -> None:
     try:
         await asyncio.get_running_loop().connect_accepted_socket(lambda: to, sock)
     except OSError:  # it has gone
         sock.close()
-        guest.went()
+        slot.close()
 
 
 class Arrival(asyncio.Protocol):
     """One connection that has said nothing yet. From its first moment on it counts as its address's."""
 
-    __slots__ = ("_arrivals", "_silence", "guest", "transport")
+    __slots__ = ("_arrivals", "_silence", "slot", "transport")
 
-    guest: Guest
-    """As the crowd knows it."""
+    slot: Slot
+    """What it counts as."""
 
     def __init__(self, arrivals: Arrivals) -> None:
         self._arrivals = arrivals
@@ -161,7 +161,7 @@ class Arrival(asyncio.Protocol):
     @property
     def counted_as(self) -> str | None:
         """See `HandsOver.counted_as`."""
-        return self.guest.counted_as
+        return self.slot.counted_as
 
     @property
     def intake(self) -> Intake | None:
@@ -171,20 +171,20 @@ class Arrival(asyncio.Protocol):
     @property
     def pace(self) -> Pace | None:
         """See `HandsOver.pace`."""
-        return self.guest.pace
+        return self.slot.pace
 
     def hand_over(self, to: asyncio.Protocol) -> Callable[[], None]:
         """See `HandsOver.hand_over`."""
         if self.transport is None:
             raise ConnectionResetError("the client has gone")
         self.transport.set_protocol(to)
-        return self.guest.went
+        return self.slot.close
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         arrivals, self.transport = self._arrivals, cast("asyncio.Transport", transport)
-        self.guest = arrivals.crowd.came(transport)
-        if self.guest.has_room:
+        self.slot = arrivals.limits.open(transport)
+        if self.slot.has_room:
             arrivals.silent.add(self.transport)
             loop = asyncio.get_running_loop()
             self._silence = loop.call_later(arrivals.timeout_s, self.transport.close)
@@ -206,7 +206,7 @@ class Arrival(asyncio.Protocol):
         """See `asyncio.Protocol`."""
         self._speaks()
         self.transport = None
-        self.guest.went()
+        self.slot.close()
 
     def _speaks(self) -> None:
         if self._silence is not None and self.transport is not None:
@@ -215,4 +215,4 @@ class Arrival(asyncio.Protocol):
 
     def _come_to_aiohttp(self, data: bytes) -> None:
         if (transport := self.transport) is not None:
-            self._arrivals.come_to_aiohttp(transport, self.guest, data)
+            self._arrivals.come_to_aiohttp(transport, self.slot, data)

@@ -60,21 +60,21 @@ def foreign(doors: Doors, headers: CIMultiDictProxy[str], reached: str | None) -
 
 
 @web.middleware
-async def crowd_checked(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def addresses_limited(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Has each address wait for its turn; answers one that has or opens too many connections, and hangs up."""
     peer = request.protocol
-    if not isinstance(peer, Peer) or (guest := peer.guest) is None:
+    if not isinstance(peer, Peer) or (slot := peer.slot) is None:
         return await handler(request)
     forwarded = forwarded_for(request.headers)
-    with guest.asking(forwarded, shakes_hands=request.path in endpoint.SOCKETS) as crowded:
+    with slot.asking(forwarded, shakes_hands=request.path in endpoint.SOCKETS) as too_much:
         head = len(request.raw_path) + sum(len(name) + len(value) for name, value in request.raw_headers)
-        await guest.wait(head)
-        if crowded is None:
+        await slot.wait(head)
+        if too_much is None:
             return await handler(request)
         refusal = HandshakeError(
             "rate_limited",
             Close.OVERLOADED,
-            crowded,
+            too_much,
             retry_after_ms=endpoint.RETRY_AFTER_MS,
         )
         if request.path in endpoint.SOCKETS:
@@ -98,7 +98,7 @@ def _is_too_old(request: web.Request) -> bool:
 def _reached(request: web.Request) -> str | None:
     """The address of ours that a request's connection came to."""
     peer = request.protocol
-    return peer.guest.ours if isinstance(peer, Peer) and peer.guest is not None else None
+    return peer.slot.ours if isinstance(peer, Peer) and peer.slot is not None else None
 
 
 async def secured(request: web.Request, response: web.StreamResponse) -> None:

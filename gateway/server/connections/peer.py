@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_request import BaseRequest
 
-from gateway.server.connections.address_limits import Guest
+from gateway.server.connections.address_limits import Slot
 from gateway.server.connections.pieces import Pieces
 from gateway.sessions.auth import MAX_TOKEN_BYTES
 from gateway.sessions.intake import Intake
@@ -36,11 +36,9 @@ HEADS: Final[Mapping[str, Any]] = {
 class Peer(Pieces):
     """One connection, with one request at a time."""
 
-    __slots__ = ("guest", "intake", "on_gone")
+    __slots__ = ("intake", "on_gone", "slot")
 
-    def __init__(
-        self, manager: web.Server, guest: Guest, intake: Intake | None = None, **options: Any
-    ) -> None:
+    def __init__(self, manager: web.Server, slot: Slot, intake: Intake | None = None, **options: Any) -> None:
         super().__init__(
             manager,
             access_log=None,
@@ -50,8 +48,8 @@ class Peer(Pieces):
         self.on_gone: Callable[[], None] | None = None
         self.intake = intake
         """See `HandsOver.intake`."""
-        self.guest: Guest | None = guest
-        """As the crowd knows it, until it has gone."""
+        self.slot: Slot | None = slot
+        """What it counts as, until it has gone."""
 
     @property
     def has_gone(self) -> bool:
@@ -61,12 +59,12 @@ class Peer(Pieces):
     @property
     def counted_as(self) -> str | None:
         """See `HandsOver.counted_as`."""
-        return None if self.guest is None else self.guest.counted_as
+        return None if self.slot is None else self.slot.counted_as
 
     @property
     def pace(self) -> Pace | None:
         """See `HandsOver.pace`."""
-        return None if self.guest is None else self.guest.pace
+        return None if self.slot is None else self.slot.pace
 
     def hand_over(self, to: asyncio.Protocol) -> Callable[[], None]:
         """The connection is `to`'s from now on, and aiohttp's part is over, as if the client had gone.
@@ -74,26 +72,26 @@ class Peer(Pieces):
         What came behind the request is told `to` at once. The result is for `to` to call when it has lost the
         connection: until then that counts as its address's. Raises ConnectionResetError where it is lost already.
         """
-        transport, guest = self.transport, self.guest
-        if transport is None or guest is None:
+        transport, slot = self.transport, self.slot
+        if transport is None or slot is None:
             raise ConnectionResetError("the client has gone")
         rest = Rest()
         self.set_parser(rest)  # type: ignore[arg-type]
         late = self.take_late()
-        guest.stay()
-        self.transport = self.guest = None  # so it is neither closed now nor counted as gone
+        slot.keep()
+        self.transport = self.slot = None  # so it is neither closed now nor counted as gone
         transport.set_protocol(to)
         super().connection_lost(None)
         if rest.data or late:
             to.data_received(rest.data + late)
-        return guest.went
+        return slot.close
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """See `asyncio.Protocol`."""
         super().connection_lost(exc)
-        if self.guest is not None:
-            self.guest.went()
-            self.guest = None
+        if self.slot is not None:
+            self.slot.close()
+            self.slot = None
         if self.on_gone is not None:
             self.on_gone()
 
@@ -109,8 +107,8 @@ class Peer(Pieces):
             return web.Response()  # nobody reads it, and it is not even written
         if not isinstance(exc, HttpProcessingError):
             return super().handle_error(request, status, exc, message)
-        if self.guest is not None:
-            self.guest.broke()
+        if self.slot is not None:
+            self.slot.charge_garbage()
         said = f"This can't be read as HTTP; a header has at most {MAX_HEADER_BYTES} bytes."
         body = {"code": "bad_request", "message": said, "retryable": False}
         response = plain_problem(400, title="bad_request", body=body, headers={})

@@ -10,7 +10,7 @@ from gateway.agents.fleet_registry import FleetRegistry
 from gateway.agents.sandboxes import Described
 from gateway.agents.sites import Sites
 from gateway.server.connections.arrivals import ShortWay
-from gateway.server.connections.middlewares import crowd_checked, doors_checked, secured
+from gateway.server.connections.middlewares import addresses_limited, doors_checked, secured
 from gateway.server.http import dashboard
 from gateway.server.http.bodies import Bodies
 from gateway.server.http.documents import Documents
@@ -68,7 +68,7 @@ def application(parts: Parts) -> web.Application:
     if settings.preview_host is not None:
         forwarder = Forwarder(authenticator.recognises)
         Previews(parts.sites, forwarder, parts.hops, settings.preview_host).add_to(app)
-    app.middlewares.insert(0, crowd_checked)
+    app.middlewares.insert(0, addresses_limited)
     bodies = Bodies(max_bytes=settings.max_body_bytes)
     if parts.serves_clients:
         app.router.add_get("/ws", parts.endpoint.handle)

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from gateway.server.connections.address_limits import SPARE, Crowd
+from gateway.server.connections.address_limits import SPARE, AddressLimits
 from gateway.settings import Settings
 from gateway.token_bucket import MANY_BUCKETS
 from tests.support.waiting import let_pass
 
 
-def crowd(*proxies: str, limit: int = 1, most: int = 10, per_s: float = 0) -> Crowd:
+def limits(*proxies: str, limit: int = 1, most: int = 10, per_s: float = 0) -> AddressLimits:
     """One that believes `proxies`."""
     settings = Settings(
         _env_file=None,
@@ -21,7 +21,7 @@ def crowd(*proxies: str, limit: int = 1, most: int = 10, per_s: float = 0) -> Cr
         max_connections=most,
         handshakes_per_s=per_s,
     )
-    return Crowd(settings)
+    return AddressLimits(settings)
 
 
 def connection(peer: Any, ours: str = "192.0.2.1") -> Any:
@@ -53,9 +53,9 @@ ASKED: list[tuple[str, str, str | None]] = [
 @pytest.mark.parametrize(("peer", "forwarded", "counted"), ASKED)
 def test_request_counts_as_its_address(peer: str, forwarded: str, counted: str | None) -> None:
     """The peer's own, or the last that a trusted proxy names; nobody gets another's by saying so."""
-    found, transport = crowd("10.0.0.0/8"), connection(peer)
+    found, transport = limits("10.0.0.0/8"), connection(peer)
     # The second is one too many, where it is counted at all.
-    one, other = found.came(transport), found.came(transport)
+    one, other = found.open(transport), found.open(transport)
     with one.asking(forwarded) as first, other.asking(forwarded) as second:
         assert second == (counted and f"Too many connections of {counted} are open.")
         if found.counted(peer, "192.0.2.1") is None:
@@ -64,23 +64,23 @@ def test_request_counts_as_its_address(peer: str, forwarded: str, counted: str |
 
 async def test_who_has_gone_is_forgotten() -> None:
     """Nothing of an address stays when its last connection is gone; a socket that stays counts until then."""
-    found = crowd("10.0.0.1")
-    direct, behind = found.came(connection("198.51.100.7")), found.came(connection("10.0.0.1"))
+    found = limits("10.0.0.1")
+    direct, behind = found.open(connection("198.51.100.7")), found.open(connection("10.0.0.1"))
     with behind.asking("203.0.113.9"), direct.asking(""):
-        assert repr(found) == "<Crowd 2 connections from 2 addresses>"
+        assert repr(found) == "<AddressLimits 2 connections from 2 addresses>"
     with behind.asking("203.0.113.9"):
-        behind.stay()
-    at_once = found.came(connection("10.0.0.1"))
-    assert not at_once.comes_in("203.0.113.9", 0)
-    at_once.went()
-    direct.went()
-    assert repr(found) == "<Crowd 1 connections from 1 addresses>"
-    behind.went()
-    at_once = found.came(connection("10.0.0.1"))
-    assert at_once.comes_in("203.0.113.9", 0)
-    assert repr(found) == "<Crowd 1 connections from 1 addresses>"
-    at_once.went()
-    assert repr(found) == "<Crowd 0 connections from 0 addresses>"
+        behind.keep()
+    at_once = found.open(connection("10.0.0.1"))
+    assert not at_once.admit("203.0.113.9", 0)
+    at_once.close()
+    direct.close()
+    assert repr(found) == "<AddressLimits 1 connections from 1 addresses>"
+    behind.close()
+    at_once = found.open(connection("10.0.0.1"))
+    assert at_once.admit("203.0.113.9", 0)
+    assert repr(found) == "<AddressLimits 1 connections from 1 addresses>"
+    at_once.close()
+    assert repr(found) == "<AddressLimits 0 connections from 0 addresses>"
 
 
 @pytest.mark.looptime
@@ -88,19 +88,19 @@ async def test_who_has_gone_is_forgotten() -> None:
 async def test_who_opens_sockets_without_end_is_refused_and_then_cut_off(*, at_once: bool) -> None:
     """An address has its rate, as many in one go as it may have at once; who goes on though told so is not heard until
     there is room again. Others don't notice, and nothing is kept of who has long been quiet."""
-    found, now = crowd("10.0.0.1", limit=4, per_s=1), asyncio.get_running_loop().time
+    found, now = limits("10.0.0.1", limit=4, per_s=1), asyncio.get_running_loop().time
     began = now()
 
     def shakes(peer: str = "198.51.100.7", forwarded: str = "") -> str:
-        guest = found.came(connection(peer))
-        if not guest.has_room:
-            guest.went()
+        slot = found.open(connection(peer))
+        if not slot.has_room:
+            slot.close()
             return "cut off"
-        if at_once and guest.comes_in(forwarded, 0):
-            guest.went()
+        if at_once and slot.admit(forwarded, 0):
+            slot.close()
             return "ok"
-        with guest.asking(forwarded, shakes_hands=True) as refused:
-            guest.went()
+        with slot.asking(forwarded, shakes_hands=True) as refused:
+            slot.close()
         return "refused" if refused else "ok"
 
     assert [shakes() for _ in range(10)] == ["ok"] * 4 + ["refused"] * 4 + ["cut off"] * 2
@@ -120,8 +120,8 @@ async def test_who_opens_sockets_without_end_is_refused_and_then_cut_off(*, at_o
 
 def test_there_is_an_end_to_all_connections() -> None:
     """Whoever they are, and be they only silent sockets: no more than clients may be there, and some."""
-    found = crowd(limit=0)
-    came = [found.came(connection(f"198.51.{n % 250}.7")).has_room for n in range(10 + SPARE + 1)]
+    found = limits(limit=0)
+    came = [found.open(connection(f"198.51.{n % 250}.7")).has_room for n in range(10 + SPARE + 1)]
     assert came == [True] * (10 + SPARE) + [False]
 
 
@@ -134,17 +134,17 @@ def test_bad_network_of_proxies_is_refused_at_the_start() -> None:
 @pytest.mark.looptime
 async def test_long_head_counts_for_more() -> None:
     """One more for each KiB."""
-    found = crowd()
+    found = limits()
     assert {found.asks("198.51.100.9", 1023) for _ in range(1000)} == {0.0}
     assert [found.asks("198.51.100.9", 4096) for _ in range(300)][::299] == [0.0, 0.5]
 
 
 async def test_who_speaks_no_http_has_asked_for_a_socket() -> None:
     """What can't be read costs as much, so it takes from the same rate; who is not counted by address has none."""
-    found = crowd(limit=4, per_s=0.01)
+    found = limits(limit=4, per_s=0.01)
     for peer in ("198.51.100.7", "192.0.2.1"):
         for _ in range(4):
-            found.came(connection(peer)).broke()
+            found.open(connection(peer)).charge_garbage()
     assert [found.shakes_hands(who) for who in ("198.51.100.7", "198.51.100.8")] == [False, True]
 
 
@@ -152,22 +152,22 @@ async def test_who_speaks_no_http_has_asked_for_a_socket() -> None:
 async def test_address_waits_for_what_it_asks_too_fast() -> None:
     """Over all of its connections 2000 at once and 1000 a second, and a second at most; nobody else waits for it, and
     nobody where requests are not limited."""
-    found, unlimited = crowd("10.0.0.1"), Crowd(Settings(_env_file=None, requests_per_s=0))
+    found, unlimited = limits("10.0.0.1"), AddressLimits(Settings(_env_file=None, requests_per_s=0))
     assert {found.asks("198.51.100.7") for _ in range(2000)} == {0.0}
     assert [found.asks("198.51.100.7") for _ in range(3000)][99::900] == [0.1, 1.0, 1.0, 1.0]
     assert {found.asks("198.51.100.8"), *(found.asks(None) for _ in range(3000))} == {0.0}
     assert {unlimited.asks("198.51.100.7") for _ in range(3000)} == {0.0}
     began = asyncio.get_running_loop().time()
     for peer, forwarded, waits_s in (("10.0.0.1", "203.0.113.9", 0), ("198.51.100.7", "", 1)):
-        guest = found.came(connection(peer))
-        with guest.asking(forwarded):
-            await guest.wait()
+        slot = found.open(connection(peer))
+        with slot.asking(forwarded):
+            await slot.wait()
         assert asyncio.get_running_loop().time() - began == pytest.approx(waits_s)
 
 
 @pytest.mark.looptime
 async def test_who_comes_in_at_once_pays_for_the_length_of_its_head() -> None:
     """As whoever waits: one, and one more for each KiB, of the same 2000."""
-    found = crowd(limit=0)
-    came = [found.came(connection("198.51.100.7")).comes_in("", 3 << 10) for _ in range(501)]
+    found = limits(limit=0)
+    came = [found.open(connection("198.51.100.7")).admit("", 3 << 10) for _ in range(501)]
     assert came == [True] * 500 + [False]

@@ -14,7 +14,7 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.server.connections.address_limits import Guest
+from gateway.server.connections.address_limits import Slot
 from gateway.server.connections.arrivals import Arrivals
 from gateway.server.connections.peer import Peer
 from gateway.server.listening import listening, set_up
@@ -187,9 +187,9 @@ async def test_both_ways_answer_the_same(tmp_path: Path, monkeypatch: pytest.Mon
     peers, at_once, make = list[Any](), list[bytes](), Arrivals.peer
     doors = {"preview_host": "preview.example", "allowed_hosts": ("here.preview.example",)}
 
-    def peer(arrivals: Arrivals, guest: Guest) -> Peer:
-        peers.append(guest)
-        return make(arrivals, guest)
+    def peer(arrivals: Arrivals, slot: Slot) -> Peer:
+        peers.append(slot)
+        return make(arrivals, slot)
 
     def holds(asks: Client, whole: bytes, cut: int = 1) -> None:
         in_pieces = asks.answers(whole[:cut], whole[cut:])

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 import pytest
 from aiohttp import web
 
-from gateway.server.connections.address_limits import Crowd
+from gateway.server.connections.address_limits import AddressLimits
 from gateway.server.connections.arrivals import Arrival, Arrivals
-from gateway.server.connections.middlewares import crowd_checked
+from gateway.server.connections.middlewares import addresses_limited
 from gateway.server.connections.peer import Peer, while_there
 from gateway.server.listening import listening, set_up
 from gateway.sessions.upgrade import HandedOver
@@ -69,12 +69,12 @@ async def test_who_has_gone_before_its_request_is_looked_at_does_no_harm() -> No
         reached.set()
         return web.Response()
 
-    app = web.Application(middlewares=[crowd_checked])
+    app = web.Application(middlewares=[addresses_limited])
     app.router.add_get("/", handle)
     runner = await set_up(app, close_s=1)
     assert runner.server is not None
     loop = asyncio.get_running_loop()
-    arrivals = Arrivals(runner.server, Crowd(Settings(_env_file=None)), None, timeout_s=10)
+    arrivals = Arrivals(runner.server, AddressLimits(Settings(_env_file=None)), None, timeout_s=10)
     ours, theirs = socket.socketpair()
     with theirs:
         transport, arrival = await loop.create_connection(lambda: Arrival(arrivals), sock=ours)
@@ -105,7 +105,7 @@ class Heir(asyncio.Protocol):
 
 async def test_connection_that_is_handed_over_is_aiohttps_no_more() -> None:
     """It has what came behind the request, first; it outlives the server's cleanup; it counts until it is lost."""
-    heir, gone, crowd = Heir(), list[Any](), Crowd(Settings(_env_file=None))
+    heir, gone, limits = Heir(), list[Any](), AddressLimits(Settings(_env_file=None))
 
     async def handle(request: web.Request) -> web.StreamResponse:
         assert request.transport is not None
@@ -119,14 +119,14 @@ async def test_connection_that_is_handed_over_is_aiohttps_no_more() -> None:
 
         await eventually(has)
 
-    app = web.Application(middlewares=[crowd_checked])
+    app = web.Application(middlewares=[addresses_limited])
     app.router.add_get("/", handle)
     runner = await set_up(app, close_s=1)
     server = runner.server
     assert server is not None
     loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
-    arrivals = Arrivals(server, crowd, None, timeout_s=10)
+    arrivals = Arrivals(server, limits, None, timeout_s=10)
     await loop.create_connection(lambda: Arrival(arrivals), sock=ours)
     reader, writer = await asyncio.open_connection(sock=theirs)
     writer.write(
@@ -138,9 +138,9 @@ async def test_connection_that_is_handed_over_is_aiohttps_no_more() -> None:
         await runner.cleanup()
         writer.write(b", and more")
         await has_heard(b"behind, and more")
-        assert "1 connections" in repr(crowd)
+        assert "1 connections" in repr(limits)
         writer.close()
         await heir.lost.wait()
         await writer.wait_closed()
     gone[0]()
-    assert "0 connections" in repr(crowd)
+    assert "0 connections" in repr(limits)

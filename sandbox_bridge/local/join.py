@@ -56,7 +56,7 @@ def door_of(url: str) -> str:
     return urlunsplit((scheme, parts.netloc, path, "", ""))
 
 
-class DialIn:
+class Joiner:
     """Keeps `service` joined to the gateway whose door is at `door`."""
 
     def __init__(

@@ -13,7 +13,7 @@ from websockets.http11 import Request, Response
 from sandbox_bridge.bridge import Bridge
 from sandbox_bridge.errors import SandboxLost
 from sandbox_bridge.listener import Listener
-from sandbox_bridge.local.dial_in import door_of
+from sandbox_bridge.local.join import door_of
 from sandbox_bridge.pool import Pool, Want
 from sandbox_bridge.spec import TaskSpec
 from tests.support.bridges import failure_of, next_within, outputs, until
