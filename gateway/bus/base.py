@@ -58,8 +58,8 @@ class Bus(Protocol):
     async def run(self) -> None:
         """Carry messages from and to other instances, if there are any, until cancelled."""
 
-    def on_message(self, handler: Handler) -> None:
-        """Give every message to `handler` from now on; it must not raise and must not wait."""
+    def on_message(self, handler: Handler, *kinds: type[Message]) -> None:
+        """Give every message to `handler` from now on, or those of some kinds; it must not raise and must not wait."""
 
     def publish_nowait(self, messages: Sequence[tuple[str, Message]]) -> None:
         """Send what one commit made, in order."""

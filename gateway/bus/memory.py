@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from typing import get_args
 
 from gateway.bus.base import Handler, Message
 
@@ -14,7 +15,7 @@ class MemoryBus:
 
     def __init__(self) -> None:
         self._subscribed: Counter[str] = Counter()
-        self._handlers: list[Handler] = []
+        self._handlers: dict[type[Message], list[Handler]] = {kind: [] for kind in get_args(Message)}
 
     def __repr__(self) -> str:
         return f"<MemoryBus {len(self._subscribed)} channels>"
@@ -27,15 +28,16 @@ class MemoryBus:
     async def run(self) -> None:
         """See `Bus.run`: there is nobody else."""
 
-    def on_message(self, handler: Handler) -> None:
+    def on_message(self, handler: Handler, *kinds: type[Message]) -> None:
         """See `Bus.on_message`."""
-        self._handlers.append(handler)
+        for kind in kinds or self._handlers:
+            self._handlers[kind].append(handler)
 
     def publish_nowait(self, messages: Sequence[tuple[str, Message]]) -> None:
         """See `Bus.publish_nowait`."""
         for channel, message in messages:
             if channel in self._subscribed:
-                for handler in self._handlers:
+                for handler in self._handlers[type(message)]:
                     handler(channel, message)
 
     async def subscribe(self, channel: str) -> None:

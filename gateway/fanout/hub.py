@@ -71,12 +71,8 @@ class Hub:
         for follower in tuple(self._followers.get(task_id, ())):
             follower.catch_up(head)
 
-    def count(self, task_id: str) -> int:
-        """How many follow the task."""
-        return len(self._followers.get(task_id, ()))
-
-    def deliver(self, batch: TaskEvents) -> None:
-        """Offer `batch` to all who follow its task."""
+    def deliver(self, batch: TaskEvents) -> int:
+        """Offer `batch` to all who follow its task; how many that are."""
         task_id = batch.task_id
         followers = self._followers.get(task_id, ())
         broadcast = self._broadcasts.get(task_id)
@@ -89,6 +85,7 @@ class Hub:
             broadcast = broadcast or self._begin_broadcast(task_id)
             broadcast.take(batch)
             self.stopwatch.look(partial(broadcast.has_written, batch.last_seq))
+        return len(followers)
 
     def _begin_broadcast(self, task_id: str) -> Broadcast:
         broadcast = self._broadcasts[task_id] = Broadcast(

@@ -38,11 +38,10 @@ class _Pause:
 
 
 class Joining:
-    """What waits, by task. `deliver` hands on; `count` says how many followers a task has."""
+    """What waits, by task. `deliver` hands on, and says to how many followers."""
 
-    def __init__(self, deliver: Callable[[TaskEvents], None], count: Callable[[str], int]) -> None:
+    def __init__(self, deliver: Callable[[TaskEvents], int]) -> None:
         self._deliver = deliver
-        self._count = count
         self._pauses: dict[str, _Pause] = {}
 
     def __repr__(self) -> str:
@@ -52,8 +51,9 @@ class Joining:
         """Hand `batch` on, now or in a moment, behind what came before it of its task."""
         pause = self._pauses.get(batch.task_id)
         if pause is None:
-            self._deliver(batch)
-            self._begin_pause(batch.task_id)
+            pause_s = FOLLOWER_S * self._deliver(batch)
+            if pause_s >= LEAST_S:
+                self._begin_pause(batch.task_id, pause_s)
             return
         if not pause.follows(batch):  # a bus may lose messages, and say things twice
             self._hand_on(batch.task_id, pause)
@@ -61,17 +61,14 @@ class Joining:
         if pause.size > JOINED_BYTES or not may_wait(batch.events):
             self._hand_on(batch.task_id, pause)
 
-    def _begin_pause(self, task_id: str) -> None:
-        pause_s = FOLLOWER_S * self._count(task_id)
-        if pause_s >= LEAST_S:
-            self._pauses[task_id] = _Pause()
-            asyncio.get_running_loop().call_later(min(pause_s, MOST_S), self._end_pause, task_id)
+    def _begin_pause(self, task_id: str, pause_s: float) -> None:
+        self._pauses[task_id] = _Pause()
+        asyncio.get_running_loop().call_later(min(pause_s, MOST_S), self._end_pause, task_id)
 
     def _end_pause(self, task_id: str) -> None:
         pause = self._pauses.pop(task_id)
         if pause.events:
-            self._hand_on(task_id, pause)
-            self._begin_pause(task_id)
+            self.take(TaskEvents(task_id, pause.events))
 
     def _hand_on(self, task_id: str, pause: _Pause) -> None:
         events, pause.events, pause.size = pause.events, [], 0

@@ -37,10 +37,10 @@ class Relay:
     def __init__(self, bus: Bus, hub: Hub) -> None:
         self._bus = bus
         self._hub = hub
-        self._joining = Joining(hub.deliver, hub.count)
+        self._joining = Joining(hub.deliver)
         self.closing = False
         self._missed = asyncio.Event()
-        bus.on_message(self._deliver)
+        bus.on_message(self._deliver, TaskEvents, Missed)
 
     async def join(self, follower: Follower) -> None:
         """Return once nothing that is committed from now on can miss `follower`."""
@@ -87,5 +87,5 @@ class Relay:
     def _deliver(self, _channel: str, message: Message) -> None:
         if isinstance(message, TaskEvents):
             self._joining.take(message)
-        elif isinstance(message, Missed):
+        else:
             self._missed.set()

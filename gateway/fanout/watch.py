@@ -61,7 +61,7 @@ class Watch:
 
     async def run(self) -> None:
         """Send rounds until cancelled; costs nothing while nothing changes, or nobody watches."""
-        self._bus.on_message(self._heard)
+        self._bus.on_message(self._heard, Changed, Missed)
         while True:
             await self._wake.wait()
             self._wake.clear()

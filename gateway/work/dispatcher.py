@@ -137,7 +137,7 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Dispatch until cancelled; the runs end with it."""
-        self._bus.on_message(self._heard)
+        self._bus.on_message(self._heard, Ring, Missed)
         await self._bus.subscribe(QUEUE)
         await self._bus.subscribe(instance_channel(self.instance))
         async with asyncio.TaskGroup() as runs:

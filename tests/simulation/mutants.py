@@ -87,10 +87,11 @@ def _losing_tails(relay: Relay, batch: TaskEvents) -> list[TaskEvents]:
 
 
 def _hub_forgets_one(patch: pytest.MonkeyPatch) -> None:
-    def deliver(self: Hub, batch: TaskEvents) -> None:
+    def deliver(self: Hub, batch: TaskEvents) -> int:
         followers: list[Follower] = list(self._followers.get(batch.task_id, ()))
         for follower in followers[:-1] if batch.events[-1].final else followers:
             follower.offer(batch)
+        return len(followers)
 
     patch.setattr(Hub, "deliver", deliver)
 
@@ -124,10 +125,12 @@ def _uncompared(plant: Patch) -> Patch:
 def _hub_mixes_up(patch: pytest.MonkeyPatch) -> None:
     """A batch goes to the followers of another task."""
 
-    def deliver(self: Hub, batch: TaskEvents) -> None:
+    def deliver(self: Hub, batch: TaskEvents) -> int:
         other = next(reversed(self._followers), batch.task_id)
-        for follower in list(self._followers.get(other if batch.last_seq % 2 else batch.task_id, ())):
+        followers = list(self._followers.get(other if batch.last_seq % 2 else batch.task_id, ()))
+        for follower in followers:
             follower.offer(batch)
+        return len(followers)
 
     patch.setattr(Hub, "deliver", deliver)
 

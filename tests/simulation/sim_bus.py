@@ -80,9 +80,9 @@ class SimBus:
                 self._doubtful = False
                 self._local.publish_nowait([(EVERYBODY, Missed())])
 
-    def on_message(self, handler: Handler) -> None:
+    def on_message(self, handler: Handler, *kinds: type[Message]) -> None:
         """See `Bus.on_message`."""
-        self._local.on_message(handler)
+        self._local.on_message(handler, *kinds)
 
     def publish_nowait(self, messages: Sequence[tuple[str, Message]]) -> None:
         """See `Bus.publish_nowait`."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from gateway.bus.base import EVERYBODY, Handler, Message, Missed
 from gateway.bus.memory import MemoryBus
-from gateway.bus.redis.envelope import Envelope, is_from, seal, unseal
+from gateway.bus.redis.envelope import Envelope, mark_of, seal, unseal
 from gateway.bus.redis.listener import Listener
 from gateway.bus.redis.sender import Sender
 from gateway.bus.redis.server import connections
@@ -47,6 +47,7 @@ class RedisBus:
         self.counts: Counter[str] = Counter()
         self._on_count = on_count
         self._instance = instance
+        self._mark = mark_of(instance)
         self._probe = f"probe:{instance}"
         self._probes = itertools.count(1)
         # Who hears what here; to it, what comes from others is as if it had been published here.
@@ -90,9 +91,9 @@ class RedisBus:
         finally:
             await self._pool.aclose()
 
-    def on_message(self, handler: Handler) -> None:
+    def on_message(self, handler: Handler, *kinds: type[Message]) -> None:
         """See `Bus.on_message`."""
-        self._local.on_message(handler)
+        self._local.on_message(handler, *kinds)
 
     def publish_nowait(self, messages: Sequence[tuple[str, Message]]) -> None:
         """See `Bus.publish_nowait`."""
@@ -145,7 +146,7 @@ class RedisBus:
     def _heard(self, channel: str, payload: bytes) -> None:
         if channel == self._probe:
             self._probe_back(payload)
-        elif not is_from(self._instance, payload):
+        elif not payload.startswith(self._mark):
             self._local.publish_nowait([(channel, message) for message in unseal(payload)])
 
     def _count(self, what: str, count: int = 1) -> None:

@@ -50,9 +50,9 @@ def _alike(messages: Sequence[tuple[str, Message]], begin: int) -> list[Message]
     return [one for _, one in takewhile(lambda sent: sent[0] == channel and type(sent[1]) is kind, rest)]
 
 
-def is_from(sender: str, payload: bytes) -> bool:
-    """Whether `sender` sealed it."""
-    return payload.startswith(sender.encode() + b"\n")
+def mark_of(sender: str) -> bytes:
+    """How a payload begins that `sender` has sealed, and no other."""
+    return sender.encode() + b"\n"
 
 
 def unseal(payload: bytes) -> Sequence[Message]:

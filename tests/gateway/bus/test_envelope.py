@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.bus.base import CHANGES, EVERYBODY, QUEUE, Message, Missed, Ring, task_channel
-from gateway.bus.redis.envelope import MAX_FRAMES_BYTES, is_from, seal, unseal
+from gateway.bus.redis.envelope import MAX_FRAMES_BYTES, mark_of, seal, unseal
 from gateway.bus.redis.server import name_of
 from gateway.tasks import Changed
 from tests.support.records import batch_of, deterministic
@@ -26,8 +26,8 @@ messages = st.one_of(
 def test_what_is_sealed_is_unsealed(sent: list[tuple[str, Message]]) -> None:
     """Each message, in order, on its channel; equal neighbours that say `Missed` are one."""
     envelopes = seal("me", sent)
-    assert all(is_from("me", envelope.payload) for envelope in envelopes)
-    assert not any(is_from("m", envelope.payload) for envelope in envelopes)
+    assert all(envelope.payload.startswith(mark_of("me")) for envelope in envelopes)
+    assert not any(envelope.payload.startswith(mark_of("m")) for envelope in envelopes)
     heard = [(envelope.channel, message) for envelope in envelopes for message in unseal(envelope.payload)]
     once = [
         item for index, item in enumerate(sent) if item[1] != Missed() or sent[index - 1 : index] != [item]

@@ -19,12 +19,14 @@ class Place:
 
     def __init__(self, followers: int = MANY) -> None:
         self.told: list[tuple[float, str, list[int]]] = []
-        self.joining = Joining(self._note, lambda _task_id: followers)
+        self.joining = Joining(self._note)
+        self._followers = followers
         self._began = asyncio.get_running_loop().time()
 
-    def _note(self, batch: TaskEvents) -> None:
+    def _note(self, batch: TaskEvents) -> int:
         passed = asyncio.get_running_loop().time() - self._began
         self.told.append((round(passed, 6), batch.task_id, [event.seq for event in batch.events]))
+        return self._followers
 
     def take(self, first: int, draft: Draft | None = None, *, task_id: str = "t1") -> None:
         """One event comes."""
