@@ -36,6 +36,14 @@ class Draft:
     kind: str
     data: dict[str, Any]
     final: bool = False
+    _json: bytes = field(default=b"", init=False, repr=False, compare=False)
+
+    @property
+    def json(self) -> bytes:
+        """Its data, encoded once, for its size and its frame. Raises TypeError for what JSON can't say."""
+        if not self._json:
+            self._json = orjson.dumps(self.data)
+        return self._json
 
 
 @dataclass(slots=True)
@@ -88,20 +96,15 @@ class TaskEvents:
 
 def number(task_id: str, drafts: Iterable[Draft], *, after_seq: int, now_ms: int) -> list[Event]:
     """`drafts` as events `after_seq + 1, after_seq + 2, …`, encoded once and for all."""
-    time = rfc3339(now_ms)
-    return [_encode(task_id, draft, seq, time) for seq, draft in enumerate(drafts, after_seq + 1)]
+    of_task, time = orjson.dumps(task_id), rfc3339(now_ms).encode()
+    return [
+        Event(seq, draft.kind, _FRAME % (of_task, seq, draft.kind.encode(), time, draft.json), draft.final)
+        for seq, draft in enumerate(drafts, after_seq + 1)
+    ]
 
 
-def _encode(task_id: str, draft: Draft, seq: int, time: str) -> Event:
-    frame = {
-        "type": "event",
-        "task_id": task_id,
-        "seq": seq,
-        "event": draft.kind,
-        "time": time,
-        "data": draft.data,
-    }
-    return Event(seq, draft.kind, orjson.dumps(frame), draft.final)
+# Half as dear as to encode a dict of these, in which the data would be encoded once more.
+_FRAME: Final = b'{"type":"event","task_id":%b,"seq":%d,"event":"%b","time":"%b","data":%b}'
 
 
 def status(to: str, *, previous: str | None, attempt: int, final: bool = False, **more: Any) -> Draft:
@@ -137,11 +140,6 @@ def may_wait(said: "Iterable[Draft | Event]") -> bool:
 def output_bytes(draft: Draft) -> int:
     """How much output `draft` is, in bytes of UTF-8; 0 for another kind."""
     return utf8_bytes(draft.data["text"]) if draft.kind == "output" else 0
-
-
-def data_bytes(draft: Draft) -> int:
-    """The size of `draft.data` as JSON; of output, whose text is bounded, that of the text."""
-    return output_bytes(draft) if draft.kind == "output" else len(orjson.dumps(draft.data))
 
 
 def _continues(first: Draft, draft: Draft) -> bool:

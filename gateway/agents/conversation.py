@@ -37,13 +37,16 @@ class Conversation:
 
     async def progress(self, data: Mapping[str, Any]) -> None:
         """See `Host.progress`; raises TypeError where an agent yields anything else."""
-        if not isinstance(data, Mapping):
+        # The first says so of almost all, for a tenth of what the second costs.
+        if type(data) is not dict and not isinstance(data, Mapping):
             raise TypeError(f"an agent yields dicts, and this is a {type(data).__name__}")
         shaped: dict[str, Any] = to_jsonable_python(data)  # a copy, all through
         phase = shaped["phase"] = str(data.get("phase", "agent"))
         shaped["status"] = str(data.get("status", phase))
         shaped["progress"] = _percent(data.get("progress"))
-        await self._context.emit(Draft("progress", shaped))
+        draft = Draft("progress", shaped)
+        if not self._context.emit_nowait(draft):
+            await self._context.emit(draft)
 
     def log(self, level: str, message: str) -> None:
         """See `Host.log`."""

@@ -1,6 +1,5 @@
 """Tells of an agent that holds up its event loop: nobody else is served meanwhile."""
 
-import functools
 import time
 import types
 from collections.abc import Callable, Coroutine, Generator
@@ -14,11 +13,11 @@ HELD_S: Final = 1.0
 @types.coroutine
 def timed(work: Coroutine[Any, Any, T], told: Callable[[float], None]) -> Generator[Any, Any, T]:
     """`work` as it is, to be awaited; `told` hears how many seconds each step took that was too long."""
-    step = functools.partial(work.send, None)
+    step, sent = work.send, None
     while True:
         began = time.monotonic()
         try:
-            awaited = step()
+            awaited = step(sent)
         except StopIteration as done:
             result: T = done.value
             return result
@@ -26,6 +25,6 @@ def timed(work: Coroutine[Any, Any, T], told: Callable[[float], None]) -> Genera
             if (held_s := time.monotonic() - began) > HELD_S:
                 told(held_s)
         try:
-            step = functools.partial(work.send, (yield awaited))
+            step, sent = work.send, (yield awaited)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is for `work`
-            step = functools.partial(work.throw, error)
+            step, sent = work.throw, error

@@ -40,8 +40,8 @@ def alike(appends: Iterable[Appended]) -> Mapping[tuple[str, ...], Sequence[Appe
 def told(written: Collection[Appended]) -> Commit:
     """What to publish of what was written."""
     return Commit(
-        tuple(TaskEvents(one.fence.task_id, one.events) for one in written if one.events),
-        tuple(Changed(one.fence.task_id, one.fence.subject) for one in written),
+        tuple([TaskEvents(one.fence.task_id, one.events) for one in written if one.events]),
+        tuple([Changed(one.fence.task_id, one.fence.subject) for one in written]),
     )
 
 

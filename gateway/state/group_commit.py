@@ -84,6 +84,8 @@ RunBatch = Callable[[Sequence[Write], Told], None]
 
 def joined(commits: Sequence[Commit]) -> Commit:
     """What all of them have to tell, as one."""
+    if len(commits) == 1:
+        return commits[0]
     return Commit(
         tuple(batch for commit in commits for batch in commit.events),
         tuple(changed for commit in commits for changed in commit.changed),
@@ -132,6 +134,8 @@ class GroupCommit(Generic[Write]):
         self._began = self._pause_ends = -math.inf
         # Whether somebody in the queue waits, or who comes next; whether a transaction is about to begin, or under way.
         self._is_hurried = self._is_busy = False
+        # With fewer in line none begins before the alarm rings.
+        self._enough: float = ENOUGH
         # Looks again when the next transaction may be due.
         self._alarm: asyncio.TimerHandle | None = None
         self._rings_at = -math.inf
@@ -153,7 +157,7 @@ class GroupCommit(Generic[Write]):
         self._queue.append(asker)
         if len(self._queue) >= MAX_BATCH:
             self.hurry()
-        elif self._alarm is None or len(self._queue) >= ENOUGH:
+        elif self._alarm is None or len(self._queue) >= self._enough:
             self._look()
 
     def hurry(self) -> None:
@@ -187,7 +191,8 @@ class GroupCommit(Generic[Write]):
         if self._is_hurried:
             return -math.inf
         waited = max(now - self._pause_ends, 0.0)
-        if len(self._queue) >= ENOUGH + waited * _MORE_A_REST / self._rest_s:
+        self._enough = ENOUGH + waited * _MORE_A_REST / self._rest_s
+        if len(self._queue) >= self._enough:
             return self._pause_ends
         return self._began + self._rest_s * (2 if len(self._queue) >= FEW else 1)
 
@@ -206,6 +211,7 @@ class GroupCommit(Generic[Write]):
         # After a hurried one there is no rest: who is left behind is in a hurry, too, and what comes of it is news.
         now = asyncio.get_running_loop().time()
         self._began, self._is_hurried = -math.inf if self._is_hurried else now, False
+        self._enough = ENOUGH
         askers, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
         taken = [(asker, write) for asker in askers if (write := asker.take()) is not None]
         if not taken:

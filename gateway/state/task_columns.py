@@ -13,17 +13,19 @@ _BOOLS: Final = ("detached", "watched", "takes_input")
 
 
 def encode(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Column values as a database takes them."""
+    """Column values as a database takes them; what is JSON already may be given as that."""
     return {name: _encoded(name, value) for name, value in fields.items()}
 
 
-def encode_some(fields: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
-    """Those of these names, in their order."""
-    return [_encoded(name, fields[name]) for name in names]
+def encode_column(name: str, values: Sequence[Any]) -> Sequence[Any]:
+    """The values of one column in many rows."""
+    return [_encoded(name, value) for value in values] if name in _JSON else values
 
 
 def _encoded(name: str, value: Any) -> Any:
-    return orjson.dumps(value).decode() if name in _JSON and value is not None else value
+    if name not in _JSON or value is None:
+        return value
+    return (value if isinstance(value, bytes) else orjson.dumps(value)).decode()
 
 
 def encode_task(task: TaskRecord) -> dict[str, Any]:

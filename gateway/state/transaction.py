@@ -53,7 +53,7 @@ def appended(fence: Fence, what: Append, *, now_ms: int) -> Appended:
     """What to write, and to answer. Raises what JSON can't say."""
     events = number(fence.task_id, what.drafts, after_seq=fence.last_seq, now_ms=now_ms)
     last_seq = fence.last_seq + len(events)
-    fields = dict(what.fields) | {"last_seq": last_seq, "updated_at": now_ms}
+    fields = {**what.fields, "last_seq": last_seq, "updated_at": now_ms}
     # Takes half the time of `replace`.
     after = Fence(fence.task_id, fence.subject, fence.owner, fence.epoch, last_seq)
     return Appended(fence, after, events, fields)

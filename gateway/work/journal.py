@@ -22,7 +22,6 @@ from gateway.events import (
     MAX_DATA_BYTES,
     PATIENT,
     Draft,
-    data_bytes,
     gather,
     output_bytes,
 )
@@ -38,12 +37,16 @@ MAX_PENDING_BYTES: Final = 1 << 20
 
 @dataclass(slots=True, eq=False)
 class _Said:
-    """Events that go into one write, the column values that go with them, and when the first was said."""
+    """Events that go into one write, the column values that go with them, and when the first was said.
+
+    Of their size, in bytes, so much is output.
+    """
 
     at: float
     drafts: list[Draft] = dataclasses.field(default_factory=list)
     fields: dict[str, Any] = dataclasses.field(default_factory=dict)
     size: int = 0
+    output: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -75,10 +78,12 @@ class Journal:
         self._pending: list[_Said | _Step | _Decision] = []
         self._noted: dict[str, Any] = {}
         self._pending_bytes = 0
-        # Whether something is in line or being written; of what was said that is `_taken`, since `_said_at`.
+        # Whether something is in line or being written; of what was said that is `_taken`, since `_said_at`, and has so
+        # many bytes of output.
         self._is_busy = False
         self._taken: Append | None = None
         self._said_at = 0.0
+        self._output = 0
         self._tries = 0
         self._again: asyncio.TimerHandle | None = None
         self._moved = asyncio.Event()  # set for a moment after each write, for so many who wait for it
@@ -99,20 +104,24 @@ class Journal:
             await self._wait(lambda: self._pending_bytes <= MAX_PENDING_BYTES)
 
     def emit_nowait(self, draft: Draft) -> bool:
-        """As `emit`, without waiting: where too much is pending it is not taken, and False."""
-        if self._pending_bytes > MAX_PENDING_BYTES:
+        """As `emit`, without waiting: where that would wait, or raise, it is not taken, and False."""
+        if self._pending_bytes > MAX_PENDING_BYTES or self._failure is not None:
             return False
-        self._say([draft], {})
+        self._say((draft,), {})
         return True
 
     def _say(self, drafts: Sequence[Draft], fields: Mapping[str, Any]) -> None:
-        size, is_hurried = 0, False
+        size, output, is_hurried = 0, 0, False
         for draft in drafts:
-            if (one := data_bytes(draft)) > MAX_DATA_BYTES:
+            if draft.kind == "output":
+                output += (one := output_bytes(draft))
+            else:
+                one = len(draft.json)
+                is_hurried |= draft.kind not in PATIENT
+            if one > MAX_DATA_BYTES:
                 raise ValueError(f"an event of {one} bytes; at most {MAX_DATA_BYTES} are taken")
             size += one
-            is_hurried |= draft.kind not in PATIENT
-        if self.watch is not None:
+        if self.watch is not None and (is_hurried or self.watch.is_starting):
             self.watch.said(drafts)
         said = self._pending[-1] if self._pending else None
         if not isinstance(said, _Said):
@@ -121,6 +130,7 @@ class Journal:
         said.drafts += drafts
         said.fields |= fields
         said.size += size
+        said.output += output
         self._pending_bytes += size
         if not self._is_busy and self._failure is None:  # nothing is before it: `_start`, without two calls
             self._is_busy = True
@@ -190,11 +200,12 @@ class Journal:
             del self._pending[0]
         else:
             said = _Said(self._now())  # there are notes alone
-        self._said_at = said.at
+        self._said_at, self._output = said.at, said.output
         self._pending_bytes -= said.size
-        noted, self._noted = self._noted, {}
         drafts = gather(said.drafts)
-        return Append(drafts, {**_progress_of(drafts), **said.fields, **noted})
+        fields = {**_progress_of(drafts), **said.fields, **self._noted}
+        self._noted.clear()
+        return Append(drafts, fields)
 
     def told(self, result: Fence | Exception) -> None:
         """See `Appender.told`."""
@@ -211,12 +222,12 @@ class Journal:
             self._fail(result)
 
     def _appended(self, fence: Fence) -> None:
-        taken, self._taken, self._tries = self._taken, None, 0
-        self.fence = fence
+        self.fence, self._taken, self._tries = fence, None, 0
         if self.watch is not None:
             self.watch.durable(self._said_at, self._now())
         try:
-            self.on_output_durable(sum(map(output_bytes, taken.drafts)) if taken is not None else 0)
+            if self._output:
+                self.on_output_durable(self._output)
         except Exception as error:  # noqa: BLE001 - as of any write: the run learns it
             self._fail(error)
         else:
@@ -234,19 +245,21 @@ class Journal:
             self._is_busy = True
             self._next()
 
+    def _go_on(self) -> None:
+        """Begin with the next, now that nothing is being written, and tell who waits for that."""
+        self._is_busy = bool(self._pending or self._noted)
+        if self._is_busy:
+            self._next()
+        if self._waits:
+            self._wake()
+
     def _next(self) -> None:
         first = self._pending[0] if self._pending else None
-        if isinstance(first, _Said) or (first is None and self._noted):
+        if isinstance(first, _Said) or first is None:
             self._store.append_soon(self)
-        elif first is None:
-            self._is_busy = False
         else:
             del self._pending[0]
             self._writing = asyncio.get_running_loop().create_task(self._write(first), name="journal")
-
-    def _go_on(self) -> None:
-        self._next()
-        self._wake()
 
     def _fail(self, error: Exception) -> None:
         """Nothing more is written: `emit` and `flush` raise `error` where the run can act on it."""
@@ -266,9 +279,8 @@ class Journal:
             raise self._failure
 
     def _wake(self) -> None:
-        if self._waits:
-            self._moved.set()
-            self._moved.clear()
+        self._moved.set()
+        self._moved.clear()
 
     async def _write(self, part: _Step | _Decision) -> None:
         try:
@@ -300,5 +312,5 @@ class Journal:
 def _progress_of(drafts: list[Draft]) -> dict[str, Any]:
     for draft in reversed(drafts):
         if draft.kind == "progress":
-            return {"progress": draft.data}
+            return {"progress": draft.json}
     return {}

@@ -82,6 +82,8 @@ class Run:
         owner = task.owner or ""
         fence = Fence(task.task_id, task.subject, owner, task.epoch, task.last_seq)
         self._journal = Journal(store, fence, log=self._log)
+        self.emit_nowait = self._journal.emit_nowait
+        """See `RunContext.emit_nowait`."""
         self._steering = Steering(
             task,
             self._journal,
@@ -120,10 +122,6 @@ class Run:
         if self.task.place is None:
             return self._journal.emit(*drafts)
         return self._journal.emit(*drafts, place_seq=place_seq)
-
-    def emit_nowait(self, draft: Draft) -> bool:
-        """See `RunContext.emit_nowait`."""
-        return self._journal.emit_nowait(draft)
 
     async def keep_files(self, batch: Batch, *, place_seq: int = 0, place_file: str | None = None) -> None:
         """See `RunContext.keep_files`."""

@@ -12,14 +12,18 @@ class RunMetrics:
 
     def __init__(self, metrics: Metrics, *, in_sandbox: bool) -> None:
         self._metrics = metrics
-        self._claimed_at: float | None = asyncio.get_running_loop().time() if in_sandbox else None
+        self._claimed_at = asyncio.get_running_loop().time()
+        self.is_starting = in_sandbox
+        """Whether it has a sandbox that has not stirred yet: then all that is `said` is to be told, else commands."""
+        self.durable = metrics.durable_seconds.observe
+        """A batch of events is on disk: when its first was said, and now, by the loop's clock."""
         self._command_at: float | None = None
 
     def said(self, drafts: Sequence[Draft]) -> None:
         """What the run puts into its log."""
-        if self._claimed_at is not None and drafts:
+        if self.is_starting and drafts:
             self._metrics.sandbox_start_seconds.observe(asyncio.get_running_loop().time() - self._claimed_at)
-            self._claimed_at = None
+            self.is_starting = False
         for draft in drafts:
             if draft.kind == "command":
                 self._command(ends=draft.data.get("exit_code") is not None or "reason" in draft.data)
@@ -31,10 +35,6 @@ class RunMetrics:
         elif self._command_at is not None:
             self._metrics.exec_seconds.observe(now - self._command_at)
             self._command_at = None
-
-    def durable(self, said_at: float, now: float) -> None:
-        """A batch of events is on disk, whose first was said then, by the loop's clock."""
-        self._metrics.durable_seconds.observe(said_at, now)
 
     def stood_still(self, seconds: float) -> None:
         """It was told to stand still, and does after so long."""

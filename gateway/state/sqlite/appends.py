@@ -9,15 +9,16 @@ be able to undo a statement alone: an error of its undoes the whole transaction.
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
+from itertools import chain
 from typing import Any, Final
 
 from gateway.state.gathered import alike
 from gateway.state.sqlite import newest
-from gateway.state.task_columns import encode_some
+from gateway.state.task_columns import encode_column
 from gateway.state.transaction import Appended
 
-SIZES: Final = (64, 32, 16, 8, 4, 2, 1)
-"""Rows of one statement; larger ones gain nothing."""
+SIZES: Final = (64, 32)
+"""Rows of one statement; larger ones gain nothing. Fewer are one statement, however many they are."""
 _FENCE: Final = ("task_id", "owner", "epoch", "last_seq")
 
 Row = tuple[Any, ...]
@@ -26,10 +27,13 @@ Row = tuple[Any, ...]
 def write_appends(db: sqlite3.Connection, appends: Sequence[Appended]) -> bool:
     """Write their rows and events; False where a fence did not hold, and then some of them may be written."""
     for names, some in alike(appends).items():
-        moved = _execute(db, partial(_moves, names), [_row(one, names) for one in some])
-        if moved != len(some):
+        if _execute(db, partial(_moves, names), _rows(names, some)) != len(some):
             return False
-    rows = [row for one in appends for row in _events(one)]
+    rows: list[Row] = [
+        (one.fence.task_id, event.seq, event.kind, event.frame, event.final)
+        for one in appends
+        for event in one.events
+    ]
     if len(appends) < newest.CROWD:
         _add(db, "event", rows)
     else:
@@ -38,31 +42,37 @@ def write_appends(db: sqlite3.Connection, appends: Sequence[Appended]) -> bool:
     return True
 
 
-def _row(one: Appended, names: Sequence[str]) -> Row:
-    fence = one.fence
-    return (*encode_some(one.fields, names), fence.task_id, fence.owner, fence.epoch, fence.last_seq)
-
-
-def _events(one: Appended) -> list[Row]:
-    task_id = one.fence.task_id
-    return [(task_id, event.seq, event.kind, event.frame, event.final) for event in one.events]
+def _rows(names: Sequence[str], appends: Sequence[Appended]) -> list[Row]:
+    """The columns of each, and of its fence."""
+    columns = [encode_column(name, [one.fields[name] for one in appends]) for name in names]
+    fences = [one.fence for one in appends]
+    return list(
+        zip(
+            *columns,
+            [fence.task_id for fence in fences],
+            [fence.owner for fence in fences],
+            [fence.epoch for fence in fences],
+            [fence.last_seq for fence in fences],
+            strict=True,
+        )
+    )
 
 
 def _execute(db: sqlite3.Connection, statement: Callable[[int], str], rows: Sequence[Row]) -> int:
     """How many rows it has changed; `statement` is given how many it is for."""
     changed = 0
     for some in _parts(rows):
-        values = [value for row in some for value in row]
+        values = tuple(chain.from_iterable(some))
         changed += db.execute(statement(len(some)), values).rowcount
     return changed
 
 
 def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
     begin = 0
-    for size in SIZES:
-        while len(rows) - begin >= size:
-            yield rows[begin : begin + size]
-            begin += size
+    while left := len(rows) - begin:
+        size = next((size for size in SIZES if size <= left), left)
+        yield rows[begin : begin + size]
+        begin += size
 
 
 @cache

@@ -19,13 +19,13 @@ from typing import Any, Final, Literal
 from gateway.clock import Clock
 from gateway.errors import GatewayError, StoreUnavailableError
 from gateway.run_now import run_now
-from gateway.state.gathered import Asked, Gathered, told
+from gateway.state.gathered import Asked, told
 from gateway.state.group_commit import Batch, joined
 from gateway.state.schema import migrations
 from gateway.state.sqlite.appends import write_appends
 from gateway.state.sqlite.connection import connect, errors_translated, primary_code
 from gateway.state.sqlite.tables import SqliteTables
-from gateway.state.transaction import Transaction
+from gateway.state.transaction import Transaction, appended
 from gateway.tasks import Commit
 
 _HARMLESS: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL})
@@ -129,18 +129,21 @@ class _Spoilt(Exception):  # noqa: N818 -- a situation, named as one
 def _run_all(connection: sqlite3.Connection, writes: Sequence[Write], now_ms: int, *, guarded: bool) -> Batch:
     """All writes: where none has to be guarded from the others, the owners' appends first, and as one."""
     asked = [] if guarded else [write for write in writes if isinstance(write, tuple)]
-    gathered = Gathered(asked, now_ms)
-    if len(gathered.good) < len(asked) or not write_appends(connection, gathered.good):
+    try:
+        appends = [appended(fence, what, now_ms=now_ms) for fence, what in asked]
+    except Exception as error:
+        raise _Spoilt from error
+    if not write_appends(connection, appends):
         raise _Spoilt
-    answers = iter(gathered.answers(gathered.good))
-    done = [
-        (next(answers), _NOTHING)
-        if asked and isinstance(write, tuple)
-        else _run_alone(connection, write, now_ms, guarded=guarded)
-        for write in writes
-    ]
-    commits = [told(gathered.good), *(commit for _, commit in done)]
-    return Batch([result for result, _ in done], joined(commits))
+    commits, results, written = [told(appends)], list[Any](), iter(appends)
+    for write in writes:
+        if asked and isinstance(write, tuple):
+            results.append(next(written).after)
+        else:
+            result, commit = _run_alone(connection, write, now_ms, guarded=guarded)
+            results.append(result)
+            commits.append(commit)
+    return Batch(results, joined(commits))
 
 
 def _run_alone(
