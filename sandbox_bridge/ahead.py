@@ -1,4 +1,4 @@
-"""Files that come piece by piece and go before their task, so that nobody has to hold them whole."""
+"""Sends large files ahead of their task, piece by piece, so that nobody has to hold them whole."""
 
 import base64
 import dataclasses

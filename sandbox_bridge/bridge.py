@@ -18,9 +18,9 @@ from random import Random
 
 import structlog
 
+from sandbox_bridge.bridge_session import BridgeSession
 from sandbox_bridge.call import CallTimes
 from sandbox_bridge.call_table import CallTable
-from sandbox_bridge.calls import BridgeSession
 from sandbox_bridge.connection import FrameTransport
 from sandbox_bridge.errors import SandboxBusy, SandboxLost, TransportClosed
 from sandbox_bridge.handshake import DialIn, Handshake, SandboxInfo, Trust

@@ -1,4 +1,4 @@
-"""A timer that can stand still."""
+"""A timer that can be paused."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Where tasks of heavy agents go."""
+"""Offers tasks of heavy agents to Celery's workers, where the settings name a broker."""
 
 from importlib import import_module
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""By what right this instance owns tasks: alone with its store, or as one of many, by its lease; and what follows."""
+"""How this instance may own tasks: alone with its store, or as one of many by a lease; and the loops that follow."""
 
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial

@@ -1,4 +1,4 @@
-"""A gateway's address where a sandbox service's belongs: seen before anything is sent there."""
+"""Refuses a gateway's own address in `WEBSOCKET_URL`, which names sandbox services, before anything is sent there."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The last thing in a process that agents ran in."""
+"""Ends a process in which agents ran, whatever tasks and threads they have left behind."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What a process is given."""
+"""The inputs of a gateway's process: clock, threads, sockets, bus. The simulation gives other ones."""
 
 from collections.abc import Callable
 from concurrent.futures import Executor

@@ -1,7 +1,7 @@
-"""Bells that were lost: what they should have told is looked for now and then.
+"""Lost wake-ups: runs whose task has changed without their being woken are found by polling.
 
-A bell is rung by whoever has committed something, and it may be gone before it does: it was killed between the two,
-or its store had the commit on disk and its answer was lost. Whoever asks again then finds that all is as it wished.
+The instance that commits a change wakes the task's owner ("rings its bell") afterwards, and may fail in between: it is
+killed, or its commit is on disk but the store's answer is lost. Whoever repeats the request changes nothing then.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ ROWS_A_READ: Final = 500
 async def hear_lost_bells(
     store: StateStore, runs: Callable[[], Iterable[Run]], *, log: FilteringBoundLogger
 ) -> None:
-    """Ring those of `runs` whose rows are not as they know them, until cancelled. Nothing is read while none runs."""
+    """Wake those of `runs` whose rows are not as they know them, until cancelled. Nothing is read while none runs."""
     while True:
         await asyncio.sleep(LOOK_S)
         try:

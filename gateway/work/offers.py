@@ -1,7 +1,7 @@
-"""Tasks that are run elsewhere: a queue of somebody else's is told of them, and whoever hears of one may claim it.
+"""Offers of tasks to a queue outside, such as Celery's: whoever takes one from there may claim the task.
 
-What is told is a hint, and harmless where it comes twice, late or never: a claim is the store's. So a task is
-told of again while nobody has claimed it, more and more seldom.
+An offer is a hint, and harmless if it comes twice, late or never, since the store decides who claims. So a task is
+offered again while nobody has claimed it, at growing intervals.
 """
 
 import asyncio

@@ -1,9 +1,9 @@
-"""A connection from its first moment to its first words.
+"""The first bytes of a connection: a plain WebSocket handshake takes a short way, everything else goes to aiohttp.
 
-A handshake that needs no care is answered in the turn of the loop that has read it, and never comes to aiohttp: no
-request, no task, no middleware. This way can only let in. Whoever asks for anything else, is to be refused, has to
-wait, or sends his request in pieces, comes to aiohttp as if it had had him from the start, and by the same bytes: all
-other answers are there. What is asked of a client is asked by the same functions on both ways.
+On the short way a handshake is answered in the turn of the loop that has read it: no request, no task, no middleware.
+It can only let in. A client that asks for anything else, is to be refused, has to wait, or sends its request in
+pieces is handed to aiohttp with all the bytes that it has sent; every other answer is made there. Both ways check a
+client by the same functions.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ _END: Final = b"\r\n\r\n"
 
 
 class ShortWay:
-    """Lets clients in about whom there is nothing to think."""
+    """Lets in clients whose handshake is whole and can be answered at once."""
 
     def __init__(self, doors: Doors, endpoint: Endpoint, preview_host: str | None) -> None:
         self._doors = doors
@@ -82,7 +82,7 @@ class ShortWay:
 
 
 class Arrivals:
-    """What all connections meet that come to this process."""
+    """What all new connections of this process share."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class Arrivals:
 
 
 class Begins(asyncio.Protocol):
-    """Begins with `peer` when there is a transport of the loop's, by what its client has said already."""
+    """Hands a connection to `peer` once the loop has a transport for it, with the `data` that its client has sent."""
 
     def __init__(self, peer: Peer, data: bytes) -> None:
         self._peer = peer
@@ -146,7 +146,7 @@ async def _given_to_loop(sock: socket.socket, to: Begins, slot: Slot) -> None:
 
 
 class Arrival(asyncio.Protocol):
-    """One connection that has said nothing yet. From its first moment on it counts as its address's."""
+    """One connection that has sent nothing yet. It counts against its address from its accept on."""
 
     __slots__ = ("_arrivals", "_silence", "slot", "transport")
 

@@ -1,4 +1,4 @@
-"""What stands before every handler: whose hosts and origins are served, and what answers say to browsers."""
+"""Middlewares before every handler: allowed hosts and origins, limits of addresses, and security headers."""
 
 from typing import Final
 
@@ -61,7 +61,7 @@ def foreign(doors: Doors, headers: CIMultiDictProxy[str], reached: str | None) -
 
 @web.middleware
 async def addresses_limited(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Has each address wait for its turn; answers one that has or opens too many connections, and hangs up."""
+    """Delays each address to its rate; refuses one that has or opens too many connections, and hangs up."""
     peer = request.protocol
     if not isinstance(peer, Peer) or (slot := peer.slot) is None:
         return await handler(request)

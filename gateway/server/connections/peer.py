@@ -1,7 +1,7 @@
-"""aiohttp's side of one HTTP connection, and two things more.
+"""aiohttp's protocol for one HTTP connection, with two additions.
 
-It tells at once when its client goes, for a handler that only waits would hear of it with its next write. And what
-is no HTTP never comes to a handler: aiohttp would answer it by repeating it, and it may have a token in it.
+It tells at once when its client hangs up; a handler that only waits would learn of that by its next write. And what is
+not HTTP is answered here: aiohttp's own answer would repeat it, and it may hold a token.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""One session as its user has it: `BridgeSession`, over the `Call` that the bridge keeps."""
+"""One session at a sandbox, as its user sees it; the bridge keeps it as a `Call`."""
 
 import asyncio
 from collections.abc import Callable
