@@ -16,6 +16,7 @@ from aiohttp.web_request import BaseRequest
 
 from gateway.server.connections.address_limits import Slot
 from gateway.server.connections.pieces import Pieces
+from gateway.server.previews.tunnel import watch_over
 from gateway.sessions.auth import MAX_TOKEN_BYTES
 from gateway.sessions.intake import Intake
 from gateway.sessions.pace import COST_OF_A_S, Pace
@@ -85,6 +86,11 @@ class Peer(Pieces):
         if rest.data or late:
             to.data_received(rest.data + late)
         return slot.close
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        watch_over(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """See `asyncio.Protocol`."""

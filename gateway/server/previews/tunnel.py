@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 CLOSE_S: Final = 2.0
 """For what is under way, once either side has gone."""
 DEAD_MS: Final = 120_000
-"""Who takes nothing for so long of what waits for it, or whose kernel does not answer, has gone: nothing of ours can
-ask it."""
-_ASKED: Final = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 20, "TCP_USER_TIMEOUT": DEAD_MS}
+"""Who takes nothing for so long of what waits for it, or whose kernel does not answer, has gone: by HTTP, and
+between those two, nothing of ours can ask it."""
 
 
 class End(asyncio.Protocol):
@@ -26,7 +25,7 @@ class End(asyncio.Protocol):
         self.is_going = asyncio.Event()
         """Once either side has gone."""
         self.gone = asyncio.Event()
-        _watch_over(transport.get_extra_info("socket"))
+        watch_over(transport)
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -52,11 +51,15 @@ class End(asyncio.Protocol):
         self.on_gone()
 
 
-def _watch_over(raw: Any) -> None:
-    if raw is not None and raw.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in _ASKED.items():
-            raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+def watch_over(transport: asyncio.BaseTransport) -> None:
+    """Have the kernel end a connection whose other side is dead, see `DEAD_MS`."""
+    raw = transport.get_extra_info("socket")
+    if raw is None or raw.family == socket.AF_UNIX or not hasattr(socket, "TCP_USER_TIMEOUT"):
+        return
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    asked = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 20, "TCP_USER_TIMEOUT": DEAD_MS}
+    for name, value in asked.items():
+        raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 async def until_gone(one: End, other: End) -> None:

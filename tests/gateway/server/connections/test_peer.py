@@ -13,6 +13,7 @@ from gateway.server.connections.arrivals import Arrival, Arrivals
 from gateway.server.connections.middlewares import addresses_limited
 from gateway.server.connections.peer import Peer, while_there
 from gateway.server.listening import listening, set_up
+from gateway.server.previews import tunnel
 from gateway.sessions.upgrade import HandedOver
 from gateway.settings import Settings
 from tests.support.waiting import eventually
@@ -58,6 +59,32 @@ async def test_wait_ends_with_its_client(within_s: float | None) -> None:
             await ended.wait()
     await runner.cleanup()
     assert errors == []
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the kernel has no such option")
+async def test_who_takes_nothing_of_its_answer_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the kernel: a handler that writes on and on hears of it, and waits for nobody for ever."""
+    monkeypatch.setattr(tunnel, "DEAD_MS", 300)
+    ended = asyncio.Event()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        try:
+            while True:
+                await answer.write(bytes(1 << 20))
+        finally:
+            ended.set()
+
+    app = web.Application()
+    app.router.add_get("/", handle)
+    runner = await set_up(app, close_s=1)
+    async with listening(runner, Settings(_env_file=None, port=0)) as (url, _):
+        with socket.create_connection(("127.0.0.1", urlsplit(url).port)) as deaf:
+            deaf.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            async with asyncio.timeout(30):
+                await ended.wait()
+    await runner.cleanup()
 
 
 async def test_who_has_gone_before_its_request_is_looked_at_does_no_harm() -> None:
