@@ -6,6 +6,8 @@ import functools
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
+import orjson
+
 from gateway.agents.collected import Collected
 from gateway.agents.runner import Agent, PlaceLostError, RunContext, TaskCancelledError, TaskFailedError
 from gateway.agents.sandbox_handle import SandboxHandle
@@ -24,6 +26,11 @@ MAX_WORDS: Final = 16
 MAX_WORDS_BYTES: Final = 1 << 10
 MAX_WORD_CHARS: Final = 64
 """What a sandbox may say of its progress in words of its own: so many, each so long, by such names."""
+MAX_SAID_BYTES: Final = 256 << 20
+"""What a sandbox may say in one attempt that holds to no limits but its owner's: all of it is kept until the task ends.
+Others hold their tasks to `SANDBOX_MAX_OUTPUT_BYTES`."""
+EVENT_BYTES: Final = 200
+"""Of an event in the log, beside its data."""
 END_GRACE_S: Final = 5.0
 """How much longer than its running time a task gets for its sandbox to tell of the end."""
 
@@ -109,6 +116,7 @@ async def _tell(
     *,
     handle: SandboxHandle,
 ) -> None:
+    said = _Said(context.bridge)
     async for progress in session:
         handle.busy()
         seq = session.taken_seq
@@ -119,8 +127,27 @@ async def _tell(
             await collected.flush()
             drafts = events_of(await shown.in_progress(progress))
             if drafts:
+                said.count(drafts)
                 await context.emit(*drafts, place_seq=seq)
         handle.idle()
+
+
+class _Said:
+    """How much a sandbox has said."""
+
+    def __init__(self, bridge: Bridge | None) -> None:
+        info = bridge.info if bridge is not None else None
+        self._is_bounded = info is not None and info.trust == "client"
+        self._bytes = 0
+
+    def count(self, drafts: list[Draft]) -> None:
+        """It says more. Raises `TaskFailedError` where that is too much."""
+        if not self._is_bounded:
+            return
+        self._bytes += sum(EVENT_BYTES + len(orjson.dumps(draft.data)) for draft in drafts)
+        if self._bytes > MAX_SAID_BYTES:
+            message = f"The sandbox has said more than {MAX_SAID_BYTES} bytes."
+            raise TaskFailedError("resource_limit", message, exit_code=None, reason=None, result=None)
 
 
 def _spec(context: RunContext) -> TaskSpec:

@@ -12,6 +12,7 @@ import orjson
 from sandbox_bridge.bridge import DEFAULT_TIMES, Bridge, BridgeSession, BridgeTimes
 from sandbox_bridge.connection import FrameTransport, dial
 from sandbox_bridge.errors import SandboxError, TaskFailed
+from sandbox_bridge.handshake import Trust
 from tests.support.memory_transport import MemoryTransport, memory_pair
 from tests.support.task_script import elapse
 
@@ -33,11 +34,17 @@ async def running(
     *,
     times: BridgeTimes = DEFAULT_TIMES,
     on_change: Callable[[], None] | None = None,
+    trust: Trust = "server",
 ) -> AsyncIterator[Bridge]:
     """A bridge that runs for as long as the context."""
-    seeded = random.Random(1)
     bridge = Bridge(
-        dial, address="test", random=seeded, wall_clock=lambda: 1.5, times=times, on_change=on_change
+        dial,
+        address="test",
+        random=random.Random(1),
+        wall_clock=lambda: 1.5,
+        times=times,
+        on_change=on_change,
+        trust=trust,
     )
     async with asyncio.TaskGroup() as group:
         run = group.create_task(bridge.run())
@@ -49,10 +56,13 @@ async def running(
 
 @asynccontextmanager
 async def connected(
-    dial: Callable[[], Awaitable[FrameTransport]], *, times: BridgeTimes = DEFAULT_TIMES
+    dial: Callable[[], Awaitable[FrameTransport]],
+    *,
+    times: BridgeTimes = DEFAULT_TIMES,
+    trust: Trust = "server",
 ) -> AsyncIterator[Bridge]:
     """A bridge that has its connection."""
-    async with running(dial, times=times) as bridge:
+    async with running(dial, times=times, trust=trust) as bridge:
         await until(lambda: bridge.info is not None, within_s=10)
         yield bridge
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.agents import sandbox
 from gateway.agents.registry import Registry
 from gateway.agents.runner import PlaceLostError, TaskCancelledError, TaskFailedError
 from gateway.agents.sandbox import SANDBOX, events_of
@@ -17,6 +18,7 @@ from gateway.errors import GatewayError
 from gateway.events import MAX_DATA_BYTES, MAX_TEXT_BYTES
 from gateway.frames import DEFAULT_TIMEOUT_S
 from sandbox_bridge.bridge import Bridge
+from sandbox_bridge.handshake import Trust
 from sandbox_bridge.pool import Want
 from tests.support.agents import Context
 from tests.support.bridges import connected
@@ -309,6 +311,20 @@ async def test_attempt_whose_command_fails_is_the_tasks_own_failure() -> None:
         "reason": "exit",
     }
     assert [c["exit_code"] for c in context.error.details["result"]["commands"]] == [3]
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(("trust", "code"), [("server", None), ("client", "resource_limit")])
+async def test_sandbox_of_somebodys_own_may_not_say_what_it_likes(
+    monkeypatch: pytest.MonkeyPatch, trust: Trust, code: str | None
+) -> None:
+    """All of it is kept, and it holds to no limits but its owner's; an operator's sandbox has the operator's."""
+    monkeypatch.setattr(sandbox, "MAX_SAID_BYTES", 300 << 10)
+    async with FakeSandbox(listen=False) as fake, connected(fake.dial, trust=trust) as bridge:
+        context = await attempt(bridge, "blocks 30")
+    assert getattr(context.error, "code", None) == code
+    said = sum(len(draft.data["text"]) for draft in context.drafts if draft.kind == "output")
+    assert (said <= 300 << 10) == (code is not None)
 
 
 @pytest.mark.looptime
