@@ -15,9 +15,6 @@ from gateway.fanout.sending import send_pieces
 SLICE: Final = 500
 """Writes of events in one turn of the loop: some 5 ms."""
 
-FEW: Final = 6
-"""Clients that are not worth to be written to together."""
-
 
 class Sliced:  # no ABC: each client in the queue is asked whether it is one, which takes six times as long then
     """What has something for many."""
@@ -33,9 +30,6 @@ class Flushed(Protocol):
     @property
     def fd(self) -> int:
         """Its socket's."""
-
-    def flush(self) -> int:
-        """Write it; must not raise. How many writes that took: none where nothing is left."""
 
     def lend_queue(self) -> bytes:
         """What it has to write, where that is short, for the socket and in this call of the loop; else it is written
@@ -54,8 +48,6 @@ class Outgoing:
         self._is_scheduled = False
         self.turn_at = 0.0
         """When it last had something written, by the loop's clock."""
-        self.turns = 0
-        """In which something was written: what is said in one has the next one's write."""
 
     def __repr__(self) -> str:
         return f"<Outgoing {len(self._next)} next, {len(self._in_turn)} in turn>"
@@ -79,7 +71,6 @@ class Outgoing:
     def _write(self) -> None:
         answering, self._next = self._next, []
         self.turn_at = asyncio.get_running_loop().time()
-        self.turns += 1
         try:
             _write_to(answering)
             self._write_slice()
@@ -107,8 +98,6 @@ class Outgoing:
 
 
 def _write_to(clients: Sequence[Flushed]) -> int:
-    if len(clients) < FEW:
-        return sum([one.flush() for one in clients])
     writing: list[Flushed] = []
     fds: list[int] = []
     pieces: list[bytes] = []

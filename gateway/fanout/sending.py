@@ -16,6 +16,9 @@ SendEach = Callable[[Sequence[int], bytes], list[tuple[int, int]]]
 """Data to each of the sockets: those that did not take all of it, by their places, and what each took."""
 
 
+FEW: Final = 6
+"""Sockets that are not worth one call of C: it has a price of its own."""
+
 SendPieces = Callable[[Sequence[int], Sequence[bytes]], list[tuple[int, int]]]
 """To each of the sockets, none of them twice, data of its own; those that did not take all of it, as of `SendEach`."""
 
@@ -54,6 +57,8 @@ def compiled(library: Path) -> tuple[SendEach, SendPieces]:
         return [(place, took) for place, took in enumerate(taken) if took != len(data)]
 
     def pieces_by_c(fds: Sequence[int], pieces: Sequence[bytes]) -> list[tuple[int, int]]:
+        if len(fds) < FEW:
+            return send_pieces_one_by_one(fds, pieces)
         sockets, taken = array("i", fds), array("i", map(len, pieces))
         if not own(sockets.buffer_info()[0], taken.buffer_info()[0], len(fds), b"".join(pieces)):
             return []

@@ -40,8 +40,11 @@ class Listener(Protocol):
     def on_text(self, text: bytes) -> None:
         """A message; `ClientSocket.hold` keeps the next ones back. Raises `BrokenError` where it is not UTF-8."""
 
+    def on_ping(self, ping_id: bytes, now: float) -> bytes:
+        """See `Hears.ping_received`."""
+
     def on_control(self, payload: bytes, *, is_ping: bool) -> None:
-        """A ping or a pong."""
+        """A frame that is a ping or a pong."""
 
     def on_binary(self, payload: bytes) -> None:
         """A message that is no text."""
@@ -125,6 +128,16 @@ class ClientSocket(asyncio.Protocol):
             self._break(broken.code)
         if self._pace is not None and not self._pace.took_one(now):
             self._rest(self._pace.pay(1))
+
+    def ping_received(self, ping_id: bytes, now: float) -> bytes:
+        """See `Hears`."""
+        if self._holds or self._is_deaf or self._reader.is_amid:
+            return b""
+        if answer := self._listener.on_ping(ping_id, now):
+            self.heard_at = now
+            if self._pace is not None and not self._pace.took_one(now):
+                self._rest(self._pace.pay(1))
+        return answer
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""

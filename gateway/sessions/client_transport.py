@@ -56,6 +56,7 @@ class ClientTransport(asyncio.Transport):
         "_unsent",
         "fd",
         "is_free",
+        "ping_received",
         "text_received",
     )
 
@@ -66,7 +67,8 @@ class ClientTransport(asyncio.Transport):
         self._loop = asyncio.get_running_loop()
         self._protocol: Reads
         self.text_received: Callable[[bytes, int, float], None]
-        """See `Owner`: its protocol's."""
+        self.ping_received: Callable[[bytes, float], bytes]
+        """See `Owner`: its protocol's, both."""
         self._high = HIGH_BYTES
         self._unsent: bytearray | None = None
         self.is_free = True
@@ -88,8 +90,8 @@ class ClientTransport(asyncio.Transport):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """See asyncio."""
-        self._protocol = cast("Reads", protocol)
-        self.text_received = self._protocol.text_received
+        self._protocol = mine = cast("Reads", protocol)
+        self.text_received, self.ping_received = mine.text_received, mine.ping_received
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """See asyncio."""
@@ -111,7 +113,7 @@ class ClientTransport(asyncio.Transport):
         self.close_reading()
         self._is_closing = self._is_over = True
         self.is_free = False
-        del self._protocol, self.text_received
+        self._let_go()
         return self._sock
 
     # --- reading ----------------------------------------------------------------------------------------------
@@ -250,8 +252,12 @@ class ClientTransport(asyncio.Transport):
         try:
             self._protocol.connection_lost(error)
         finally:
-            del self._protocol, self.text_received  # they have this transport: a circle otherwise
+            self._let_go()
             self._sock.close()
+
+    def _let_go(self) -> None:
+        # They have this transport: a circle otherwise.
+        del self._protocol, self.text_received, self.ping_received
 
 
 class Rest(asyncio.Protocol):

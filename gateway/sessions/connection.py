@@ -54,6 +54,8 @@ class Connection:
         self._pace = pace
         self.principal = principal
         self.outbox = Outbox(transport, services.outgoing)
+        self.room, self.send = self.outbox.room, self.outbox.send
+        """See `Watcher`."""
         self.socket = ClientSocket(transport, self, max_bytes=settings.max_frame_bytes, pace=pace)
         self._session = session
         self._bucket = session.bucket
@@ -172,9 +174,15 @@ class Connection:
             return
         is_free = self._in_flight < self._max_inflight
         if is_free and (ping := frames.plain_ping(text)) and self._bucket.took_one(self.socket.heard_at):
-            self.outbox.send(self._pong(ping[1] or ping[2]))
+            self.outbox.say(self._pong(ping[1] or ping[2], self._services.outgoing.turn_at))
         else:
             self._take(text)
+
+    def on_ping(self, ping_id: bytes, now: float) -> bytes:
+        """See `Listener`."""
+        if self._in_flight < self._max_inflight and self.outbox.is_clear and self._bucket.took_one(now):
+            return self.outbox.lent(self._pong(ping_id, now), now)
+        return b""
 
     def _take(self, text: bytes) -> None:
         request = None
@@ -273,14 +281,6 @@ class Connection:
     def _unwatch_all(self) -> None:
         for watched in self._services.watched.values():
             watched.remove(self)
-
-    def room(self) -> int:
-        """See `Watcher.room`."""
-        return self.outbox.room()
-
-    def send(self, payload: bytes) -> None:
-        """See `Watcher.send`."""
-        self.outbox.send(payload)
 
 
 def _refuse_more(in_flight: int) -> NoReturn:

@@ -66,7 +66,7 @@ class Endpoint:
         self._clock = clock
         self._log = log
         self._upgrade = Upgrade(PROTOCOL)
-        self._pongs = Pongs(services.outgoing, clock, services.metrics)
+        self._pongs = Pongs(clock, services.metrics)
         self._connections: dict[Connection, float] = {}
         self._served = 0
         self._draining = False

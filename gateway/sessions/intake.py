@@ -11,23 +11,31 @@ import os
 import select
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Callable, Iterable
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Final, Protocol
 
-from gateway.fanout.sending import LIBRARY
+from gateway.fanout.sending import LIBRARY, send_pieces
 from gateway.sessions.reading import lone_text
 
-BYTES, TEXT, END = range(3)
-"""What came: bytes, one short text and nothing else, or the end; below 0 it is an error's number."""
+BYTES, TEXT, END, PING = range(4)
+"""What came: bytes, one short text and nothing else, the end, or such a text that is a ping, written as `PINGS[0]` or,
+a number higher, the next; below 0 it is an error's number."""
+PINGS: Final = (
+    (b'{"type":"ping","id":"', b'"}'),
+    (b'{"type": "ping", "id": "', b'"}'),
+    (b'{"id":"', b'","type":"ping"}'),
+    (b'{"id": "', b'", "type": "ping"}'),
+)
+"""How most write it: what stands before its id, and behind."""
 MOST: Final = 64
 """Clients that are read in one turn; the others have the next."""
 PIECE: Final = 16 << 10
 """Bytes that are read of one in a turn."""
 
 Came = tuple[int, int, bytes, int]
-"""Where it came, what it is, its bytes, and the mask that they had where it is a text."""
+"""Where it came, what it is, its bytes, of a ping those of its id, and the mask that they had where it is a text."""
 ReadReady = Callable[[int], Iterable[Came]]
 """Reads once from each of those that an epoll has ready. Who has said nothing is not among what it gives."""
 
@@ -38,6 +46,10 @@ class Hears(Protocol):
     def text_received(self, text: bytes, mask: int, now: float) -> None:
         """A short frame came that is a whole text, and nothing else, masked by `mask`; `now` is the loop's time."""
 
+    def ping_received(self, ping_id: bytes, now: float) -> bytes:
+        """Such a text came that is a `Ping`, if no more than a part of something else: the frame that answers it, which
+        is sent in this turn, behind all that came. Or nothing, and it is told as any text."""
+
 
 class Owner(Protocol):
     """Who owns a descriptor that is read here."""
@@ -46,11 +58,23 @@ class Owner(Protocol):
     def text_received(self) -> Callable[[bytes, int, float], None]:
         """See `Hears`."""
 
+    @property
+    def ping_received(self) -> Callable[[bytes, float], bytes]:
+        """See `Hears`."""
+
+    def write(self, data: bytes) -> None:
+        """Send it, which his socket has not taken at once."""
+
     def came(self, kind: int, data: bytes) -> None:
         """Anything else came."""
 
     def failed(self, error: Exception) -> None:
         """He, or his protocol, has raised it: a bug with one client is not the others' end."""
+
+
+def text_of(kind: int, data: bytes) -> bytes:
+    """The text that came, to the byte."""
+    return data if kind == TEXT else data.join(PINGS[kind - PING])
 
 
 def read_one(fd: int) -> Came | None:
@@ -69,12 +93,14 @@ def read_one(fd: int) -> Came | None:
 def compiled(library: Path) -> ReadReady:
     """It by C. Raises `OSError` where there is no such library, and `AttributeError` where it has no such call."""
     call = ctypes.CDLL(str(library)).read_ready
-    call.argtypes = (*[ctypes.c_int] * 3, *[ctypes.c_void_p] * 5)
+    call.argtypes = (*[ctypes.c_int] * 3, *[ctypes.c_void_p] * 6, ctypes.c_int)
+    around = (ctypes.c_char_p * (2 * len(PINGS)))(*chain(*PINGS))
     fds, kinds, ends, masks = (array(kind, bytes(MOST * 4)) for kind in "iiiI")
     # What is never used is no memory, and no process that is forked off reads along.
     room = mmap.mmap(-1, MOST * PIECE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     address = ctypes.addressof(ctypes.c_char.from_buffer(room))
-    given = (MOST, PIECE, *(numbers.buffer_info()[0] for numbers in (fds, kinds, ends, masks)), address)
+    told = [numbers.buffer_info()[0] for numbers in (fds, kinds, ends, masks)]
+    given = (MOST, PIECE, *told, address, around, len(PINGS))
 
     def read_by_c(epoll: int) -> Iterable[Came]:
         count = call(epoll, *given)
@@ -107,16 +133,28 @@ class Intake(ABC):
 
     def _tell(self, found: Iterable[Came]) -> None:
         now, owners = asyncio.get_running_loop().time(), self._of
+        fds: list[int] = []
+        answers: list[bytes] = []
         for fd, kind, data, mask in found:
             if (owner := owners.get(fd)) is None:  # it has ended meanwhile
                 continue
             try:
-                if kind == TEXT:
-                    owner.text_received(data, mask, now)
+                if kind >= PING and (answer := owner.ping_received(data, now)):
+                    fds.append(fd)
+                    answers.append(answer)
+                elif kind == TEXT or kind >= PING:
+                    owner.text_received(text_of(kind, data), mask, now)
                 else:
                     owner.came(kind, data)
             except Exception as error:  # noqa: BLE001 - it is told to the owner
                 owner.failed(error)
+        if fds:
+            self._answer(fds, answers)
+
+    def _answer(self, fds: Sequence[int], answers: Sequence[bytes]) -> None:
+        for place, taken in send_pieces(fds, answers):
+            if (owner := self._of.get(fds[place])) is not None:
+                owner.write(answers[place][taken:])
 
     @abstractmethod
     def listen(self, fd: int) -> None:

@@ -186,7 +186,7 @@ class Outbox:
 
     def send_events(self, batch: TaskEvents) -> None:
         """See `Sink.send_events`."""
-        self._say(batch.wire)
+        self.say(batch.wire)
 
     async def wait_room(self) -> None:
         """See `Sink.wait_room`. The kernel has room for a page of the log then: none waits here for a stuck client."""
@@ -203,13 +203,18 @@ class Outbox:
 
     def send(self, payload: bytes) -> None:
         """Send one text frame, after what is queued."""
-        frame = text_frame(payload)
-        size = len(frame)
-        self._said_bytes += size
-        if not self._closed:
-            self._queue.append(frame)
-            self._queued_bytes += size
-            self._outgoing.next(self)
+        self.say(text_frame(payload))
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether what is said now may go to its socket at once: nothing stands before it, and it is not closed."""
+        return not (self._queued_bytes or self._closed) and self._transport.is_free
+
+    def lent(self, frame: bytes, now: float) -> bytes:
+        """`frame`, which counts as said: whoever has it sends it in this call of the loop. For one that `is_clear`."""
+        self._said_bytes += len(frame)
+        self._said_at = now
+        return frame
 
     def begin(self, answer: bytes, payload: bytes) -> None:
         """Write the answer of the handshake and one text frame behind it, now and in one write."""
@@ -279,7 +284,8 @@ class Outbox:
         if not self._transport.is_closing():
             self._transport.write_eof()
 
-    def _say(self, frame: bytes) -> None:
+    def say(self, frame: bytes) -> None:
+        """Send what is framed already, after what is queued."""
         self._said_bytes += len(frame)
         self._put(frame)
 

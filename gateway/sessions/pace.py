@@ -17,6 +17,16 @@ MIN_DEBT_S: Final = 10e-3
 class Pace(TokenBucket):
     """A rate that is paid for what was heard already, and waited for afterwards: nothing is refused for it."""
 
+    def took_one(self, now: float) -> bool:
+        """See `TokenBucket.took_one`, which would take twice as long if it served two classes (PEP 659)."""
+        tokens = self._tokens + (now - self._at) * self.per_s
+        self._at = now
+        if tokens < 1:
+            self._tokens = tokens
+            return False
+        self._tokens = (tokens if tokens < self.burst else self.burst) - 1
+        return True
+
     def pay(self, cost: int) -> float:
         """Take so many, though there be none: how long, in s, its asker is to wait, 0 where nothing is owed.
 

@@ -115,6 +115,11 @@ class ServedSocket(ClientSocket):
         """See `Listener`."""
         self._keep(text_of(text), len(text))
 
+    def on_ping(self, ping_id: bytes, now: float) -> bytes:
+        """See `Listener`: it is a text as any other."""
+        del ping_id, now
+        return b""
+
     def on_binary(self, payload: bytes) -> None:
         """See `Listener`."""
         self._keep(payload, len(payload))

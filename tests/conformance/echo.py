@@ -35,6 +35,11 @@ class Echo:
         text_of(text)
         self._write(text_frame(text))
 
+    def on_ping(self, ping_id: bytes, now: float) -> bytes:
+        """See `Listener`: it is a text as any other."""
+        del ping_id, now
+        return b""
+
     def on_binary(self, payload: bytes) -> None:
         """See `Listener`."""
         framed = text_frame(payload)

@@ -243,8 +243,9 @@ async def test_more_in_flight_than_allowed_is_overloaded(tmp_path: Path) -> None
     async with running_gateway(tmp_path / "data", env=env) as gateway, client(gateway.socket_url) as me:
         asked = {"mode": "blocking", "input": {"commands": ["sleep 60"]}}
         first, second = [await me.send("submit_task", **asked) for _ in range(2)]
-        answer = await me.answer(await me.send("ping"))
-        assert (answer["code"], answer["retryable"]) == ("overloaded", True)
+        for _ in range(2):  # the first ping may be read with what was said before it, the second is alone
+            answer = await me.answer(await me.send("ping"))
+            assert (answer["code"], answer["retryable"]) == ("overloaded", True)
         assert answer["details"]["retry_after_ms"] > 0
         async with client(gateway.socket_url) as other:
             for task in await _tasks(other, 2):

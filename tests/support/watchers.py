@@ -35,6 +35,10 @@ class Watchers:
             def text_received(self, text: bytes, mask: int, now: float) -> None:
                 """See `Hears`."""
 
+            def ping_received(self, ping_id: bytes, now: float) -> bytes:
+                """See `Hears`."""
+                return b""
+
             def connection_made(self, transport: Any) -> None:
                 watchers.transports.append(transport)
                 if len(watchers.following) < MANY:

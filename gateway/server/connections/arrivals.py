@@ -198,6 +198,10 @@ class Arrival(asyncio.Protocol):
         if short_way is None or not short_way.takes(data, self):
             self._come_to_aiohttp(data)
 
+    def ping_received(self, _ping_id: bytes, _now: float) -> bytes:
+        """See `Hears`: nobody pings here."""
+        return b""
+
     def text_received(self, text: bytes, mask: int, _now: float) -> None:
         """See `Hears`: it is no HTTP, which aiohttp is to say."""
         self.data_received(framed_again(text, mask))

@@ -6,8 +6,9 @@ import socket
 import pytest
 
 from gateway.fanout.hub import Hub
-from gateway.fanout.outgoing import FEW, SLICE, Outgoing, Sliced
+from gateway.fanout.outgoing import SLICE, Outgoing, Sliced
 from gateway.fanout.replay import Subscription
+from gateway.fanout.sending import FEW
 from gateway.fanout.stopwatch import EVERY_S
 from tests.support import sinks
 from tests.support.records import batch_of
@@ -23,14 +24,9 @@ class Client:
         self._turns = turns
         self.flushed: list[int] = []
 
-    def flush(self) -> int:
-        """See `Flushed.flush`."""
-        self.flushed.append(self._turns.number)
-        return 1
-
     def lend_queue(self) -> bytes:
         """See `Flushed.lend_queue`."""
-        self.flush()
+        self.flushed.append(self._turns.number)
         return b""
 
     fd = -1
@@ -148,9 +144,9 @@ async def test_who_comes_while_others_are_flushed_has_its_turn() -> None:
     late = Client(turns)
 
     class Adding(Client):
-        def flush(self) -> int:
+        def lend_queue(self) -> bytes:
             outgoing.next(late)
-            return super().flush()
+            return super().lend_queue()
 
     outgoing.in_turn(Adding(turns))
     await turns.pass_some(4)

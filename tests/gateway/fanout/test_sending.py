@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.fanout.sending import (
+    FEW,
     LIBRARY,
     SendEach,
     SendPieces,
@@ -38,9 +39,9 @@ def way(ways: tuple[SendEach, SendPieces]) -> SendEach:
 
 @pytest.fixture
 def pairs() -> Iterator[Pairs]:
-    """Four connections: our end, which doesn't wait, and the other."""
+    """Connections, enough to be written to together: our end, which doesn't wait, and the other."""
     with ExitStack() as held:
-        made = [socket.socketpair() for _ in range(4)]
+        made = [socket.socketpair() for _ in range(FEW)]
         for ends in made:
             for end in ends:
                 held.enter_context(end)
@@ -75,13 +76,16 @@ def test_what_a_socket_took_of_much_is_told(way: SendEach, pairs: Pairs) -> None
 def test_each_has_its_own_piece(ways: tuple[SendEach, SendPieces], pairs: Pairs) -> None:
     """All of it, a part, or nothing where it is broken: what it took is told where that is not all."""
     _, way = ways
-    pieces = [b"a" * 1000, b"b" * (1 << 22), b"c", b"d" * 10]
+    pieces = [b"a" * 1000, b"b" * (1 << 22), b"c", *(b"d" * 10 for _ in pairs[3:])]
     pairs[2][1].close()
     (second, taken), third = way([ours.fileno() for ours, _ in pairs], pieces)
     assert (second, third, 0 < taken < 1 << 22) == (1, (2, 0), True)
-    assert [pairs[place][1].recv(1 << 16) for place in (0, 3)] == [pieces[0], pieces[3]]
+    assert pairs[0][1].recv(1 << 16) == pieces[0]
     assert set(pairs[1][1].recv(1 << 16)) == {ord("b")}
+    assert [theirs.recv(1 << 16) for _, theirs in pairs[3:]] == pieces[3:]
     assert way([], []) == []
+    assert way([pairs[0][0].fileno()], [b"alone"]) == []
+    assert pairs[0][1].recv(1 << 16) == b"alone"
 
 
 def test_build_without_a_compiler_is_one_without_the_library(

@@ -42,6 +42,11 @@ class Heard:
         if text == b"hold":
             self.socket.hold()
 
+    def on_ping(self, ping_id: bytes, now: float) -> bytes:
+        """See `Listener`."""
+        self.texts += 1
+        return b"pong " + ping_id
+
     def on_control(self, payload: bytes, *, is_ping: bool) -> None:
         """See `Listener`."""
         self.controls += 1
@@ -181,7 +186,7 @@ async def test_who_takes_no_answers_is_asked_for_nothing_more() -> None:
 
 async def test_what_looks_like_a_text_is_part_of_another() -> None:
     """Within a frame, and within a message's second: it is what its client says there, and no message of its own."""
-    inner = frame(b"inner")
+    inner = frame(b'{"type":"ping","id":"inner"}')
     outer = frame(inner, 0, mask=bytes(4))[: -len(inner)]
     for first in (b"\x81" + outer[1:], frame(b"", fin=0) + outer):
         async with heard(first) as me:
@@ -196,9 +201,20 @@ async def test_who_is_held_is_told_of_later() -> None:
     async with heard(framed(b"hold")) as me:
         await me.has_said(1)
         me.socket.text_received(b"x", 0, 0.0)  # read by the same call as what made somebody hold it
+        assert me.socket.ping_received(b"1", 0.0) == b""
         assert me.texts == 1
         me.socket.release()
         await me.has_said(2)
+
+
+async def test_ping_that_is_answered_at_once_is_paid_for_too() -> None:
+    """As any text: who says more than he may is not read while he owes."""
+    async with heard(framed(b"x"), pace=purse(2, per_s=0.1)) as me:
+        await me.has_said(1)
+        for is_reading in (True, False):
+            assert me.socket.ping_received(b"1", asyncio.get_running_loop().time()) == b"pong 1"
+            assert me.socket.transport.is_reading() is is_reading
+        assert me.socket.ping_received(b"1", asyncio.get_running_loop().time()) == b""
 
 
 async def test_who_is_held_twice_is_read_when_both_let_go() -> None:

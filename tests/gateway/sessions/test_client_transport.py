@@ -37,6 +37,10 @@ class Told:
         if self.fails:
             raise ValueError(text)
 
+    def ping_received(self, ping_id: bytes, now: float) -> bytes:
+        """See `Hears`: it is a text as any other."""
+        return b""
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `Reads`."""
         self.at_begin.append(transport)

@@ -1,23 +1,28 @@
 """What clients say, read in one call of C or one by one: the same."""
 
 import asyncio
+import os
+import re
 import select
 import socket
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.fanout.sending import LIBRARY
+from gateway.fanout.sending import FEW, LIBRARY
+from gateway.frames import Ping, parse_request
 from gateway.sessions.intake import (
     BYTES,
     END,
     MOST,
     PIECE,
+    PING,
+    PINGS,
     TEXT,
     Intake,
     ReadReady,
@@ -25,7 +30,9 @@ from gateway.sessions.intake import (
     Together,
     compiled,
     read_one,
+    text_of,
 )
+from gateway.wire import SHORT
 from hatch_build import compile_c
 from tests.support.raw_websocket import frame
 from tests.support.records import deterministic
@@ -60,6 +67,8 @@ class Client:
         self.fd = ours.fileno()
         self.heard: Came = []
         self.errors: list[Exception] = []
+        self.left: list[bytes] = []
+        """What of its answers its socket has not taken."""
         self.does: list[Client] = []
         """Who leaves when this one has spoken."""
         self.protocol = self
@@ -70,6 +79,15 @@ class Client:
         """See `Hears`."""
         assert 0 <= asyncio.get_running_loop().time() - now < 60
         self.came(TEXT, text)
+
+    def ping_received(self, ping_id: bytes, now: float) -> bytes:
+        """See `Hears`: it is answered by its id, where that is not `text`."""
+        assert 0 <= asyncio.get_running_loop().time() - now < 60
+        return b"" if ping_id == b"text" else ping_id
+
+    def write(self, data: bytes) -> None:
+        """See `Owner`."""
+        self.left.append(data)
 
     def came(self, kind: int, data: bytes) -> None:
         """See `Owner`."""
@@ -129,8 +147,34 @@ def _sent(framed: bytes, more: int) -> bytes:
     return framed[:more] if more < 0 else framed + bytes(more)
 
 
+IDS = st.text(st.characters(codec="utf-8"), max_size=70) | st.from_regex(
+    r"[ !#-\[\]-~]{1,64}", fullmatch=True
+)
+
+
+@given(st.sampled_from(PINGS), IDS.map(str.encode))
+@example(PINGS[0], b"x" * 64)
+@example(PINGS[0], b"x" * 65)
+@example(PINGS[0], b"\\n")
+@deterministic
+def test_what_c_finds_to_be_a_ping_is_one(by_c: ReadReady, form: tuple[bytes, bytes], said: bytes) -> None:
+    """Whatever stands for its id: it is what the parser of all requests makes of it. And what is plain is found."""
+    text = said.join(form)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, select.epoll() as epoll:
+        epoll.register(ours.fileno(), select.EPOLLIN)
+        theirs.sendall(frame(text, TEXT))
+        ((_, kind, data, _),) = by_c(epoll.fileno())
+    is_plain = re.fullmatch(rb'[^\x00-\x1f"\\\x7f-\xff]{1,64}', said) is not None
+    assert (kind >= PING) == (is_plain and len(text) <= SHORT)
+    if kind >= PING:
+        assert (data, text_of(kind, data)) == (said, text)
+        assert parse_request(text) == Ping(type="ping", id=said.decode())
+
+
 SAID = st.one_of(
     st.binary(min_size=1, max_size=140),
+    st.builds(lambda form, said: frame(said.join(form)), st.sampled_from(PINGS), st.binary(max_size=5)),
     st.builds(
         _sent,
         st.builds(
@@ -158,6 +202,8 @@ def test_c_finds_the_texts_that_python_finds(by_c: ReadReady, sent: bytes) -> No
         theirs.sendall(sent)
         by_two = read_one(ours.fileno())
         assert by_two is not None
+        if by_one[1] >= PING:
+            by_one = by_one[0], TEXT, text_of(*by_one[1:3]), by_one[3]
         assert by_one[:3] == by_two[:3]
         assert by_one[1] != TEXT or by_one == by_two
         assert [*by_c(epoll.fileno())] == []
@@ -175,6 +221,26 @@ async def test_each_has_what_its_client_said(clients: Clients) -> None:
     one.says.sendall(frame(b"", TEXT))
     await one.has_heard((TEXT, b"text"), (TEXT, b""))
     assert four.heard == []
+
+
+@pytest.mark.parametrize("count", [1, FEW])
+async def test_pings_are_answered_in_the_turn_that_reads_them(clients: Clients, count: int) -> None:
+    """What a socket does not take is its owner's. Who is not answered so is told of a text: all whom no C reads."""
+    *pinging, full, odd = clients.come(count + 2)
+    with suppress(BlockingIOError):
+        while os.write(full.fd, bytes(PIECE)):
+            pass
+    text, unanswered = b'{"type":"ping","id":"7"}', b'{"type":"ping","id":"text"}'
+    for one in (*pinging, full):
+        one.says.sendall(frame(text, TEXT))
+    odd.says.sendall(frame(unanswered, TEXT))
+    await odd.has_heard((TEXT, unanswered))
+    if isinstance(odd.intake, Singly):
+        assert [one.heard for one in (*pinging, full)] == [[(TEXT, text)]] * (count + 1)
+    else:
+        assert [one.says.recv(100, socket.MSG_DONTWAIT) for one in pinging] == [b"7"] * count
+        assert full.left == [b"7"]
+        assert not any(one.heard for one in (*pinging, full))
 
 
 async def test_who_says_much_leaves_the_others_their_turn(clients: Clients) -> None:

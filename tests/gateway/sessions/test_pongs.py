@@ -1,31 +1,28 @@
 """What pings are answered."""
 
 import json
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.clock import Clock, rfc3339
-from gateway.fanout.outgoing import Outgoing
 from gateway.frames import Ping, parse_request, plain_ping
 from gateway.metrics import Metrics
 from gateway.sessions.pongs import Pongs
+from gateway.wire import text_frame
 from tests.support.records import deterministic
 
 
 def test_answers_of_one_turn_tell_one_time_and_the_next_ones_a_new_one() -> None:
-    """However much time passes between, and though two turns be written in the same moment. Each is counted."""
-    times, metrics, outgoing = iter(range(3)), Metrics(), Outgoing()
-    pongs = Pongs(outgoing, Clock(now_ms=lambda: next(times)), metrics)
-    told: list[Any] = []
-    for _ in range(3):
-        told += [json.loads(pongs.answer(asked)) for asked in (b"a", b"b")]
-        outgoing.turns += 1
-    assert told == [
-        {"type": "result", "id": asked, "result": {"time": rfc3339(ms)}} for ms in range(3) for asked in "ab"
-    ]
+    """However much time passes between, and though two turns be of one time. Each is one frame, and is counted."""
+    times, metrics = iter(range(3)), Metrics()
+    pongs = Pongs(Clock(now_ms=lambda: next(times)), metrics)
+    turns = [float("1.5"), float("1.5"), float("2.5")]
+    asked = [(ask, turn) for turn in turns for ask in (b"a", b"b" * 64)]
+    for (ask, turn), ms in zip(asked, [0, 0, 1, 1, 2, 2], strict=True):
+        said = {"type": "result", "id": ask.decode(), "result": {"time": rfc3339(ms)}}
+        assert pongs.answer(ask, turn) == text_frame(json.dumps(said, separators=(",", ":")).encode())
     assert metrics.asked.counts["ping", "ok"] == 6
 
 

@@ -28,6 +28,10 @@ class Came(asyncio.Protocol):
         """See `asyncio.Protocol`."""
         self.transports.append(transport)
 
+    def ping_received(self, ping_id: bytes, now: float) -> bytes:
+        """See `Hears`: it is a text as any other."""
+        return b""
+
     def text_received(self, text: bytes, mask: int, now: float) -> None:
         """See `Hears`."""
         self.texts += 1
