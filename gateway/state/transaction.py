@@ -153,7 +153,7 @@ class Transaction:
 
     async def _apply(self, task: TaskRecord, change: Change, *, ring: bool) -> TaskRecord:
         moved = {"last_seq": task.last_seq + len(change.drafts), "updated_at": self.now_ms}
-        fields = {**change.fields, **moved}
+        fields = {**change.fields, **self._moments(task, change), **moved}
         after = dataclasses.replace(task, **fields)
         await self.tables.update_task(task.task_id, fields)
         await self._add_events(task.task_id, change.drafts, after_seq=task.last_seq)
@@ -164,6 +164,11 @@ class Transaction:
         queued = after.status is TaskStatus.PENDING and after.desire is Desire.RUN
         self._changed.append(Changed(task.task_id, task.subject, queued, after.owner if ring else None))
         return after
+
+    def _moments(self, task: TaskRecord, change: Change) -> dict[str, int]:
+        """It began and ended when the event says so: who decided may have looked at a clock later, or at another."""
+        told = {name: change.fields.get(name) for name in ("started_at", "ended_at")}
+        return {name: self.now_ms for name, at in told.items() if at not in {None, getattr(task, name)}}
 
     async def _end(self, task: TaskRecord, outcome: Outcome) -> None:
         await self.tables.set_outcome(task.task_id, outcome)

@@ -134,12 +134,13 @@ async def test_text_of_every_character_is_kept_as_it_is(store: StateStore) -> No
 
 
 async def test_change_writes_fields_events_and_outcome_together(store: StateStore, backend: Backend) -> None:
-    """What a decision says is in row, log and outcome, and the row that is answered is that."""
+    """What a decision says is in row, log and outcome, all of one moment, and the row that is answered is that."""
     task = await run(store)
     backend.time.pass_s(1)
     done = await store.change_task(task.task_id, lambda row: completed(row, {"exit_code": 0}, now_ms=NOW_MS))
     assert done.status is TaskStatus.COMPLETED
     assert (done.last_seq, done.updated_at, done.owner) == (3, NOW_MS + 1000, None)
+    assert (done.started_at, done.ended_at) == (task.started_at, done.updated_at)
     assert await store.get_task(task.task_id) == done
     assert await store.get_outcome(task.task_id) == Outcome(result={"exit_code": 0})
     assert await seqs(store, task.task_id) == [1, 2, 3]
