@@ -24,6 +24,8 @@ ReadHeads = Callable[[Collection[str]], Awaitable[dict[str, int]]]
 
 COMPARE_S: Final = 5.0
 """How often the heads are compared: how late a lost last message is found."""
+BLIND_S: Final = 1.0
+"""How often while the bus is known to be away: all that other instances commit is heard by this alone."""
 ON_THE_WAY_S: Final = 0.1
 """What is committed may be on its way to its followers; only who has not got it by then is told."""
 HEADS_A_READ: Final = 1000
@@ -70,7 +72,7 @@ class Relay:
         """Compare the heads until cancelled. A store that is away is asked again: nothing can have been committed."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(COMPARE_S):
+                async with asyncio.timeout(COMPARE_S if self._bus.problem is None else BLIND_S):
                     await self._missed.wait()
             self._missed.clear()
             with contextlib.suppress(StoreUnavailableError):

@@ -11,7 +11,7 @@ from gateway.bus.memory import MemoryBus
 from gateway.errors import StoreUnavailableError
 from gateway.events import TaskEvents
 from gateway.fanout.hub import Hub
-from gateway.fanout.relay import COMPARE_S, GONE, HEADS_A_READ, ON_THE_WAY_S, Relay
+from gateway.fanout.relay import BLIND_S, COMPARE_S, GONE, HEADS_A_READ, ON_THE_WAY_S, Relay
 from gateway.fanout.replay import Feeder, Subscription
 from tests.support.records import output
 from tests.support.sinks import Client, Log
@@ -99,6 +99,17 @@ async def test_doubt_is_looked_into_at_once() -> None:
         here.miss()
         await let_pass(2 * ON_THE_WAY_S)
         assert follower.heads == [4]
+
+
+async def test_heads_are_compared_more_often_while_the_bus_is_away() -> None:
+    """Nothing else tells what other instances commit, and somebody watches it."""
+    async with place() as here:
+        follower = await here.follow("t1")
+        here.bus.problem = "away"
+        await let_pass(COMPARE_S + 0.5)
+        here.heads = {"t1": 4}
+        await let_pass(1.5 * BLIND_S)
+        assert 4 in follower.heads
 
 
 async def test_many_tasks_are_read_in_parts() -> None:
