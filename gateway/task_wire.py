@@ -38,12 +38,17 @@ def _wire(task: TaskRecord, end: dict[str, Any]) -> dict[str, Any]:
         "started_at": _time(task.started_at),
         "ended_at": _time(task.ended_at),
         "progress": task.progress,
-        "waiting_for": task.waiting_for,
+        "waiting_for": None if task.waiting_for is None else _question(**task.waiting_for),
         "last_seq": task.last_seq,
         **end,
         "instance": task.owner,
         "sandbox_id": task.sandbox_id,
     }
+
+
+def _question(key: str, prompt: str, schema: Any = None) -> dict[str, Any]:
+    """The contract's `waiting_for`: a question that takes any answer says so, where its event leaves `schema` out."""
+    return {"key": key, "prompt": prompt, "schema": schema}
 
 
 def _time(ms: int | None) -> str | None:

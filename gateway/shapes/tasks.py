@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from gateway.shapes.base import Count, Id, Nothing, Object, Seq, Shape, Time, left_out, without_default
+from gateway.shapes.base import Count, Id, Nothing, Object, Seq, Shape, Time, left_out
 from gateway.tasks import Desire, TaskStatus
 
 
@@ -21,7 +21,7 @@ class Waiting(Shape):
 
     key: str
     prompt: str
-    schema_: Any = Field(default=None, alias="schema", json_schema_extra=without_default)
+    schema_: Any = Field(alias="schema")
 
 
 class Shared(Shape):

@@ -287,7 +287,7 @@ export interface Task {
 export interface Waiting {
   key: string;
   prompt: string;
-  schema?: unknown;
+  schema: unknown;
 }
 /**
  * Why a task failed; the codes are in docs/errors.md.
