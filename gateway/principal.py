@@ -22,6 +22,8 @@ class Principal:
     tasks: frozenset[str] | None = None
     token_id: str | None = None
     """The `jti` of the token, by which it can be revoked."""
+    ends_with: frozenset[str] = frozenset()
+    """Lines of the file of revoked tokens that end it, too: a link is by a token, and that is somebody's."""
 
     def has(self, scope: str) -> bool:
         """Whether it has `scope`; `admin` has every scope but `sandbox:server`."""

@@ -18,6 +18,8 @@ from gateway.strict_json import is_text
 
 MAX_TOKEN_BYTES = 16_384
 """Longest token looked at."""
+ENDS_WITH: Final = "ends_with"
+"""The claim of a link that has `Principal.ends_with`."""
 END_OF_TIME_S = 253_402_300_800
 """The year 10000, which RFC 3339 can't write: a later `exp` is its issuer's mistake, milliseconds for one."""
 NOT_VALID: Final = "The token is not valid here."
@@ -179,6 +181,7 @@ def _digest(token: str) -> bytes:
 def _principal(claims: dict[str, Any]) -> Principal:
     """Whom they name. Raises `jwt.PyJWTError`."""
     tasks, exp = claims.get("tasks", []), claims.get("exp", 0)
+    ends_with = claims.get(ENDS_WITH)
     is_time = type(exp) in {int, float} and exp < END_OF_TIME_S
     if not claims["sub"] or not isinstance(tasks, list) or not is_time:
         raise jwt.InvalidTokenError
@@ -190,6 +193,7 @@ def _principal(claims: dict[str, Any]) -> Principal:
         expires_at=claims.get("exp"),
         tasks=frozenset(map(str, tasks)) if "tasks" in claims else None,
         token_id=claims.get("jti"),
+        ends_with=frozenset(map(str, ends_with)) if isinstance(ends_with, list) else frozenset(),
     )
 
 

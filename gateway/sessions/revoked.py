@@ -29,7 +29,8 @@ class Revoked:
         if not self.has_any():
             return False
         is_named = principal.token_id is not None and f"jti {principal.token_id}" in self._lines
-        return is_named or f"sub {principal.subject}" in self._lines
+        is_out = is_named or f"sub {principal.subject}" in self._lines
+        return is_out or not self._lines.isdisjoint(principal.ends_with)
 
     def has_any(self) -> bool:
         """Whether any is."""

@@ -55,7 +55,8 @@ async def test_link_lives_as_long_as_is_wished_allowed_and_owned(guarded: Gatewa
 
 
 async def test_who_may_not_read_a_task_may_not_show_it(guarded: GatewayProcess) -> None:
-    """Another's task does not exist; an admin's link to it stands for its owner, and so ends with them."""
+    """Another's task does not exist; an admin's link to it stands for its owner, and so ends with them, and with
+    whoever made it."""
     async with as_client(guarded, "pia") as owner:
         task_id = await owner.submit("true")
     refused(await share(guarded, task_id, bearer("quirin")), 404, "task_not_found")
@@ -63,6 +64,10 @@ async def test_who_may_not_read_a_task_may_not_show_it(guarded: GatewayProcess) 
     by_admin = (await share(guarded, task_id, bearer("root", "admin"))).body["token"]
     told = jwt.decode(by_admin, SECRET, algorithms=["HS256"])
     assert (told["sub"], told["scope"]) == ("pia", "tasks:read")
+    assert told["ends_with"] == ["sub root"]
+    by_a_token = (await share(guarded, task_id, bearer("pia", jti="stolen"))).body["token"]
+    told = jwt.decode(by_a_token, SECRET, algorithms=["HS256"])
+    assert told["ends_with"] == ["sub pia", "jti stolen"]
 
 
 async def test_gateway_without_a_secret_makes_no_link(gateway: GatewayProcess) -> None:

@@ -11,6 +11,7 @@ from gateway.errors import GatewayError
 from gateway.frames import Strict
 from gateway.principal import Principal
 from gateway.server.http.routes import JSON, MADE, Answer, Asked, Route, json_answer
+from gateway.sessions.auth import ENDS_WITH
 from gateway.sessions.commands import Services
 from gateway.settings import Settings
 from gateway.shapes.tasks import Shared
@@ -72,6 +73,8 @@ class Shares:
         audience = self._settings.jwt_audience
         claims = {"sub": task.subject, "scope": SCOPE, "tasks": [task.task_id], "iat": now_s, "exp": ends}
         claims["jti"] = self._services.clock.new_id()
+        own = [f"jti {principal.token_id}"] if principal.token_id is not None else []
+        claims[ENDS_WITH] = [f"sub {principal.subject}", *own]
         return claims | ({"aud": audience} if audience else {})
 
     def _secret(self) -> str:

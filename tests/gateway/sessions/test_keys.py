@@ -300,19 +300,22 @@ async def test_revoked_token_ends_while_it_is_in_use(tmp_path: Path) -> None:
         await authenticator.principal(of_secret(sub=sub, jti=f"of {sub}")) for sub in ("alice", "bob")
     ]
     nameless = await authenticator.principal(of_secret(sub="None"))
+    link = await authenticator.principal(of_secret(sub="carol", ends_with=["sub alice", "jti of bob"]))
+    odd = await authenticator.principal(of_secret(sub="dave", ends_with="sub alice"))
     now = 0.0
     revoked = Revoked(file, lambda: now)
     assert not revoked.has(alice)
     for line, gone in {
         "jti of alice": [alice],
         "sub bob": [bob],
+        "jti of bob": [bob, link],
         "jti None": [],
         "": [],
-        "sub alice\nsub bob": [alice, bob],
+        "sub alice\nsub bob": [alice, bob, link],
     }.items():
         file.write_text(line + "\n\n")
         now += 10.0
-        assert [who for who in (alice, bob, nameless) if revoked.has(who)] == gone
+        assert [who for who in (alice, bob, nameless, link, odd) if revoked.has(who)] == gone
     file.unlink()
     now += 10.0
     assert revoked.has(alice)
