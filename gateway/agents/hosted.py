@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic_core import to_jsonable_python
 
 from gateway.agents.base import AsyncBaseAgent, result_of
+from gateway.agents.blocked_loop import timed
 from gateway.agents.conversation import Conversation
-from gateway.agents.held_up import timed
 from gateway.agents.run_tool import RunTool
 from gateway.agents.runner import (
     Agent,

@@ -1,8 +1,8 @@
 """Events of one task for many: written in slices, each straight to the sockets of those who are ready for it.
 
 Theory. Almost every follower of a task is at the same place of its log, and has nothing unsent. Such ones stand in
-ranks (`rank.py`), each a slice: one call with their descriptors, and no Python for each. All others are offered the
-batch, and find out by themselves what to do; who of them is sent it straight steps into a rank. A follower's place
+cohorts (`cohort.py`), each a slice: one call with their descriptors, and no Python for each. All others are offered the
+batch, and find out by themselves what to do; who of them is sent it straight steps into a cohort. A follower's place
 moves when its slice is written, so whoever ends or falls behind meanwhile has missed nothing. What is committed while
 a batch is on its way goes as one, in a next round; whoever joins meanwhile has its turn in this one, for it may have
 read the log before the batch was in it.
@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from gateway.events import TaskEvents
+from gateway.fanout.cohort import Cohort
 from gateway.fanout.follower import Follower
 from gateway.fanout.outgoing import SLICE, Outgoing, Sliced
-from gateway.fanout.rank import Rank
 from gateway.fanout.replay import Subscription
 from gateway.fanout.sending import send_each
 
@@ -28,17 +28,17 @@ class Broadcast(Sliced):
     def __init__(self, outgoing: Outgoing, followers: Callable[[], Collection[Follower]]) -> None:
         self._outgoing = outgoing
         self._followers = followers
-        self._ranks: list[Rank] = []
+        self._cohorts: list[Cohort] = []
         self._batch: TaskEvents | None = None
         """What is on its way."""
-        self._ranks_due: list[Rank] = []
+        self._cohorts_due: list[Cohort] = []
         self._due: list[Follower] = []
         """Whose turn it is in this round; the first `_served` of the latter have had the batch."""
         self._served = 0
         self._more: list[TaskEvents] = []
 
     def __repr__(self) -> str:
-        due = sum(map(len, self._ranks_due)) + len(self._due) - self._served
+        due = sum(map(len, self._cohorts_due)) + len(self._due) - self._served
         return f"<Broadcast to {due} more, {len(self._more)} batches wait>"
 
     @property
@@ -74,8 +74,8 @@ class Broadcast(Sliced):
         """See `Sliced.flush`."""
         if self._batch is None:
             return 0
-        written = self._tell_rank(self._batch) if self._ranks_due else self._tell_some(self._batch)
-        if self._ranks_due or self._served < len(self._due):
+        written = self._tell_rank(self._batch) if self._cohorts_due else self._tell_some(self._batch)
+        if self._cohorts_due or self._served < len(self._due):
             self._outgoing.in_turn(self)
         elif self._more:
             self._next_round()
@@ -89,36 +89,36 @@ class Broadcast(Sliced):
         while self._more and self._more[0].first_seq == run[-1].last_seq + 1:
             run.append(self._more.pop(0))
         self._batch = run[0] if len(run) == 1 else _joined(run)
-        self._ranks = [rank for rank in self._ranks if rank]
-        self._ranks_due = self._ranks[::-1]
+        self._cohorts = [cohort for cohort in self._cohorts if cohort]
+        self._cohorts_due = self._cohorts[::-1]
         self._due, self._served = self._alone(), 0
         self._outgoing.in_turn(self)
 
     def _alone(self) -> list[Follower]:
         followers = self._followers()
-        if sum(map(len, self._ranks)) == len(followers):
+        if sum(map(len, self._cohorts)) == len(followers):
             return []
-        return [one for one in followers if not (isinstance(one, Subscription) and one.rank)]
+        return [one for one in followers if not (isinstance(one, Subscription) and one.cohort)]
 
     def _tell_rank(self, batch: TaskEvents) -> int:
-        rank = self._ranks_due.pop()
-        self._due += rank.take(batch, self._outgoing.turn_at)
-        return len(rank)
+        cohort = self._cohorts_due.pop()
+        self._due += cohort.take(batch, self._outgoing.turn_at)
+        return len(cohort)
 
     def _tell_some(self, batch: TaskEvents) -> int:
         due = self._due[self._served : self._served + SLICE]
         self._served += len(due)
         for subscription in _tell(due, batch):
             if subscription.live:
-                subscription.step_in(self._rank_at(batch.last_seq))
+                subscription.step_in(self._cohort_at(batch.last_seq))
         return len(due)
 
-    def _rank_at(self, seq: int) -> Rank:
-        for rank in self._ranks:
-            if rank.cursor == seq and len(rank) < SLICE:
-                return rank
-        self._ranks.append(Rank(seq))
-        return self._ranks[-1]
+    def _cohort_at(self, seq: int) -> Cohort:
+        for cohort in self._cohorts:
+            if cohort.cursor == seq and len(cohort) < SLICE:
+                return cohort
+        self._cohorts.append(Cohort(seq))
+        return self._cohorts[-1]
 
 
 def _joined(run: Sequence[TaskEvents]) -> TaskEvents:

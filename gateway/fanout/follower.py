@@ -1,4 +1,4 @@
-"""Whoever follows a task."""
+"""What the hub delivers a task's events to."""
 
 from typing import Protocol
 
@@ -6,7 +6,7 @@ from gateway.events import TaskEvents
 
 
 class Follower(Protocol):
-    """Whoever wants a task's events as they are committed."""
+    """Takes a task's events as they are committed: a subscription, a stream, a blocking wait."""
 
     task_id: str
     minded: bool

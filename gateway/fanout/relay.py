@@ -15,9 +15,9 @@ from typing import Final
 from gateway.bus.base import Bus, Message, Missed, task_channel
 from gateway.errors import StoreUnavailableError
 from gateway.events import TaskEvents
+from gateway.fanout.coalescing import Coalescer
 from gateway.fanout.follower import Follower
 from gateway.fanout.hub import Hub
-from gateway.fanout.joining import Joining
 
 ReadHeads = Callable[[Collection[str]], Awaitable[dict[str, int]]]
 """Task ids -> the last seq of each that is there."""
@@ -39,7 +39,7 @@ class Relay:
     def __init__(self, bus: Bus, hub: Hub) -> None:
         self._bus = bus
         self._hub = hub
-        self._joining = Joining(hub.deliver)
+        self._coalescer = Coalescer(hub.deliver)
         self.closing = False
         self._missed = asyncio.Event()
         bus.on_message(self._deliver, TaskEvents, Missed)
@@ -88,6 +88,6 @@ class Relay:
 
     def _deliver(self, _channel: str, message: Message) -> None:
         if isinstance(message, TaskEvents):
-            self._joining.take(message)
+            self._coalescer.take(message)
         else:
             self._missed.set()

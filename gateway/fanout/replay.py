@@ -7,7 +7,7 @@ does not fit what the sink has room for, when one begins later than it should, a
 log goes further. It becomes live when the feeder has handed on a page that nothing followed when it was
 read, and nothing newer has been offered since: `head` is the newest seq it was ever offered or told of.
 Between that comparison and the next offer nothing is awaited, so nothing can slip through. One that is live may
-stand in a `Rank`, which then has its cursor, until something is offered to it alone. It begins live where
+stand in a `Cohort`, which then has its cursor, until something is offered to it alone. It begins live where
 its cursor is the head by the task's row, read while somebody here followed the task already: whoever comes
 back and has missed nothing costs no read of the log. What is not newer than the cursor is dropped.
 """
@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from gateway.events import Event, TaskEvents
-from gateway.fanout.rank import Rank
+from gateway.fanout.cohort import Cohort
 from gateway.fanout.sink import Sink
 from gateway.state.values import Page
 
@@ -46,11 +46,11 @@ class Subscription:
         "_on_end",
         "_sink",
         "closed",
+        "cohort",
         "cursor",
         "head",
         "live",
         "minded",
-        "rank",
         "task_id",
     )
 
@@ -73,11 +73,11 @@ class Subscription:
         self._sink = sink
         self._on_behind = on_behind
         self._on_end = on_end
-        self.rank: Rank | None = None
+        self.cohort: Cohort | None = None
         """In which it stands; then that has its cursor, and none of the log is missing."""
 
     def __repr__(self) -> str:
-        state = "closed" if self.closed else "live" if self.live else self.rank or "behind"
+        state = "closed" if self.closed else "live" if self.live else self.cohort or "behind"
         return f"<Subscription {self.task_id} {state} {self.cursor}/{self.head}>"
 
     def begin(self, head: int, *, complete: bool, feed: Callable[["Subscription"], None]) -> None:
@@ -118,22 +118,22 @@ class Subscription:
         """What the descriptor did not take."""
         self._sink.send_rest(rest)
 
-    def step_in(self, rank: Rank) -> None:
-        """Live and at the rank's place, be told with all of it, until something is offered to it alone."""
+    def step_in(self, cohort: Cohort) -> None:
+        """Live and at the cohort's place, be told with all of it, until something is offered to it alone."""
         self.live = False
-        self.rank = rank
-        rank.add(self, self._sink)
+        self.cohort = cohort
+        cohort.add(self, self._sink)
 
     def step_out(self) -> None:
         """See `Member.step_out`."""
-        if (rank := self.rank) is not None:
-            self.rank = None
-            self.cursor = self.head = rank.cursor
+        if (cohort := self.cohort) is not None:
+            self.cohort = None
+            self.cursor = self.head = cohort.cursor
             self.live = True
-            rank.remove(self)
+            cohort.remove(self)
 
     def _offered_else(self, batch: TaskEvents) -> None:
-        if self.rank is not None:
+        if self.cohort is not None:
             self.step_out()
             self.offer(batch)
             return
@@ -148,8 +148,8 @@ class Subscription:
 
     def catch_up(self, head: int) -> None:
         """See `Follower.catch_up`."""
-        if self.rank is not None:
-            if head <= self.rank.cursor:
+        if self.cohort is not None:
+            if head <= self.cohort.cursor:
                 return
             self.step_out()
         if self.closed or head <= self.cursor:

@@ -1,4 +1,4 @@
-"""Where a subscription's events go."""
+"""What a subscription writes its events to: one client's connection."""
 
 from collections.abc import Sequence
 from typing import Protocol, Self

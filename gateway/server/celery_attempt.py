@@ -28,8 +28,8 @@ from gateway.settings import Settings
 from gateway.state.base import StateStore
 from gateway.task_changes import Change, claimed
 from gateway.tasks import TaskRecord
-from gateway.work.bells import hear_lost_bells
 from gateway.work.leases import Lease, Told
+from gateway.work.lost_wakeups import poll_lost_wakeups
 from gateway.work.run import Run
 
 
@@ -129,7 +129,7 @@ class _Attempt:
         self._bus.on_message(lambda _channel, _message: run.ring())
         await self._bus.subscribe(instance_channel(self._instance))
         run.ring()
-        listening = hear_lost_bells(self._store, lambda: [run], log=self._log)
+        listening = poll_lost_wakeups(self._store, lambda: [run], log=self._log)
         hearing = asyncio.get_running_loop().create_task(listening, name="bells")
         try:
             await asyncio.wait([carrying])

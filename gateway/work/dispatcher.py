@@ -22,8 +22,8 @@ from gateway.metrics import Metrics
 from gateway.state.base import StateStore
 from gateway.task_changes import Change, claimed, failed
 from gateway.tasks import TaskRecord, TaskStatus
-from gateway.work.bells import hear_lost_bells
 from gateway.work.leases import Holding
+from gateway.work.lost_wakeups import poll_lost_wakeups
 from gateway.work.offers import Offers
 from gateway.work.run import MAX_BACK_OFF_MS, Run
 from gateway.work.runs import Runs
@@ -143,7 +143,7 @@ class Dispatcher:
         async with asyncio.TaskGroup() as runs:
             if self._offers is not None:
                 runs.create_task(self._offers.run(), name="offers")
-            runs.create_task(hear_lost_bells(self._store, lambda: self._runs, log=self._log), name="bells")
+            runs.create_task(poll_lost_wakeups(self._store, lambda: self._runs, log=self._log), name="bells")
             for run in self._taken_up:
                 self._runs.start(run, runs)
             while True:

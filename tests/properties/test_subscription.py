@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 )
 
 from gateway.events import Draft, Event, TaskEvents, number
-from gateway.fanout.rank import Rank
+from gateway.fanout.cohort import Cohort
 from gateway.fanout.replay import Subscription
 from gateway.state.values import Page
 from tests.support.records import NOW_MS, deterministic, output
@@ -165,7 +165,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
     def sink_has_a_stretch_of_the_log(self) -> None:
         """What was handed on begins after `after_seq` and has no gap, no repeat, no other order."""
         assert self.sink.got == self.log[self.after_seq : self.after_seq + len(self.sink.got)]
-        assert (self.subscription.rank or self.subscription).cursor == self.after_seq + len(self.sink.got)
+        assert (self.subscription.cohort or self.subscription).cursor == self.after_seq + len(self.sink.got)
 
     @invariant()
     def it_ends_once_and_only_at_the_end(self) -> None:
@@ -177,7 +177,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
     def somebody_feeds_who_is_behind(self) -> None:
         """A subscription that takes no batches has a feeder."""
         subscription = self.subscription
-        takes = subscription.live or subscription.rank is not None
+        takes = subscription.live or subscription.cohort is not None
         assert takes or subscription.closed or self.behind or self.page is not None
 
     def teardown(self) -> None:
@@ -207,14 +207,14 @@ class SubscriptionMachine(RuleBasedStateMachine):
 
     def _sent(self, batch: TaskEvents) -> bool:
         subscription = self.subscription
-        if subscription.rank is not None:
-            sent = not subscription.rank.take(batch, 0)
+        if subscription.cohort is not None:
+            sent = not subscription.cohort.take(batch, 0)
         else:
             sent = subscription.lend(batch, len(batch.wire)) >= 0
         if sent:
             self.sink.got.extend(batch.events)
             if subscription.live:
-                subscription.step_in(Rank(batch.last_seq))
+                subscription.step_in(Cohort(batch.last_seq))
         return sent
 
     def _over(self) -> bool:

@@ -14,7 +14,7 @@ from gateway.server.data_dir import StartError
 from gateway.server.world import World
 from gateway.settings import Settings
 from gateway.state.base import StateStore
-from gateway.state.sqlite.look import Look, look
+from gateway.state.sqlite.inspection import Inspection, inspected
 from gateway.state.values import Size
 from gateway.work.retention import retention_of
 
@@ -72,7 +72,7 @@ def _file(settings: Settings) -> Iterator[Finding]:
         yield Finding("database", "ok", f"{path} will be made")
         return
     try:
-        found = look(path, retention_of(settings, time.time_ns() // 1_000_000))
+        found = inspected(path, retention_of(settings, time.time_ns() // 1_000_000))
     except StoreUnavailableError as error:
         yield Finding("database", "fail", f"{path} can't be read: {error}", "put a backup in its place")
         return
@@ -97,7 +97,7 @@ def _sized(size: Size, settings: Settings) -> Iterator[Finding]:
     yield warned_if(0 < settings.retention_bytes < used, "database", message, fix)
 
 
-def _content(found: Look) -> str:
+def _content(found: Inspection) -> str:
     kinds = ", ".join(f"{kind} {shown_size(size)}" for kind, size in found.kinds.items())
     tasks = ", ".join(f"{count} {status}" for status, count in found.tasks.items())
     return (

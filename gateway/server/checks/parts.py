@@ -20,7 +20,7 @@ from gateway.server.configuration import name_of
 from gateway.server.data_dir import StartError, locked
 from gateway.server.env_file import TOKEN, URL
 from gateway.settings import Settings
-from gateway.state.sqlite.look import time_sync
+from gateway.state.sqlite.inspection import time_sync
 from sandbox_bridge.settings import SandboxSettings
 
 SLOW_SYNC_S: Final = 0.05

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from gateway.clock import Clock
 from gateway.events import may_wait
-from gateway.state.gathered import Asked, Gathered, alike, told
+from gateway.state.append_batch import AppendBatch, Asked, alike, told
 from gateway.state.group_commit import Batch, GroupCommit, in_task
 from gateway.state.postgresql.pool import Connection, Database
 from gateway.state.schema import escape
@@ -51,7 +51,7 @@ class Appends:
         self._group.hurry()
 
     async def _run(self, asked: Sequence[Asked]) -> Batch:
-        gathered = Gathered(asked, self._clock.now_ms())
+        gathered = AppendBatch(asked, self._clock.now_ms())
         moved = await self._timed(
             self._database.transact(lambda connection: _write(connection, gathered.good))
         )

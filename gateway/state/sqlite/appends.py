@@ -12,7 +12,7 @@ from functools import cache, partial
 from itertools import chain
 from typing import Any, Final
 
-from gateway.state.gathered import alike
+from gateway.state.append_batch import alike
 from gateway.state.sqlite import newest
 from gateway.state.task_columns import encode_column
 from gateway.state.transaction import Appended

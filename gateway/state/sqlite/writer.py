@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 from gateway.clock import Clock
 from gateway.errors import GatewayError, StoreUnavailableError
 from gateway.run_now import run_now
-from gateway.state.gathered import Asked, told
+from gateway.state.append_batch import Asked, told
 from gateway.state.group_commit import Batch, joined
 from gateway.state.schema import migrations
 from gateway.state.sqlite.appends import write_appends

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from gateway.clock import Clock
-from gateway.state.gathered import Asked, Gathered, told
+from gateway.state.append_batch import AppendBatch, Asked, told
 from gateway.state.group_commit import Batch, GroupCommit, in_task, tell
 from gateway.state.shielded import Shielded
 from gateway.state.surrealdb.appends import rounds, write
@@ -54,7 +54,7 @@ class SurrealStore(TableStore):
         self._group.hurry()
 
     async def _append_all(self, asked: Sequence[Asked]) -> Batch:
-        gathered = Gathered(asked, self._clock.now_ms())
+        gathered = AppendBatch(asked, self._clock.now_ms())
         done = list[Appended]()
         async with self._turn:
             for some in rounds(gathered.good):

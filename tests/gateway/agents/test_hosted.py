@@ -333,7 +333,7 @@ async def test_constructor_that_raises_is_the_agents_error(table: Bench) -> None
 
 async def test_agent_that_holds_up_everybody_is_named(table: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the log, for each step that blocks; what it does is as it would be."""
-    monkeypatch.setattr("gateway.agents.held_up.HELD_S", 0.02)
+    monkeypatch.setattr("gateway.agents.blocked_loop.HELD_S", 0.02)
 
     async def steps(_self: Scripted, _task: Task) -> AsyncGenerator[dict[str, Any], None]:
         until = time.monotonic() + 0.03

@@ -99,12 +99,14 @@ async def test_way_to_the_sockets_is_measured_to_the_last_one(followers: int, wr
 
 
 async def test_a_crowd_is_told_in_slices_again_and_again() -> None:
-    """Also once its followers stand in ranks: no more of them in a turn, and each once."""
+    """Also once its followers stand in cohorts: no more of them in a turn, and each once."""
     turns, hub = Turns(), Hub()
     crowd, followers = _crowd(hub, turns, 2 * SLICE)
     for seq in (1, 2, 3):
         hub.deliver(batch_of("t1", seq, seq))
-        followers[-1].catch_up(seq - 1)  # news of what he has is no reason to leave his rank before its turn
+        followers[-1].catch_up(
+            seq - 1
+        )  # news of what he has is no reason to leave his cohort before its turn
         await turns.pass_some(5)
     assert [sink.sent for sink in crowd] == [
         [n // SLICE + begun for begun in (0, 5, 10)] for n in range(2 * SLICE)

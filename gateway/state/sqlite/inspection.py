@@ -1,4 +1,4 @@
-"""A look at a SQLite store from outside, and at the disk below it. Nothing here changes the store."""
+"""Inspects a SQLite store, and the disk below it, from outside, for `gateway check`. Nothing here changes the store."""
 
 import contextlib
 import sqlite3
@@ -40,7 +40,7 @@ KINDS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Inspection:
     """What a store has: tasks by status, bytes by kind (empty where that takes too long), and what is due to go."""
 
     size: Size
@@ -72,12 +72,12 @@ def _timed_write(db: sqlite3.Connection) -> float:
     return time.perf_counter() - began
 
 
-def look(path: Path, rule: Retention) -> Look:
+def inspected(path: Path, rule: Retention) -> Inspection:
     """What is in the store at `path`, also while a gateway uses it. Raises `StoreUnavailableError`."""
     with errors_translated(), closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
         db.execute("BEGIN")  # one moment for all of it
         logs_due, tasks_due = retention.due(db, rule)
-        return Look(
+        return Inspection(
             size=retention.size_of(db),
             schema=int(db.execute("PRAGMA user_version").fetchone()[0]),
             tasks=dict(db.execute("SELECT status, count(*) FROM task GROUP BY status ORDER BY status")),

@@ -1,4 +1,4 @@
-"""Tells of an agent that holds up its event loop: nobody else is served meanwhile."""
+"""Reports an agent that blocks the event loop: nobody else is served meanwhile."""
 
 import time
 import types

@@ -45,7 +45,7 @@ def test_who_steps_out_of_a_rank_goes_on_where_it_is(run: Callable[[Test], None]
             watchers.hub.deliver(batch)
             await turns()
         offered, told, deaf, *_ = watchers.following
-        assert all(one.rank is not None and one.rank.cursor == 2 for one in watchers.following)
+        assert all(one.cohort is not None and one.cohort.cursor == 2 for one in watchers.following)
         offered.offer(batches[2])
         told.catch_up(3)
         deaf.catch_up(2)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gateway.events import JOINED_BYTES, Draft, TaskEvents, number
-from gateway.fanout.joining import FOLLOWER_S, LEAST_S, MOST_S, Joining
+from gateway.fanout.coalescing import FOLLOWER_S, LEAST_S, MOST_S, Coalescer
 from tests.support.records import NOW_MS, output
 from tests.support.waiting import let_pass
 
@@ -15,11 +15,11 @@ PAUSE_S = FOLLOWER_S * MANY
 
 
 class Place:
-    """A joining whose tasks have `followers`; `told` is what came out of it: when, of which task, which seqs."""
+    """A coalescer whose tasks have `followers`; `told` is what came out of it: when, of which task, which seqs."""
 
     def __init__(self, followers: int = MANY) -> None:
         self.told: list[tuple[float, str, list[int]]] = []
-        self.joining = Joining(self._note)
+        self.coalescer = Coalescer(self._note)
         self._followers = followers
         self._began = asyncio.get_running_loop().time()
 
@@ -32,7 +32,7 @@ class Place:
         """One event comes."""
         draft = draft or output("x")
         events = number(task_id, [draft], after_seq=first - 1, now_ms=NOW_MS)
-        self.joining.take(TaskEvents(task_id, events))
+        self.coalescer.take(TaskEvents(task_id, events))
 
 
 async def test_event_of_a_quiet_task_goes_at_once() -> None:
@@ -120,4 +120,4 @@ async def test_nothing_is_kept_of_a_task_that_has_become_quiet() -> None:
     place = Place()
     place.take(1)
     await let_pass(PAUSE_S)
-    assert repr(place.joining) == "<Joining, 0 tasks in their pause>"
+    assert repr(place.coalescer) == "<Coalescer, 0 tasks in their pause>"

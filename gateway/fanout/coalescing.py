@@ -1,10 +1,10 @@
-"""Events of one task that follow each other quickly are handed on together.
+"""Coalesces a task's events that follow each other quickly: they are delivered as one batch.
 
-Theory. To hand an event on costs a system call for each follower, whatever its size. So after a task's events were
-handed on there is a *pause*, about twice as long as that took: what comes meanwhile waits for its end, and
-goes as one. An event that comes after the pause goes at once, and so does each of a task with few followers, whose
-pause would be shorter than a turn of the loop. A task with thousands of followers takes half a core at most. What
-says how the task stands, or asks somebody, never waits; it takes along what came before it.
+Theory. Delivering an event costs a system call for each follower, whatever its size. So each delivery of a task's
+events is followed by a *pause*, about twice as long as the delivery took; events that come in it wait for its end, and
+are delivered together. An event that comes after the pause is delivered at once, and so is every event of a task with
+few followers, whose pause would be shorter than a turn of the loop. So a task with thousands of followers takes half a
+core at most. Events that tell the task's state, or ask somebody, never wait; what waited before them goes along.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class _Pause:
         return not self.events or batch.first_seq == self.events[-1].seq + 1
 
 
-class Joining:
+class Coalescer:
     """What waits, by task. `deliver` hands on, and says to how many followers."""
 
     def __init__(self, deliver: Callable[[TaskEvents], int]) -> None:
@@ -45,7 +45,7 @@ class Joining:
         self._pauses: dict[str, _Pause] = {}
 
     def __repr__(self) -> str:
-        return f"<Joining, {len(self._pauses)} tasks in their pause>"
+        return f"<Coalescer, {len(self._pauses)} tasks in their pause>"
 
     def take(self, batch: TaskEvents) -> None:
         """Hand `batch` on, now or in a moment, behind what came before it of its task."""

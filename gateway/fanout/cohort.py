@@ -1,10 +1,10 @@
-"""Those who stand at one place of a task's log, and go on together.
+"""A cohort: followers that are at the same place of a task's log, and are sent the next events together.
 
-Theory. Of a thousand who follow a task almost all have had the same events, and are ready for the next. To find that
-out and to write it down for each was most of what a delivery cost besides its system call. So whoever was sent a batch
-stands in a rank with others that were. The rank has the place of all, and asks all in a few loops of C whether they
-are ready: nothing is kept of who has a queue, a full socket or a closing transport, that is asked in the turn that
-writes. Who is not ready steps out, and is told by himself; where a batch is not what follows, all do.
+Theory. Of a thousand followers of a task almost all have had the same events, and are ready for the next. To check and
+record that for each was most of what a delivery cost besides its system call. So followers that were sent a batch form
+a cohort, which keeps one cursor for all of them, and checks in a few loops of C whether they are ready. It keeps
+no state of who has a queue, a full socket or a closing transport: that is checked in the turn that writes. A member
+that is not ready leaves the cohort and is served by itself; if a batch does not follow the cursor, all leave.
 """
 
 from typing import Protocol
@@ -16,13 +16,13 @@ from gateway.fanout.sink import LineUp, Sink, Tally
 
 
 class Member(Follower, Protocol):
-    """Whoever stands in a rank."""
+    """A follower that can be in a cohort."""
 
     def step_out(self) -> None:
-        """Stand alone, at the place of its rank; does nothing where it has none."""
+        """Stand alone, at the place of its cohort; does nothing where it has none."""
 
 
-class Rank:
+class Cohort:
     """See the theory above. `cursor` is the seq of the last event that all have had."""
 
     __slots__ = ("_line_up", "_members", "_tally", "cursor")
@@ -37,7 +37,7 @@ class Rank:
         return len(self._members)
 
     def __repr__(self) -> str:
-        return f"<Rank of {len(self)} at {self.cursor}>"
+        return f"<Cohort of {len(self)} at {self.cursor}>"
 
     def add(self, member: Member, sink: Sink) -> None:
         """It has had all up to the cursor, and is told of what follows through `sink`."""

@@ -20,7 +20,7 @@ LOOK_S: Final = 2.0
 ROWS_A_READ: Final = 500
 
 
-async def hear_lost_bells(
+async def poll_lost_wakeups(
     store: StateStore, runs: Callable[[], Iterable[Run]], *, log: FilteringBoundLogger
 ) -> None:
     """Wake those of `runs` whose rows are not as they know them, until cancelled. Nothing is read while none runs."""

@@ -1,4 +1,4 @@
-"""Owners' appends that share a transaction: what each comes to, and what is said of those that were written."""
+"""A batch of owners' appends that share a transaction: the result of each, and what to publish of those written."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -12,8 +12,8 @@ from gateway.tasks import Changed, Commit, Fence
 Asked = tuple[Fence, Append]
 
 
-class Gathered:
-    """Some appends in the order of asking."""
+class AppendBatch:
+    """Appends in the order in which they were asked for."""
 
     def __init__(self, asked: Sequence[Asked], now_ms: int) -> None:
         self._all = [_appended(fence, what, now_ms) for fence, what in asked]
