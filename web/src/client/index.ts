@@ -1,10 +1,11 @@
 /** The client of the gateway: no DOM, no dependency in a browser. */
 
+export type { Clock } from "./clock.ts";
 export { CLOSE, GatewayError, TaskFailedError } from "./errors.ts";
 export type { GetToken, Http } from "./http.ts";
 export type { RequestOptions } from "./session.ts";
 export { GatewaySession, type Recovery, type SessionOptions, type SessionState } from "./session.ts";
-export type { Clock, ConnectionState, OpenSocket, SocketLike } from "./socket.ts";
+export type { ConnectionState, OpenSocket, SocketLike } from "./socket.ts";
 export { Subscription } from "./subscription.ts";
 export type { FileSet, FileSource } from "./tar.ts";
 export { TaskHandle } from "./task.ts";

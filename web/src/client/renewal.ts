@@ -1,7 +1,7 @@
 /** Presents a new token before the one of the connection expires. */
 
+import type { Clock } from "./clock.ts";
 import type { GetToken } from "./http.ts";
-import type { Clock } from "./socket.ts";
 import type { Renewed, Welcome } from "./wire.ts";
 
 /** So long before the end at most; of a short life, half. */

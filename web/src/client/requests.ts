@@ -1,7 +1,7 @@
 /** Questions and their answers, told apart by id, over as many connections as it takes. */
 
+import type { Clock } from "./clock.ts";
 import { GatewayError } from "./errors.ts";
-import type { Clock } from "./socket.ts";
 import type { ErrorFrame, RequestType, ResultFrame } from "./wire.ts";
 
 export interface Reply {

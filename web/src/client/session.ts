@@ -1,15 +1,10 @@
 /** Who is behind the socket: requests with answers, tasks to follow and lists to watch, over many connections. */
 
+import { type Clock, systemClock } from "./clock.ts";
 import { GatewayError } from "./errors.ts";
 import { Http } from "./http.ts";
 import { type AskOptions, PendingRequests, type Reply, type RequestLink } from "./requests.ts";
-import {
-  type Clock,
-  Connection,
-  type ConnectionOptions,
-  type ConnectionState,
-  systemClock,
-} from "./socket.ts";
+import { Connection, type ConnectionOptions, type ConnectionState } from "./socket.ts";
 import { Subscription, type SubscriptionLink } from "./subscription.ts";
 import type { FileSet } from "./tar.ts";
 import { TaskHandle } from "./task.ts";

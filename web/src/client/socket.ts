@@ -1,5 +1,6 @@
 /** One connection that comes back by itself: what drops is dialled again, what is refused for good is not. */
 
+import { type Clock, systemClock } from "./clock.ts";
 import type { GetToken } from "./http.ts";
 import { Renewal } from "./renewal.ts";
 import { type Goodbye, PROTOCOL, type Renewed, type ServerFrame, type Welcome } from "./wire.ts";
@@ -16,25 +17,6 @@ export interface SocketLike {
 }
 
 export type OpenSocket = (url: string, protocols: string[]) => SocketLike;
-
-/** Time and chance are inputs, so that tests can turn the clock. */
-export interface Clock {
-  /** Milliseconds since any fixed point. */
-  now(): number;
-  /** Calls back once after `ms`; the function it returns takes the call back. */
-  after(ms: number, callback: () => void): () => void;
-  /** A number in [0, 1). */
-  random(): number;
-}
-
-export const systemClock: Clock = {
-  now: () => Date.now(),
-  after: (ms, callback) => {
-    const timer = setTimeout(callback, ms);
-    return () => clearTimeout(timer);
-  },
-  random: () => Math.random(),
-};
 
 /**
  * - `connecting`: the first socket is being opened; there was no session yet

@@ -1,5 +1,5 @@
+import type { Clock } from "./clock.ts";
 import type { GatewayError } from "./errors.ts";
-import type { Clock } from "./socket.ts";
 import { type Result, type TaskEvent, TERMINAL } from "./wire.ts";
 
 /** What a subscription asks of its session. The callbacks run before the next frame is looked at. */

@@ -1,8 +1,8 @@
 /** The lists that are watched: all of their items first and after any doubt, then what changes. */
 
+import type { Clock } from "./clock.ts";
 import type { GatewayError } from "./errors.ts";
 import type { Reply } from "./requests.ts";
-import type { Clock } from "./socket.ts";
 import type { Topic, Topics, Update } from "./wire.ts";
 
 /** All items after any doubt, else one item's newest state. */

@@ -2,8 +2,6 @@
 
 import { computed, signal } from "@preact/signals";
 
-import type { Page } from "./route.ts";
-
 const OWN_KEY = "gateway.token";
 const SHARED_KEY = "gateway.shared";
 /** A gateway that asks nobody who they are gives everybody this name. */
@@ -32,12 +30,6 @@ export const canSteer = computed(() => {
   const scopes = String(claimsOf(token.value).scope ?? "").split(" ");
   return scopes.includes("tasks:write") || scopes.includes("admin");
 });
-
-/** Whether a page is any use to whoever is here. */
-export function offers(page: Page): boolean {
-  if (guestUntil.value !== null) return page === "tasks" || page === "task";
-  return page !== "new" || canSteer.value;
-}
 
 /** The token to come in with: the link's, in a tab that was opened by one. */
 export function storedToken(): string | null {

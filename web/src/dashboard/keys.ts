@@ -1,8 +1,7 @@
 /** What single keys do, wherever nobody is writing. */
 
-import { offers } from "./identity.ts";
 import { openHelp, openPalette, overlay } from "./overlays.ts";
-import { go, type Page, route } from "./route.ts";
+import { go, offers, type Page, route } from "./route.ts";
 
 export const KEYS: { keys: string[]; about: string }[] = [
   { keys: ["Ctrl K", "⌘K"], about: "Go anywhere, do anything" },

@@ -1,10 +1,9 @@
 import { useState } from "preact/hooks";
 
-import { offers } from "./identity.ts";
 import { KEYS } from "./keys.ts";
 import { Modal } from "./modal.tsx";
 import { closeOverlay, overlay } from "./overlays.ts";
-import { go, type Page, route, taskHref } from "./route.ts";
+import { go, offers, type Page, route, taskHref } from "./route.ts";
 import { tasks } from "./store.ts";
 import { ShareDialog } from "./task/share.tsx";
 import { nameOf } from "./task-name.ts";

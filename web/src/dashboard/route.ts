@@ -2,7 +2,7 @@
 
 import { signal } from "@preact/signals";
 
-import { storeToken } from "./identity.ts";
+import { canSteer, guestUntil, storeToken } from "./identity.ts";
 
 export type Page = "tasks" | "new" | "task" | "workflows" | "workflow" | "sandboxes";
 
@@ -79,3 +79,9 @@ addEventListener("hashchange", () => {
   // Whoever the page was for, it is somebody else's now.
   if (adoptToken()) location.reload();
 });
+
+/** Whether a page is any use to whoever is here. */
+export function offers(page: Page): boolean {
+  if (guestUntil.value !== null) return page === "tasks" || page === "task";
+  return page !== "new" || canSteer.value;
+}

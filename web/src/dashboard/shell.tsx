@@ -1,8 +1,7 @@
 import { ConnectionPill } from "./connection-pill.tsx";
 import { Icon, type IconName } from "./icons.tsx";
-import { offers } from "./identity.ts";
 import { openHelp, openPalette } from "./overlays.ts";
-import { type Page, route } from "./route.ts";
+import { offers, type Page, route } from "./route.ts";
 import { welcome } from "./store.ts";
 import { nextTheme, theme } from "./theme.ts";
 

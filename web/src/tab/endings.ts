@@ -2,6 +2,7 @@
 
 import type { Collected } from "./collect.ts";
 import type { EndReason, Said } from "./frames.ts";
+import type { StopReason } from "./stop.ts";
 
 /** `code` null is a good end. An exit code is what the runtime's kernel reported; where it did not, null. */
 export interface Ending {
@@ -17,8 +18,6 @@ export const ISOLATION = {
   network: true,
   limits: ["timeout_s", "idle_s", "output_bytes"],
 };
-
-export type StopReason = "timeout" | "idle" | "cancelled";
 
 const STOPS: { [reason in StopReason]: [code: string, words: string] } = {
   timeout: ["timeout", "the task took too long"],

@@ -2,14 +2,14 @@
 
 import type { Channel } from "./channel.ts";
 import { Collection } from "./collect.ts";
-import { type Ending, endFrame, failed, good, type StopReason, stopped } from "./endings.ts";
+import { type Ending, endFrame, failed, good, stopped } from "./endings.ts";
 import { BadInput } from "./files.ts";
 import { type Command, commandText, type Said, type Size } from "./frames.ts";
 import { Report } from "./report.ts";
 import { Runner } from "./runner.ts";
 import { inTime, type OnPort, type Runtime, RuntimeLost, type SpawnOptions } from "./runtime.ts";
 import { isServe, Sites } from "./sites.ts";
-import { Stop } from "./stop.ts";
+import { Stop, type StopReason } from "./stop.ts";
 import type { Task } from "./task.ts";
 
 /** Ends of a command that the task may take in its stride; a stop is the whole task's. */

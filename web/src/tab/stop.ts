@@ -1,6 +1,6 @@
 /** Telling a session to end, and waiting beside that. */
 
-import type { StopReason } from "./endings.ts";
+export type StopReason = "timeout" | "idle" | "cancelled";
 
 export class Stop {
   /** Why it is to end; null while it is not. */

@@ -1,9 +1,8 @@
 import { useCallback, useEffect, useMemo } from "preact/hooks";
 
 import { Icon } from "../icons.tsx";
-import { offers } from "../identity.ts";
 import { narrow } from "../narrow.ts";
-import { route, setQuery } from "../route.ts";
+import { offers, route, setQuery } from "../route.ts";
 import { cursors, type Filter, filterKey, listError, loadTasks, tasks, welcome } from "../store.ts";
 import { VirtualRows } from "../virtual-rows.tsx";
 import { STATUS_WORDS } from "../words.ts";
