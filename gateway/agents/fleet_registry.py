@@ -36,7 +36,9 @@ class FleetRegistry:
     def require(self, name: str) -> None:
         """Raise `GatewayError` `unknown_agent` where nobody has it."""
         if name not in self._registry and name not in self._others():
-            raise GatewayError("unknown_agent", f"There is no agent {name!r}; there are: {self.names}.")
+            raise GatewayError(
+                "unknown_agent", f"There is no agent {name!r}; there are: {', '.join(self.names)}."
+            )
 
     def checked_input(self, name: str, value: dict[str, Any]) -> dict[str, Any]:
         """The input with its defaults.

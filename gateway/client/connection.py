@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from socket import gaierror
 from ssl import SSLCertVerificationError, SSLError
 from typing import Any, Final, Protocol
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
 
 import orjson
 from websockets.asyncio.client import ClientConnection
@@ -50,19 +50,31 @@ class Socket(Protocol):
         """Close, within the close timeout."""
 
 
+_SCHEMES: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+
+
 def socket_url(url: str, session_id: str | None = None) -> str:
     """The address of `/ws` for a gateway's base address (http, https, ws or wss).
 
     Raises UnreachableError where it is no such address.
     """
-    parts = urlsplit(url)
-    scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
-    if scheme is None or not parts.hostname:
-        raise UnreachableError(url, "not an address like http://127.0.0.1:8080")
+    parts = parts_of(url)
     path = parts.path.rstrip("/")
     path = path if path.endswith("/ws") else f"{path}/ws"
     query = urlencode({"session_id": session_id}) if session_id else ""
-    return urlunsplit((scheme, parts.netloc, path, query, ""))
+    return urlunsplit((_SCHEMES[parts.scheme], parts.netloc, path, query, ""))
+
+
+def parts_of(url: str) -> SplitResult:
+    """The parts of a gateway's address. Raises UnreachableError where it is none."""
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in _SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise UnreachableError(url, "not an address like http://127.0.0.1:8080")
+    return parts
 
 
 async def dial(url: str, *, token: str | None, session_id: str | None, on_event: OnEvent) -> "Connection":
@@ -99,7 +111,7 @@ async def _open(address: str, token: str | None) -> ClientConnection:
     except TimeoutError:
         raise UnreachableError(address, f"no answer within {OPEN_TIMEOUT_S:g} s") from None
     except OSError as error:
-        raise UnreachableError(address, _words(error)) from None
+        raise UnreachableError(address, why(error)) from None
     except (InvalidHandshake, InvalidURI, EOFError) as error:
         raise UnreachableError(address, str(error)) from None
     if socket.subprotocol != PROTOCOL:
@@ -108,7 +120,8 @@ async def _open(address: str, token: str | None) -> ClientConnection:
     return socket
 
 
-def _words(error: OSError) -> str:
+def why(error: Exception) -> str:
+    """Why nobody was reached, in words."""
     match error:
         case SSLCertVerificationError():
             return f"its certificate: {error.verify_message}"
@@ -116,7 +129,8 @@ def _words(error: OSError) -> str:
             return f"it does not speak TLS, or not ours: {error.reason}"
         case gaierror():
             return error.strerror or str(error)
-    return os.strerror(error.errno) if error.errno else str(error) or "it hung up"
+    number = error.errno if isinstance(error, OSError) else None
+    return os.strerror(number) if number else str(error) or "it hung up"
 
 
 def _refusal(error: InvalidStatus) -> RefusedError:

@@ -6,7 +6,7 @@ ClientError
 ├── ClosedError          the gateway closed the connection; for good where `reconnect` is false
 ├── RequestError         a request was answered with an error
 ├── DeadlineError        a request was not answered in time; what became of it is not known
-├── TokenError           the function that gives tokens failed
+├── TokenError           there is no token to show: it is malformed, or the function that gives tokens failed
 ├── TooLargeError        an input is larger than any way in takes
 ├── FilesError           files can't be read here, or written (in `files`)
 └── TaskFailedError      the task ended, and not as `completed`

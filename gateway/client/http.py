@@ -5,13 +5,14 @@ import contextlib
 import http.client
 import json
 import socket
+import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from gateway.client.connection import Frame, encoded
+from gateway.client.connection import Frame, encoded, parts_of, why
 from gateway.client.errors import RefusedError, RequestError, TooLargeError, UnreachableError
 from gateway.client.files import Landing, archive, unpack
 from gateway.client.tokens import Token, token_of
@@ -89,11 +90,11 @@ class Http:
 
         def talk() -> Value:
             try:
-                _send(connection, method, prefix + path, content, given)
-                response = connection.getresponse()
+                response = self._asked(connection, method, prefix + path, content, given)
                 return use(response) if response.status in {200, 201} else _refuse(response)
-            except (ConnectionError, TimeoutError, socket.gaierror, http.client.HTTPException) as error:
-                raise UnreachableError(self.url, str(error) or type(error).__name__) from None
+            except (ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException) as error:
+                # Any other error is of the disk that an answer is written to.
+                raise UnreachableError(self.url, why(error)) from None
             finally:
                 connection.close()
 
@@ -103,6 +104,23 @@ class Http:
             # A thread can't be cancelled, but what it waits for can end.
             with contextlib.suppress(OSError, AttributeError):
                 connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def _asked(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        content: bytes | Iterable[bytes] | None,
+        headers: Mapping[str, str],
+    ) -> http.client.HTTPResponse:
+        try:
+            # A server may answer, and stop to listen, before it has heard all: its answer says why.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                is_streamed = not isinstance(content, bytes)
+                connection.request(method, path, content, headers, encode_chunked=is_streamed)
+            return connection.getresponse()
+        except OSError as error:
+            raise UnreachableError(self.url, why(error)) from None
 
 
 def _bounded(body: Frame) -> bytes:
@@ -114,22 +132,10 @@ def _bounded(body: Frame) -> bytes:
 
 
 def _connection(url: str) -> tuple[http.client.HTTPConnection, str]:
-    parts = urlsplit(url)
+    parts = parts_of(url)
     kind = http.client.HTTPSConnection if parts.scheme in {"https", "wss"} else http.client.HTTPConnection
     prefix = parts.path.rstrip("/").removesuffix("/ws")
     return kind(parts.hostname or "", parts.port, timeout=TIMEOUT_S), prefix
-
-
-def _send(
-    connection: http.client.HTTPConnection,
-    method: str,
-    path: str,
-    content: bytes | Iterable[bytes] | None,
-    headers: Mapping[str, str],
-) -> None:
-    # A server may answer, and stop to listen, before it has heard all: its answer says why.
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        connection.request(method, path, content, headers, encode_chunked=not isinstance(content, bytes))
 
 
 def _form(task: bytes, files: Mapping[str, Path]) -> Iterator[bytes]:

@@ -18,14 +18,22 @@ MIN_WAIT_S: Final = 1.0
 
 
 async def token_of(source: Token) -> str | None:
-    """The token to show now. Raises TokenError."""
-    if not callable(source):
-        return source
-    try:
-        found = source()
-        return await found if inspect.isawaitable(found) else found
-    except Exception as error:
-        raise TokenError(f"the function that gives tokens raised {error!r}") from error
+    """The token to show now, without the line break that a file ends with. Raises TokenError."""
+    found = source
+    if callable(source):
+        try:
+            given = source()
+            found = await given if inspect.isawaitable(given) else given
+        except Exception as error:
+            raise TokenError(f"the function that gives tokens raised {error!r}") from error
+    return None if found is None else _sendable(str(found).strip())
+
+
+def _sendable(token: str) -> str:
+    # Else a library refuses the header, and shows the token to whoever reads the error.
+    if token.isascii() and token.isprintable() and " " not in token:
+        return token
+    raise TokenError("the token holds a blank, a line break, or what is no ASCII")
 
 
 async def run_renewed(connection: Connection, source: Token) -> ClosedError:

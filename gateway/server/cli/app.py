@@ -65,7 +65,7 @@ def _common(
 Subject = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[PATH]...",
+        metavar="PATH",
         show_default=False,
         help="A directory's content, or single files. With --agent: the task's text.",
     ),
@@ -297,7 +297,7 @@ for command in (explain, workflows, checkpoints, recover):
 @app.command("input")
 def send_input(
     task_id: TaskId,
-    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", show_default=False, help="A line.")] = None,
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", show_default=False, help="A line.")] = None,
     *,
     eof: Annotated[
         bool, typer.Option("--eof", help="And that is its end; without TEXT nothing else.")

@@ -9,6 +9,7 @@ from gateway.client.errors import (
     DeadlineError,
     RefusedError,
     RequestError,
+    TokenError,
     UnreachableError,
 )
 from gateway.server.cli.output import printable
@@ -30,6 +31,8 @@ def words_of(error: ClientError, url: str) -> tuple[int, str]:
                 NOT_ALLOWED_EXIT,
                 f"{url} does not let you in: {_text(error).rstrip('.')}. A token goes into --token or GATEWAY_TOKEN.",
             )
+        case TokenError():
+            return USAGE_EXIT, f"{error} (--token, GATEWAY_TOKEN)"
         case RequestError(code="unauthorized" | "forbidden"):
             return NOT_ALLOWED_EXIT, f"that is not allowed: {error.message}"
         case RequestError(code="bad_frame"):

@@ -29,7 +29,7 @@ def explain(
 def workflows(
     workflow_id: Annotated[
         str | None,
-        typer.Argument(metavar="[WORKFLOW_ID]", show_default=False, help="Show this one whole, as JSON."),
+        typer.Argument(metavar="WORKFLOW_ID", show_default=False, help="Show this one whole, as JSON."),
     ] = None,
     *,
     status: Annotated[
@@ -42,8 +42,8 @@ def workflows(
 ) -> None:
     """List your workflows, newest first, or show one.
 
-    A line has its id, status, step and last change. Every task belongs to a workflow, which outlives it: its
-    checkpoints are what `gateway recover` goes back to.
+    A line has its id, status, step and last change, and what its first task does. Every task belongs to a
+    workflow, which outlives it: its checkpoints are what `gateway recover` goes back to.
     """
     does = part("cli.workflows")
     door = does.door(url, token)

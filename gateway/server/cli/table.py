@@ -27,17 +27,24 @@ def _cut(line: str, columns: int | None) -> str:
     return line if columns is None or len(line) <= columns else f"{line[: columns - 1]}…"
 
 
+def name_of(task: Task) -> str:
+    """What a task goes by: what it was called, else what it was asked to do."""
+    return str(task.get("labels", {}).get("name") or task.get("title") or "")
+
+
 def _row(task: Task, now: datetime) -> tuple[str, ...]:
     created = _time(task["created_at"]) or now
     began = _time(task.get("started_at"))
     took = _span((_time(task.get("ended_at")) or now) - began) if began else "-"
     labels = dict(task.get("labels", {}))
-    name = labels.pop("name", None) or task.get("title") or ""
+    labels.pop("name", None)
     others = " ".join(f"{key}={value}" for key, value in sorted(labels.items()))
     wish = {"pause": "pausing", "cancel": "cancelling"}.get(task.get("desire", ""))
     unmet = wish and task["status"] in {"pending", "running"}
     cells = (task["task_id"], wish if unmet else task["status"], task["agent"])
-    return tuple(printable(str(cell)) for cell in (*cells, f"{_span(now - created)} ago", took, name, others))
+    return tuple(
+        printable(str(cell)) for cell in (*cells, f"{_span(now - created)} ago", took, name_of(task), others)
+    )
 
 
 def _time(text: str | None) -> datetime | None:

@@ -96,6 +96,9 @@ class Command:
         except UnicodeEncodeError:
             return self._refuse(USAGE_EXIT, "an argument is not UTF-8, and nothing else can be sent")
         except OSError as error:
+            # A file has a name, and our output has none.
+            if error.filename is not None:
+                return self._left(self._refuse(FAILED_EXIT, f"{error.filename}: {error.strerror}"))
             return self._unwritten(error)
         except FilesError as error:
             return self._refuse(USAGE_EXIT, str(error))

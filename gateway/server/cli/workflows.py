@@ -7,15 +7,18 @@ from typing import Any, Final
 import typer
 
 from gateway.client.connection import Frame
-from gateway.client.session import connect
+from gateway.client.session import Session, connect
 from gateway.server.cli.door import Door, door
 from gateway.server.cli.orders import json_or_text
 from gateway.server.cli.output import printable
+from gateway.server.cli.table import name_of
 from gateway.server.cli.tasks import Command
 
 __all__ = ["door"]
 MAX_PAGES: Final = 100
 """Of a list that is printed."""
+NAMED: Final = 500
+"""Tasks that workflows are called by."""
 FLOW: Final = ("workflow_id", "status", "current_step", "updated_at")
 CHECKPOINT: Final = ("checkpoint_id", "created_at", "agent_name", "step_name")
 
@@ -53,10 +56,11 @@ class _Workflows(Command):
     async def listed(self, filters: Mapping[str, Any]) -> int:
         cursor: str | None = None
         async with connect(self._door.url, token=self._door.token) as gateway:
+            names = {} if self._as_json else await _names(gateway)
             for _page in range(MAX_PAGES):
                 page = await gateway.workflows.list(**filters, cursor=cursor)
                 for flow in page["workflows"]:
-                    self._line(flow, FLOW)
+                    self._line(flow, FLOW, names.get(flow["workflow_id"], ""))
                 if (cursor := page["cursor"]) is None:
                     break
         return 0
@@ -78,6 +82,13 @@ class _Workflows(Command):
         self._print(json.dumps(made) if self._as_json else str(made["task"]["task_id"]))
         return 0
 
-    def _line(self, item: Frame, names: Sequence[str]) -> None:
-        cells = [str(item[name] or "-") for name in names]
-        self._print(json.dumps(item, ensure_ascii=False) if self._as_json else printable("  ".join(cells)))
+    def _line(self, item: Frame, names: Sequence[str], called: str = "") -> None:
+        cells = [*(str(item[name] or "-") for name in names), called]
+        text = printable("  ".join(cells)).rstrip()
+        self._print(json.dumps(item, ensure_ascii=False) if self._as_json else text)
+
+
+async def _names(gateway: Session) -> dict[str, str]:
+    """What workflows go by: what the first task of each does, of those whose tasks are among the newest."""
+    page = await gateway.list_tasks(limit=NAMED)
+    return {task["workflow_id"]: name_of(task) for task in page["tasks"]}
