@@ -92,3 +92,13 @@ test("a whole log is saved page by page as it reads at once, also lines and sequ
   assert.equal(shares.length, events.length);
   assert.equal(shares.at(-1), 1);
 });
+
+test("only a new attempt is told as one: what goes on behind a pause goes on", async () => {
+  seq = 0;
+  const output = await outputOf(
+    event("status", { status: "running", previous: "pending", attempt: 2 }),
+    event("status", { status: "paused", previous: "running", attempt: 2 }),
+    event("status", { status: "running", previous: "paused", attempt: 2 }),
+  );
+  assert.equal(output.text().match(/Attempt 2 begins/g)?.length, 1);
+});

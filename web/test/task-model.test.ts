@@ -65,3 +65,29 @@ test("a life is told in stretches: queue, sandbox, run, pause, and the next atte
     ["sandbox", 9, null],
   ]);
 });
+
+test("while it asks, it waits: its work is parted by that, also around a pause", () => {
+  const model = new TaskModel();
+  const at = (s: number, event: TaskEvent): void => {
+    model.push({ ...event, time: new Date(s * 1_000).toISOString() });
+  };
+  const said = (name: string, data: object): TaskEvent =>
+    ({ type: "event", task_id: "t-1", seq: 1, event: name, time: "", data }) as unknown as TaskEvent;
+  at(0, status({ status: "running", attempt: 1 }));
+  at(1, said("log", { level: "info", message: "x" }));
+  at(2, said("input_requested", { key: "k", prompt: "?" }));
+  at(4, status({ status: "paused", attempt: 1 }));
+  at(5, status({ status: "running", attempt: 1 }));
+  at(7, said("input_given", { key: "k" }));
+  at(8, said("input_requested", { key: "l", prompt: "?" }));
+  const told = model.stretches().map(({ kind, from, to }) => [kind, from / 1_000, to && to / 1_000]);
+  assert.deepEqual(told, [
+    ["sandbox", 0, 1],
+    ["run", 1, 2],
+    ["asks", 2, 4],
+    ["paused", 4, 5],
+    ["asks", 5, 7],
+    ["run", 7, 8],
+    ["asks", 8, null],
+  ]);
+});

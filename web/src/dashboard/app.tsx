@@ -1,7 +1,9 @@
+import { useEffect, useRef } from "preact/hooks";
+
 import { GuestBar } from "./guest.tsx";
 import { NewTask } from "./new-task.tsx";
 import { Overlays } from "./palette.tsx";
-import { route } from "./route.ts";
+import { type Route, route } from "./route.ts";
 import { Sandboxes } from "./sandboxes.tsx";
 import { Shell } from "./shell.tsx";
 import { SignIn } from "./sign-in.tsx";
@@ -11,7 +13,19 @@ import { TaskList } from "./tasks/task-list.tsx";
 import { WorkflowView } from "./workflows/workflow-view.tsx";
 import { Workflows } from "./workflows/workflows.tsx";
 
+/** Whoever came by a row or a dialog that is gone goes on at the beginning of what is shown, not of the document. */
+function useFocusKept({ page, id }: Route): void {
+  const isFirst = useRef(true);
+  useEffect(() => {
+    if (!isFirst.current && document.activeElement === document.body) {
+      document.getElementById("main")?.focus({ preventScroll: true });
+    }
+    isFirst.current = false;
+  }, [page, id]);
+}
+
 export function App() {
+  useFocusKept(route.value);
   const state = connection.value;
   const needsToken = state.phase === "stopped" && state.needsToken;
   return (

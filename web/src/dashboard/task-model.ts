@@ -27,9 +27,9 @@ export interface Mark {
 
 export type Question = EventData["input_requested"];
 
-/** One stretch of a task's life. `sandbox` is from a claim to the first sign of its work. */
+/** One stretch of a task's life. `sandbox` is from a claim to the first sign of its work, `asks` until an answer. */
 export interface Stretch {
-  kind: "queue" | "sandbox" | "run" | "paused";
+  kind: "queue" | "sandbox" | "run" | "asks" | "paused";
   attempt: number;
   from: number;
   /** Null while it lasts. */
@@ -44,6 +44,8 @@ export class TaskModel {
   checkpoints: Mark[] = [];
   /** When the first sign of work came, by attempt. */
   readonly #workAt = new Map<number, number>();
+  /** When it waited for an answer; the last may still last. */
+  #waits: { from: number; to: number | null }[] = [];
   firstCommand: string | null = null;
   phase: string | null = null;
   progress: number | null = null;
@@ -83,8 +85,8 @@ export class TaskModel {
     else if (event.event === "command") this.firstCommand ??= event.data.command;
     else if (event.event === "server_ready") this.#served(event.data);
     else if (event.event === "checkpoint") this.#checkpoint(event.seq, event.time, event.data);
-    else if (event.event === "input_requested") this.question = event.data;
-    else if (event.event === "input_given" && this.question?.key === event.data.key) this.question = null;
+    else if (event.event === "input_requested") this.#asks(event.time, event.data);
+    else if (event.event === "input_given" && this.question?.key === event.data.key) this.#goesOn(event.time);
   }
 
   /** Its life so far, one stretch after another. */
@@ -105,9 +107,37 @@ export class TaskModel {
     if (status === "paused") return [{ kind: "paused", attempt, from, to }];
     const work = this.#workAt.get(attempt);
     const isFirst = work === undefined || work >= from;
-    if (!isFirst) return [{ kind: "run", attempt, from, to }];
+    if (!isFirst) return this.#withWaits({ kind: "run", attempt, from, to });
     const boot: Stretch = { kind: "sandbox", attempt, from, to: work ?? to };
-    return work === undefined ? [boot] : [boot, { kind: "run", attempt, from: work, to }];
+    return work === undefined ? [boot] : [boot, ...this.#withWaits({ kind: "run", attempt, from: work, to })];
+  }
+
+  /** A stretch of work, parted by when it waited: its clock stood still then. */
+  #withWaits(run: Stretch): Stretch[] {
+    const found: Stretch[] = [];
+    const end = run.to ?? Number.POSITIVE_INFINITY;
+    let from = run.from;
+    for (const wait of this.#waits) {
+      const until = Math.min(wait.to ?? Number.POSITIVE_INFINITY, end);
+      if (until <= from || wait.from >= end) continue;
+      if (wait.from > from) found.push({ ...run, from, to: wait.from });
+      found.push({ ...run, kind: "asks", from: Math.max(from, wait.from), to: finite(until) });
+      from = until;
+    }
+    return from < end ? [...found, { ...run, from }] : found;
+  }
+
+  #asks(time: string, question: Question): void {
+    if (this.question === null) {
+      this.#waits = [...this.#waits, { from: Date.parse(time), to: null }].slice(-MAX_MOMENTS);
+    }
+    this.question = question;
+  }
+
+  #goesOn(time: string): void {
+    this.question = null;
+    const wait = this.#waits.at(-1);
+    if (wait !== undefined) wait.to ??= Date.parse(time);
   }
 
   #worked(time: string): void {
@@ -120,7 +150,7 @@ export class TaskModel {
     this.moments = [...this.moments, { seq, time, status, attempt, reason, by }].slice(-MAX_MOMENTS);
     this.error = data.error ?? null;
     this.result = data.result ?? null;
-    if (status !== "running" && status !== "paused") this.question = null;
+    if (status !== "running" && status !== "paused") this.#goesOn(time);
     if (this.result !== null) this.siteUrl ??= safeUrl((this.result as unknown as SandboxResult).url);
   }
 
@@ -138,6 +168,10 @@ export class TaskModel {
     const mark = { seq, time, name: data.step_name, checkpointId: data.checkpoint_id };
     this.checkpoints = [...this.checkpoints, mark].slice(-MAX_MOMENTS);
   }
+}
+
+function finite(time: number): number | null {
+  return Number.isFinite(time) ? time : null;
 }
 
 /** How far a task said last that it is, 0 to 100, or null. */

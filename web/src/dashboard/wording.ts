@@ -76,11 +76,12 @@ export class Wording {
     return this.#line("bad", exit_code === null ? `✗ ended: ${reason}` : `✗ exit code ${exit_code}`);
   }
 
-  #status({ status, attempt, reason }: EventData["status"]): string {
+  #status({ status, previous, attempt, reason }: EventData["status"]): string {
     if (status === "pending" && reason !== undefined) {
       return this.#line("note", `Its place was lost (${reason}).`);
     }
-    if (status !== "running" || attempt < 2) return "";
+    // What goes on behind a pause is the same attempt.
+    if (status !== "running" || previous !== "pending" || attempt < 2) return "";
     return this.#line("note", `Attempt ${attempt} begins; it replaces the output above.`);
   }
 

@@ -6,6 +6,7 @@ const WORDS: Record<Stretch["kind"], string> = {
   queue: "Queue",
   sandbox: "Sandbox",
   run: "Run",
+  asks: "Waiting for you",
   paused: "Paused",
 };
 /** So that the shortest stretch can still be seen. */
