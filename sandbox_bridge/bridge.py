@@ -22,7 +22,7 @@ from sandbox_bridge.bridge_session import BridgeSession
 from sandbox_bridge.call import CallTimes
 from sandbox_bridge.call_table import CallTable
 from sandbox_bridge.connection import FrameTransport
-from sandbox_bridge.errors import SandboxBusy, SandboxLost, TransportClosed
+from sandbox_bridge.errors import PROTOCOL_BROKEN, SandboxBusy, SandboxLost, TransportClosed
 from sandbox_bridge.handshake import DialIn, Handshake, SandboxInfo, Trust
 from sandbox_bridge.link import Link
 from sandbox_bridge.protocol import HELLO_TIMEOUT_S, RESUME_S, Health, SessionOrder
@@ -233,6 +233,8 @@ class Bridge:
             raise
         self._link = None
         self._closed(end, keeps_sessions=link.info.extended)
+        if end.is_final:
+            await transport.aclose(PROTOCOL_BROKEN)
 
     def _closed(self, end: TransportClosed, *, keeps_sessions: bool = False) -> None:
         """There is no connection: sessions are kept, where there is hope for them."""

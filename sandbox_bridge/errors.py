@@ -58,6 +58,10 @@ class SandboxUnable(SandboxError):  # noqa: N818 -- a situation, named as one
     """A wish that the sandbox can't or does not fulfil: nothing is said of the task itself."""
 
 
+PROTOCOL_BROKEN = 4400
+"""The close code for a peer that does not keep to the protocol: it need not come back."""
+
+
 class TransportClosed(Exception):  # noqa: N818 -- a situation, named as one
     """A connection that could not be made, or is no more.
 

@@ -15,7 +15,7 @@ import structlog
 
 from sandbox_bridge.bridge import DEFAULT_TIMES, Bridge, BridgeTimes
 from sandbox_bridge.connection import FrameTransport
-from sandbox_bridge.errors import TransportClosed
+from sandbox_bridge.errors import PROTOCOL_BROKEN, TransportClosed
 from sandbox_bridge.handshake import DialIn, Trust
 from sandbox_bridge.pool import Pool
 from sandbox_bridge.protocol import PROTOCOL, ProtocolError, SandboxHello, encode, parse_from_sandbox
@@ -30,7 +30,6 @@ MAX_NAME_CHARS = 200
 TAKE_OVER_S = 5.0
 """For the former connection of a sandbox to end once it has dialled anew."""
 
-PROTOCOL_BROKEN = 4400
 OVERLOADED = 1013
 RETRY_MS = 10_000
 

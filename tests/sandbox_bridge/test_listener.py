@@ -129,6 +129,18 @@ async def test_who_says_no_good_hello_is_told_and_hung_up_on(first: dict[str, An
         assert on.pool.bridges == ()
 
 
+async def test_who_breaks_the_protocol_again_and_again_is_closed_with_4400() -> None:
+    """As a client is: it need not come back."""
+    async with door() as on:
+        broken = await on.dial()
+        assert (await heard(broken))["type"] == "hello"
+        for _ in range(21):
+            await broken.send("{")
+        with pytest.raises(TransportClosed) as closed:
+            await broken.recv()
+        assert closed.value.code == 4400
+
+
 async def test_claimed_room_is_bounded() -> None:
     """However many sessions it says that it takes."""
     async with door() as on:
