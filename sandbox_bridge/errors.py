@@ -15,7 +15,7 @@ from typing import Any
 
 
 class SandboxError(Exception):
-    """Whatever a session can end with but its result."""
+    """Any way in which a session can end without a result."""
 
 
 class TaskFailed(SandboxError):  # noqa: N818 -- a situation, named as one
@@ -47,7 +47,7 @@ class SandboxBusy(SandboxError):  # noqa: N818 -- a situation, named as one
 
 
 class SandboxLost(SandboxError):  # noqa: N818 -- a situation, named as one
-    """Nobody is left who could say how the session ended."""
+    """The sandbox is gone, and with it how the session ended."""
 
 
 class SessionDropped(SandboxLost):
@@ -55,7 +55,7 @@ class SessionDropped(SandboxLost):
 
 
 class SandboxUnable(SandboxError):  # noqa: N818 -- a situation, named as one
-    """A wish that the sandbox can't or does not fulfil: nothing is said of the task itself."""
+    """The sandbox can't do, or did not do, what was asked (such as a pause); the task goes on as it was."""
 
 
 PROTOCOL_BROKEN = 4400

@@ -1,4 +1,4 @@
-"""Sandboxes that dial in: one `Bridge` for each, that outlives its connections for a while like any other.
+"""Sandboxes that dial in: one `Bridge` for each, which is kept for a while when its connection is lost.
 
 Whoever has let them in says whose they are and whether they are trusted; what they say of themselves is
 bounded here.

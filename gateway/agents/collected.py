@@ -1,4 +1,4 @@
-"""The files that a sandbox gives back: taken in the order of its `file_chunk`s, kept, and told of truthfully.
+"""The files that a sandbox gives back: taken in the order of its `file_chunk`s, stored, and listed in the result.
 
 A sandbox may say anything. What it says that no honest one would ends the taking, quietly: its task ends as it
 says, and what came in whole before is kept. Credit is given for all the same, so that nobody waits for it.

@@ -1,4 +1,4 @@
-"""What a hosted agent says and is told: its `Host`, over the context of its run."""
+"""The `Host` of an agent that the gateway runs: its events, questions and checkpoints go to its run's context."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ MAX_KEY_CHARS: Final = 200
 
 
 class Conversation:
-    """One run's. `handle` is set before the agent begins."""
+    """The host of one run's agent. `handle` is set before the agent begins."""
 
     handle: AgentHandle
 

@@ -13,10 +13,10 @@ from gateway.validation import MAX_ERROR_BYTES
 
 
 class FleetRegistry:
-    """What may be asked of an agent wherever it is; `others` tells what the others' take.
+    """Agents by name, wherever they are; `others` gives the input schemas of those that only other instances have.
 
-    An agent that is here is asked itself. Of any other is known what its instance told: its input is held to that,
-    it takes no files, and anything may be sent to it.
+    An agent of this instance is asked itself. Of any other only its schema is known: its input is checked against
+    that, it takes no files, and it may be sent any input.
     """
 
     def __init__(self, registry: Registry, others: Callable[[], Schemas] = dict) -> None:

@@ -1,4 +1,4 @@
-"""Who runs an agent: a gateway, or nobody."""
+"""What an agent may ask of whoever runs it: a gateway, or nobody (`Alone`)."""
 
 import copy
 import uuid

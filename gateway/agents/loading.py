@@ -20,7 +20,7 @@ GIVEN: Final = frozenset({"name", "sandbox_tool"})
 
 
 class AgentNotFoundError(Exception):
-    """An agent can't be had; the message says which, and why."""
+    """An agent can't be loaded; the message says which, and why."""
 
 
 def load_agents(named: Iterable[str]) -> dict[str, type[AsyncBaseAgent]]:

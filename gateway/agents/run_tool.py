@@ -9,7 +9,7 @@ from sandbox_bridge.tool import AsyncWebContainerTool, Waiting, WebContainerTool
 
 
 class Shown(Protocol):
-    """What may be shown of what a sandbox says of its sites."""
+    """Decides what of a sandbox's messages about its sites is shown to watchers."""
 
     async def in_progress(self, said: dict[str, Any]) -> dict[str, Any]:
         """What it said, with the address that may be shown."""

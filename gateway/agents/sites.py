@@ -1,4 +1,4 @@
-"""The sites that tasks put up in their sandboxes: what is shown of each, where it is, and when it goes.
+"""The sites that tasks put up in their sandboxes: the URL that is shown, where each is reached, and when it ends.
 
 A sandbox says where its site is; whether that is of use to whoever watches the task depends on where they are.
 On loopback they can go there. Elsewhere they are given a name below `preview_host`, a label that is a secret of
@@ -67,7 +67,7 @@ class NoSiteError(Exception):
 
 
 class Sites:
-    """All of them; `hosts` are those that were dialled, by the address of their sandbox."""
+    """The sites of all tasks; `hosts` are the hosts that were dialled, by the address of their sandbox."""
 
     def __init__(
         self,

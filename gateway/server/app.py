@@ -1,4 +1,4 @@
-"""The process: wires everything, in the order of the frame's journey, and ends it in the reverse.
+"""Wires one instance together, starts it, and stops it in the reverse order.
 
 Clock, randomness, ids, executors and the listening socket's loop are inputs, so that all of it can be
 simulated (`tests/simulation`).
@@ -65,7 +65,7 @@ CLOSE_S: Final = 3.0
 
 
 class Gateway:
-    """All of one instance."""
+    """One instance: its parts, its loops, its start and its drain."""
 
     def __init__(self, settings: Settings, world: World, *, log: FilteringBoundLogger) -> None:
         self._settings = settings

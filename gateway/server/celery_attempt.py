@@ -1,7 +1,7 @@
-"""One attempt of one task in a process of Celery's: an instance that lives for as long as that.
+"""One attempt of one task in a process of Celery's, which is an instance for as long as the attempt takes.
 
-It claims, holds a lease, writes under a fence, and hears wishes as any instance does: so a message that comes twice
-finds nothing to claim, and whoever dies is taken over from.
+It claims, holds a lease, writes under a fence, and carries out wishes as any instance does. So a message that comes
+twice finds nothing to claim, and the task of a process that dies is taken over.
 """
 
 import asyncio

@@ -64,7 +64,7 @@ def share_of_sandboxes(processes: int) -> dict[str, str]:
 
 
 class EmbeddedSandbox:
-    """The child, kept running. `problem` says why there is none, while there is none."""
+    """Keeps the child process running. `problem` says why, while none runs."""
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ STALL_S: Final = 1.0
 
 
 class CommitMetrics:
-    """Is told of each transaction, once for all the writes that share it."""
+    """Told of each transaction once, however many writes share it."""
 
     def __init__(self, metrics: Metrics, recorder: Recorder) -> None:
         self._metrics = metrics

@@ -34,7 +34,7 @@ MAX_FOUND: Final = 500
 
 
 class Recorder:
-    """One instance's."""
+    """The flight recorder of one instance."""
 
     def __init__(self, notes: Notes, clock: Clock, metrics: Metrics, *, instance: str) -> None:
         self._notes = notes

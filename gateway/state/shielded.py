@@ -8,7 +8,7 @@ Value = TypeVar("Value")
 
 
 class Shielded:
-    """What is under way; nobody's going away undoes it."""
+    """Work under way, which a cancelled caller does not cancel."""
 
     def __init__(self) -> None:
         self._under_way: set[asyncio.Task[Any]] = set()

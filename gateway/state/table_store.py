@@ -59,7 +59,7 @@ class _Once:
 
 
 class _Beside(ABC):
-    """What stands beside the tasks: sites, and tokens that were used."""
+    """The parts of a store that are not about tasks: sites, and tokens that were used."""
 
     _clock: Clock
 
@@ -107,7 +107,7 @@ class _Beside(ABC):
 
 
 class TableStore(_Beside):
-    """What differs is how a database is opened, and how a transaction and a read are run."""
+    """A subclass says how its database is opened, and how a transaction and a read are run."""
 
     def __init__(self, clock: Clock) -> None:
         self.on_commit: OnCommit = lambda _commit: None

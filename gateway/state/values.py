@@ -19,7 +19,7 @@ Decide = Callable[[TaskRecord], Change]
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A task to be: its row, its input as JSON and as a set of files, and by what a repeat of the submit is known."""
+    """A task to be created: its row, its input as JSON and as a set of files, and what identifies a repeated submit."""
 
     task: TaskRecord
     input: bytes
@@ -31,7 +31,7 @@ class NewTask:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A task that exists, and whether it did before."""
+    """A task, and whether it had been created before (by the same idempotency key)."""
 
     task: TaskRecord
     replayed: bool
@@ -78,7 +78,7 @@ class Page:
 
 @dataclass(slots=True)
 class Append:
-    """What an owner adds: events without numbers, and column values that go with them. Not to be changed."""
+    """What an owner appends: events without numbers, and column values that go with them. Not to be changed."""
 
     drafts: Sequence[Draft]
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class Append:
 
 
 class Appender(Protocol):
-    """An owner who has something to append: it says what once its transaction begins, so all that came by then goes."""
+    """An owner with something to append; asked for it when its transaction begins, so that all so far goes."""
 
     fence: Fence
     """Its right to write."""
@@ -101,7 +101,7 @@ class Appender(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NewInput:
-    """What is sent to a task while it runs: JSON, and by what a repeat of it is known."""
+    """What is sent to a task while it runs: JSON, and the key that identifies a repeat."""
 
     data: bytes
     eof: bool = False

@@ -1,4 +1,4 @@
-"""Whether a subject may have one more task: how fast it submits, how many wait already, how much it has stored.
+"""Admission control: whether a subject may submit one more task, by its rate, its queue, and its stored bytes.
 
 The last two are in the store, and so hold for all instances that share it. They are looked at once a second at most;
 what this instance let in since then is added.
@@ -43,7 +43,7 @@ def _loop_time() -> float:
 
 
 class Admission:
-    """What each subject has, as far as this instance has to know."""
+    """The limits of each subject, checked against what the store and this instance know of it."""
 
     def __init__(
         self,

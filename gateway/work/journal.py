@@ -1,4 +1,4 @@
-"""From a run to its task's log: gathers what the run says, and makes it durable in order, one write at a time.
+"""From a run to its task's log: buffers the run's events and makes them durable in order, one write at a time.
 
 Decisions about the row wait in the same line, so that a status comes after what was said before it.
 

@@ -32,7 +32,7 @@ class Told:
 
 
 class Holding(Protocol):
-    """By what right an instance owns tasks."""
+    """The right of an instance to own tasks: a lease, or that it is alone."""
 
     is_leased: bool
     """Whether others may take over what it does not hold on to."""
@@ -43,7 +43,7 @@ class Holding(Protocol):
 
 
 class Alone:
-    """The right of an instance that nobody else can take over from: it holds its store's lock."""
+    """For an instance that holds its store's lock: no other can take its tasks over, so it needs no lease."""
 
     is_leased = False
     lives = True

@@ -29,7 +29,7 @@ class _Told:
 
 
 class Offers:
-    """`send` may wait and raise anything: it is called in a thread."""
+    """Offers made by `send`, which may block and raise anything: it is called in a thread."""
 
     def __init__(self, send: Callable[[Sequence[Offer]], None], *, log: FilteringBoundLogger) -> None:
         self._send = send

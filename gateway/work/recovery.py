@@ -1,4 +1,4 @@
-"""What becomes of the tasks of owners that are lost.
+"""Takeover: finds the tasks of lost owners, and puts them back in the queue or takes them up.
 
 Whoever is alone with its store takes them all when it starts. One of many takes those whose owners' leases are
 over, and keeps looking for them; and those that it owns itself without knowing: of a run that a bug has ended, of

@@ -8,7 +8,7 @@ from gateway.metrics import Metrics
 
 
 class RunMetrics:
-    """One run's, from its claim on."""
+    """Measures one run, from its claim on."""
 
     def __init__(self, metrics: Metrics, *, in_sandbox: bool) -> None:
         self._metrics = metrics

@@ -1,4 +1,4 @@
-"""The runs of this instance: what carries each of them, and the places that they take in its sandboxes."""
+"""The runs of this instance: the asyncio task of each, and the sandbox slots that they take."""
 
 import asyncio
 from collections import Counter

@@ -1,8 +1,8 @@
-"""Steering a run: whatever its task's row wants is made true of its agent, and written as true.
+"""Steering a run: reconciles its agent with its task's row (`desire`, input, terminal), and writes the result.
 
-A listener reads the row whenever somebody rings, and hands a wish to cancel on at once, whatever else is under
-way. All other wishes are obeyed one after another, always the newest: what was wished and taken back in
-between never happened.
+A listener reads the row whenever the run is woken, and passes a wish to cancel on at once, whatever else is under
+way. All other wishes are carried out one after another, always the newest: a wish that was taken back in the meantime
+is never carried out.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ NOTE_BYTES: Final = 64 << 10
 
 
 class Steering:
-    """One run's. `on_change` is called when its task was paused or goes on."""
+    """Steers one run. `on_change` is called when its task was paused or goes on."""
 
     def __init__(
         self,

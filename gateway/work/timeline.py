@@ -17,7 +17,7 @@ MILESTONES: Final = frozenset({"status", "input_requested", "input_given"})
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What a task did from a time on, for `ms`; without that, what befell it then. `instance` is where, if known."""
+    """A phase of a task, `ms` long; without `ms` an incident at that time. `instance` is where, if known."""
 
     at: str
     what: str

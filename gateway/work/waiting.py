@@ -1,4 +1,4 @@
-"""What waiting tasks want of a sandbox, and since when none has fitted that."""
+"""What each queued task needs of a sandbox, and since when no sandbox has fitted."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,7 +14,7 @@ OthersFit = Callable[[Want | None, str], bool]
 
 
 class Waiting:
-    """The tasks of the queue, between one look at it and the next.
+    """What is remembered of queued tasks from one look at the queue to the next.
 
     `others_fit` says whether another instance has the agent of that name, and a sandbox that would do.
     """

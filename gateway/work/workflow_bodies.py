@@ -1,4 +1,4 @@
-"""What HTTP alone may say of workflows."""
+"""Bodies of requests about workflows, which exist by HTTP alone."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from gateway.frames import UUID, Json, Name, Strict, WorkflowStatus
 
 
 class WorkflowBody(Strict):
-    """What a workflow begins with, by HTTP."""
+    """`POST /v1/workflows`: what a workflow begins with."""
 
     session_id: Annotated[str, StringConstraints(pattern=rf"^{UUID}$")] | None = None
     """Where it is to be listed; `list_workflows` finds it by this, and it means nothing else."""
@@ -18,7 +18,7 @@ class WorkflowBody(Strict):
 
 
 class WorkflowPatchBody(Strict):
-    """What is changed of a workflow, by HTTP; what is null or left out stays."""
+    """`PATCH /v1/workflows/{id}`: what is changed; what is null or left out stays."""
 
     current_step: Name | None = None
     state_data: Json | None = None

@@ -1,4 +1,4 @@
-"""What is served at which address, and what stands before it."""
+"""The aiohttp application: its routes and middlewares."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ from gateway.state.base import StateStore
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the handlers stand on; the sockets' endpoints are handlers already."""
+    """What the handlers need; the sockets' endpoints are handlers themselves."""
 
     settings: Settings
     services: Services

@@ -32,7 +32,7 @@ class EventsQuery(Query):
 
 
 class EventsHeaders(Headers):
-    """Where a stream is to go on."""
+    """Where a stream resumes."""
 
     last_event_id: int | None = Field(default=None, alias="Last-Event-ID", ge=0, le=MAX_INT)
     """The last seq that a reader has; for a stream it counts more than `after_seq`."""

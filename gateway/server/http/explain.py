@@ -1,4 +1,4 @@
-"""Why, over HTTP: where a task's time went, and what befell the connections of a session."""
+"""`GET …/explain`: where a task's time went, and what happened to the connections of a session."""
 
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Collection, Iterable

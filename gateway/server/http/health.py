@@ -1,4 +1,4 @@
-"""Is the process sane (`/livez`), can it do its work (`/readyz`), and what has it done (`/metrics`)."""
+"""Whether the process is alive (`/livez`), whether it can do its work (`/readyz`), what it has done (`/metrics`)."""
 
 import asyncio
 import math
@@ -27,7 +27,7 @@ DEGRADING: Final = frozenset({"bus", "keys", "disk"})
 
 
 class Health:
-    """Knows the parts; each failing one is named with what is wrong."""
+    """The handlers; `/readyz` names each part that fails, and why."""
 
     def __init__(
         self,

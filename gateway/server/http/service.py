@@ -1,4 +1,4 @@
-"""What there is beside tasks, over HTTP: agents, sandboxes, instances, and who asks."""
+"""Lists of agents, sandboxes and instances over HTTP, and `whoami`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from gateway.shapes.service import Agents, Instances, Sandboxes, Whoami
 
 
 class Service:
-    """The handlers of the lists; `sandboxes` and `instances` tell of what there is now."""
+    """The handlers; `sandboxes` and `instances` give what there is now."""
 
     def __init__(
         self,

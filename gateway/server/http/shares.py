@@ -22,7 +22,7 @@ SCOPE: Final = "tasks:read"
 
 
 class ShareBody(Strict):
-    """For how long a task is to be shown."""
+    """How long a link is to work."""
 
     expires_in_s: Annotated[int, Field(ge=60, le=31_536_000)] = 86_400
     """Seconds; cut to what the gateway allows, and to the life of the asker's own token."""

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sandbox_bridge.local.session.credit import Credit
+from sandbox_bridge.local.session.credit import CreditWindow
 from sandbox_bridge.protocol import INITIAL_CREDIT_BYTES, encode
 
 WINDOW_BYTES = INITIAL_CREDIT_BYTES
@@ -45,7 +45,7 @@ class Channel:
 
     def __init__(self, session_id: str, line: Line, *, is_numbered: bool) -> None:
         self.session_id = session_id
-        self.credit = Credit(WINDOW_BYTES if is_numbered else None)
+        self.credit = CreditWindow(WINDOW_BYTES if is_numbered else None)
         self.last_seq = 0
         """The number of the last frame made."""
         self.line: Line | None = line

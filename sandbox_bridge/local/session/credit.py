@@ -8,7 +8,7 @@ MAX_CREDIT_BYTES = 64 << 20
 """More than this at once is nobody's wish; the sum stays a small number."""
 
 
-class Credit:
+class CreditWindow:
     """Bytes that the peer has granted and that are not spent; `initial` None is without bound."""
 
     def __init__(self, initial: int | None) -> None:

@@ -1,4 +1,4 @@
-"""What a session tells of its task: output as it comes, each command's start and end, and their records."""
+"""A session's messages about its task: output, each command's start and end, and the records for the result."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
