@@ -9,8 +9,8 @@ from typing import Any, Final, Protocol
 
 from gateway.bus.base import CHANGES, Bus, Message, Missed
 from gateway.errors import StoreUnavailableError
-from gateway.frames import fitting, reset, update
 from gateway.principal import Principal
+from gateway.server_frames import fitting, reset, update
 from gateway.state.base import StateStore
 from gateway.state.values import TaskQuery
 from gateway.task_wire import listed

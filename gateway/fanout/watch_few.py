@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from gateway.agents.sandboxes import Described
 from gateway.fanout.watch import ROUND_S, Watcher
-from gateway.frames import fitting, reset, update
 from gateway.principal import Principal
+from gateway.server_frames import fitting, reset, update
 
 LOOK_S: Final = 1.0
 """How often to look although nobody rang: why a sandbox is away, or who else lives, changes without a sound."""

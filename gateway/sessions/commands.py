@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from gateway import frames
+from gateway import frames, server_frames
 from gateway.clock import Clock, is_id, rfc3339
 from gateway.errors import GatewayError, StoreUnavailableError
 from gateway.fanout.follow import Heard, ended
@@ -96,18 +96,18 @@ async def answer(
     try:
         reply = await _COMMANDS[type(request)](services, caller, request)
         task_id = reply.result.get("task", {}).get("task_id", task_id)
-        frame = frames.result(request.id, reply.result)
+        frame = server_frames.result(request.id, reply.result)
         return frame, reply.then or _nothing
     except GatewayError as problem:
         code = problem.code
-        return frames.error(request.id, problem), _nothing
+        return server_frames.error(request.id, problem), _nothing
     except StoreUnavailableError as problem:
         code = "unavailable"
         services.log.warning("store unavailable", error=str(problem))
-        return frames.error(request.id, GatewayError(code)), _nothing
+        return server_frames.error(request.id, GatewayError(code)), _nothing
     except Exception as error:  # noqa: BLE001 - the border: a bug of ours is logged, and answered without its stack
         code = "internal"
-        return frames.error(request.id, internal_error(services, error)), _nothing
+        return server_frames.error(request.id, internal_error(services, error)), _nothing
     finally:
         services.metrics.asked.counts[request.type, code] += 1
         if request.type not in READING or code == "forbidden":
@@ -230,7 +230,7 @@ async def _list_tasks(services: Services, caller: Caller, request: frames.ListTa
 
 async def _get_workflow(services: Services, caller: Caller, request: frames.GetWorkflow) -> Reply:
     wire = to_wire(await services.workflows.get(caller.principal, request.workflow_id))
-    if not frames.fits(wire):
+    if not server_frames.fits(wire):
         raise GatewayError("too_large", "The workflow's state is too large for a frame; HTTP has it whole.")
     return Reply({"workflow": wire})
 
@@ -255,7 +255,9 @@ async def _recover_workflow(services: Services, caller: Caller, request: frames.
     row, task = await services.workflows.recover(caller.principal, request.workflow_id, request)
     wire = to_wire(row)
     described = await services.control.describe(caller.principal, task)
-    return Reply({"workflow": wire if frames.fits(wire) else to_wire(without_data(row)), "task": described})
+    return Reply(
+        {"workflow": wire if server_frames.fits(wire) else to_wire(without_data(row)), "task": described}
+    )
 
 
 async def _watch(services: Services, caller: Caller, request: frames.Watch) -> Reply:

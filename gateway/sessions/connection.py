@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from functools import cached_property, partial
 from typing import Final, NoReturn
 
-from gateway import frames
+from gateway import frames, server_frames
 from gateway.errors import CLOSES, Close, GatewayError
 from gateway.principal import Principal
 from gateway.sessions.client_socket import ClientSocket
@@ -137,7 +137,9 @@ class Connection:
         self._close_code = code
         self._leave(said)
         reconnect = kind.reconnect if kind else False
-        self.outbox.send(frames.goodbye(code, said, reconnect=reconnect, reconnect_in_ms=reconnect_in_ms))
+        self.outbox.send(
+            server_frames.goodbye(code, said, reconnect=reconnect, reconnect_in_ms=reconnect_in_ms)
+        )
 
     def _leave(self, said: str | None = None) -> None:
         self.flight.leaves(self.subscriptions, self.outbox, heard_at=self.socket.heard_at, said=said)
@@ -216,13 +218,13 @@ class Connection:
             self._bad_frame(frames.usable_id(text_of(text)), problem)
             return
         self._services.metrics.asked.counts[request.type, problem.code] += 1
-        self.outbox.send(frames.error(request.id, problem))
+        self.outbox.send(server_frames.error(request.id, problem))
         if pause_s := self._bucket.pause_s:
             self._rest(pause_s)
 
     def _bad_frame(self, request_id: str | None, problem: GatewayError) -> None:
         self._services.metrics.asked.counts["none", problem.code] += 1
-        self.outbox.send(frames.error(request_id, problem))
+        self.outbox.send(server_frames.error(request_id, problem))
         if self.flight.one_bad_frame_too_many():
             self.close(Close.BAD_FRAMES)
 
@@ -242,7 +244,7 @@ class Connection:
             frame, then = await answer(self._services, self, request)
             if len(frame) > self._settings.max_frame_bytes:
                 problem = GatewayError("too_large", "The answer is larger than a frame; HTTP has it whole.")
-                frame = frames.error(request.id, problem)
+                frame = server_frames.error(request.id, problem)
             self.outbox.send(frame)
             then()
         finally:

@@ -11,7 +11,7 @@ from aiohttp import web
 from multidict import CIMultiDictProxy
 from structlog.typing import FilteringBoundLogger
 
-from gateway import frames, trace
+from gateway import server_frames, trace
 from gateway.clock import Clock, rfc3339
 from gateway.errors import CLOSES, Close, GatewayError, HandshakeError
 from gateway.principal import Principal
@@ -197,7 +197,7 @@ class Endpoint:
         self._log.info("client gone", **who, code=int(code))
 
     def _welcome(self, connection: Connection) -> bytes:
-        return frames.welcome(
+        return server_frames.welcome(
             session_id=connection.session_id,
             instance=self._instance,
             time=rfc3339(self._clock.now_ms()),
@@ -266,7 +266,7 @@ async def refused(request: web.Request, refusal: HandshakeError, upgrade: Upgrad
     """The answer to a handshake that is refused: by HTTP, or to a browser, which can't read that, over its socket."""
     if "Origin" not in request.headers:
         return problem(refusal)
-    said = frames.goodbye(
+    said = server_frames.goodbye(
         refusal.close,
         refusal.message,
         reconnect=CLOSES[refusal.close].reconnect,

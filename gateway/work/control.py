@@ -11,8 +11,14 @@ from gateway.agents.fleet_registry import FleetRegistry
 from gateway.clock import Clock
 from gateway.errors import GatewayError, wrong_field
 from gateway.files import MAX_FILES, Upload, conflicts, to_entry
-from gateway.frames import InputBody, ListBody, SubmitBody, fitting, input_bytes
+from gateway.frames import (
+    InputBody,
+    ListBody,
+    SubmitBody,
+    input_bytes,
+)
 from gateway.principal import Principal
+from gateway.server_frames import fitting
 from gateway.state.base import StateStore
 from gateway.state.values import (
     Created,

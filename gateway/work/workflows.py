@@ -12,13 +12,9 @@ from gateway.checkpoints import Checkpoint, CheckpointTooLargeError, new_checkpo
 from gateway.checkpoints import to_wire as checkpoint_to_wire
 from gateway.clock import Clock
 from gateway.errors import GatewayError
-from gateway.frames import (
-    CheckpointListBody,
-    RecoverBody,
-    WorkflowListBody,
-    fitting,
-)
+from gateway.frames import CheckpointListBody, RecoverBody, WorkflowListBody
 from gateway.principal import Principal
+from gateway.server_frames import fitting
 from gateway.state.base import StateStore
 from gateway.state.values import NewTask, Recovery, TaskQuery
 from gateway.tasks import TaskRecord

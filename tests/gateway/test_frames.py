@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import frames
+from gateway import frames, server_frames
 from gateway.errors import GatewayError
-from gateway.frames import SHORT_CHARS, fitting, parse_request, usable_id
+from gateway.frames import SHORT_CHARS, parse_request, usable_id
+from gateway.server_frames import fitting
 from gateway.strict_json import MAX_DEPTH, MAX_INT, check_json
 from gateway.validation import MAX_MISTAKES
 from tests.support.json_values import JSON, TEXT
@@ -270,7 +271,7 @@ def test_any_object_is_taken_or_refused_as_bad_frame(frame: dict[str, Any]) -> N
         try:
             parse_request(text)
         except GatewayError as problem:
-            assert orjson.loads(frames.error(usable_id(text), problem))["code"] == "bad_frame"
+            assert orjson.loads(server_frames.error(usable_id(text), problem))["code"] == "bad_frame"
 
 
 LITERALS: list[bytes] = [
@@ -354,12 +355,12 @@ def test_frames_to_clients_have_the_contracts_keys() -> None:
     """Each frame that the server sends says its type and what the contract names."""
     problem = GatewayError("rate_limited", retry_after_ms=5)
     made = [
-        frames.welcome(session_id="s"),
-        frames.result("1", {"a": 1}),
-        frames.error(None, problem),
-        frames.update("tasks", {"task_id": "t"}),
-        frames.reset("tasks", []),
-        frames.goodbye(1012, "restart", reconnect=True, reconnect_in_ms=7),
+        server_frames.welcome(session_id="s"),
+        server_frames.result("1", {"a": 1}),
+        server_frames.error(None, problem),
+        server_frames.update("tasks", {"task_id": "t"}),
+        server_frames.reset("tasks", []),
+        server_frames.goodbye(1012, "restart", reconnect=True, reconnect_in_ms=7),
     ]
     assert [orjson.loads(frame) for frame in made] == [
         {"type": "welcome", "protocol": "gateway.v1", "session_id": "s"},

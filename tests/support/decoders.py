@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 from pydantic import BaseModel
 
-from gateway import frames, strict_json, tar
+from gateway import frames, server_frames, strict_json, tar
 from gateway.bus.redis import envelope
 from gateway.errors import GatewayError
 from gateway.sessions import reading
@@ -27,7 +27,7 @@ def request(data: bytes) -> BaseModel | None:
         found = frames.parse_request(data)
     except GatewayError as refusal:
         assert refusal.code == "bad_frame"
-        told = frames.error(frames.usable_id(data), refusal)
+        told = server_frames.error(frames.usable_id(data), refusal)
         assert len(told) < MAX_REFUSAL_BYTES, len(told)
         assert all(error["msg"] for error in json.loads(told)["details"]["errors"])
         return None
