@@ -30,7 +30,7 @@ async def test_stranger_is_told_nothing(guarded: GatewayProcess) -> None:
 
 
 async def test_scope_is_needed(guarded: GatewayProcess) -> None:
-    """Each request needs its scope, by HTTP and on the socket; `/metrics` needs admin."""
+    """Each request needs its scope, by HTTP and on the socket; `/metrics` needs admin, for more than named tasks."""
     async with session(guarded, bearer(scope="tasks:read")) as reader:
         refused(await call(reader, "POST", "/v1/tasks", json={}), 403, "forbidden")
         refused(await call(reader, "GET", "/metrics"), 403, "forbidden")
@@ -39,6 +39,8 @@ async def test_scope_is_needed(guarded: GatewayProcess) -> None:
         refused(await call(writer, "GET", "/v1/tasks"), 403, "forbidden")
     async with session(guarded, bearer(scope="admin")) as admin:
         assert (await call(admin, "GET", "/metrics")).kind == "text/plain"
+    async with session(guarded, bearer(scope="admin", tasks=["t"])) as narrow:
+        refused(await call(narrow, "GET", "/metrics"), 403, "forbidden")
     async with as_client(guarded, scope="tasks:read") as me:
         told = [await me.ask("submit_task"), await me.ask("cancel_task", task_id="x")]
     async with as_client(guarded, scope="tasks:write") as me:

@@ -111,6 +111,7 @@ class Health:
 
     async def metrics(self, asked: Asked) -> web.StreamResponse:
         """What Prometheus reads; they take a millisecond to write out."""
+        asked.principal.require_whole()
         parts = await self._parts()
         async with in_turn(asked.pace):
             for name, part in parts.items():
