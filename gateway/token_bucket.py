@@ -22,7 +22,7 @@ class TokenBucket:
     """A rate limit: `burst` at once, `per_s` in the long run; 0 per second means no limit."""
 
     per_s: float
-    burst: int
+    burst: float
     now: Callable[[], float]
     _tokens: float = field(init=False)
     _at: float = field(init=False)
@@ -30,7 +30,8 @@ class TokenBucket:
     """How often, less one for each that was served since: who goes on is served after each pause."""
 
     def __post_init__(self) -> None:
-        self._tokens = float(self.burst)
+        self.per_s, self.burst = float(self.per_s), float(self.burst)
+        self._tokens = self.burst
         self._at = self.now()
 
     def take(self) -> None:
@@ -58,10 +59,10 @@ class TokenBucket:
             return True
         tokens = self._tokens + (now - self._at) * self.per_s
         self._at = now
-        if tokens < 1:
+        if tokens < 1.0:
             self._tokens = tokens
             return False
-        self._tokens = (tokens if tokens < self.burst else self.burst) - 1
+        self._tokens = (tokens if tokens < self.burst else self.burst) - 1.0
         if self._refused:
             self._refused -= 1
         return True

@@ -7,7 +7,7 @@ asyncio task where a request, or its end, has to wait for something.
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from functools import cached_property, partial
+from functools import partial
 from typing import Final, NoReturn
 
 from gateway import frames, server_frames
@@ -59,7 +59,7 @@ class Connection:
         self.socket = ClientSocket(transport, self, max_bytes=settings.max_frame_bytes, pace=pace)
         self._session = session
         self._bucket = session.bucket
-        self._pong = pongs.answer
+        self._pongs = pongs
         self._services = services
         self._settings = settings
         self._on_over = on_over
@@ -76,6 +76,7 @@ class Connection:
         self._in_flight = 0
         self._max_inflight = settings.max_inflight
         self._close_code: int | None = None
+        self._controls: TokenBucket | None = None
         self._resting: asyncio.Task[None] | None = None
         self._settling: asyncio.Task[None] | None = None
 
@@ -83,10 +84,6 @@ class Connection:
     def session_id(self) -> str:
         """See `Caller.session_id`."""
         return self._session.session_id
-
-    @cached_property
-    def _controls(self) -> TokenBucket:
-        return TokenBucket(CONTROLS_PER_S, CONTROLS_BURST, asyncio.get_running_loop().time)
 
     # --- its end ----------------------------------------------------------------------------------------
 
@@ -176,14 +173,14 @@ class Connection:
             return
         is_free = self._in_flight < self._max_inflight
         if is_free and (ping := frames.plain_ping(text)) and self._bucket.took_one(self.socket.heard_at):
-            self.outbox.say(self._pong(ping[1] or ping[2], self._services.outgoing.turn_at))
+            self.outbox.say(self._pongs.answer(ping[1] or ping[2], self._services.outgoing.turn_at))
         else:
             self._take(text)
 
     def on_ping(self, ping_id: bytes, now: float) -> bytes:
         """See `Listener`."""
-        if self._in_flight < self._max_inflight and self.outbox.is_clear and self._bucket.took_one(now):
-            return self.outbox.lent(self._pong(ping_id, now), now)
+        if self._in_flight < self._max_inflight and self.outbox.is_clear() and self._bucket.took_one(now):
+            return self.outbox.lent(self._pongs.answer(ping_id, now), now)
         return b""
 
     def _take(self, text: bytes) -> None:
@@ -203,6 +200,8 @@ class Connection:
 
     def on_control(self, payload: bytes, *, is_ping: bool) -> None:
         """See `Listener`."""
+        if self._controls is None:
+            self._controls = TokenBucket(CONTROLS_PER_S, CONTROLS_BURST, asyncio.get_running_loop().time)
         if not self._controls.has_one():
             self.close(Close.BAD_FRAMES, "Too many pings.")
         elif is_ping:

@@ -205,7 +205,6 @@ class Outbox:
         """Send one text frame, after what is queued."""
         self.say(text_frame(payload))
 
-    @property
     def is_clear(self) -> bool:
         """Whether what is said now may go to its socket at once: nothing stands before it, and it is not closed."""
         return not (self._queued_bytes or self._closed) and self._transport.is_free

@@ -21,10 +21,10 @@ class Pace(TokenBucket):
         """See `TokenBucket.took_one`, which would take twice as long if it served two classes (PEP 659)."""
         tokens = self._tokens + (now - self._at) * self.per_s
         self._at = now
-        if tokens < 1:
+        if tokens < 1.0:
             self._tokens = tokens
             return False
-        self._tokens = (tokens if tokens < self.burst else self.burst) - 1
+        self._tokens = (tokens if tokens < self.burst else self.burst) - 1.0
         return True
 
     def pay(self, cost: int) -> float:

@@ -113,17 +113,17 @@ async def test_close_writes_what_is_queued_and_takes_nothing_more(wire: Wire) ->
 async def test_what_goes_past_it_overtakes_nothing(wire: Wire) -> None:
     """Not what is queued, nor what its transport holds; and nothing follows the last frame. It counts as said."""
     outbox = Outbox(wire, Outgoing())
-    seen = [outbox.is_clear]
+    seen = [outbox.is_clear()]
     assert outbox.lent(b"frame", 1.5) == b"frame"
     assert outbox.took_at(2.0) == 1.5
     outbox.send(b"queued")
-    seen.append(outbox.is_clear)
+    seen.append(outbox.is_clear())
     await a_tick()
-    seen.append(outbox.is_clear)  # it waits in the transport
+    seen.append(outbox.is_clear())  # it waits in the transport
     wire.unread = 0
-    seen.append(outbox.is_clear)
+    seen.append(outbox.is_clear())
     outbox.close()
-    assert [*seen, outbox.is_clear] == [True, False, False, True, False]
+    assert [*seen, outbox.is_clear()] == [True, False, False, True, False]
 
 
 async def test_closed_transport_is_not_written_to(wire: Wire) -> None:
