@@ -12,9 +12,9 @@ def to_wire(task: TaskRecord, outcome: Outcome) -> dict[str, Any]:
 
 
 def listed(task: TaskRecord) -> dict[str, Any]:
-    """The contract's Task as lists have it: without `result` and `error.details`."""
+    """The contract's Task as lists have it: without `result` and `error.details`, and with what it goes by there."""
     error = {"code": task.error_code, "message": task.error_message} if task.error_code is not None else None
-    return _wire(task, {"error": error})
+    return _wire(task, {"error": error}) | {"title": task.title}
 
 
 def _wire(task: TaskRecord, end: dict[str, Any]) -> dict[str, Any]:
@@ -28,7 +28,6 @@ def _wire(task: TaskRecord, end: dict[str, Any]) -> dict[str, Any]:
         "workflow_id": task.workflow_id,
         "subject": task.subject,
         "labels": task.labels,
-        "title": task.title,
         "priority": task.priority,
         "attempt": task.attempt,
         "max_attempts": task.max_attempts,

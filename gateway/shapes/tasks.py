@@ -52,7 +52,6 @@ class ListedTask(Shape):
     workflow_id: Id
     subject: str
     labels: dict[str, str]
-    title: str | None
     priority: int
     attempt: Count
     max_attempts: int = Field(ge=1)
@@ -67,6 +66,7 @@ class ListedTask(Shape):
     error: TaskFault | None
     instance: Id | None
     sandbox_id: str | None
+    title: str | None = left_out()
 
 
 class Task(ListedTask):

@@ -222,7 +222,9 @@ def _must_see(principal: Principal, task: TaskRecord | None) -> TaskRecord:
 
 def shown_to(principal: Principal, wire: dict[str, Any]) -> dict[str, Any]:
     """A Task as `principal` may see it: a token for named tasks shows neither their session nor of their input."""
-    return wire | {"session_id": None, "title": None} if principal.tasks is not None else wire
+    if principal.tasks is None:
+        return wire
+    return {name: value for name, value in wire.items() if name != "title"} | {"session_id": None}
 
 
 def _check_upload(body: SubmitBody, upload: Upload, *, taken: bool) -> None:

@@ -42,7 +42,7 @@ STATUSES = st.sampled_from(list(TaskStatus))
 SIGNALS = st.sampled_from(list(Signal))
 LATER_MS = NOW_MS + 5000
 TASK_KEYS = """
-    task_id agent status desire mode session_id workflow_id subject labels title priority attempt max_attempts
+    task_id agent status desire mode session_id workflow_id subject labels priority attempt max_attempts
     timeout_s created_at updated_at started_at ended_at progress waiting_for last_seq result error instance
     sandbox_id
 """
@@ -355,11 +355,12 @@ def test_completed_in_a_pause_went_on_for_it() -> None:
 
 
 def test_to_wire_has_the_contracts_keys() -> None:
-    """A Task has exactly the contract's fields and `title`, times as text and no inner ones."""
+    """A Task has exactly the contract's fields, times as text and no inner ones."""
     wire = to_wire(running(labels={"k": "v"}), Outcome(result={"a": 1}))
     assert list(wire) == TASK_KEYS.split()
     assert (wire["created_at"], wire["ended_at"]) == ("2025-06-15T15:06:40.000Z", None)
     assert (wire["result"], wire["error"], wire["instance"]) == ({"a": 1}, None, "instance-1")
+    assert set(listed(running())) == {*TASK_KEYS.split(), "title"} - {"result"}
     bare: dict[str, Any] = to_wire(record(), Outcome())
     assert (bare["result"], bare["error"], bare["started_at"]) == (None, None, None)
 

@@ -34,5 +34,5 @@ def test_title_is_of_the_input() -> None:
     """So whoever was given a token for the task alone, which does not show its input, is not shown that."""
     wire = {"title": "A page", "session_id": "s"}
     shared = Principal("alice", frozenset(), tasks=frozenset({"t"}))
-    assert shown_to(shared, wire) == {"title": None, "session_id": None}
+    assert shown_to(shared, wire) == {"session_id": None}
     assert shown_to(Principal("alice", frozenset()), wire) == wire

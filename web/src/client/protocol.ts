@@ -256,7 +256,6 @@ export interface Task {
   labels: {
     [k: string]: string;
   };
-  title: string | null;
   priority: number;
   attempt: number;
   max_attempts: number;
@@ -273,6 +272,7 @@ export interface Task {
   error: TaskFault | null;
   instance: string | null;
   sandbox_id: string | null;
+  title?: string | null;
   result: {
     [k: string]: unknown;
   } | null;
@@ -449,7 +449,6 @@ export interface ListedTask {
   labels: {
     [k: string]: string;
   };
-  title: string | null;
   priority: number;
   attempt: number;
   max_attempts: number;
@@ -466,6 +465,7 @@ export interface ListedTask {
   error: TaskFault | null;
   instance: string | null;
   sandbox_id: string | null;
+  title?: string | null;
 }
 /**
  * Ask for one workflow.
