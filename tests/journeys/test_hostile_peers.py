@@ -85,6 +85,9 @@ BOMBS: Final = {
     "an address of 40 KiB": b"GET /" + b"x" * 40_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "a header without end": b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 300_000,
     "2000 headers": b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: x\r\n" * 2000 + b"\r\n",
+    "headers of 80 KiB": b"GET / HTTP/1.1\r\nHost: localhost\r\n"
+    + (b"X: " + b"x" * 16_000 + b"\r\n") * 5
+    + b"\r\n",
     "a folded header": b"GET / HTTP/1.1\r\nHost: localhost\r\nX: a\r\n b\r\n\r\n",
     "a space before the colon": b"GET / HTTP/1.1\r\nHost : localhost\r\n\r\n",
     "a NUL in a header": b"GET / HTTP/1.1\r\nHost: localhost\r\nX: a\0b\r\n\r\n",
