@@ -37,6 +37,8 @@ class TaskStatus(StrEnum):
 
 Wished = tuple[str, int, dict[str, Any] | None]
 """All that is wanted of a task: its `Desire`, how many inputs it was sent, its terminal's size."""
+TO_RUN: Final[Wished] = ("run", 0, None)
+"""What is wanted of almost all."""
 
 
 class Desire(StrEnum):

@@ -26,14 +26,15 @@ class Ear:
     def __init__(self) -> None:
         self.asked = deque[tuple[int, int]]()
         """How many events, and when, of each datagram."""
-        self.rung: asyncio.Future[None] | None = None
-        """Done when something is asked of one who waits for it."""
+        self.rung: asyncio.Future[tuple[int, int]] | None = None
+        """What is asked of one who waits for it."""
 
     def put(self, events: int, at: int) -> None:
         """So many more are asked for."""
-        self.asked.append((events, at))
-        if self.rung is not None and not self.rung.done():
-            self.rung.set_result(None)
+        if self.rung is None or self.rung.done():
+            self.asked.append((events, at))
+        else:
+            self.rung.set_result((events, at))
 
 
 class Source:
@@ -76,9 +77,10 @@ class Bench(AsyncBaseAgent):
         ear = SOURCE.ears[int(task.task)] = Ear()
         new_future = asyncio.get_running_loop().create_future
         while True:
-            if not ear.asked:
+            if ear.asked:
+                events, at = ear.asked.popleft()
+            else:
                 ear.rung = new_future()
-                await ear.rung
-            events, at = ear.asked.popleft()
+                events, at = await ear.rung
             for _ in range(events):
                 yield {"phase": "bench", "status": "running", "progress": None, "at": at}

@@ -129,7 +129,7 @@ class _Attempt:
         self._bus.on_message(lambda _channel, _message: run.ring())
         await self._bus.subscribe(instance_channel(self._instance))
         run.ring()
-        listening = poll_lost_wakeups(self._store, lambda: [run], log=self._log)
+        listening = poll_lost_wakeups(self._store, self._instance, lambda: [run], log=self._log)
         hearing = asyncio.get_running_loop().create_task(listening, name="bells")
         try:
             await asyncio.wait([carrying])

@@ -5,6 +5,7 @@ import contextlib
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import takewhile
 from typing import Final, cast
 
 from aiohttp import web
@@ -217,12 +218,17 @@ class Endpoint:
             now = loop.time()
             for connection in self._services.authenticator.suspects(self._connections):
                 connection.check_token()
-            for connection, beaten_at in list(self._connections.items()):
-                if now - beaten_at >= heartbeat_s:
-                    self._connections[connection] = now
-                    self._services.metrics.outbox_lag_seconds.observe(connection.outbox.lag_s(now))
-                    connection.beat(now, heartbeat_s)
+            for connection in self._due(now - heartbeat_s):
+                del self._connections[connection]  # it stands behind all others now
+                self._connections[connection] = now
+                self._services.metrics.outbox_lag_seconds.observe(connection.outbox.lag_s(now))
+                connection.beat(now, heartbeat_s)
             self._shed()
+
+    def _due(self, before: float) -> list[Connection]:
+        """Whose heart has not beaten since then; all stand in the order of their beats."""
+        beats = self._connections.items()
+        return [connection for connection, _ in takewhile(lambda beat: beat[1] <= before, beats)]
 
     def _shed(self) -> None:
         """Close whoever has most under way, where all together have begun more than memory is for: one message of each

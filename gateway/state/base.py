@@ -149,8 +149,8 @@ class StateStore(Protocol):
     async def heads(self, task_ids: Collection[str]) -> dict[str, int]:
         """The last seq of each of these tasks that is there."""
 
-    async def wished(self, task_ids: Collection[str]) -> dict[str, Wished]:
-        """What is wanted of each of these tasks that is there."""
+    async def wished(self, owner: str) -> dict[str, Wished]:
+        """What is wanted of the tasks of `owner`, by their ids: but for those of which it is `TO_RUN`."""
 
     async def pending_tasks(self, *, per_subject: int) -> list[TaskRecord]:
         """Tasks that wait to run: of each subject the first few by priority, then age."""

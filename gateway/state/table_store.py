@@ -271,9 +271,9 @@ class TableStore(_Beside):
         """See `StateStore.read_input`."""
         return await self._read(lambda tables: tables.read_input(task_id, after_n, max_bytes))
 
-    async def wished(self, task_ids: Collection[str]) -> dict[str, Wished]:
+    async def wished(self, owner: str) -> dict[str, Wished]:
         """See `StateStore.wished`."""
-        return await self._read(lambda tables: tables.wished(task_ids))
+        return await self._read(lambda tables: tables.wished(owner))
 
     async def pending_tasks(self, *, per_subject: int) -> list[TaskRecord]:
         """See `StateStore.pending_tasks`."""

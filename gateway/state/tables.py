@@ -71,8 +71,8 @@ class Tables(Protocol):
     async def heads(self, task_ids: Collection[str]) -> dict[str, int]:
         """The last seq of each."""
 
-    async def wished(self, task_ids: Collection[str]) -> dict[str, Wished]:
-        """What is wanted of each."""
+    async def wished(self, owner: str) -> dict[str, Wished]:
+        """What is wanted of its tasks, where that is not `TO_RUN`."""
 
     async def pending_tasks(self, per_subject: int) -> list[TaskRecord]:
         """Of each subject that has tasks waiting the first few."""

@@ -8,6 +8,8 @@ import orjson
 from gateway.tasks import COLUMNS, Desire, Outcome, TaskRecord, TaskStatus, Wished
 
 TASK_COLUMNS: Final = ", ".join(COLUMNS)
+WISHES_MORE: Final = "NOT (desire = 'run' AND inputs = 0 AND tty IS NULL)"
+"""In SQL: of whom something else is wanted than `TO_RUN`."""
 _JSON: Final = frozenset({"labels", "progress", "waiting_for", "tty", "place", "watchers"})
 _BOOLS: Final = ("detached", "watched", "takes_input")
 

@@ -143,7 +143,8 @@ class Dispatcher:
         async with asyncio.TaskGroup() as runs:
             if self._offers is not None:
                 runs.create_task(self._offers.run(), name="offers")
-            runs.create_task(poll_lost_wakeups(self._store, lambda: self._runs, log=self._log), name="bells")
+            bells = poll_lost_wakeups(self._store, self.instance, lambda: self._runs, log=self._log)
+            runs.create_task(bells, name="bells")
             for run in self._taken_up:
                 self._runs.start(run, runs)
             while True:

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+from functools import partial
 from typing import Any
 
 from gateway.errors import GatewayError
@@ -10,6 +11,7 @@ from gateway.state.base import StateStore
 from gateway.state.values import Append, TaskQuery
 from gateway.task_changes import Change, completed, lost
 from gateway.tasks import (
+    TO_RUN,
     Desire,
     Outcome,
     TaskRecord,
@@ -52,16 +54,31 @@ async def test_heads_are_those_of_the_tasks_that_are_there(store: StateStore) ->
     assert await store.heads([]) == {}
 
 
+def _changed(change: Change, _task: TaskRecord) -> Change:
+    return change
+
+
 async def test_what_is_wished_is_what_the_rows_say(store: StateStore) -> None:
-    """Desire, inputs and terminal of each, and nothing of what isn't asked for or isn't there."""
-    one, other, _ = [await run(store) for _ in range(3)]
+    """Desire, inputs and terminal of each of an owner's of which more is wanted than to run."""
     tty = {"rows": 24, "cols": 80}
-    await store.change_task(
-        other.task_id, lambda _: Change({"desire": Desire.PAUSE, "inputs": 2, "tty": tty}, [])
-    )
-    asked = [one.task_id, other.task_id, "nobody", "no\0body"]
-    assert await store.wished(asked) == {one.task_id: ("run", 0, None), other.task_id: ("pause", 2, tty)}
-    assert await store.wished([]) == {}
+    wishes: list[tuple[Desire, int, dict[str, Any] | None]] = [
+        (Desire.RUN, 0, None),
+        (Desire.PAUSE, 2, tty),
+        (Desire.CANCEL, 0, None),
+        (Desire.RUN, 1, None),
+        (Desire.RUN, 0, tty),
+    ]
+    tasks = [await run(store) for _ in wishes]
+    others = await run(store)
+    for task, (desire, inputs, size) in zip([*tasks, others], [*wishes, wishes[1]], strict=True):
+        owner = "no\0body" if task is others else task.owner
+        change = Change({"desire": desire, "inputs": inputs, "tty": size, "owner": owner}, [])
+        await store.change_task(task.task_id, partial(_changed, change))
+    more = {task.task_id: wish for task, wish in zip(tasks, wishes, strict=True) if wish != TO_RUN}
+    assert len(more) == 4
+    assert await store.wished(tasks[0].owner or "") == more
+    assert await store.wished("no\0body") == {others.task_id: wishes[1]}
+    assert await store.wished("nobody") == {}
 
 
 async def test_read_events_says_when_a_log_is_complete(store: StateStore) -> None:

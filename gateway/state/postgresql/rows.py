@@ -8,6 +8,7 @@ from gateway.state.postgresql.pool import OverConnection, rows_written
 from gateway.state.schema import escape, unescape
 from gateway.state.task_columns import (
     TASK_COLUMNS,
+    WISHES_MORE,
     decode,
     decode_outcome,
     decode_wished,
@@ -101,11 +102,10 @@ class Rows(OverConnection):
         query = "SELECT task_id, last_seq FROM task WHERE task_id = ANY($1::text[])"
         return {unescape(row[0]): row[1] for row in await self._db.fetch(query, ids)}
 
-    async def wished(self, task_ids: Collection[str]) -> dict[str, Wished]:
+    async def wished(self, owner: str) -> dict[str, Wished]:
         """See `Tables.wished`."""
-        ids = [escape(task_id) for task_id in task_ids]
-        query = "SELECT task_id, desire, inputs, tty FROM task WHERE task_id = ANY($1::text[])"
-        rows = await self._db.fetch(query, ids)
+        query = f"SELECT task_id, desire, inputs, tty FROM task WHERE owner = $1 AND {WISHES_MORE}"
+        rows = await self._db.fetch(query, owner)
         return {unescape(task_id): decode_wished(*row) for task_id, *row in rows}
 
     async def pending_tasks(self, per_subject: int) -> list[TaskRecord]:

@@ -20,6 +20,9 @@ _HINTS: Final = {
     sqlite3.SQLITE_CANTOPEN: "the file can't be opened",
 }
 
+STATEMENTS: Final = 256
+"""So many stay prepared: those of `appends` for each number of rows are most of them, some 20 KiB each."""
+
 
 class OverConnection:
     """A part of the tables, over one connection. Its methods wait for the disk, and never suspend."""
@@ -30,7 +33,13 @@ class OverConnection:
 
 def connect(path: Path) -> sqlite3.Connection:
     """A connection for one thread; only the last act, closing, may be another's."""
-    return sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(
+        path,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=STATEMENTS,
+    )
 
 
 @contextmanager

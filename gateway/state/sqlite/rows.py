@@ -11,6 +11,7 @@ from gateway.state.sqlite import newest
 from gateway.state.sqlite.connection import OverConnection
 from gateway.state.task_columns import (
     TASK_COLUMNS,
+    WISHES_MORE,
     decode,
     decode_outcome,
     decode_wished,
@@ -122,12 +123,10 @@ class Rows(OverConnection):
         query = "SELECT task_id, last_seq FROM task WHERE task_id IN (SELECT value FROM json_each(?))"
         return dict(self._db.execute(query, (_json_list(task_ids),)))
 
-    async def wished(self, task_ids: Collection[str]) -> dict[str, Wished]:
+    async def wished(self, owner: str) -> dict[str, Wished]:
         """See `Tables.wished`."""
-        query = (
-            "SELECT task_id, desire, inputs, tty FROM task WHERE task_id IN (SELECT value FROM json_each(?))"
-        )
-        rows = self._db.execute(query, (_json_list(task_ids),))
+        query = f"SELECT task_id, desire, inputs, tty FROM task WHERE owner = ? AND {WISHES_MORE}"
+        rows = self._db.execute(query, (owner,))
         return {task_id: decode_wished(*row) for task_id, *row in rows}
 
     async def pending_tasks(self, per_subject: int) -> list[TaskRecord]:

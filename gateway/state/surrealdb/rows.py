@@ -22,7 +22,7 @@ from gateway.state.values import (
     TaskQuery,
     Usage,
 )
-from gateway.tasks import COLUMNS, Fence, Outcome, TaskRecord, Wished
+from gateway.tasks import COLUMNS, TO_RUN, Fence, Outcome, TaskRecord, Wished
 
 
 class Rows(OverDatabase):
@@ -114,11 +114,15 @@ class Rows(OverDatabase):
         rows = await self._ask("SELECT task_id, last_seq FROM $ids", ids=ids)
         return {row["task_id"]: row["last_seq"] for row in rows}
 
-    async def wished(self, task_ids: Collection[str]) -> dict[str, Wished]:
+    async def wished(self, owner: str) -> dict[str, Wished]:
         """See `Tables.wished`."""
-        ids = [record("task", task_id) for task_id in task_ids]
-        rows = await self._ask("SELECT task_id, desire, inputs, tty FROM $ids", ids=ids)
-        return {row["task_id"]: decode_wished(row["desire"], row["inputs"], row.get("tty")) for row in rows}
+        rows = await self._ask(
+            "SELECT task_id, desire, inputs, tty FROM task WHERE owner = $owner", owner=owner
+        )
+        all_of_them = {
+            row["task_id"]: decode_wished(row["desire"], row["inputs"], row.get("tty")) for row in rows
+        }
+        return {task_id: wished for task_id, wished in all_of_them.items() if wished != TO_RUN}
 
     async def pending_tasks(self, per_subject: int) -> list[TaskRecord]:
         """See `Tables.pending_tasks`."""
