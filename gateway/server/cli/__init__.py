@@ -1,1 +1,1 @@
-"""The command `gateway`: `app` has what each command takes, and each other module what some of them do."""
+"""The command `gateway`: `app`, `operating` and `history` have what each command takes, the others what they do."""
