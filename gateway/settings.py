@@ -36,16 +36,16 @@ def _named(name: str) -> AliasChoices:
 
 
 class _TabSettings(BaseSettings):
-    """Those of tabs as sandboxes."""
+    """Settings of browser tabs as sandboxes."""
 
     pairing_s: float = Field(default=300.0, ge=1, le=3600)
-    """How long after it was made a browser's tab can be paired by a link."""
+    """How long a link that pairs a browser's tab works."""
     paired_s: float = Field(default=43_200.0, ge=1)
     """How long a paired tab may come back; never longer than the token of whoever paired it."""
     webcontainer_url: str = Field(default="https://stackblitz.com", pattern=r"^https?://[^/?#@\s;,']+$")
-    """The origin that a tab has its runtime from: the vendor's, or that of an installation of yours."""
+    """The origin that a tab loads its runtime from: the vendor's, or that of your own installation."""
     webcontainer_key: str | None = Field(default=None, pattern=r"^[\x21-\x7e]{1,200}$")
-    """The vendor's API key, which a licence brings. It is no secret: each tab is given it."""
+    """The API key that comes with the vendor's licence. It is no secret: each tab is given it."""
 
 
 class Settings(_TabSettings):
@@ -66,9 +66,9 @@ class Settings(_TabSettings):
     port: int = Field(default=8080, ge=0, le=65535)
     """Port to listen on; 0 picks a free one."""
     processes: int = Field(default=1, ge=1, le=64)
-    """Processes that serve at `port`, which the kernel spreads clients over; more than one needs the bus `redis`. Each
-    has a port of its own, too, for its metrics and the sites of its tasks: the ones that follow `port`. Limits of
-    clients count in each."""
+    """Processes that serve at `port`; the kernel spreads clients over them. More than one needs the bus `redis`. Each
+    also has a port of its own, one of those that follow `port`, for its metrics and the sites of its tasks. Each counts
+    its clients' limits by itself."""
     data_dir: Path = Path("data")
     """Where SQLite and the lock live."""
     local_sandbox: bool = True
@@ -79,23 +79,24 @@ class Settings(_TabSettings):
     """Bearer token shown to the sandbox services of `websocket_url`."""
 
     agents: CommaSeparated = ()
-    """Agents of your own, each `name=package.module:Class`, beside those of installed packages' entry points."""
+    """Agents of your own, each `name=package.module:Class`, in addition to the entry points of installed packages."""
 
     # --- backends ---
     event_bus_backend: Literal["memory", "redis"] = Field(
         default="memory", validation_alias=_named("EVENT_BUS_BACKEND")
     )
-    """What carries events between instances; with `memory` there is one."""
+    """What carries events between instances; with `memory` there can be only one."""
     redis_url: SecretStr = Field(
         default=SecretStr("redis://localhost:6379/0"), validation_alias=_named("REDIS_URL")
     )
     """Where Redis is, for the bus `redis`: `redis://user:password@host:port/0`, `rediss://` with TLS."""
     redis_prefix: str = Field(default="gateway", pattern=r"^[a-z0-9._-]{1,64}$")
-    """What names in Redis begin with: the same for all instances of one store, and for no others."""
+    """Prefix of our names in Redis: the same for all instances of one store, and for no others."""
     state_persistence_backend: Literal["sqlite", "postgresql", "surrealdb", "memory"] = Field(
         default="sqlite", validation_alias=_named("STATE_PERSISTENCE_BACKEND")
     )
-    """Where tasks and logs are kept; `postgresql` and `surrealdb` need that extra, `memory` ends with its process."""
+    """Where tasks and logs are kept; `postgresql` and `surrealdb` need the extra of that name, `memory` is lost with
+    its process."""
     state_database_url: SecretStr | None = Field(default=None, validation_alias=_named("STATE_DATABASE_URL"))
     """Where the database is: `postgresql://user:password@host/name`, with the parameters of libpq, or
     `ws://user:password@host:8000/namespace/name` for SurrealDB, whose engine keeps its data below `data_dir` where none
@@ -104,17 +105,17 @@ class Settings(_TabSettings):
     """Connections to the database that one instance keeps."""
 
     celery_broker_url: SecretStr | None = Field(default=None, validation_alias=_named("CELERY_BROKER_URL"))
-    """Where Celery's workers hear of tasks of heavy agents, which then run there and not in gateways; needs the extra
-    `celery`."""
+    """The broker by which Celery's workers are offered tasks of heavy agents, which then run there and not in gateways;
+    needs the extra `celery`."""
 
     # --- one of many ---
     lease_s: float = Field(default=10.0, ge=0.5)
-    """How long an instance counts as living without a renewal. It stops what it runs when 80 % of that are over."""
+    """How long an instance counts as alive without renewing its lease. It stops what it runs after 80 % of that."""
     lease_renew_s: float = Field(default=3.0, ge=0.1)
-    """How often the lease is renewed: so often that it outlives two renewals that fail."""
+    """How often the lease is renewed: often enough to survive two failed renewals."""
     takeover_s: float = Field(default=13.0, ge=1.0)
-    """How long after an owner's last renewal its tasks are taken over: its lease is over then, and the 8 s for which a
-    sandbox keeps a session without its bridge, which may have been there until the renewal that did not come."""
+    """How long after an owner's last renewal its tasks are taken over. By then its lease is over, and so are the 8 s
+    for which a sandbox keeps a session without its bridge, which may have lived until the renewal that did not come."""
 
     # --- who may come in ---
     auth: Literal["none", "jwt"] = "none"
@@ -125,49 +126,50 @@ class Settings(_TabSettings):
     """Where the issuer of tokens publishes its public keys (RS256 to RS512, ES256 to ES512, EdDSA): an `https://`
     address, or an `http://` one of this machine."""
     jwks_lifetime_s: float = Field(default=300.0, ge=1)
-    """How old those keys may get: one that the issuer takes back opens nothing after that. A new one is seen at
-    once."""
+    """How long fetched keys are used: a key that the issuer has withdrawn is accepted for so long at most. A new key is
+    fetched at once."""
     jwt_audience: str | None = None
-    """What a token's `aud` must be, where set. An issuer that serves others too needs it: theirs would open this."""
+    """What a token's `aud` must be, if set. Set it if your issuer serves other services: their tokens would work
+    here."""
     jwt_leeway_s: float = Field(default=5.0, ge=0, le=60)
-    """How far the issuer's clock may be ahead: so much before its `nbf` or `iat` a token is taken. Its end is its
-    end."""
+    """How far the issuer's clock may be ahead: a token is accepted so long before its `nbf` or `iat`. Its `exp` gets no
+    leeway."""
     jwt_require_exp: bool = False
-    """Whether a token that never ends is refused."""
+    """Whether a token without `exp` is refused."""
     share_max_s: int = Field(default=604_800, ge=0, le=31_536_000)
-    """How long a link that shows a task may live at most; 0 makes none. It needs the secret."""
+    """How long a link that shows a task may work at most; 0 turns such links off. They need `jwt_secret`."""
     revoked_file: FilePath | None = None
-    """Which tokens are good no more: a file with a line `jti ID` or `sub NAME` for each, looked at every second."""
+    """Revoked tokens: a file with a line `jti ID` or `sub NAME` for each, checked for changes every second."""
     audit_file: Path | None = None
-    """Where it is noted who submitted, steered, deleted, recovered, or connected a sandbox, and who was not let: a JSON
-    object a line, appended. How long it is kept is up to who rotates it."""
+    """The audit log: a file to which every submit, steering, delete, recovery, and connected sandbox is appended, with
+    who did it, and refusals; a JSON object a line. Rotate it yourself."""
     allowed_origins: CommaSeparated = ()
-    """Browser origins let in beside our own."""
+    """Browser origins that are allowed in addition to our own."""
     allowed_hosts: CommaSeparated = ()
-    """`Host` names answered to beside the bound address and localhost."""
+    """`Host` names that are served in addition to the bound address and localhost."""
     trusted_proxies: CommaSeparated = ()
-    """Addresses, and networks such as `10.1.0.0/16`, of the proxies before us, whose `X-Forwarded-For` says for whom
-    they ask. From anybody else that header is not believed."""
+    """Addresses, and networks such as `10.1.0.0/16`, of proxies in front of us, whose `X-Forwarded-For` is believed.
+    From anybody else that header is ignored."""
 
     # --- sites of tasks ---
     preview_host: Annotated[str, StringConstraints(to_lower=True, pattern=PREVIEW_HOST)] | None = None
-    """DNS name, with a wildcard record and certificate, below which sites get an origin each; for machines other
-    than this one to see them, and never a name that serves anything else."""
+    """DNS name, with a wildcard record and certificate, below which each site gets an origin of its own. Needed for
+    other machines to see sites; must serve nothing else."""
     advertise_url: str | None = Field(default=None, pattern=r"^https?://[^/?#@]+/?$")
-    """Where the other instances reach this one, `http://host:port`: they hand on to it who asks for a site of its own
-    sandbox. Without it, where it listens, unless that is every address."""
+    """Where the other instances reach this one, `http://host:port`: they forward requests for sites of its own sandbox
+    to it. Without it, the address where it listens, unless that is every address."""
     site_idle_s: float = Field(default=900.0, gt=0)
-    """How long a site stays after its task and its last request (the protocol's number)."""
+    """How long a site stays after its task has ended and its last request was made (the protocol's number)."""
 
     # --- limits ---
     max_frame_bytes: int = Field(default=1 << 20, ge=64 << 10)
     """Largest frame taken or sent on the client socket."""
     max_input_bytes: int = Field(default=256 << 20, ge=0)
-    """Bytes of the files that are uploaded with a task; what comes as JSON has `max_body_bytes`."""
+    """Bytes of the files that are uploaded with a task; JSON is bounded by `max_body_bytes`."""
     max_body_bytes: int = Field(default=32 << 20, ge=1)
     """Largest JSON body by HTTP."""
     max_inflight: int = Field(default=64, ge=1)
-    """Requests of one connection under way at once, a blocking submit among them."""
+    """Requests of one connection under way at once, blocking submits included."""
     max_subscriptions: int = Field(default=1000, ge=1)
     """Subscriptions of one connection."""
     max_connections: int = Field(default=10_000, ge=1)
@@ -175,46 +177,47 @@ class Settings(_TabSettings):
     max_connections_per_subject: int = Field(default=1000, ge=0)
     """Client sockets of one subject, and its streams and blocking submits by HTTP; 0 turns the limit off."""
     max_connections_per_address: int = Field(default=1000, ge=0)
-    """Connections of any kind from one address, a network of 64 bits in IPv6; 0 turns the limit off. Not counted is who
-    comes from this machine, and a proxy of `trusted_proxies`, but whom it asks for."""
+    """Connections of any kind from one address (in IPv6, from one /64 network); 0 turns the limit off. This machine is
+    not counted; behind a proxy of `trusted_proxies` the forwarded address is."""
     handshakes_per_s: float = Field(default=100.0, ge=0)
-    """Sockets that such an address opens, on average, and as many as it may have in one go; 0 turns the limit off."""
+    """Handshakes of such an address, on average; its burst is as many as it may have connections. 0 turns the limit
+    off."""
     max_running_per_subject: int = Field(default=32, ge=0)
     """Tasks of one subject that run at once; 0 turns the limit off."""
     max_queued_per_subject: int = Field(default=50_000, ge=0)
     """Tasks of one subject that wait to run; 0 turns the limit off."""
     max_stored_bytes_per_subject: int = Field(default=10 << 30, ge=0)
-    """Bytes of one subject's tasks in the store, those that run not counted before they end (their input, logs, results
-    and files), and of workflows beside them. Whoever has more submits nothing before some are deleted, or too old.
-    0, or `auth=none`: no limit."""
+    """Bytes of one subject's tasks in the store (input, logs, results, files; a running task counts once it has ended),
+    and of workflows beside them. Whoever has more can submit nothing until some are deleted or expire. 0, or
+    `auth=none`: no limit."""
     submits_per_s: float = Field(default=1000.0, ge=0)
     """Tasks that one subject submits, on average, over all its connections; 0 turns the limit off."""
     submit_burst: int = Field(default=2000, ge=1)
-    """Tasks that one subject submits in one go."""
+    """How many tasks one subject may submit at once (the burst)."""
     requests_per_s: float = Field(default=100.0, ge=0)
-    """Requests of a session, on average; ten times as many of a subject by HTTP, and frames of it from one address
-    (more are read later); 0 turns these limits off."""
+    """Requests of a session, on average; ten times as many for a subject by HTTP, and for its frames from one address
+    (more are delayed). 0 turns these limits off."""
     request_burst: int = Field(default=200, ge=1)
-    """Requests of one session in one go, and ten times as many of those."""
+    """Requests of one session at once (the burst); ten times as many for the other two."""
 
     # --- times ---
     heartbeat_ms: int = Field(default=25_000, ge=100)
     """How often a client is pinged: below the 30 to 60 s after which proxies drop a silent connection."""
     handshake_timeout_s: float = Field(default=10.0, gt=0)
-    """How long a peer may take over its request's header, and a connection may be kept alive idle."""
+    """How long a peer may take to send a request's header, and how long an idle connection is kept alive."""
     start_wait_s: float = Field(default=5.0, ge=0)
-    """How long the start waits for the local sandbox before it says ready without it."""
+    """How long the start waits for the local sandbox before it reports ready without it."""
     drain_s: float = Field(default=60.0, ge=0)
     """How long running tasks may go on after SIGTERM."""
     queue_s: float = Field(default=300.0, ge=0)
-    """How long on end no live sandbox may fit a task before it fails with `no_sandbox`."""
+    """How long a task may wait while no live sandbox fits it, before it fails with `no_sandbox`."""
     retention_s: float = Field(default=604_800.0, ge=0)
-    """How long a log is kept whole after its task has ended; then only its last event is."""
+    """How long a log is kept whole after its task has ended; then only its last event is kept."""
     task_retention_s: float = Field(default=2_592_000.0, ge=0)
-    """How long a task is kept after its end: its row, result and files; a workflow, after its last task is gone."""
+    """How long a task (row, result, files) is kept after its end, and a workflow after its last task is gone."""
     retention_bytes: int = Field(default=10 << 30, ge=0)
-    """What SQLite's file may use before tasks go sooner, those that ended longest ago first; 0 turns the limit off.
-    On PostgreSQL and SurrealDB, which keep their free space to themselves, tasks go by their age alone."""
+    """What SQLite's file may use before tasks are removed early, those that ended longest ago first; 0 turns the limit
+    off. On PostgreSQL and SurrealDB, which do not report free space, tasks are removed by age alone."""
     pause_hold_s: float = Field(default=900.0, ge=0)
     """How long a paused task keeps its sandbox; then that is given up, and resuming is a new attempt."""
     blocking_http_s: float = Field(default=60.0, ge=0)
