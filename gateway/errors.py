@@ -1,7 +1,7 @@
 """What can go wrong, in the words of the contract: error codes, close codes, and who should try again.
 
 Two catalogues and three exceptions. `ERRORS` are answers to a request, `CLOSES` end a connection,
-`TASK_ERRORS` are why a task failed. Only `sessions.commands` and `server.border` turn an exception into an answer.
+`TASK_ERRORS` are why a task failed. Only `sessions.commands` and `server.http.errors` turn an exception into an answer.
 """
 
 from collections.abc import Mapping, Sequence
