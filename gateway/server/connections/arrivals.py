@@ -20,9 +20,9 @@ from gateway.server.connections.address_limits import AddressLimits, Slot
 from gateway.server.connections.middlewares import foreign, forwarded_for
 from gateway.server.connections.peer import HEADS, Peer
 from gateway.server.previews.middleware import is_for_preview
-from gateway.sessions.auth import Doors
 from gateway.sessions.client_transport import ClientTransport
 from gateway.sessions.endpoint import Endpoint
+from gateway.sessions.host_policy import HostPolicy
 from gateway.sessions.intake import Intake
 from gateway.sessions.pace import Pace
 from gateway.sessions.reading import framed_again
@@ -38,8 +38,8 @@ _END: Final = b"\r\n\r\n"
 class ShortWay:
     """Lets in clients whose handshake is whole and can be answered at once."""
 
-    def __init__(self, doors: Doors, endpoint: Endpoint, preview_host: str | None) -> None:
-        self._doors = doors
+    def __init__(self, hosts: HostPolicy, endpoint: Endpoint, preview_host: str | None) -> None:
+        self._hosts = hosts
         self._endpoint = endpoint
         self._preview_host = preview_host
         loop = asyncio.get_running_loop()
@@ -62,7 +62,7 @@ class ShortWay:
     def _is_ours(self, asked: Handshake, slot: Slot) -> bool:
         if self._preview_host is not None and is_for_preview(asked.headers, self._preview_host):
             return False
-        return foreign(self._doors, asked.headers, slot.ours) is None
+        return foreign(self._hosts, asked.headers, slot.ours) is None
 
     def _read(self, data: bytes) -> Handshake | None:
         """The handshake that `data` is and nothing else, as aiohttp reads it."""

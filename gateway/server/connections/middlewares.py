@@ -10,7 +10,7 @@ from gateway.errors import Close, GatewayError, HandshakeError
 from gateway.server.connections.peer import Peer
 from gateway.server.previews.middleware import IS_PREVIEW
 from gateway.sessions import endpoint
-from gateway.sessions.auth import Doors
+from gateway.sessions.host_policy import HostPolicy
 from gateway.sessions.problems import plain_problem, problem
 from gateway.sessions.upgrade import TO_BROWSERS
 
@@ -29,7 +29,7 @@ took 0.1 to 0.8 s."""
 EXPOSED: Final = "Location, Retry-After, ETag, Content-Disposition, First-Seq"
 
 
-def doors_checked(doors: Doors) -> Middleware:
+def hosts_checked(hosts: HostPolicy) -> Middleware:
     """The middleware that refuses foreign hosts and origins before anything looks at the request."""
 
     @web.middleware
@@ -38,7 +38,7 @@ def doors_checked(doors: Doors) -> Middleware:
             return await handler(request)
         if _is_too_old(request):
             return problem(GatewayError("bad_frame", "Speak HTTP/1.1."), status=400)
-        if (refusal := foreign(doors, request.headers, _reached(request))) is not None:
+        if (refusal := foreign(hosts, request.headers, _reached(request))) is not None:
             return problem(refusal)
         if "Origin" in request.headers:
             request[ORIGIN] = request.headers.getall("Origin")[-1]
@@ -49,15 +49,15 @@ def doors_checked(doors: Doors) -> Middleware:
     return middleware
 
 
-def foreign(doors: Doors, headers: CIMultiDictProxy[str], reached: str | None) -> GatewayError | None:
+def foreign(hosts: HostPolicy, headers: CIMultiDictProxy[str], reached: str | None) -> GatewayError | None:
     """Why a request that came to our address `reached` is refused: its host is foreign, or its origin."""
     # Said twice, each would have to be right: whoever stands before us may read the other one.
     for host in headers.getall("Host", [""]):
-        if not doors.allows_host(host, reached=reached):
+        if not hosts.allows_host(host, reached=reached):
             message = f"This is not {host[:100]!r}; to answer to it, put it into GATEWAY_ALLOWED_HOSTS."
             return GatewayError("forbidden", message)
     for origin in headers.getall("Origin", []):
-        if not doors.allows_origin(origin, headers.get("Host", "")):
+        if not hosts.allows_origin(origin, headers.get("Host", "")):
             return GatewayError("forbidden", f"Origin {origin[:100]!r} is not in GATEWAY_ALLOWED_ORIGINS.")
     return None
 

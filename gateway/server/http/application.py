@@ -10,7 +10,7 @@ from gateway.agents.fleet_registry import FleetRegistry
 from gateway.agents.sandboxes import Described
 from gateway.agents.sites import Sites
 from gateway.server.connections.arrivals import ShortWay
-from gateway.server.connections.middlewares import addresses_limited, doors_checked, secured
+from gateway.server.connections.middlewares import addresses_limited, hosts_checked, secured
 from gateway.server.http import dashboard
 from gateway.server.http.bodies import Bodies
 from gateway.server.http.documents import Documents
@@ -28,9 +28,9 @@ from gateway.server.http.workflows import WorkflowApi
 from gateway.server.previews.forward import Forwarder
 from gateway.server.previews.hops import Hops
 from gateway.server.previews.middleware import Previews
-from gateway.sessions.auth import Doors
 from gateway.sessions.commands import Services
 from gateway.sessions.endpoint import Endpoint
+from gateway.sessions.host_policy import HostPolicy
 from gateway.sessions.sandboxes import SandboxEndpoint
 from gateway.sessions.session import SessionIds
 from gateway.settings import Settings
@@ -62,7 +62,7 @@ def application(parts: Parts) -> web.Application:
     """All of it."""
     settings, authenticator = parts.settings, parts.services.authenticator
     app = web.Application(
-        middlewares=[doors_checked(Doors(settings)), errors_answered(parts.services)],
+        middlewares=[hosts_checked(HostPolicy(settings)), errors_answered(parts.services)],
         client_max_size=settings.max_body_bytes,
     )
     if settings.preview_host is not None:
@@ -84,7 +84,11 @@ def application(parts: Parts) -> web.Application:
 def short_way(parts: Parts) -> ShortWay | None:
     """The way in for a client who needs no care; None where none are served."""
     settings = parts.settings
-    return ShortWay(Doors(settings), parts.endpoint, settings.preview_host) if parts.serves_clients else None
+    return (
+        ShortWay(HostPolicy(settings), parts.endpoint, settings.preview_host)
+        if parts.serves_clients
+        else None
+    )
 
 
 def routes(parts: Parts, bodies: Bodies) -> list[Route]:

@@ -1,4 +1,4 @@
-"""Tokens and doors: who may come in, and by which name and from which page."""
+"""Tokens, hosts and origins: who may come in, and by which name and from which page."""
 
 import asyncio
 import base64
@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from gateway.errors import GatewayError
 from gateway.principal import ANONYMOUS, SCOPES, Principal
-from gateway.sessions.auth import Authenticator, Doors, bearer
+from gateway.sessions.auth import Authenticator, bearer
 from gateway.sessions.commands import expiry
+from gateway.sessions.host_policy import HostPolicy
 from gateway.settings import Settings
 from tests.support.json_values import JSON
 from tests.support.records import deterministic
@@ -251,13 +252,13 @@ def test_bearer_reads_the_header(header: str | None, found: str | None) -> None:
     assert bearer(header) == found
 
 
-# --- doors ----------------------------------------------------------------------------------------------
+# --- hosts ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8080", "localhost", "LocalHost:1", "localhost:"])
 def test_host_of_this_machine_is_ours(host: str) -> None:
     """The bound address and `localhost` are answered to, with any port."""
-    assert Doors(settings()).allows_host(host)
+    assert HostPolicy(settings()).allows_host(host)
 
 
 @pytest.mark.parametrize(
@@ -286,29 +287,29 @@ def test_host_of_this_machine_is_ours(host: str) -> None:
 )
 def test_host_of_others_is_not_ours(host: str | None) -> None:
     """A name that a stranger had resolve to us (DNS rebinding) is refused."""
-    assert not Doors(settings()).allows_host(host)
+    assert not HostPolicy(settings()).allows_host(host)
 
 
 def test_listed_hosts_are_ours() -> None:
     """A listed name is answered to with any port; one listed with its port only with that."""
-    doors = Doors(settings(allowed_hosts="Gate.example, other.example:8443"))
-    assert doors.allows_host("gate.example")
-    assert doors.allows_host("gate.example:443")
-    assert doors.allows_host("other.example:8443")
-    assert not doors.allows_host("other.example")
-    assert not doors.allows_host("other.example:1")
+    policy = HostPolicy(settings(allowed_hosts="Gate.example, other.example:8443"))
+    assert policy.allows_host("gate.example")
+    assert policy.allows_host("gate.example:443")
+    assert policy.allows_host("other.example:8443")
+    assert not policy.allows_host("other.example")
+    assert not policy.allows_host("other.example:1")
 
 
 def test_bound_address_is_ours_but_loopback_is_not_then() -> None:
     """Listening on a public address we answer to that; IPv6 is written in brackets, as a Host header does."""
     public: dict[str, Any] = {"auth": "jwt", "jwt_secret": SECRET}
-    doors = Doors(settings(host="192.0.2.7", **public))
-    assert doors.allows_host("192.0.2.7:8080")
-    assert not doors.allows_host("127.0.0.1:8080")
-    doors = Doors(settings(host="2001:db8::7", **public))
-    assert doors.allows_host("[2001:db8::7]:8080")
-    assert doors.allows_host("[2001:db8::7]")
-    assert not doors.allows_host("[2001:db8::8]:8080")
+    policy = HostPolicy(settings(host="192.0.2.7", **public))
+    assert policy.allows_host("192.0.2.7:8080")
+    assert not policy.allows_host("127.0.0.1:8080")
+    policy = HostPolicy(settings(host="2001:db8::7", **public))
+    assert policy.allows_host("[2001:db8::7]:8080")
+    assert policy.allows_host("[2001:db8::7]")
+    assert not policy.allows_host("[2001:db8::8]:8080")
 
 
 @pytest.mark.parametrize(
@@ -335,24 +336,24 @@ def test_bound_address_is_ours_but_loopback_is_not_then() -> None:
 )
 def test_origin_is_our_own_or_a_listed_one(origin: str | None, host: str, allowed: bool) -> None:
     """A page may speak to us from where it is served by us, scheme aside, or from a listed origin."""
-    doors = Doors(settings(allowed_origins="https://app.example/"))
-    assert doors.allows_origin(origin, host) is allowed
+    policy = HostPolicy(settings(allowed_origins="https://app.example/"))
+    assert policy.allows_origin(origin, host) is allowed
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
 @deterministic
 def test_doors_answer_to_any_header(origin: str, host: str) -> None:
     """Whatever the headers hold, the answer is yes or no, and never an exception."""
-    doors = Doors(settings())
-    assert not doors.allows_origin(f"http://[{origin}", "localhost")
-    assert isinstance(doors.allows_host(host), bool)
-    assert doors.allows_origin(origin, host) in {True, False}
+    policy = HostPolicy(settings())
+    assert not policy.allows_origin(f"http://[{origin}", "localhost")
+    assert isinstance(policy.allows_host(host), bool)
+    assert policy.allows_origin(origin, host) in {True, False}
 
 
 def test_address_that_was_reached_is_ours() -> None:
     """Where we listen on every address, the one that a connection came to is a name of ours; others stay foreign."""
-    doors = Doors(Settings(_env_file=None, host="0.0.0.0", auth="jwt", jwt_secret="x" * 32))  # noqa: S104
-    assert doors.allows_host("10.0.0.7:8080", reached="10.0.0.7")
-    assert doors.allows_host("[fd00::7]:8080", reached="fd00::7")
-    assert not doors.allows_host("10.0.0.8:8080", reached="10.0.0.7")
-    assert not doors.allows_host("rebind.example:8080", reached="10.0.0.7")
+    policy = HostPolicy(Settings(_env_file=None, host="0.0.0.0", auth="jwt", jwt_secret="x" * 32))  # noqa: S104
+    assert policy.allows_host("10.0.0.7:8080", reached="10.0.0.7")
+    assert policy.allows_host("[fd00::7]:8080", reached="fd00::7")
+    assert not policy.allows_host("10.0.0.8:8080", reached="10.0.0.7")
+    assert not policy.allows_host("rebind.example:8080", reached="10.0.0.7")
