@@ -1,6 +1,7 @@
 """The command line of `sandbox-bridge`, also `python -m sandbox_bridge`."""
 
 import asyncio
+import errno
 import functools
 import logging
 import os
@@ -40,7 +41,9 @@ EXIT_NOT_LET_IN = 4
 _STOP_TIMEOUT_S = 5.0
 """For jails and sockets to go at our end; what is left then dies with the process."""
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
+)
 log = structlog.get_logger()
 
 
@@ -86,7 +89,10 @@ def join(
         bool, typer.Option(help="Let SANDBOX_ISOLATION=none run tasks without any jail.")
     ] = False,
 ) -> None:
-    """Run tasks for the gateway at URL: dial in to it, and again whenever the connection breaks."""
+    """Run tasks for the gateway at URL.
+
+    It dials in there, and again whenever the connection breaks.
+    """
     configure_logs()
     settings = read_settings("127.0.0.1", None)
     if settings.isolation == "none":
@@ -105,7 +111,13 @@ def join(
 
 def main() -> None:
     """The entry point of the installed command."""
-    app(prog_name="sandbox-bridge")
+    try:
+        app(prog_name="sandbox-bridge")
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(f"sandbox-bridge: the output can't be written: {error.strerror}")
 
 
 def read_settings(host: str | None, port: int | None) -> SandboxSettings:

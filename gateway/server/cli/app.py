@@ -232,7 +232,7 @@ def _wish(name: str, about: str) -> None:
 
 
 _wish("cancel", "Cancel a task. Its processes get a moment to end by themselves.")
-_wish("pause", "Pause a task: its processes stand still until `gateway resume`.")
+_wish("pause", "Pause a task. Its processes stand still until `gateway resume`.")
 _wish("resume", "Let a paused task go on.")
 
 

@@ -90,9 +90,10 @@ def recover(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Go on from a checkpoint, the newest if none is named: print the id of the task that does it.
+    """Go on from a checkpoint, the newest if none is named.
 
-    What was finished by then is not done again. `gateway watch` follows that task.
+    It prints the id of the task that does it, which `gateway watch` follows. What was finished by then is not done
+    again.
     """
     does = part("cli.workflows")
     wanted = {"workflow_id": workflow_id, "checkpoint_id": checkpoint, "target_step": step, "fork": fork}

@@ -45,11 +45,11 @@ def worker(
     no_local_sandbox: NoLocalSandbox = False,
     unsafe_no_isolation: NoIsolation = False,
 ) -> None:
-    """Start a worker: it runs tasks and holds sandboxes, and serves no clients.
+    """Start a worker: it runs tasks for gateways.
 
-    It shares its store and Redis with gateways, which its tasks come from. What it listens for are /livez, /readyz
-    and /metrics, and the sites of its sandboxes for the gateways, on any port where none is named and the usual one
-    is taken. Else it is like serve.
+    It serves no clients: it shares its store and Redis with gateways, which its tasks come from, and holds
+    sandboxes. What it listens for are /livez, /readyz and /metrics, and the sites of its sandboxes for the gateways,
+    on any port where none is named and the usual one is taken. Else it is like serve.
     """
     given = flags(host, port, data_dir, no_local_sandbox=no_local_sandbox)
     does = part("serve")
@@ -74,9 +74,10 @@ def check(
 
 
 def pair(*, url: Url = None, token: Token = None, as_json: Json = False) -> None:
-    """Print a link that makes the browser's tab that opens it a sandbox of yours.
+    """Print a link that makes a browser's tab a sandbox of yours.
 
-    It is good once, and for five minutes. The tab runs your tasks that ask for it: --token needs the scope sandbox.
+    The tab that opens it is one then; it is good once, and for five minutes. The tab runs your tasks that ask for
+    it: --token needs the scope sandbox.
     """
     does = part("cli.pair")
     raise typer.Exit(does.pair(does.door(url, token), as_json=as_json))
@@ -120,7 +121,7 @@ def token(
         typer.Option(envvar="GATEWAY_JWT_AUDIENCE", show_default=False, help="Where the gateway wants one."),
     ] = None,
 ) -> None:
-    """Make a token for --token (GATEWAY_TOKEN), or to show somebody a task.
+    """Make a token for --token, or to show somebody a task.
 
     For a gateway that runs with GATEWAY_AUTH=jwt and the same GATEWAY_JWT_SECRET; nothing is asked of it.
 

@@ -7,6 +7,10 @@ from typing import Any, Final
 from gateway.server.cli.output import printable
 
 HEAD: Final = ("ID", "STATUS", "AGENT", "CREATED", "TOOK", "NAME", "LABELS")
+LEAST: Final = ("LABELS", "AGENT", "TOOK")
+"""What a narrow terminal goes without first."""
+READABLE: Final = 24
+"""Characters of a name that are worth that."""
 
 Task = Mapping[str, Any]
 
@@ -15,7 +19,19 @@ def table(tasks: Sequence[Task], *, now: datetime, columns: int | None = None) -
     """Tasks as aligned columns, one line each; ids are whole, to be copied. No line has more than `columns`."""
     rows = [HEAD, *(_row(task, now) for task in tasks)]
     widths = [max(map(len, cells)) if any(cells[1:]) else 0 for cells in zip(*rows, strict=True)]
+    for name in LEAST:
+        if columns is None or _needs(widths) <= columns:
+            break
+        widths[HEAD.index(name)] = 0
     return "\n".join(_cut(_line(row, widths), columns) for row in rows)
+
+
+def _needs(widths: Sequence[int]) -> int:
+    """How wide a line is, its name shortened."""
+    shown = [
+        min(width, READABLE) if name == "NAME" else width for name, width in zip(HEAD, widths, strict=True)
+    ]
+    return sum(width + 2 for width in shown if width) - 2
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:

@@ -118,12 +118,15 @@ def test_table_shows_ids_whole_and_wishes() -> None:
 
 
 def test_table_has_names_in_a_column_and_cuts_its_lines_for_a_terminal() -> None:
-    """What a task goes by stands for itself; a line that would wrap is cut, and only there."""
+    """What a task goes by stands for itself, and on a narrow one in place of its agent; a pipe gets whole lines."""
     named = TASK | {"labels": {"name": "A page for my bakery"}}
     head, row = table([named], now=NOW).splitlines()
     assert head.endswith("  NAME")
     assert row.endswith("  A page for my bakery")
-    assert table([named], now=NOW, columns=60).splitlines()[1] == f"{row[:59]}…"
+    assert table([named | {"task_id": "0" * 36}], now=NOW, columns=80).splitlines()[1].split()[2:] == [
+        *("3m", "ago", "A", "page", "for", "my", "bakery")
+    ]
+    assert table([named], now=NOW, columns=20).splitlines()[1] == "0123-4567  cancelli…"
 
 
 def test_controls_of_others_are_not_printed() -> None:

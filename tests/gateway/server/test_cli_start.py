@@ -21,16 +21,21 @@ async def test_help_is_quick() -> None:
     )
 
 
-@pytest.mark.parametrize("asked", ["--help", "--version"])
-async def test_help_that_can_not_be_written_is_told_in_one_line(asked: str) -> None:
+@pytest.mark.parametrize(
+    ("program", "name", "asked"),
+    [
+        ("gateway", "gateway", "--help"),
+        ("gateway", "gateway", "--version"),
+        ("sandbox_bridge", "sandbox-bridge", "--help"),
+    ],
+)
+async def test_help_that_can_not_be_written_is_told_in_one_line(program: str, name: str, asked: str) -> None:
     """A full disk behind `>` gives no traceback."""
     full = os.open("/dev/full", os.O_WRONLY)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", asked), stdout=full, stderr=PIPE
+        *(sys.executable, "-m", program, asked), stdout=full, stderr=PIPE
     )
     os.close(full)
     _, err = await process.communicate()
-    assert (process.returncode, err) == (
-        1,
-        b"gateway: the output can't be written: No space left on device\n",
-    )
+    told = f"{name}: the output can't be written: No space left on device\n"
+    assert (process.returncode, err.decode()) == (1, told)
