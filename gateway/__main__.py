@@ -4,12 +4,19 @@ import errno
 import io
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Final
 
-from gateway.server.cli.app import app
-from gateway.server.cli.output import discard_output, unwritten
+IS_OURS: Final = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+"""Whether Ctrl-C is for us at all: a shell's script may have had it ignored."""
+if IS_OURS:
+    # Until there is something to interrupt it just ends us: a traceback of imports helps nobody.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from gateway.server.cli.app import app  # noqa: E402
+from gateway.server.cli.output import discard_output, unwritten  # noqa: E402
 
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """What keeps a disk, or a terminal that is gone, from taking what is written."""
@@ -17,6 +24,8 @@ NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 def main() -> None:
     """Run the command line."""
+    if IS_OURS:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     _open_output()
     try:
         app(prog_name="gateway")

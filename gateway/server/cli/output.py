@@ -29,12 +29,14 @@ class Printer:
         as_json: bool = False,
         terminal: bool = False,
         now: Callable[[], float] = time.monotonic,
+        columns: Callable[[], int] = lambda: 80,
     ) -> None:
         self._out = out
         self._err = err
         self._as_json = as_json
         self._terminal = terminal
         self._now = now
+        self._columns = columns
         self._began = now()
         self._ended_by = ""
         self._doing = "submitting"
@@ -85,7 +87,10 @@ class Printer:
             return
         seconds = self._now() - self._began
         turn = SPINNER[int(seconds * 8) % len(SPINNER)]
-        self._err.write(f"{ERASE_LINE}{turn} {printable(self._doing)} · {int(seconds)} s")
+        clock = f" · {int(seconds)} s"
+        # A line that wraps would leave its beginning behind at each turn.
+        room = max(self._columns() - len(turn) - len(clock) - 2, 0)
+        self._err.write(f"{ERASE_LINE}{turn} {_cut(printable(self._doing), room)}{clock}")
         self._err.flush()
         self._drawn = True
 
@@ -131,6 +136,10 @@ class Printer:
             self.note(f"lost its place ({data['reason']}); it will run again, from the start of its output")
 
 
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: max(room - 1, 0)]}…"
+
+
 def _progress(data: Mapping[str, Any]) -> str:
     doing = str(data.get("phase") or data.get("status") or "running")
     share = data.get("progress")
@@ -170,6 +179,14 @@ def printable(text: str) -> str:
 def unwritten(error: OSError) -> str:
     """What is said where the output has no room."""
     return f"the output can't be written: {error.strerror}"
+
+
+def columns_of(stream: TextIO) -> int:
+    """How wide the terminal behind `stream` is."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
 
 
 def discard_output() -> None:

@@ -3,10 +3,10 @@
 import asyncio
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TextIO
 
@@ -22,6 +22,7 @@ from gateway.server.cli.output import (
     CANCELLED_EXIT,
     SPINNER,
     Printer,
+    columns_of,
     discard_output,
     exit_code,
     printable,
@@ -79,7 +80,13 @@ class Command:
     def __init__(self, door: Door, *, as_json: bool) -> None:
         self._door = door
         self._as_json = as_json
-        self._printer = Printer(sys.stdout, sys.stderr, as_json=as_json, terminal=_draws(sys.stderr))
+        self._printer = Printer(
+            sys.stdout,
+            sys.stderr,
+            as_json=as_json,
+            terminal=_draws(sys.stderr),
+            columns=partial(columns_of, sys.stderr),
+        )
         self._task: TaskHandle | None = None
         self._may_ask = sys.stdin.isatty() and sys.stderr.isatty() and not as_json
 
@@ -137,7 +144,7 @@ class Command:
             for task in tasks:
                 self._print(json.dumps(task, ensure_ascii=False))
         elif tasks:
-            columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+            columns = columns_of(sys.stdout) if sys.stdout.isatty() else None
             self._print(table(tasks, now=datetime.now(UTC), columns=columns))
         else:
             self._printer.note("no tasks")

@@ -44,6 +44,16 @@ def test_progress_line_makes_way() -> None:
     assert err == f"{ERASE_LINE}⠋ running · 0 s{ERASE_LINE}"
 
 
+def test_progress_line_is_one_line_however_narrow() -> None:
+    """What wraps is not erased by the next turn."""
+    err = io.StringIO()
+    printer = Printer(io.StringIO(), err, terminal=True, now=lambda: 0.0, columns=lambda: 20)
+    printer.show(event("progress", phase="p" * 100, status="s", progress=None))
+    printer.tick()
+    assert err.getvalue() == f"{ERASE_LINE}⠋ {'p' * 10}… · 0 s"
+    assert len(err.getvalue()) - len(ERASE_LINE) < 20
+
+
 def test_no_terminal_gets_no_progress_line() -> None:
     """A log file is not drawn into."""
     assert shown(event("status", status="running", previous="pending", attempt=1)) == ("", "")

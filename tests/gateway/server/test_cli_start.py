@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from asyncio.subprocess import PIPE
 
@@ -39,3 +40,23 @@ async def test_help_that_can_not_be_written_is_told_in_one_line(program: str, na
     _, err = await process.communicate()
     told = f"{name}: the output can't be written: No space left on device\n"
     assert (process.returncode, err.decode()) == (1, told)
+
+
+INTERRUPTED = """
+import os, runpy, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+runpy.run_module("gateway", run_name="__main__")
+"""
+
+
+async def test_interrupt_while_it_loads_ends_it_without_a_traceback() -> None:
+    """There is nothing to tell of yet; a shell sees that it was the signal."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", INTERRUPTED, stderr=PIPE)
+    _, err = await process.communicate()
+    assert (process.returncode, err) == (-signal.SIGINT, b"")
