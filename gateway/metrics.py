@@ -80,13 +80,13 @@ class Metrics:
         )
         self.outbox_lag_seconds = histogram(
             "gateway_outbox_lag_seconds",
-            "For how long a client has taken nothing of what waits for it, by its heartbeats; 0 where nothing waits.",
+            "How long a client has read nothing of what is queued for it, by its heartbeats; 0 if nothing is.",
             buckets=_SLOW,
         )
         self.lagging = counter("gateway_lagging", "Times a subscription fell back to the log.")
         self.resumes = counter(
             "gateway_resumes",
-            "Subscriptions that went on from a seq: `live`, `log` (what was missed is read), `trimmed`, `invalid`.",
+            "Subscriptions that resumed from a seq: `live`, `log` (missed events were read), `trimmed`, `invalid`.",
             ["result"],
         )
 
@@ -95,10 +95,9 @@ class Metrics:
         self.events = counter("gateway_events", "Events made durable here.")
         self.hop_seconds = histogram(
             "gateway_event_hop_seconds",
-            "Hops of events, by batch: `durable` from a run's saying them to the disk (one batch a ms is looked at),"
+            "Latency of events, by hop and batch: `durable` from the run to the disk (one batch a ms is measured),"
             " `delivered` from there to all that follow them here, `written` from there to the last one's socket (one"
-            " batch a second is looked at)."
-            " For the way on see the lags of relay and outbox.",
+            " batch a second is measured). The lags of relay and outbox tell of the rest.",
             ["hop"],
             buckets=_FAST,
         )
@@ -106,47 +105,51 @@ class Metrics:
         self.delivered_seconds = self.hop_seconds.labels("delivered")  # to find it takes as long as to count
         self.control_seconds = histogram(
             "gateway_control_seconds",
-            "From a run's hearing that it is to pause, go on or be cancelled to its being so, durably.",
+            "From a run's learning that it is to pause, resume or be cancelled until that is done and durable.",
             ["wish"],
             buckets=_FAST,
         )
         self.freeze_seconds = histogram(
             "gateway_freeze_seconds",
-            "From telling what runs to stand still to its standing still.",
+            "From the order to freeze a task's processes until they are frozen.",
             buckets=_FAST,
         )
         self.sandbox_start_seconds = histogram(
-            "gateway_sandbox_start_seconds", "From a claim to the first sign of its sandbox.", buckets=_FAST
+            "gateway_sandbox_start_seconds",
+            "From a claim to the first message of its sandbox.",
+            buckets=_FAST,
         )
         self.exec_seconds = histogram(
             "gateway_exec_seconds", "From a command's start to its end.", buckets=_SLOW
         )
         self.takeover_seconds = histogram(
             "gateway_takeover_seconds",
-            "From the end of an owner's lease to its task's being put back by another instance.",
+            "From the end of an owner's lease until another instance has put its task back.",
             buckets=_SLOW,
         )
         self.running = gauge("gateway_tasks_running", "Tasks this instance runs now.")
         self.ended = counter("gateway_tasks_ended", "Tasks ended here, by status.", ["status"])
         self.run_seconds = histogram("gateway_run_seconds", "From a claim to the run's end.", buckets=_SLOW)
-        self.sandbox_slots = gauge("gateway_sandbox_slots", "Room for sessions.", ["state"])
+        self.sandbox_slots = gauge("gateway_sandbox_slots", "Slots for sessions, by state.", ["state"])
         self.sandboxes = gauge(
             "gateway_sandboxes",
-            "Sandboxes connected, by what they say of their isolation.",
+            "Sandboxes connected, by the isolation that they report.",
             list(_ISOLATION),
         )
 
     def _of_the_store(self) -> None:
         counter, gauge, histogram = self._kinds()
-        self.store_bytes = gauge("gateway_store_bytes", "What the state store takes on disk.")
-        self.store_free_bytes = gauge("gateway_store_free_bytes", "What of that is free for what comes.")
+        self.store_bytes = gauge("gateway_store_bytes", "Bytes that the state store takes on disk.")
+        self.store_free_bytes = gauge(
+            "gateway_store_free_bytes", "Bytes of that which are free for new data."
+        )
         self.commit_seconds = histogram(
             "gateway_store_commit_seconds",
-            "From the store's being asked for a transaction, which many writes may share, to its being on disk.",
+            "From the request of a transaction, which many writes may share, until it is on disk.",
             buckets=_FAST,
         )
         self.store_refusals = counter(
-            "gateway_store_refusals", "Transactions that the store would not or could not do."
+            "gateway_store_refusals", "Transactions that the store refused or failed."
         )
         self.forgotten = counter("gateway_tasks_forgotten", "Ended tasks that retention has removed.")
         self.notes = counter(
@@ -157,11 +160,11 @@ class Metrics:
         counter, gauge, histogram = self._kinds()
         self.relay_lag_seconds = histogram(
             "gateway_relay_lag_seconds",
-            "From the sending of a probe, the way that events go, to its return by way of Redis; once a second.",
+            "Round trip of a probe through Redis, by the path that events take; once a second.",
             buckets=_FAST,
         )
         self.probe_age_seconds = gauge(
-            "gateway_probe_age_seconds", "Since a probe last came back from Redis; 0 without Redis."
+            "gateway_probe_age_seconds", "Seconds since a probe last came back from Redis; 0 without Redis."
         )
         self.part_ok = gauge(
             "gateway_part_ok",

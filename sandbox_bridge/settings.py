@@ -28,11 +28,12 @@ class SandboxSettings(BaseSettings):
     max_connections: int = Field(default=32, ge=1)
     """Sockets at once: each may hold one frame of 32 MiB in memory, so this bounds what a flood can take."""
     open_timeout_s: float = Field(default=5.0, gt=0)
-    """For a peer's whole opening handshake; a silent one would hold a file descriptor for ever."""
+    """How long a peer's whole opening handshake may take; a silent one would hold a file descriptor for ever."""
     close_timeout_s: float = Field(default=1.0, gt=0)
-    """For a peer's half of the closing handshake: a vanished one must not delay our end."""
+    """How long a peer's half of the closing handshake may take: a vanished one must not delay our end."""
     send_timeout_s: float = Field(default=300.0, gt=0)
-    """For a peer to take what is sent. A slow one is waited for; one that takes nothing holds a place."""
+    """How long a peer may read nothing of what it is sent. A slow one is waited for; one that reads nothing holds a
+    place."""
 
     resume_s: float = Field(default=8.0, ge=0)
     """How long a session waits for a bridge that is silent (the protocol's number); 0: not at all."""
@@ -41,33 +42,33 @@ class SandboxSettings(BaseSettings):
     isolation: Literal["bwrap", "none"] = "bwrap"
     """What keeps a task in. `none` keeps nothing in: only with `--unsafe-no-isolation`, and on loopback."""
     max_sessions: int = Field(default=8, ge=1, le=1000)
-    """Tasks at once; the next is told `busy`. Eight keep a small machine busy without swapping."""
+    """Tasks at once; the next is refused as `busy`. Eight keep a small machine busy without swapping."""
     warm: int = Field(default=2, ge=0, le=100)
     """Jails kept ready, so that a task starts in a few milliseconds; each idle one costs under 12 MiB. 0: none."""
     start_timeout_s: float = Field(default=10.0, gt=0)
-    """For a jail to be ready. It takes 0.05 s; a machine that needs 10 s is in trouble, and we say so."""
+    """How long a jail may take to be ready. It takes 0.05 s; a machine that needs 10 s is in trouble, and we say so."""
     cancel_grace_s: float = Field(default=0.5, ge=0)
-    """Between TERM and the end of the jail. All must be gone within 1 s of a cancel."""
+    """How long after TERM the jail is killed. All must be gone within 1 s of a cancel."""
     open_files: int = Field(default=4096, ge=64)
     """What one process of a task may open at once: no program needs more, and all of it is the host's memory."""
     kill_timeout_s: float = Field(default=5.0, gt=0)
-    """For the kernel to take a killed jail apart. It takes 0.02 s; beyond this we log and go on."""
+    """How long the kernel may take to remove a killed jail. It takes 0.02 s; beyond this we log and go on."""
     staging_timeout_s: float = Field(default=60.0, gt=0)
     """How long files sent ahead wait for their task, from the last piece on (the protocol's number)."""
 
     # --- sites
     max_sites: int = Field(default=32, ge=1)
-    """Tasks that have ended and whose site is up. One more, and the longest idle goes: each is a jail."""
+    """Ended tasks whose site is up, each with its jail. One more, and the longest idle one is ended."""
     site_idle_s: float = Field(default=900.0, gt=0)
-    """How long a site stays after its task and its last request (the protocol's number)."""
+    """How long a site stays after its task has ended and its last request was made (the protocol's number)."""
     max_visits: int = Field(default=128, ge=1)
-    """Connections to all sites at once, of three file descriptors each; one site has a quarter of them."""
+    """Connections to all sites at once, of three file descriptors each; one site may have a quarter of them."""
 
     # --- what a task may use: default and ceiling
     timeout_s: float = Field(default=300.0, gt=0)
-    """Wall clock of a task that names none."""
+    """Running time of a task that asks for none."""
     max_timeout_s: float = Field(default=86400.0, gt=0)
-    """A day: a longer task is a service, and wants another home."""
+    """Ceiling of `timeout_s`: a day. A task that runs longer is a service, and belongs elsewhere."""
     output_bytes: int = Field(default=64 << 20, gt=0)
     """Output delivered per task before the rest is counted and dropped."""
     max_output_bytes: int = Field(default=64 << 20, gt=0)
@@ -77,7 +78,7 @@ class SandboxSettings(BaseSettings):
     max_disk_mb: int = Field(default=256, gt=0)
     """Ceiling of `disk_mb`, and of a task's files sent ahead."""
     memory_mb: int = Field(default=512, gt=0)
-    """Memory of a jail as a whole, what lies on its disks included; one kill for want of it fails the task."""
+    """Memory of a jail as a whole, its disks included; a kill for lack of memory fails the task."""
     max_memory_mb: int = Field(default=512, gt=0)
     """Ceiling of `memory_mb`."""
     processes: int = Field(default=128, gt=0)
@@ -85,21 +86,22 @@ class SandboxSettings(BaseSettings):
     max_processes: int = Field(default=128, gt=0)
     """Ceiling of `processes`."""
     idle_s: float | None = Field(default=None, gt=0)
-    """For a task to read or write something; none by default, for a compiler may be silent for long."""
+    """How long a task may neither read nor write anything; no limit by default, since a compiler may be silent for
+    long."""
     max_idle_s: float | None = Field(default=None, gt=0)
     """Ceiling of `idle_s`, and its value where a task names none."""
     cpu_s: float | None = Field(default=None, gt=0)
-    """Processor time of a task, all its processes together; none by default, the wall clock bounds it."""
+    """CPU time of a task, all its processes together; no limit by default, since `timeout_s` bounds it."""
     max_cpu_s: float | None = Field(default=None, gt=0)
     """Ceiling of `cpu_s`, and its value where a task names none."""
     network: Literal["none", "full"] = "none"
-    """What a task that names nothing can reach: nothing but itself."""
+    """Network of a task that asks for none: nothing but its own loopback."""
     max_network: Literal["none", "full"] = "none"
     """Ceiling of `network`. `full`: public IPv4 addresses and nothing else; needs `slirp4netns` and `nft`."""
     resolvers: Annotated[tuple[IPv4Address, ...], NoDecode] = (IPv4Address("9.9.9.9"), IPv4Address("1.1.1.1"))
-    """Whom a task with a network asks for names; public ones, for it reaches no others."""
+    """DNS resolvers of tasks with a network; public ones, for a task reaches no others."""
     denied_networks: Annotated[tuple[IPv4Network, ...], NoDecode] = ()
-    """What no task may reach besides what is not public, such as this site's own public addresses."""
+    """Networks that no task may reach, in addition to all that are not public; such as your own public addresses."""
 
     @field_validator("allowed_hosts", mode="before")
     @classmethod
