@@ -20,7 +20,7 @@ from gateway.metrics import Metrics
 from gateway.principal import Principal
 from gateway.sessions.audit import READING, Audit
 from gateway.sessions.auth import Authenticator
-from gateway.sessions.flight import Flight
+from gateway.sessions.connection_notes import ConnectionNotes
 from gateway.sessions.quotas import Quotas
 from gateway.sessions.subscriptions import Subscriptions
 from gateway.shapes.base import Empty, Shape
@@ -75,8 +75,8 @@ class Caller(Watcher, Protocol):
         """The tasks that it follows."""
 
     @property
-    def flight(self) -> Flight:
-        """What the flight recorder is told of it."""
+    def notes(self) -> ConnectionNotes:
+        """What the notes recorder is told of it."""
 
     def pay_for(self, rows: int) -> None:
         """Count a page of so many against its rate."""
@@ -149,7 +149,7 @@ async def _submit_task(services: Services, caller: Caller, request: frames.Submi
 async def _submit(services: Services, caller: Caller, request: frames.SubmitTask) -> Created:
     with services.metrics.submit_seconds.time():
         return await services.control.submit(
-            caller.principal, caller.session_id, request, traceparent=caller.flight.traceparent
+            caller.principal, caller.session_id, request, traceparent=caller.notes.traceparent
         )
 
 
@@ -179,7 +179,7 @@ def _note_resume(services: Services, caller: Caller, request: frames.Subscribe, 
     else:
         result = "trimmed" if after_seq < task.first_seq - 1 else "log"
     services.metrics.resumes.labels(result).inc()
-    caller.flight.resumed(task.task_id, result, after_seq=after_seq, last_seq=last_seq)
+    caller.notes.resumed(task.task_id, result, after_seq=after_seq, last_seq=last_seq)
 
 
 async def _unsubscribe(services: Services, caller: Caller, request: frames.Unsubscribe) -> Reply:

@@ -16,7 +16,7 @@ from gateway.principal import Principal
 from gateway.sessions.client_socket import ClientSocket
 from gateway.sessions.client_transport import ClientTransport
 from gateway.sessions.commands import Services, answer, internal_error
-from gateway.sessions.flight import Flight
+from gateway.sessions.connection_notes import ConnectionNotes
 from gateway.sessions.outbox import Outbox
 from gateway.sessions.pace import Pace, in_turn
 from gateway.sessions.pongs import Pongs
@@ -44,13 +44,13 @@ class Connection:
         principal: Principal,
         services: Services,
         settings: Settings,
-        flight: Flight,
+        notes: ConnectionNotes,
         pongs: Pongs,
         pace: Pace | None,
         on_over: Callable[["Connection", int], None],
     ) -> None:
         transport.set_write_buffer_limits(high=MAX_ANSWER_BYTES)
-        self.flight = flight
+        self.notes = notes
         self._pace = pace
         self.principal = principal
         self.outbox = Outbox(transport, services.outgoing)
@@ -139,7 +139,7 @@ class Connection:
         )
 
     def _leave(self, said: str | None = None) -> None:
-        self.flight.leaves(self.subscriptions, self.outbox, heard_at=self.socket.heard_at, said=said)
+        self.notes.leaves(self.subscriptions, self.outbox, heard_at=self.socket.heard_at, said=said)
 
     async def _settle(self) -> None:
         await self._turns.settle(SETTLE_S)
@@ -224,7 +224,7 @@ class Connection:
     def _bad_frame(self, request_id: str | None, problem: GatewayError) -> None:
         self._services.metrics.asked.counts["none", problem.code] += 1
         self.outbox.send(server_frames.error(request_id, problem))
-        if self.flight.one_bad_frame_too_many():
+        if self.notes.one_bad_frame_too_many():
             self.close(Close.BAD_FRAMES)
 
     def _rest(self, pause_s: float) -> None:

@@ -20,7 +20,7 @@ from gateway.sessions.auth import Authenticator, bearer
 from gateway.sessions.client_transport import handed_over, owned
 from gateway.sessions.commands import Services, expiry
 from gateway.sessions.connection import Connection
-from gateway.sessions.flight import Flight
+from gateway.sessions.connection_notes import ConnectionNotes
 from gateway.sessions.pongs import Pongs
 from gateway.sessions.problems import problem
 from gateway.sessions.served_socket import ServedSocket, SocketClosedError
@@ -159,7 +159,7 @@ class Endpoint:
         asked = by.query.get("session_id") or by.headers.get("Session-Id")
         session = self._sessions.find(principal, asked)
         self._served += 1
-        flight = Flight(
+        notes = ConnectionNotes(
             self._services.recorder,
             self._settings,
             principal,
@@ -173,7 +173,7 @@ class Endpoint:
             principal=principal,
             services=self._services,
             settings=self._settings,
-            flight=flight,
+            notes=notes,
             pongs=self._pongs,
             pace=self._services.quotas.pace(peer.counted_as, principal),
             # Counted as it came: a connection that renews its token keeps its place.
@@ -183,7 +183,7 @@ class Endpoint:
         self._empty.clear()
         self._services.quotas.came(principal)
         self._log.info("client connected", session_id=session.session_id, subject=principal.subject)
-        flight.came(asked)
+        notes.came(asked)
         connection.outbox.begin(answer, self._welcome(connection))
         connection.socket.on_gone = handed_over(peer, ours, connection.socket)
 
@@ -193,7 +193,7 @@ class Endpoint:
             self._empty.set()
         self._services.quotas.went(principal)
         self._services.metrics.closes.counts[(str(int(code)) if code in KNOWN_CODES else "other",)] += 1
-        connection.flight.went(int(code))
+        connection.notes.went(int(code))
         who = {"session_id": connection.session_id, "subject": principal.subject}
         self._log.info("client gone", **who, code=int(code))
 

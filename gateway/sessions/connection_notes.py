@@ -1,4 +1,4 @@
-"""What the flight recorder is told of one connection: that it came, where it resumed, how it ended and why."""
+"""The flight recorder's notes of one connection: that it came, where it resumed, how it ended and why."""
 
 import asyncio
 from collections import deque
@@ -19,8 +19,8 @@ BAD_FRAMES: Final = 20
 BAD_FRAMES_S: Final = 60.0
 
 
-class Flight:
-    """One connection's; `number` tells it from others of its session at this instance."""
+class ConnectionNotes:
+    """The notes of one connection; `number` tells it from others of its session at this instance."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Flight:
         self._said_by = "client"
 
     def __repr__(self) -> str:
-        return f"<Flight {self._number} of {self._session_id}>"
+        return f"<ConnectionNotes {self._number} of {self._session_id}>"
 
     def came(self, asked: str | None) -> None:
         """The connection is there; `asked` is the session that its client wanted."""
