@@ -98,7 +98,7 @@ async def after_the_takeover(stage: Stage) -> None:
 
 @crash_point(
     "the socket listens, the start is not over",
-    "before gateway.server.app:Gateway._sandboxes_tried",
+    "before gateway.server.app:first_tried",
     on_disk="what was there before",
     client="its connection drops, if it had one",
 )
