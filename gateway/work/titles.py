@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 MAX_TITLE: Final = 120
-_LOOKED_AT: Final = 16 * MAX_TITLE
+_LOOKED_AT: Final = 4 * MAX_TITLE
 """Of a text, which may be megabytes."""
 
 
@@ -14,7 +14,10 @@ def title_of(given: Mapping[str, Any]) -> str | None:
     if not isinstance(text, str):
         return None
     # Not every store takes a NUL in a text, and no list is to be drawn by a control character.
-    readable = "".join(sign if sign.isprintable() else " " for sign in text[:_LOOKED_AT])
+    begun = text[:_LOOKED_AT]
+    readable = (
+        begun if begun.isprintable() else "".join(sign if sign.isprintable() else " " for sign in begun)
+    )
     line = " ".join(readable.split())
     return (line if len(line) <= MAX_TITLE else f"{line[: MAX_TITLE - 1]}…") or None
 
