@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from gateway.agents.loading import AgentNotFoundError
 from gateway.clock import Clock
 from gateway.errors import StoreUnavailableError
-from gateway.server import logs
+from gateway.server import env_file, logs
 from gateway.server.app import Gateway
 from gateway.server.backends import limits_of
 from gateway.server.checks.audit import audit
@@ -25,7 +25,6 @@ from gateway.server.checks.parts import environment, passed_over
 from gateway.server.configuration import mistakes, settings_of
 from gateway.server.data_dir import StartError
 from gateway.server.embedded import problem_of_settings, share_of_sandboxes
-from gateway.server.env_file import names_in_file
 from gateway.server.lasting_loop import LastingLoop
 from gateway.server.sandbox_urls import check_sandbox_urls
 from gateway.server.shutdown import leave_the_rest
@@ -48,6 +47,8 @@ def run(*, serves_clients: bool = True, unsafe_no_isolation: bool = False, **fla
     `unsafe_no_isolation`, which is no setting, so that nobody has said it but on purpose, lets the local sandbox
     run tasks without a jail.
     """
+    if (unread := env_file.problem()) is not None:
+        return _refused(unread)
     try:
         settings = settings_of(flags)
     except ValidationError as error:
@@ -67,7 +68,7 @@ def run(*, serves_clients: bool = True, unsafe_no_isolation: bool = False, **fla
         if finding.state == "fail":
             return _refused(f"GATEWAY_AUDIT_FILE: {finding.message}")
     logs.configure(settings.log_format, settings.log_level)
-    for finding in (*environment({*names_in_file(), *os.environ}), *passed_over(settings)):
+    for finding in (*environment({*env_file.names_in_file(), *os.environ}), *passed_over(settings)):
         logs.get().warning(finding.message, fix=finding.fix)
     _allow_files(settings.max_connections + OTHER_FILES)
     serve = partial(_run, serves_clients=serves_clients, unsafe_no_isolation=unsafe_no_isolation)

@@ -29,7 +29,7 @@ from gateway.server.checks.parts import (
 )
 from gateway.server.checks.sandboxes import sandboxes
 from gateway.server.configuration import mistakes, settings_of
-from gateway.server.env_file import names_in_file
+from gateway.server.env_file import names_in_file, problem
 from gateway.settings import Settings
 
 MARKS: Final = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
@@ -48,6 +48,9 @@ def run(*, as_json: bool, **flags: Any) -> int:
 
 
 def _findings(flags: dict[str, Any]) -> Iterator[Finding]:
+    if (unread := problem()) is not None:
+        yield Finding("settings", "fail", unread, "write it anew, as UTF-8 that this user may read")
+        return
     yield from environment({*names_in_file(), *os.environ})
     try:
         settings = settings_of(flags)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import typer
 
 from gateway.server.cli.options import LOCAL
-from gateway.server.env_file import TOKEN, URL, value_in_file
+from gateway.server.env_file import TOKEN, URL, problem, value_in_file
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ def door(url: str | None, token: str | None) -> Door:
     Raises typer.BadParameter where the environment's token would go to wherever a folder's `.env` says: whose folder
     that is, nobody knows.
     """
+    if (unread := problem()) is not None:
+        typer.echo(f"gateway: {unread}, and is passed over", err=True)
     mine = token or _in_file(TOKEN)
     if url is not None:
         return Door(url, mine)

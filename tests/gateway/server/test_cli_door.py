@@ -34,3 +34,13 @@ def test_token_of_the_environment_stays_from_where_a_file_points(monkeypatch: py
         door(None, "mine")
     assert door(None, "given") == Door("https://stranger.example", "given")
     assert door(LOCAL, "mine") == Door(LOCAL, "mine")
+
+
+def test_file_that_can_not_be_read_is_passed_over_with_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder's `.env` may be anything: it stops no command. What of it is not ours is nobody's concern."""
+    Path(".env").write_bytes(b"\xff\xfeGATEWAY_URL=x")
+    assert door(None, None) == Door(LOCAL, None)
+    assert capsys.readouterr().err == "gateway: .env can't be read: it is not UTF-8, and is passed over\n"
+    Path(".env").write_text("what is this\nGATEWAY_URL=https://file.example\n")
+    assert door(None, None).url == "https://file.example"
+    assert capsys.readouterr().err == ""
