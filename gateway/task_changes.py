@@ -143,11 +143,20 @@ def _released(task: TaskRecord, now_ms: int) -> dict[str, Any]:
     return left | {"waiting_for": None, "running_since": None, "ran_ms": task.ran_ms_at(now_ms)}
 
 
-def lost(task: TaskRecord, reason: str, *, now_ms: int, back_off_ms: int = 0, counts: bool = True) -> Change:
+def lost(
+    task: TaskRecord,
+    reason: str,
+    *,
+    now_ms: int,
+    back_off_ms: int = 0,
+    counts: bool = True,
+    heard_ms: int | None = None,
+) -> Change:
     """The place of an owned task was lost: it waits for the next attempt, or ends where that was the last.
 
     `reason` is `instance_lost`, `sandbox_lost`, or for what does not count `drain` or `busy`. A wish to cancel
-    or to pause takes effect with it; a task that is paused stays so, without a place.
+    or to pause takes effect with it; a task that is paused stays so, without a place. `heard_ms` is the last sign
+    of an owner that is dead: what came after it is no running time, however long nobody was there.
     """
     if task.desire is Desire.CANCEL:
         return cancelled(task, now_ms=now_ms)
@@ -155,7 +164,8 @@ def lost(task: TaskRecord, reason: str, *, now_ms: int, back_off_ms: int = 0, co
     if task.attempt - uncounted >= task.max_attempts:
         message = f"Lost on attempt {task.attempt}, the last one allowed."
         return failed(task, reason, message, now_ms=now_ms, details={"reason": reason})
-    given_back = _released(task, now_ms) | {"uncounted": uncounted, "not_before": now_ms + back_off_ms}
+    ran_to_ms = now_ms if heard_ms is None else min(now_ms, max(heard_ms, task.updated_at))
+    given_back = _released(task, ran_to_ms) | {"uncounted": uncounted, "not_before": now_ms + back_off_ms}
     if task.status is TaskStatus.PAUSED and task.desire is Desire.PAUSE:
         return Change(given_back)
     moved = step(task.status, Signal.REQUEUE)

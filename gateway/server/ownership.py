@@ -1,20 +1,24 @@
 """How this instance may own tasks: alone with its store, or as one of many by a lease; and the loops that follow."""
 
+import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
 
 from gateway.clock import Clock
 from gateway.fanout.presence import Presence
-from gateway.server.data_dir import disk_problem, succeed
+from gateway.server.data_dir import disk_problem, heard_ms, show_life, succeed
 from gateway.settings import Settings
 from gateway.state.base import StateStore
 from gateway.work.dispatcher import Dispatcher
 from gateway.work.fleet_view import FleetView
 from gateway.work.leases import Alone, Lease, Told
 from gateway.work.recovery import Recovery, take_over
+
+LIFE_S: Final = 1.0
+"""How often one that is alone shows that it lives: what it runs may run for so much longer, should it die."""
 
 
 class Ownership:
@@ -51,8 +55,9 @@ class Ownership:
     async def begin(self, dispatcher: Dispatcher) -> None:
         """Take over at once what is known to be the dead's; begin the lease. Raises `StoreUnavailableError`."""
         store, clock, log = self._store, self._clock, self._log
+        heard = heard_ms(self._settings.data_dir)
         if self._lease is None:
-            await take_over(store, clock, dispatcher, log=log)
+            await take_over(store, clock, dispatcher, heard_ms=heard, log=log)
             return
         self._lease.on_lost = partial(self._lost, dispatcher)
         await self._lease.renew()
@@ -61,7 +66,7 @@ class Ownership:
         # Nobody shares the directory: whoever had it before us is dead, whoever else shares the database.
         former = succeed(self._settings.data_dir, self._instance)
         if former is not None:
-            await take_over(store, clock, dispatcher, of=[former], log=log)
+            await take_over(store, clock, dispatcher, of=[former], heard_ms=heard, log=log)
             await store.leases.end(former)
 
     def _lost(self, dispatcher: Dispatcher) -> None:
@@ -75,13 +80,21 @@ class Ownership:
     def loops(self, dispatcher: Dispatcher) -> Mapping[str, Coroutine[Any, Any, None]]:
         """What runs as long as the gateway does, by name."""
         attending = {"presence": self.presence.run()}
+        if self._settings.event_bus_backend == "memory":
+            attending["life"] = self._show_life()
         if self._lease is None:
             return attending
-        grace_s = self._settings.takeover_s - self._settings.lease_s
-        recovery = Recovery(self._store, self._clock, dispatcher, self._lease, grace_s=grace_s, log=self._log)
+        lease_s = self._settings.lease_s
+        times = {"lease_s": lease_s, "grace_s": self._settings.takeover_s - lease_s}
+        recovery = Recovery(self._store, self._clock, dispatcher, self._lease, **times, log=self._log)
         recovery.on_late = self.on_takeover
         runs = {"lease": self._lease.run(), "recovery": recovery.run(), "fleet": self.view.run()}
         return attending | runs
+
+    async def _show_life(self) -> None:
+        while True:
+            show_life(self._settings.data_dir, self._clock.now_ms())
+            await asyncio.sleep(LIFE_S)
 
     @property
     def problems(self) -> Mapping[str, Callable[[], str | None]]:

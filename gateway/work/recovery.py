@@ -35,11 +35,12 @@ async def take_orphans(
     owner: str = "",
     goes_on: Callable[[TaskRecord], bool] = lambda _task: False,
     of: Collection[str] | None = None,
+    heard_ms: int | None = None,
 ) -> list[TaskRecord]:
     """Take every task over that `of` own: those that `owner` goes on with, which are returned, in their attempt.
 
     The others are put back, their place lost, or end where that was their last attempt. Only for an instance
-    that knows that none of `of` lives; without it, that no other lives at all.
+    that knows that none of `of` lives; without it, that no other lives at all. `heard_ms` is their last sign of life.
     """
 
     def decide(task: TaskRecord) -> Change:
@@ -47,7 +48,7 @@ async def take_orphans(
             return Change()
         if goes_on(task):
             return taken_over(task, owner=owner)
-        return lost(task, "instance_lost", now_ms=clock.now_ms())
+        return lost(task, "instance_lost", now_ms=clock.now_ms(), heard_ms=heard_ms)
 
     orphans = await store.owned_tasks()
     found: list[TaskRecord] = []
@@ -68,10 +69,13 @@ async def take_over(
     *,
     log: FilteringBoundLogger,
     of: Collection[str] | None = None,
+    heard_ms: int | None = None,
 ) -> None:
-    """Take over what the dead have owned; `dispatcher` goes on with what it can. `of` as in `take_orphans`."""
+    """Take over what the dead have owned; `dispatcher` goes on with what it can. The rest as in `take_orphans`."""
     owner, goes_on = dispatcher.instance, dispatcher.can_take_up
-    dispatcher.take_up(await take_orphans(store, clock, owner=owner, goes_on=goes_on, of=of, log=log))
+    dispatcher.take_up(
+        await take_orphans(store, clock, owner=owner, goes_on=goes_on, of=of, heard_ms=heard_ms, log=log)
+    )
 
 
 class Recovery:
@@ -84,6 +88,7 @@ class Recovery:
         dispatcher: Dispatcher,
         holding: Holding,
         *,
+        lease_s: float,
         grace_s: float,
         log: FilteringBoundLogger,
     ) -> None:
@@ -93,7 +98,7 @@ class Recovery:
         self._clock = clock
         self._dispatcher = dispatcher
         self._holding = holding
-        self._grace_ms = round(grace_s * 1000)
+        self._lease_ms, self._grace_ms = round(lease_s * 1000), round(grace_s * 1000)
         self._log = log
         self._own_looked_at = -math.inf
 
@@ -150,7 +155,9 @@ class Recovery:
             return Change()
         if standing.owners is not None:
             self.on_late((standing.now_ms - standing.owners) / 1000)
-        return lost(task, "instance_lost", now_ms=self._clock.now_ms())
+        # A lease that nobody remembers has been over for long; it lives from the last sign on.
+        heard_ms = 0 if standing.owners is None else standing.owners - self._lease_ms
+        return lost(task, "instance_lost", now_ms=self._clock.now_ms(), heard_ms=heard_ms)
 
     def _decide_own(self, task: TaskRecord, _standing: Standing) -> Change:
         if task.owner != self._me:

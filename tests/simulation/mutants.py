@@ -338,7 +338,7 @@ STORE_AWAY: Final = ("one cut from the store", "one frozen")
 BUGS: Final = (
     Mutant("tails are lost, and heads not compared", _uncompared(_relay(_losing_tails)), ("tail",)),
     Mutant("the hub forgets one, and heads are not compared", _uncompared(_hub_forgets_one), ("tail",)),
-    Mutant("the hub mixes tasks up", _hub_mixes_up, ("tail", "gap", "repeat"), known=15),
+    Mutant("the hub mixes tasks up", _hub_mixes_up, ("tail", "gap", "repeat"), known=31),
     Mutant("the replay drops", _handing_on(_one_less), ("gap",)),
     Mutant("the replay repeats", _handing_on(_one_twice), ("repeat",)),
     Mutant("the replay swaps", _handing_on(_backwards), ("gap",)),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.server.data_dir import StartError, locked, succeed
+from gateway.server.data_dir import StartError, heard_ms, locked, show_life, succeed
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,12 @@ def test_directory_is_shared_by_those_who_all_share_it(
 def test_who_had_the_directory_last_is_known(tmp_path: Path) -> None:
     """To whoever has it now: each is told of the one before."""
     assert [succeed(tmp_path, name) for name in ("a", "b", "b", "c")] == [None, "a", "b", "b"]
+
+
+def test_last_sign_of_life_outlives_who_gave_it(tmp_path: Path) -> None:
+    """Whoever takes the directory next finds it as it was; who finds none knows of no time."""
+    assert heard_ms(tmp_path / "none") == 0
+    with locked(tmp_path):
+        show_life(tmp_path, 1_700_000_000_123)
+    with locked(tmp_path):
+        assert heard_ms(tmp_path) == 1_700_000_000_123

@@ -13,6 +13,7 @@ from gateway.tasks import Commit, TaskRecord, TaskStatus
 from gateway.wishes import wish_cancel
 from gateway.work.recovery import take_orphans
 from tests.support.records import NOW_MS, fence_of, output
+from tests.support.waiting import let_pass
 from tests.support.work import LOG, Bench
 
 pytestmark = pytest.mark.looptime
@@ -37,6 +38,20 @@ async def test_orphan_waits_for_its_next_attempt(bench: Bench) -> None:
     before = await bench.log(task.task_id)
     assert await take_orphans(bench.store, bench.clock, log=LOG) == []
     assert await bench.log(task.task_id) == before
+
+
+async def test_time_in_which_nobody_was_there_is_no_running_time(bench: Bench) -> None:
+    """A timeout counts up to the last sign of the dead owner, or to what it did last; a night without it takes none."""
+    task = await bench.running()
+    heard_ms = bench.clock.now_ms() + 2000
+    await let_pass(36_000)
+    await take_orphans(bench.store, bench.clock, heard_ms=heard_ms, log=LOG)
+    assert (await bench.row(task.task_id)).ran_ms == 2000
+    task = await bench.running()
+    await take_orphans(bench.store, bench.clock, heard_ms=0, log=LOG)
+    row = await bench.row(task.task_id)
+    assert task.running_since is not None
+    assert row.ran_ms == task.updated_at - task.running_since
 
 
 async def test_orphan_on_its_last_attempt_has_failed(bench: Bench) -> None:

@@ -53,7 +53,7 @@ class Lone:
         )
         self.lease.on_lost = self.dispatcher.stop_runs
         self.recovery = Recovery(
-            bench.store, bench.clock, self.dispatcher, self.lease, grace_s=GRACE_S, log=LOG
+            bench.store, bench.clock, self.dispatcher, self.lease, lease_s=10, grace_s=GRACE_S, log=LOG
         )
 
     async def _run(self, _context: object) -> dict[str, object]:
@@ -86,6 +86,7 @@ async def test_orphan_is_put_back_when_its_owner_has_been_lost_for_long_enough(b
         row = await bench.row(task.task_id)
         assert (row.owner, row.status, row.attempt, row.uncounted) == (None, TaskStatus.PENDING, 1, 0)
         assert (await bench.last(task.task_id))["reason"] == "instance_lost"
+        assert row.ran_ms == 0  # its owner was last heard of when its lease began
 
 
 async def test_wishes_take_effect_with_the_takeover(bench: Bench) -> None:
