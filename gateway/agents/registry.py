@@ -1,6 +1,7 @@
 """The agents that this instance has: ours, and those that somebody wrote."""
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
@@ -28,7 +29,7 @@ class Registry:
         """Every agent's name, in the order of registration."""
         return list(self._agents)
 
-    @property
+    @cached_property
     def schemas(self) -> dict[str, Any]:
         """What the input of each must be, as JSON Schema."""
         return {name: schema_of(agent.input_model) for name, agent in self._agents.items()}

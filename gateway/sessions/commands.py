@@ -1,7 +1,7 @@
 """What each request of a client does, and the one border where an exception becomes an answer on the socket."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
@@ -215,8 +215,11 @@ async def _resize(services: Services, caller: Caller, request: frames.Resize) ->
 
 async def _get_task(services: Services, caller: Caller, request: frames.GetTask) -> Reply:
     task = await services.control.get(caller.principal, request.task_id)
-    described = await services.control.describe(caller.principal, task, include_input=request.include_input)
-    return Reply({"task": described})
+    async with caller.in_turn() if request.include_input else nullcontext():
+        described = await services.control.describe(
+            caller.principal, task, include_input=request.include_input
+        )
+        return Reply({"task": described})
 
 
 async def _delete_task(services: Services, caller: Caller, request: frames.DeleteTask) -> Reply:
@@ -229,10 +232,13 @@ async def _list_tasks(services: Services, caller: Caller, request: frames.ListTa
 
 
 async def _get_workflow(services: Services, caller: Caller, request: frames.GetWorkflow) -> Reply:
-    wire = to_wire(await services.workflows.get(caller.principal, request.workflow_id))
-    if not server_frames.fits(wire):
-        raise GatewayError("too_large", "The workflow's state is too large for a frame; HTTP has it whole.")
-    return Reply({"workflow": wire})
+    async with caller.in_turn():
+        wire = to_wire(await services.workflows.get(caller.principal, request.workflow_id))
+        if not server_frames.fits(wire):
+            raise GatewayError(
+                "too_large", "The workflow's state is too large for a frame; HTTP has it whole."
+            )
+        return Reply({"workflow": wire})
 
 
 async def _list_workflows(services: Services, caller: Caller, request: frames.ListWorkflows) -> Reply:
@@ -252,8 +258,9 @@ async def _page(caller: Caller, what: str, find: Callable[[], Awaitable[Mapping[
 
 
 async def _recover_workflow(services: Services, caller: Caller, request: frames.RecoverWorkflow) -> Reply:
-    row, task = await services.workflows.recover(caller.principal, request.workflow_id, request)
-    wire = to_wire(row)
+    async with caller.in_turn():
+        row, task = await services.workflows.recover(caller.principal, request.workflow_id, request)
+        wire = to_wire(row)
     described = await services.control.describe(caller.principal, task)
     return Reply(
         {"workflow": wire if server_frames.fits(wire) else to_wire(without_data(row)), "task": described}

@@ -15,11 +15,16 @@ from gateway import tar
 from gateway.files import FileInfo, Stored, conflicts, to_entry
 from gateway.server.http.routes import JSON, Answer, Asked, Headers, Route, json_answer
 from gateway.sessions.commands import Services
+from gateway.sessions.pace import Pace, in_turn
 from gateway.shapes.tasks import Files
 from gateway.state.base import StateStore
 from gateway.tasks import Outcome, TaskRecord
 
 READ_BYTES: Final = 1 << 20
+FILES_A_TURN: Final = 50
+"""Of an archive that are written in one go: then others have their turn."""
+TURN_COST: Final = 20
+"""As so many frames they count: their headers take 1 to 2 ms."""
 WRITE_TIMEOUT_S: Final = 300.0
 """How long a reader may take over as much."""
 BYTES: Final = "application/octet-stream"
@@ -87,8 +92,9 @@ class Downloads:
 
     async def index(self, asked: Asked) -> web.StreamResponse:
         """All of them, also where `result.files` had to be cut."""
-        _task, _set_id, files = await self._found(asked)
-        return json_answer({"files": [to_entry(file) for file in files]})
+        async with in_turn(asked.pace):
+            _task, _set_id, files = await self._found(asked)
+            return json_answer({"files": [to_entry(file) for file in files]})
 
     async def file(self, asked: Asked) -> web.StreamResponse:
         """One, unless the reader has it already."""
@@ -106,10 +112,11 @@ class Downloads:
 
     async def tar(self, asked: Asked) -> web.StreamResponse:
         """All of them."""
-        task, set_id, files = await self._found(asked)
+        async with in_turn(asked.pace):
+            task, set_id, files = await self._found(asked)
         mtime_s = (task.ended_at or task.updated_at) // 1000
         response = web.StreamResponse(headers=HEADERS)
-        return await _sent(asked.request, response, self._archive(set_id, files, mtime_s))
+        return await _sent(asked.request, response, self._archive(set_id, files, mtime_s, asked.pace))
 
     async def _found(
         self, asked: Asked, *, path: str | None = None
@@ -137,10 +144,12 @@ class Downloads:
         if left:
             raise ConnectionResetError("the files were deleted meanwhile")
 
-    async def _archive(self, set_id: str | None, files: list[FileInfo], mtime_s: int) -> AsyncIterator[bytes]:
+    async def _archive(
+        self, set_id: str | None, files: list[FileInfo], mtime_s: int, pace: Pace | None
+    ) -> AsyncIterator[bytes]:
         wanted = {file.number: file for file in files}
         if set_id is not None and wanted:
-            async for piece in self._pieces(set_id):
+            async for piece in self._pieces(set_id, pace=pace):
                 file = wanted.get(piece.at[0])
                 if file is None:
                     continue
@@ -154,10 +163,14 @@ class Downloads:
             raise ConnectionResetError("the files were deleted meanwhile")
         yield tar.END
 
-    async def _pieces(self, set_id: str, *, after: tuple[int, int] = (-1, 0)) -> AsyncIterator[Stored]:
+    async def _pieces(
+        self, set_id: str, *, after: tuple[int, int] = (-1, 0), pace: Pace | None = None
+    ) -> AsyncIterator[Stored]:
         while pieces := await self._store.read_files(set_id, after=after, max_bytes=READ_BYTES):
-            for piece in pieces:
+            for number, piece in enumerate(pieces, 1):
                 yield piece
+                if number % FILES_A_TURN == 0:
+                    await asyncio.sleep(0.0 if pace is None else pace.pay(TURN_COST))
             after = pieces[-1].at
 
 

@@ -239,9 +239,11 @@ class Api:
     async def get_task(self, asked: Asked) -> web.StreamResponse:
         """The task, with its input where that is asked for."""
         task = await self._control.get(asked.principal, asked.task_id)
-        include_input = asked.query.include_input == "true"
-        described = await self._control.describe(asked.principal, task, include_input=include_input)
-        return json_answer({"task": described})
+        if asked.query.include_input == "false":
+            return json_answer({"task": await self._control.describe(asked.principal, task)})
+        async with in_turn(asked.pace):
+            described = await self._control.describe(asked.principal, task, include_input=True)
+            return json_answer({"task": described})
 
     async def delete_task(self, asked: Asked) -> web.StreamResponse:
         """Forget an ended one."""

@@ -139,18 +139,20 @@ class WorkflowApi:
 
     async def get(self, asked: Asked) -> web.StreamResponse:
         """The workflow, however large its state is."""
-        return _answered(await self._workflows.get(asked.principal, _workflow_id(asked)))
+        async with in_turn(asked.pace):
+            return _answered(await self._workflows.get(asked.principal, _workflow_id(asked)))
 
     async def update(self, asked: Asked) -> web.StreamResponse:
         """The workflow after the change."""
         given = asked.headers.if_match
         versions = None if given is None or given.strip() == "*" else _versions(given)
-        body = await asked.body()
+        body, workflow_id = await asked.body(), _workflow_id(asked)
         try:
-            row = await self._workflows.update(asked.principal, _workflow_id(asked), body, versions=versions)
+            async with in_turn(asked.pace):
+                row = await self._workflows.update(asked.principal, workflow_id, body, versions=versions)
+                return _answered(row)
         except VersionConflictError as error:
             return problem(error, status=412)
-        return _answered(row)
 
     async def checkpoints(self, asked: Asked) -> web.StreamResponse:
         """A page, oldest first, with all data."""
@@ -161,10 +163,12 @@ class WorkflowApi:
 
     async def recover(self, asked: Asked) -> web.StreamResponse:
         """The workflow and its new task."""
-        row, task = await self._workflows.recover(asked.principal, _workflow_id(asked), await asked.body())
-        described = await self._control.describe(asked.principal, task)
-        headers = {"Location": f"/v1/tasks/{task.task_id}"}
-        return json_answer({"workflow": to_wire(row), "task": described}, status=201, headers=headers)
+        body, workflow_id = await asked.body(), _workflow_id(asked)
+        async with in_turn(asked.pace):
+            row, task = await self._workflows.recover(asked.principal, workflow_id, body)
+            described = await self._control.describe(asked.principal, task)
+            headers = {"Location": f"/v1/tasks/{task.task_id}"}
+            return json_answer({"workflow": to_wire(row), "task": described}, status=201, headers=headers)
 
 
 def _workflow_id(asked: Asked) -> str:

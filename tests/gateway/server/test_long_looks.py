@@ -41,12 +41,18 @@ async def test_address_has_one_look_at_a_time(tmp_path: Path, monkeypatch: pytes
     ):
         task = (await me.ask("submit_task", mode="background"))["task"]
         paths = ["/v1/tasks", "/v1/workflows", f"/v1/workflows/{task['workflow_id']}/checkpoints"]
-        paths += [f"/v1/tasks/{task['task_id']}/{what}" for what in ("events", "explain")]
+        paths += [
+            f"/v1/tasks/{task['task_id']}{what}" for what in ("/events", "/explain", "?include_input=true")
+        ]
+        paths += [f"/v1/tasks/{task['task_id']}/{what}" for what in ("files", "files.tar")]
+        paths += [f"/v1/workflows/{task['workflow_id']}"]
         paths += [f"/v1/sessions/{me.welcome['session_id']}/explain"]
         pace = made[0].pace(STRANGER[0], ANONYMOUS)
         async with in_turn(pace):
             sent = [await me.send(kind) for kind in ("list_tasks", "list_workflows")]
-            sent += [await me.send("list_checkpoints", workflow_id=task["workflow_id"])]
+            asked = ("list_checkpoints", "get_workflow")
+            sent += [await me.send(kind, workflow_id=task["workflow_id"]) for kind in asked]
+            sent += [await me.send("get_task", task_id=task["task_id"], include_input=True)]
             sent += [await me.send("watch", topic="tasks")]
             assert "time" in await me.ask("ping")
             assert (await call(http, "GET", "/v1/whoami")).status == 200
@@ -56,7 +62,7 @@ async def test_address_has_one_look_at_a_time(tmp_path: Path, monkeypatch: pytes
             done, _ = await asyncio.wait([read, *waiting], timeout=0.3)
             assert not done
         await read
-        assert [(await me.answer(one))["type"] for one in sent] == ["result"] * 4
+        assert [(await me.answer(one))["type"] for one in sent] == ["result"] * len(sent)
         assert {reply.status for reply in await asyncio.gather(*waiting)} == {200}
 
 
