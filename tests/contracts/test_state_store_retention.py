@@ -21,6 +21,7 @@ from gateway.state.values import (
 from gateway.task_changes import cancelled, completed
 from gateway.tasks import Changed, TaskRecord
 from gateway.wishes import send_input
+from gateway.workflow_record import WorkflowChange
 from tests.support.records import NOW_MS, fence_of, new_task, output, record
 from tests.support.stores import AMPLE, Backend, Published, claim, code_of, run, seqs
 
@@ -30,19 +31,19 @@ LOGS = Retention(logs_since_ms=NOW_MS + 1)
 ALL = Retention(logs_since_ms=0, tasks_since_ms=NOW_MS + 1)
 
 
-async def ended(store: StateStore, *, at_ms: int = NOW_MS, events: int = 3, **asked: Any) -> TaskRecord:
-    """A task that ended then, with so many events of output."""
+async def ended(store: StateStore, *, events: int = 3, **asked: Any) -> TaskRecord:
+    """A task that has ended now, with so many events of output."""
     created = await store.create_task(new_task(record(takes_input=True), **asked))
     task = await claim(store, created.task.task_id)
     await store.add_input(task.task_id, NewInput(b'"x"', key="k"), lambda row: send_input(row, 1))
     await store.append(fence_of(task), Append([output(f"{n}") for n in range(events)]))
-    return await store.change_task(task.task_id, lambda row: completed(row, {"r": 1}, now_ms=at_ms))
+    return await store.change_task(task.task_id, lambda row: completed(row, {"r": 1}, now_ms=NOW_MS))
 
 
-async def weighty(store: StateStore, set_id: str, *, at_ms: int, **asked: Any) -> TaskRecord:
-    """A task with a file of 200 KiB that ended then."""
+async def weighty(store: StateStore, set_id: str, **asked: Any) -> TaskRecord:
+    """A task with a file of 200 KiB that has ended now."""
     await store.add_files(set_id, Batch([Piece(0, 0, bytes(200 << 10))], []))
-    return await ended(store, at_ms=at_ms, files=set_id, **asked)
+    return await ended(store, files=set_id, **asked)
 
 
 async def ids(store: StateStore, *tasks: TaskRecord) -> list[bool]:
@@ -67,9 +68,11 @@ async def test_trimmed_log_is_its_last_event(store: StateStore) -> None:
     assert published.commits == [] or all(not commit.events for commit in published.commits)
 
 
-async def test_trim_leaves_what_is_younger_or_goes_on(store: StateStore) -> None:
+async def test_trim_leaves_what_is_younger_or_goes_on(store: StateStore, backend: Backend) -> None:
     """Only logs of tasks that ended before then are trimmed, and those once."""
-    old, young = await ended(store, at_ms=NOW_MS), await ended(store, at_ms=NOW_MS + 10)
+    old = await ended(store)
+    backend.time.pass_s(0.01)
+    young = await ended(store)
     goes_on = await run(store)
     rule = Retention(logs_since_ms=NOW_MS + 10)
     assert await store.retain(rule) == Retained(trimmed=1, forgotten=0)
@@ -92,11 +95,12 @@ async def test_long_log_is_trimmed_whole(store: StateStore) -> None:
     assert await seqs(store, large.task_id) == [large.last_seq]
 
 
-async def test_old_task_goes_whole(store: StateStore) -> None:
+async def test_old_task_goes_whole(store: StateStore, backend: Backend) -> None:
     """With its files, as if it had been deleted: whoever watches tasks is told, and its log is gone."""
     await store.add_files("set-1", Batch([Piece(0, 0, b"x")], []))
     old = await ended(store, files="set-1", idempotency_key="k", fingerprint=b"f")
-    young, goes_on = await ended(store, at_ms=NOW_MS + 1), await run(store)
+    backend.time.pass_s(0.001)
+    young, goes_on = await ended(store), await run(store)
     published = Published(store)
     assert await store.retain(ALL) == Retained(trimmed=0, forgotten=1)
     assert await ids(store, old, young, goes_on) == [False, True, True]
@@ -118,10 +122,10 @@ async def test_workflow_goes_with_its_last_task(store: StateStore, backend: Back
     def join(task: TaskRecord) -> NewTask:
         return new_task(record(workflow_id=task.workflow_id), names_workflow=True)
 
-    alone, shared = await ended(store), await ended(store)
+    alone, shared, changed = [await ended(store) for _ in range(3)]
     await store.create_task(join(shared))
     backend.time.pass_s(1)
-    changed = await ended(store)
+    await store.change_workflow(changed.workflow_id, lambda _row: WorkflowChange({"metadata": {"since": 1}}))
     await store.retain(Retention(0, tasks_since_ms=NOW_MS + 1000))
     assert await ids(store, alone, shared, changed) == [False, False, False]
     assert await code_of(store.create_task(join(alone))) == "workflow_not_found"
@@ -130,9 +134,12 @@ async def test_workflow_goes_with_its_last_task(store: StateStore, backend: Back
 
 
 @KNOWS_ITS_ROOM
-async def test_full_store_lets_go_of_the_oldest(store: StateStore) -> None:
+async def test_full_store_lets_go_of_the_oldest(store: StateStore, backend: Backend) -> None:
     """Only of as many as it must, of none that has just ended, and of none that goes on."""
-    tasks = [await weighty(store, f"set-{n}", at_ms=NOW_MS + n) for n in range(5)]
+    tasks: list[TaskRecord] = []
+    for n in range(5):
+        tasks.append(await weighty(store, f"set-{n}"))
+        backend.time.pass_s(0.001)
     goes_on = await run(store)
     size = await store.size()
     rule = Retention(0, max_bytes=size.total - size.free - (300 << 10), settled_before_ms=NOW_MS + 4)
@@ -148,7 +155,7 @@ async def test_full_store_lets_go_of_the_oldest(store: StateStore) -> None:
 async def test_full_store_keeps_the_row_that_a_key_still_names(store: StateStore) -> None:
     """Else a repeat of the submit would be run once more; it goes with its key."""
     key: dict[str, Any] = {"idempotency_key": "k", "fingerprint": b"f"}
-    task = await weighty(store, "set-1", at_ms=NOW_MS, **key)
+    task = await weighty(store, "set-1", **key)
     rule = Retention(0, max_bytes=1, settled_before_ms=NOW_MS + 1)
     assert await store.retain(rule) == Retained(trimmed=1, forgotten=0)
     assert await seqs(store, task.task_id) == [task.last_seq]
