@@ -7,6 +7,7 @@ import pytest
 from gateway.server import serve
 from gateway.server.checks import check
 from gateway.server.env_file import names_in_file, problem
+from tests.support.logs_restored import logs_restored
 
 
 def test_file_that_can_not_be_read_lets_no_gateway_start(
@@ -19,5 +20,6 @@ def test_file_that_can_not_be_read_lets_no_gateway_start(
     assert names_in_file() == frozenset()
     assert serve.run() == 1
     assert capsys.readouterr().err == "gateway: .env can't be read: it is not UTF-8\n"
-    assert check.run(as_json=False) == 1
+    with logs_restored():
+        assert check.run(as_json=False) == 1
     assert "FAIL settings: .env can't be read" in capsys.readouterr().out
