@@ -74,7 +74,7 @@ class Broadcast(Sliced):
         """See `Sliced.flush`."""
         if self._batch is None:
             return 0
-        written = self._tell_rank(self._batch) if self._cohorts_due else self._tell_some(self._batch)
+        written = self._tell_cohort(self._batch) if self._cohorts_due else self._tell_some(self._batch)
         if self._cohorts_due or self._served < len(self._due):
             self._outgoing.in_turn(self)
         elif self._more:
@@ -100,7 +100,7 @@ class Broadcast(Sliced):
             return []
         return [one for one in followers if not (isinstance(one, Subscription) and one.cohort)]
 
-    def _tell_rank(self, batch: TaskEvents) -> int:
+    def _tell_cohort(self, batch: TaskEvents) -> int:
         cohort = self._cohorts_due.pop()
         self._due += cohort.take(batch, self._outgoing.turn_at)
         return len(cohort)
